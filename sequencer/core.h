@@ -1,0 +1,102 @@
+/* The sequencer: the one process that stamps proposals with a seq and a time and re-emits them.
+ *
+ * Starting and failing over are the same path: seal, adopt, begin (design section 3). Until it leads,
+ * a sequencer is a follower whose state machines are the catalog and the ledger; so a standby is simply
+ * one that does not seal. It has no durable state of its own: all of that is in the stores.
+ *
+ *   FOLLOWING --lead--> SEALING --quorum--> ADOPTING --tail applied--> LEADING
+ *       ^                  ^                    |  fetch impossible        |
+ *       |                  +--------------------+                         |
+ *       +------------------------------ a later epoch was heard ----------+
+ *
+ * Effects: datagrams only. Pure; all memory is taken by create. */
+#ifndef CANTUS_SEQUENCER_CORE_H
+#define CANTUS_SEQUENCER_CORE_H
+
+#include "follow/follower.h"
+#include "proto/ledger.h"
+#include "proto/status.h"
+
+enum sequencer_state {
+    SEQUENCER_FOLLOWING = 1, /* standby */
+    SEQUENCER_SEALING,
+    SEQUENCER_ADOPTING,
+    SEQUENCER_LEADING
+};
+
+struct sequencer_options {
+    uint64_t stream;
+    uint64_t candidate; /* random: tells this incarnation from any other */
+    bool lead;          /* seal at once; else wait for sequencer_lead */
+    uint8_t how;        /* enum sys_epoch_how, for the epoch record */
+    const char *why;    /* "" or an operator's words */
+    const char *session; /* begin this session if another one runs; NULL: go on with what runs */
+
+    /* A stream without stores begins its history with these bytes. Length 0: stores decide. */
+    const uint8_t *volatile_genesis;
+    uint32_t volatile_genesis_length;
+    uint32_t volatile_epoch; /* number of the epoch, above any earlier run's */
+
+    uint32_t source_count; /* retransmitters: for catching up */
+    struct follower_source sources[FOLLOWER_SOURCES_MAX];
+
+    struct catalog_options catalog;
+    uint32_t datagram_max;        /* default 1472 */
+    uint64_t ring_bytes;          /* of recent batches; nothing above stable leaves; default 64 MiB */
+    uint32_t queue_max;           /* datagrams of proposals held, all publishers; default 8192 */
+    uint32_t window;              /* numbers held ahead of a publisher's next; default 4096 */
+    uint32_t run_bytes_max;       /* default 1 MiB */
+    uint32_t quantum_bytes;       /* deficit round robin; default 4096 */
+    uint32_t step_batches_max;    /* emitted per step; default 128 */
+    bool line_b;                  /* emit on PORT_EGRESS_B too */
+    bool pad;                     /* full batches to equal size, for segmented sends */
+    uint64_t tick_ns;             /* of /sys/clock; 0: none; default 1 s */
+    uint64_t heartbeat_min_ns;    /* after a message; doubling up to heartbeat_max_ns */
+    uint64_t heartbeat_max_ns;    /* defaults 20 us, 100 ms */
+    uint64_t pace_bytes;          /* lag of the quorum beyond which emission is slowed; default half the ring */
+    uint64_t pace_ns;             /* then at most one batch per this; default 50 us */
+    uint64_t clock_ahead_max_ns;  /* beyond the retransmitters' median: refused; default 10 s */
+    uint64_t seal_retry_ns;       /* default 50 ms */
+    uint64_t adopt_timeout_ns;    /* without progress: seal again without that store; default 2 s */
+
+    /* Planted mistakes, by the simulator only; 0 in every other build of options. */
+    uint32_t sabotage; /* enum sequencer_sabotage, a bit set */
+};
+
+enum sequencer_sabotage {
+    SEQUENCER_DEDUP_FORGOTTEN = 1,   /* restarts with an empty ledger */
+    SEQUENCER_CLOCK_UNCLAMPED = 2,   /* stamps the raw clock */
+    SEQUENCER_ORDER_BY_ARRIVAL = 4,  /* ignores publishers' numbers */
+    SEQUENCER_ACK_ANY_EPOCH = 8,     /* counts an acknowledgement whatever the tail's epoch */
+    SEQUENCER_STABLE_UNACKED = 16,   /* calls stable what it has emitted */
+    SEQUENCER_FOREIGN_BASIS = 32,    /* does not check the position a proposal names */
+    SEQUENCER_RING_FORGETS = 64      /* lets what is above stable leave the ring */
+};
+
+struct sequencer;
+
+void sequencer_options_default(struct sequencer_options *o);
+size_t sequencer_memory(const struct sequencer_options *o);
+struct sequencer *sequencer_create(const struct sequencer_options *o, struct port *port,
+                                   struct port_time now); /* NULL: no memory */
+void sequencer_destroy(struct sequencer *s);
+
+extern const struct participant_ops sequencer_participant;
+
+/* Promotes a standby: begins to seal. No effect while it leads. */
+void sequencer_lead(struct sequencer *s, uint8_t how, const char *why);
+
+enum sequencer_state sequencer_state(const struct sequencer *s);
+struct epoch sequencer_epoch(const struct sequencer *s); /* its own while it leads */
+uint64_t sequencer_tip(const struct sequencer *s);       /* last seq emitted or followed */
+uint64_t sequencer_stable(const struct sequencer *s);
+struct digest sequencer_digest(const struct sequencer *s); /* history digest through the tip */
+bool sequencer_paused(const struct sequencer *s);        /* ring full */
+const struct catalog *sequencer_catalog(const struct sequencer *s);
+const struct ledger *sequencer_ledger(const struct sequencer *s);
+const uint64_t *sequencer_counters(const struct sequencer *s); /* [COUNTER_END] */
+void sequencer_status(const struct sequencer *s, struct port_time now, struct status *out);
+/* Why it does not lead yet, for humans: "1 of 2 stores needed have promised"; "" while it leads. */
+const char *sequencer_waiting_for(const struct sequencer *s);
+
+#endif

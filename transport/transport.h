@@ -1,0 +1,62 @@
+/* A transport back end: a `struct port` for a core, and the driver's side of it.
+ *
+ * Back ends: kernel sockets (transport_kernel.c), the simulator's network (sim/). A user-space stack
+ * fits the same interface: nothing here names a socket. One thread; no allocation after open. */
+#ifndef CANTUS_TRANSPORT_TRANSPORT_H
+#define CANTUS_TRANSPORT_TRANSPORT_H
+
+#include "transport/port.h"
+
+enum { TRANSPORT_ERROR_MAX = 256, TRANSPORT_RECEIVE_MAX = 256 };
+
+struct transport_options {
+    struct port_addr unicast;                 /* ip of our interface; port 0: any */
+    struct port_addr groups[PORT_CHANNELS];   /* ingress, egress A and B; port 0: not configured */
+    uint32_t interfaces[PORT_CHANNELS];       /* ip of the interface of each group */
+    bool join[PORT_CHANNELS];                 /* which groups are received */
+    bool listen;                              /* accept streams */
+    uint16_t stream_port;                     /* to listen on; 0: any */
+    uint32_t datagram_max;                    /* default 1472 */
+    uint32_t receive_buffer_bytes;            /* default 8 MiB, as far as the system allows */
+    uint32_t streams_max;                     /* default 64 */
+    uint32_t stream_buffer_bytes;             /* each way; default 256 KiB */
+    uint8_t ttl;                              /* of multicast; default 1 */
+    bool segmentation;                        /* UDP_SEGMENT / UDP_GRO where it helps */
+};
+
+struct transport;
+
+struct transport_ops {
+    /* What has arrived, at most `max` (<= TRANSPORT_RECEIVE_MAX); borrowed until the next receive. */
+    uint32_t (*receive)(struct transport *t, struct port_datagram *out, uint32_t max);
+    /* Hands stream events to the participant, as many as there are. True if there were any. */
+    bool (*streams)(struct transport *t, const struct participant_ops *ops, void *core,
+                    struct port_time now);
+    /* Sends what the core queued. Datagrams that the system refuses are dropped and counted. */
+    void (*flush)(struct transport *t);
+    /* Becomes readable when there is something to receive or a stream event. */
+    int (*fd)(const struct transport *t);
+    void (*close)(struct transport *t);
+};
+
+struct transport_counters {
+    uint64_t datagrams_in, bytes_in, datagrams_out, bytes_out;
+    uint64_t send_errors, receive_overflows; /* SO_RXQ_OVFL */
+    uint64_t streams_refused;
+};
+
+struct transport {
+    struct port port; /* first: a back end's struct port * is its struct transport * */
+    const struct transport_ops *ops;
+    struct transport_counters counters;
+};
+
+/* Fills in the defaults named above where a field is zero. */
+void transport_options_default(struct transport_options *o);
+
+/* Kernel sockets: recvmmsg, sendmmsg, epoll. NULL on failure, with a text in error
+ * [TRANSPORT_ERROR_MAX] that says what, where and what to do (port in use, no multicast route, no such
+ * interface, no permission). */
+struct transport *transport_open_kernel(const struct transport_options *options, char *error);
+
+#endif
