@@ -1,7 +1,12 @@
 /* The catalog: the state machine over /sys that every process embeds. Topics and their compact
  * ids, publishers and their incarnations, the session, the epochs, the members.
  *
- * A function of the stream and of nothing else. All memory is taken by create. */
+ * A function of the stream and of nothing else. All memory is taken by create, as one block without
+ * pointers into itself.
+ *
+ * Messages under /sys are never part of a run: the sequencer rejects them there, the catalog takes
+ * one with flags for malformed. So an epoch record, which voids an open run, has nothing to undo
+ * here. */
 #ifndef CANTUS_PROTO_CATALOG_H
 #define CANTUS_PROTO_CATALOG_H
 
@@ -10,10 +15,21 @@
 #include "proto/sys.h"
 #include "proto/topic.h"
 
-struct catalog_options {
-    uint32_t topics_max;     /* default 131072 */
-    uint32_t publishers_max; /* default 131072 */
+enum {
+    CATALOG_TOPICS_DEFAULT = 131072,
+    CATALOG_PUBLISHERS_DEFAULT = 131072,
+    CATALOG_PATH_BYTES = 32 /* of path memory for each topic; whichever runs out first is FULL */
 };
+
+/* Ids are below these: the fixed topics count as topics, the sequencer as publisher 0. 0 means the
+ * default; values out of range mean the nearest in range. */
+struct catalog_options {
+    uint32_t topics_max;
+    uint32_t publishers_max;
+};
+
+/* The options as they are understood. NULL: all default. */
+struct catalog_options catalog_options_resolve(const struct catalog_options *options);
 
 struct catalog_publisher {
     uint64_t nonce;
@@ -30,6 +46,7 @@ enum catalog_verdict {
     CATALOG_MALFORMED,      /* a /sys payload that does not decode: skipped alike by everyone */
     CATALOG_FULL,           /* topic or publisher table: skipped alike by everyone */
     CATALOG_OTHER_PROTOCOL, /* a session record of a protocol this process does not speak: stop */
+    CATALOG_DIVERGED        /* a session record whose catalog digest is not ours: stop */
 };
 
 struct catalog *catalog_create(const struct catalog_options *options); /* NULL: no memory */
@@ -39,11 +56,23 @@ void catalog_reset(struct catalog *c);
 /* Copies the whole state; both were created with equal options. */
 void catalog_copy(struct catalog *to, const struct catalog *from);
 
+/* Of a message whose topic is below TOPIC_FIRST_USER; catalog_apply's slow path. */
+enum catalog_verdict catalog_apply_sys(struct catalog *c, const struct message *m,
+                                       const struct batch_header *batch);
+
 /* Applies one message; cheap to call for every message of the stream. `batch` is the header of the
- * batch it came in: its epoch and digest feed the epoch table. */
-enum catalog_verdict catalog_apply(struct catalog *c, const struct message *m,
-                                   const struct batch_header *batch);
-/* Over all of the state, the same in every process at the same position. */
+ * batch it came in: its epoch and digest feed the epoch table. What each record must satisfy
+ * is in docs/wire.md; one that does not changes nothing. */
+static inline enum catalog_verdict catalog_apply(struct catalog *c, const struct message *m,
+                                                 const struct batch_header *batch)
+{
+    if (m->topic >= TOPIC_FIRST_USER)
+        return CATALOG_IGNORED;
+    return catalog_apply_sys(c, m, batch);
+}
+
+/* Over all of the state, the same in every process at the same position, whatever its options.
+ * Reads all of it: for session records, snapshots and checks, not for every message. */
 uint64_t catalog_digest(const struct catalog *c);
 
 /* ---- questions ------------------------------------------------------------------------------ */
@@ -55,7 +84,7 @@ uint64_t catalog_session_seq(const struct catalog *c);
 
 uint32_t catalog_topic_end(const struct catalog *c); /* ids are below this */
 uint32_t catalog_topic_find(const struct catalog *c, const char *path, size_t length); /* or 0 */
-const char *catalog_topic_path(const struct catalog *c, uint32_t id, size_t *length); /* or NULL */
+const char *catalog_topic_path(const struct catalog *c, uint32_t id, size_t *length);  /* or NULL */
 bool catalog_topic_exists(const struct catalog *c, uint32_t id);
 
 uint32_t catalog_publisher_end(const struct catalog *c);
@@ -63,9 +92,10 @@ uint32_t catalog_publisher_find(const struct catalog *c, const char *identity); 
 const struct catalog_publisher *catalog_publisher(const struct catalog *c, uint32_t id);
 
 /* Whether this publisher may write there now; a reject_reason, or 0 if it may. Publishers write
- * user topics, and of /sys only TOPIC_TOPIC. */
+ * user topics, and of /sys only TOPIC_TOPIC (never inside a run). */
 enum reject_reason catalog_refuses(const struct catalog *c, uint32_t publisher, uint32_t topic);
-/* What would refuse the creation of this topic; 0 if nothing. One that exists is fine. */
+/* What would refuse the creation of this topic; 0 if nothing. One that exists is fine, unless it is
+ * /sys or below: those are the stream's own. */
 enum reject_reason catalog_refuses_topic(const struct catalog *c, const char *path, size_t length);
 
 #endif

@@ -36,8 +36,8 @@ struct common_end {
 /* Forgets everything. */
 void epoch_table_reset(struct epoch_table *table);
 
-/* Appends; false (and unchanged) if full, or if the entry is not above the last in both epoch number
- * and first_seq. */
+/* Appends; false (and unchanged) if full, or if the entry is not above the last in both epoch
+ * number and first_seq. */
 bool epoch_table_append(struct epoch_table *table, struct epoch_entry entry);
 
 /* Drops every epoch that begins after seq. */
@@ -50,12 +50,12 @@ const struct epoch_entry *epoch_table_find(const struct epoch_table *table, uint
 /* Whether position lies on the history that this table describes and that ends at tail_seq. */
 bool epoch_table_has(const struct epoch_table *table, uint64_t tail_seq, struct position position);
 
-/* The common end of the history (mine, my_tail_seq, my_tail_digest) and another, of which the newest
- * `count` entries and the end are given. `other_tail_seq` is the last seq of that other history. */
+/* The common end of the history (mine, my_tail_seq, my_tail_digest) and another, of which the
+ * newest `count` entries and the end are given. `other_tail_seq` is the last seq of that other
+ * history. */
 struct common_end epoch_table_common_end(const struct epoch_table *mine, uint64_t my_tail_seq,
                                          struct digest my_tail_digest,
                                          const struct epoch_entry *other, uint32_t count,
-                                         uint64_t other_tail_seq,
-                                         struct digest other_tail_digest);
+                                         uint64_t other_tail_seq, struct digest other_tail_digest);
 
 #endif

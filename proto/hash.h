@@ -24,7 +24,7 @@ static inline uint64_t hash64(const void *bytes, size_t length, uint64_t seed)
 static inline struct digest hash128(const void *bytes, size_t length, uint64_t seed)
 {
     XXH128_hash_t h = XXH3_128bits_withSeed(bytes, length, seed);
-    return (struct digest){ .low = h.low64, .high = h.high64 };
+    return (struct digest) { .low = h.low64, .high = h.high64 };
 }
 
 /* The seed that ties the 16 bytes in front of a checksum to what the checksum covers. Both words

@@ -1,5 +1,5 @@
-/* The ledger: per publisher the next number, per topic the last seq. With the catalog it is all that
- * a sequencer must know to go on, and like it a function of the stream.
+/* The ledger: per publisher the next number, per topic the last seq. With the catalog it is all
+ * that a sequencer must know to go on, and like it a function of the stream.
  *
  * It changes with every message, so it is two flat arrays. The effects of a run are held back until
  * its last message, because an epoch record inside a run voids it. */
@@ -26,12 +26,21 @@ struct ledger {
 };
 
 bool ledger_init(struct ledger *l, const struct catalog_options *options); /* false: no memory */
+size_t ledger_memory(const struct catalog_options *options); /* bytes that init takes */
 void ledger_close(struct ledger *l);
 void ledger_reset(struct ledger *l);
+/* Both were initialized with equal options. */
 void ledger_copy(struct ledger *to, const struct ledger *from);
 
-/* Follows one message. False if it breaks a rule of the stream (a number out of turn, an id out of
- * range, a run that another publisher's message interrupts): the stream itself is broken. */
+/* Follows one message. False, and unchanged, if it breaks a rule of the stream: the stream itself
+ * is broken. The rules:
+ *   - topic and publisher are in their range, topic is not 0;
+ *   - publisher 0 (the sequencer) has publisher_seq 0, no flags, and writes no rejects;
+ *   - a publisher's number is the one that is next; a reject consumes `count` of them;
+ *   - publishers write user topics, and of /sys TOPIC_TOPIC and the rejects in their name, neither
+ * of which is ever part of a run;
+ *   - the messages of a run follow each other directly, at most RUN_MESSAGES_MAX. Only an epoch
+ *     record may come between: it voids the run, whose numbers are then unused. */
 bool ledger_apply(struct ledger *l, const struct message *m);
 
 static inline uint64_t ledger_next(const struct ledger *l, uint32_t publisher)

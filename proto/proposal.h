@@ -27,7 +27,7 @@ struct proposal_header {
 };
 
 struct proposal_entry {
-    uint64_t after_seq;      /* holds if the topic's last message is at or below this seq */
+    uint64_t after_seq; /* holds if the topic's last message is at or below this seq */
     uint32_t condition_topic;
     uint32_t topic;
     uint32_t length;
@@ -41,7 +41,8 @@ struct proposal_cursor {
     uint32_t left;
 };
 
-/* Checks frame, checksum and that every entry stays inside. */
+/* Checks frame, checksum, and that the entries fill the datagram exactly. publisher, incarnation,
+ * first_publisher_seq and every topic are at least 1 and in their range. */
 enum wire_verdict proposal_decode(const uint8_t *bytes, size_t length, uint64_t stream,
                                   struct proposal_header *out);
 struct proposal_cursor proposal_begin(const uint8_t *bytes, const struct proposal_header *header);
@@ -81,7 +82,7 @@ struct proposal_builder {
 void proposal_open(struct proposal_builder *b, uint8_t *bytes, uint32_t capacity);
 bool proposal_fits(const struct proposal_builder *b, const struct proposal_entry *entry);
 void proposal_add(struct proposal_builder *b, const struct proposal_entry *entry);
-/* Returns the datagram's length. header->count is taken from the builder. */
+/* Returns the datagram's length. The count is taken from the builder, not from header->count. */
 uint32_t proposal_close(struct proposal_builder *b, uint64_t stream,
                         const struct proposal_header *header);
 

@@ -28,18 +28,18 @@ enum replay_type {
 struct replay_request {
     uint64_t stream;
     uint64_t first_seq;
-    uint64_t end_seq; /* exclusive; 0: to the server's tip when it gets there */
+    uint64_t end_seq;   /* exclusive; 0: to the server's tip when it gets there */
     struct epoch epoch; /* newest heard; a candidate that holds a promise names its own */
 };
 
 enum replay_end_reason {
     REPLAY_DONE = 1,
-    REPLAY_PRUNED = 2,       /* first_seq is below what is kept; oldest_seq names that */
-    REPLAY_NOT_YET = 3,      /* first_seq is above what this server has */
+    REPLAY_PRUNED = 2,  /* first_seq is below what is kept; oldest_seq names that */
+    REPLAY_NOT_YET = 3, /* first_seq is above what this server has */
     REPLAY_OTHER_STREAM = 4,
-    REPLAY_BUSY = 5,         /* all replay slots taken */
+    REPLAY_BUSY = 5, /* all replay slots taken */
     REPLAY_BAD_REQUEST = 6,
-    REPLAY_DAMAGED = 7       /* the journal is damaged there and not yet healed */
+    REPLAY_DAMAGED = 7 /* the journal is damaged there and not yet healed */
 };
 
 struct replay_end {

@@ -1,10 +1,11 @@
 /* The small datagrams between the parts: heartbeat, gap request and refusal, acknowledgement, seal
  * and promise, join and hint. Each is a plain struct with an encoder (returns the length,
- * 0 if it does not fit) and a decoder. All but the promise have a fixed size.
+ * 0 if it does not fit or is nothing that the decoder would take) and a decoder. All but the
+ * promise and the join have a fixed size.
  *
  * Who sends what where:
  *   heartbeat, seal          sequencer or candidate -> egress groups
- *   proposal, join           publisher              -> ingress group
+ *   proposal, join, create   publisher              -> ingress group
  *   ack, promise             retransmitter          -> ingress group (standbys hear them too)
  *   gap request              anyone                 -> unicast, answered to its source address
  *   gap refusal, hint        unicast */
@@ -14,10 +15,14 @@
 #include "proto/wire.h"
 
 enum {
-    MEMBERS_MAX = 15,   /* stores of one stream */
-    IDENTITY_MAX = 63,  /* bytes of a publisher's name */
+    MEMBERS_MAX = 15,     /* stores of one stream */
+    IDENTITY_MAX = 63,    /* bytes of a publisher's name */
     SIGNAL_SIZE_MAX = 320 /* of any datagram in this header */
 };
+
+/* What is wrong with a publisher's name, for humans; NULL if nothing: 1..IDENTITY_MAX bytes, each
+ * printable ASCII other than space. */
+const char *identity_check(const char *identity);
 
 /* Everything below next_seq exists on the history of `epoch`, with this digest. Consumes no seq.
  * The same datagram vouches for a piece of history inside a bulk replay. */
@@ -30,12 +35,14 @@ struct heartbeat {
     uint64_t epoch_first_seq; /* of this epoch's record: where to learn its epoch table */
 };
 
-/* Asks for [first_seq, end_seq). Answers are the original batches, and a refusal if there is less. */
+/* Asks for [first_seq, end_seq). Answers are the original batches, and a refusal if there is less.
+ */
 struct gap_request {
     struct epoch epoch; /* newest the requester has heard; a candidate names its own */
     uint64_t first_seq;
     uint64_t end_seq;
-    uint64_t nonce; /* tells a multicast answer's requesters apart in counters; echoed by refusals */
+    uint64_t
+        nonce; /* tells a multicast answer's requesters apart in counters; echoed by refusals */
 };
 
 enum gap_refusal_reason {
@@ -69,26 +76,31 @@ struct seal {
 };
 
 struct membership {
-    uint64_t seq; /* of the record that set it */
+    uint64_t seq;    /* of the record that set it */
     uint32_t quorum; /* W: stores that make stable; 0 means a majority */
     uint32_t count;
-    uint64_t stores[MEMBERS_MAX];
+    uint64_t stores[MEMBERS_MAX]; /* distinct, none is 0; zeros from `count` on */
 };
+
+/* How a membership lies inside other formats: u64 seq, u32 quorum, u8 count, u64 stores. Put fails
+ * the writer, and get the reader, on what is not a membership. */
+void membership_put(struct wire_writer *w, const struct membership *in);
+void membership_get(struct wire_reader *r, struct membership *out);
 
 struct promise {
     uint64_t store;
-    struct epoch promised;   /* what this store now holds to; the candidate's own means yes */
-    struct epoch asked;      /* the seal that is answered */
+    struct epoch promised; /* what this store now holds to; the candidate's own means yes */
+    struct epoch asked;    /* the seal that is answered */
     bool probe;
-    bool proven;             /* false: damaged below its mark, must not be counted */
+    bool proven; /* false: damaged below its mark, must not be counted */
     struct position tail;
     struct digest digest;
     uint64_t oldest_seq;
     uint64_t clock_ns;
-    uint64_t leader_age_ns;  /* since the leader was last heard; UINT64_MAX: never */
-    uint32_t fetch_ip;       /* where its history is served: unicast UDP and TCP */
-    uint16_t fetch_port;     /* UDP */
-    uint16_t stream_port;    /* TCP */
+    uint64_t leader_age_ns;    /* since the leader was last heard; UINT64_MAX: never */
+    uint32_t fetch_ip;         /* where its history is served: unicast UDP and TCP */
+    uint16_t fetch_port;       /* UDP */
+    uint16_t stream_port;      /* TCP */
     struct membership members; /* the newest in its tail */
 };
 
@@ -99,6 +111,14 @@ struct join {
     char identity[IDENTITY_MAX + 1];
 };
 
+/* Asks for a topic. Not a proposal, so that no number of the publisher's is spent on it; asking for
+ * one that exists changes nothing. */
+struct create {
+    uint64_t nonce;
+    uint32_t publisher; /* whose write permission counts */
+    char path[256];
+};
+
 enum hint_reason {
     HINT_UNKNOWN_PUBLISHER = 1, /* no such publisher id in this history */
     HINT_SUPERSEDED = 2,        /* a later incarnation has joined: stop */
@@ -107,7 +127,8 @@ enum hint_reason {
     HINT_AHEAD = 5,             /* beyond the window */
     HINT_JOIN_CONFLICT = 6,     /* join: wanted is not current + 1 */
     HINT_OVERLOADED = 7,        /* its queue here is full */
-    HINT_PAUSED = 8             /* ring full: no quorum of stores */
+    HINT_PAUSED = 8,            /* ring full: no quorum of stores */
+    HINT_TOPIC_REFUSED = 9      /* create: bad path, not permitted, or the catalog is full */
 };
 
 /* Unicast advice to a sender; never the answer. */
@@ -116,7 +137,7 @@ struct hint {
     uint32_t publisher;
     uint32_t incarnation; /* current one */
     uint64_t next_publisher_seq;
-    uint64_t nonce; /* of the join it answers, else 0 */
+    uint64_t nonce; /* of the join or create it answers, else 0 */
     struct epoch epoch;
 };
 
@@ -142,6 +163,9 @@ enum wire_verdict promise_decode(const uint8_t *bytes, size_t length, uint64_t s
 size_t join_encode(const struct join *in, uint64_t stream, uint8_t *out, size_t capacity);
 enum wire_verdict join_decode(const uint8_t *bytes, size_t length, uint64_t stream,
                               struct join *out);
+size_t create_encode(const struct create *in, uint64_t stream, uint8_t *out, size_t capacity);
+enum wire_verdict create_decode(const uint8_t *bytes, size_t length, uint64_t stream,
+                                struct create *out);
 size_t hint_encode(const struct hint *in, uint64_t stream, uint8_t *out, size_t capacity);
 enum wire_verdict hint_decode(const uint8_t *bytes, size_t length, uint64_t stream,
                               struct hint *out);

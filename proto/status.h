@@ -6,10 +6,7 @@
 #include "proto/signal.h"
 #include "proto/sys.h"
 
-enum {
-    STATUS_PUBLISHERS_MAX = 64,
-    STATUS_SIZE_MAX = 32 * 1024
-};
+enum { STATUS_PUBLISHERS_MAX = 64, STATUS_SIZE_MAX = 32 * 1024 };
 
 struct status_member {
     uint64_t store;

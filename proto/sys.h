@@ -1,6 +1,7 @@
 /* Payloads of the messages under /sys: encoded by field, read by the catalog of every process.
  *
- * Encoders return the length, 0 if it does not fit; decoders false if the payload is malformed. */
+ * Encoders return the length, 0 if it does not fit or is nothing that the decoder would take;
+ * decoders false if the payload is malformed. */
 #ifndef CANTUS_PROTO_SYS_H
 #define CANTUS_PROTO_SYS_H
 
@@ -19,7 +20,7 @@ struct sys_genesis {
     uint64_t stream;
     uint64_t created_ns;
     uint32_t protocol_version;
-    bool is_volatile; /* no stores: nothing is ever stable */
+    bool is_volatile; /* exactly if there are no founders: nothing is ever stable */
     uint8_t admin_key[ADMIN_KEY_SIZE];
     struct membership members; /* founders; members.seq is 1 */
 };
@@ -31,7 +32,8 @@ struct sys_epoch {
     struct digest digest;    /* through adopted.seq */
     uint8_t how;             /* enum sys_epoch_how */
     char why[WHY_MAX + 1];   /* an operator's words, or the time-out's */
-    uint32_t entry_count;    /* newest entries of the epoch table below this epoch, ascending */
+    uint32_t entry_count;    /* newest entries of the epoch table below this epoch, ascending; the
+                                last is adopted.epoch's */
     struct epoch_entry entries[EPOCH_RECORD_ENTRIES];
 };
 
@@ -44,7 +46,7 @@ enum sys_epoch_how {
 
 /* /sys/session */
 struct sys_session {
-    char name[SESSION_NAME_MAX + 1];
+    char name[SESSION_NAME_MAX + 1]; /* printable ASCII, not empty */
     uint32_t protocol_version;
     uint64_t protocol_digest; /* of this protocol's description: processes that differ stop */
     uint64_t catalog_digest;  /* of the catalog before this record */
@@ -61,21 +63,21 @@ struct sys_join {
 
 enum reject_reason {
     REJECT_NOT_PERMITTED = 1,
-    REJECT_CONDITION = 2,   /* the precondition's topic has something later */
-    REJECT_NO_TOPIC = 3,    /* no such topic id */
-    REJECT_TOO_LARGE = 4,   /* a run above the limit */
-    REJECT_BAD_PATH = 5,    /* topic creation: the path is not well-formed */
-    REJECT_FULL = 6,        /* topic creation: the catalog is full */
-    REJECT_MALFORMED = 7,   /* a run whose parts contradict each other */
+    REJECT_CONDITION = 2, /* the precondition's topic has something later */
+    REJECT_NO_TOPIC = 3,  /* no such topic id */
+    REJECT_TOO_LARGE = 4, /* a run above the limit */
+    REJECT_BAD_PATH = 5,  /* topic creation: the path is not well-formed */
+    REJECT_FULL = 6,      /* topic creation: the catalog is full */
+    REJECT_MALFORMED = 7, /* a run whose parts contradict each other */
     REJECT_END
 };
 
 /* /sys/reject: publisher and publisher_seq in the message header name the (first) number. */
 struct sys_reject {
-    uint8_t reason;       /* enum reject_reason */
-    uint32_t topic;       /* that it was proposed for */
-    uint32_t count;       /* numbers consumed: 1, or those of a run */
-    uint64_t detail;      /* REJECT_CONDITION: the topic's last seq */
+    uint8_t reason;  /* enum reject_reason */
+    uint32_t topic;  /* that it was proposed for */
+    uint32_t count;  /* numbers consumed: 1, or those of a run; never 0 */
+    uint64_t detail; /* REJECT_CONDITION: the topic's last seq */
 };
 
 size_t sys_genesis_encode(const struct sys_genesis *in, uint8_t *out, size_t capacity);
@@ -88,6 +90,7 @@ size_t sys_join_encode(const struct sys_join *in, uint8_t *out, size_t capacity)
 bool sys_join_decode(const uint8_t *payload, size_t length, struct sys_join *out);
 size_t sys_reject_encode(const struct sys_reject *in, uint8_t *out, size_t capacity);
 bool sys_reject_decode(const uint8_t *payload, size_t length, struct sys_reject *out);
+/* /sys/member: a membership, of which seq is the record's own. Never empty. */
 size_t sys_member_encode(const struct membership *in, uint8_t *out, size_t capacity);
 bool sys_member_decode(const uint8_t *payload, size_t length, struct membership *out);
 

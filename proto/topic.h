@@ -1,8 +1,8 @@
 /* Topic paths: `/md/nasdaq/aapl`. A subscription names a subtree; `/` is the whole tree.
  *
- * A path is 2..TOPIC_PATH_MAX bytes, begins with '/', has no empty segment and no trailing '/', and its
- * segments are of A-Z a-z 0-9 . _ - ~ and ':' only, and neither "." nor "..". Case matters. On the
- * wire a topic is a 24-bit id that the catalog gives out in the order of creation. */
+ * A path is 2..TOPIC_PATH_MAX bytes, begins with '/', has no empty segment and no trailing '/', and
+ * its segments are of A-Z a-z 0-9 . _ - ~ and ':' only, and neither "." nor "..". Case matters. On
+ * the wire a topic is a 24-bit id that the catalog gives out in the order of creation. */
 #ifndef CANTUS_PROTO_TOPIC_H
 #define CANTUS_PROTO_TOPIC_H
 
@@ -10,10 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum {
-    TOPIC_PATH_MAX = 255,
-    TOPIC_DEPTH_MAX = 16
-};
+enum { TOPIC_PATH_MAX = 255, TOPIC_DEPTH_MAX = 16 };
 
 /* The topics every stream has. Users' topics begin at TOPIC_FIRST_USER. */
 enum topic_id {

@@ -16,7 +16,7 @@
 enum {
     WIRE_MAGIC = 0x7443, /* "Ct" */
     WIRE_VERSION = 1,
-    WIRE_FRAME_SIZE = 24,        /* magic, version, type, length, count, stream, checksum */
+    WIRE_FRAME_SIZE = 24,         /* magic, version, type, length, count, stream, checksum */
     WIRE_DATAGRAM_DEFAULT = 1472, /* UDP payload of a 1500-byte MTU */
     WIRE_DATAGRAM_MAX = 8972      /* UDP payload of a 9000-byte MTU */
 };
@@ -32,18 +32,19 @@ enum wire_type {
     WIRE_ACK = 8,
     WIRE_SEAL = 9,
     WIRE_PROMISE = 10,
+    WIRE_CREATE = 11,
     WIRE_TYPE_END
 };
 
 /* Why a datagram was not decoded. Each has a counter of its name. */
 enum wire_verdict {
     WIRE_OK = 0,
-    WIRE_SHORT,    /* truncated, or its length field disagrees with what arrived */
-    WIRE_FOREIGN,  /* not the magic: somebody else's packet */
+    WIRE_SHORT,   /* truncated, or its length field disagrees with what arrived */
+    WIRE_FOREIGN, /* not the magic: somebody else's packet */
     WIRE_OTHER_VERSION,
     WIRE_OTHER_STREAM, /* ours, but of another stream */
-    WIRE_CORRUPT,  /* checksum or digest */
-    WIRE_MALFORMED /* fields that contradict each other, or an unknown type */
+    WIRE_CORRUPT,      /* checksum or digest */
+    WIRE_MALFORMED     /* fields that contradict each other, or an unknown type */
 };
 
 struct wire_reader {
@@ -105,7 +106,7 @@ uint8_t wire_get8(struct wire_reader *r);
 uint16_t wire_get16(struct wire_reader *r);
 uint32_t wire_get32(struct wire_reader *r);
 uint64_t wire_get64(struct wire_reader *r);
-bool wire_get_bool(struct wire_reader *r); /* u8: 0 or 1, anything else fails */
+bool wire_get_bool(struct wire_reader *r);                /* u8: 0 or 1, anything else fails */
 struct epoch wire_get_epoch(struct wire_reader *r);       /* u32 number, u64 candidate: 12 bytes */
 struct position wire_get_position(struct wire_reader *r); /* epoch, u64 seq: 20 bytes */
 struct digest wire_get_digest(struct wire_reader *r);     /* u64 low, u64 high */
