@@ -45,9 +45,9 @@ struct port_datagram {
 enum port_stream_event_type {
     PORT_STREAM_ACCEPTED, /* a client connected to our stream port */
     PORT_STREAM_CONNECTED,
-    PORT_STREAM_BYTES,  /* bytes and length: everything received and not yet consumed */
-    PORT_STREAM_ROOM,   /* room to write again, after a write found too little */
-    PORT_STREAM_CLOSED  /* by the other side, an error, or a refused connect; the id is dead */
+    PORT_STREAM_BYTES, /* bytes and length: everything received and not yet consumed */
+    PORT_STREAM_ROOM,  /* room to write again, after a write found too little */
+    PORT_STREAM_CLOSED /* by the other side, an error, or a refused connect; the id is dead */
 };
 
 struct port_stream_event {
@@ -61,13 +61,16 @@ struct port_stream_event {
 struct port;
 
 struct port_ops {
-    /* Queues one datagram. `bytes` must stay as they are until the driver has flushed, which it does
-     * after the entry point returns and before the next one. `to` counts for PORT_UNICAST only. */
+    /* Queues one datagram. `bytes` must stay as they are until the driver has flushed, which it
+     * does after the entry point returns and before the next one. `to` counts for PORT_UNICAST
+     * only; a group that is not configured takes nothing. */
     void (*send)(struct port *port, enum port_channel channel, struct port_addr to,
                  const uint8_t *bytes, uint32_t length);
-    /* Memory for a small datagram, good until the flush. Never NULL up to PORT_SCRATCH_MAX bytes. */
+    /* Memory for a small datagram, good until the flush. Never NULL up to PORT_SCRATCH_MAX bytes.
+     */
     uint8_t *(*scratch)(struct port *port, uint32_t length);
-    /* Begins to connect; the id of the stream, or 0 if there are too many. CONNECTED or CLOSED follows. */
+    /* Begins to connect; the id of the stream, or 0 if there are too many. CONNECTED or CLOSED
+     * follows. */
     uint32_t (*stream_connect)(struct port *port, struct port_addr to);
     /* How many bytes stream_write takes now. If fewer than `want`, a ROOM event comes later. */
     size_t (*stream_room)(struct port *port, uint32_t stream, size_t want);
@@ -81,9 +84,9 @@ enum { PORT_SCRATCH_MAX = 512 };
 
 struct port {
     const struct port_ops *ops;
-    struct port_addr self;       /* our unicast address */
-    uint16_t stream_port;        /* where we accept streams; 0: nowhere */
-    uint32_t datagram_max;       /* payload bytes */
+    struct port_addr self; /* our unicast address */
+    uint16_t stream_port;  /* where we accept streams; 0: nowhere */
+    uint32_t datagram_max; /* payload bytes */
 };
 
 static inline void port_send(struct port *p, enum port_channel channel, struct port_addr to,

@@ -1,6 +1,6 @@
 /* A transport back end: a `struct port` for a core, and the driver's side of it.
  *
- * Back ends: kernel sockets (transport_kernel.c), the simulator's network (sim/). A user-space stack
+ * Back ends: kernel sockets (kernel.c), the simulator's network (sim/). A user-space stack
  * fits the same interface: nothing here names a socket. One thread; no allocation after open. */
 #ifndef CANTUS_TRANSPORT_TRANSPORT_H
 #define CANTUS_TRANSPORT_TRANSPORT_H
@@ -10,24 +10,25 @@
 enum { TRANSPORT_ERROR_MAX = 256, TRANSPORT_RECEIVE_MAX = 256 };
 
 struct transport_options {
-    struct port_addr unicast;                 /* ip of our interface; port 0: any */
-    struct port_addr groups[PORT_CHANNELS];   /* ingress, egress A and B; port 0: not configured */
-    uint32_t interfaces[PORT_CHANNELS];       /* ip of the interface of each group */
-    bool join[PORT_CHANNELS];                 /* which groups are received */
-    bool listen;                              /* accept streams */
-    uint16_t stream_port;                     /* to listen on; 0: any */
-    uint32_t datagram_max;                    /* default 1472 */
-    uint32_t receive_buffer_bytes;            /* default 8 MiB, as far as the system allows */
-    uint32_t streams_max;                     /* default 64 */
-    uint32_t stream_buffer_bytes;             /* each way; default 256 KiB */
-    uint8_t ttl;                              /* of multicast; default 1 */
-    bool segmentation;                        /* UDP_SEGMENT / UDP_GRO where it helps */
+    struct port_addr unicast; /* ip of our interface, default 127.0.0.1; port 0: any */
+    struct port_addr groups[PORT_CHANNELS]; /* ingress, egress A and B; port 0: not configured */
+    uint32_t interfaces[PORT_CHANNELS];     /* ip of each group's interface; 0: unicast.ip */
+    bool join[PORT_CHANNELS];               /* which groups are received */
+    bool listen;                            /* accept streams */
+    uint16_t stream_port;                   /* to listen on; 0: any */
+    uint32_t datagram_max;                  /* default 1472 */
+    uint32_t receive_buffer_bytes;          /* default 8 MiB, as far as the system allows */
+    uint32_t streams_max;                   /* default 64 */
+    uint32_t stream_buffer_bytes;           /* each way; default 256 KiB */
+    uint8_t ttl;                            /* of multicast; default 1 */
+    bool segmentation;                      /* UDP_SEGMENT / UDP_GRO where it helps */
 };
 
 struct transport;
 
 struct transport_ops {
-    /* What has arrived, at most `max` (<= TRANSPORT_RECEIVE_MAX); borrowed until the next receive. */
+    /* What has arrived, at most `max` (<= TRANSPORT_RECEIVE_MAX); borrowed until the next receive.
+     */
     uint32_t (*receive)(struct transport *t, struct port_datagram *out, uint32_t max);
     /* Hands stream events to the participant, as many as there are. True if there were any. */
     bool (*streams)(struct transport *t, const struct participant_ops *ops, void *core,
@@ -41,7 +42,9 @@ struct transport_ops {
 
 struct transport_counters {
     uint64_t datagrams_in, bytes_in, datagrams_out, bytes_out;
-    uint64_t send_errors, receive_overflows; /* SO_RXQ_OVFL */
+    uint64_t send_errors;       /* datagrams that the system refused */
+    uint64_t receive_overflows; /* datagrams lost because the socket's buffer was full */
+    uint64_t receive_oversized; /* datagrams dropped: longer than datagram_max */
     uint64_t streams_refused;
 };
 
@@ -55,8 +58,8 @@ struct transport {
 void transport_options_default(struct transport_options *o);
 
 /* Kernel sockets: recvmmsg, sendmmsg, epoll. NULL on failure, with a text in error
- * [TRANSPORT_ERROR_MAX] that says what, where and what to do (port in use, no multicast route, no such
- * interface, no permission). */
+ * [TRANSPORT_ERROR_MAX] that says what, where and what to do (port in use, no multicast route, no
+ * such interface, no permission). */
 struct transport *transport_open_kernel(const struct transport_options *options, char *error);
 
 #endif

@@ -1,0 +1,151 @@
+/* The kernel-socket back end's own: shared by kernel*.c and nobody else. */
+#ifndef CANTUS_TRANSPORT_KERNEL_H
+#define CANTUS_TRANSPORT_KERNEL_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "transport/transport.h"
+
+enum {
+    KERNEL_SEND_MAX = 1024, /* datagrams queued; more are sent at once */
+    KERNEL_SCRATCH_BYTES = 512 * 1024,
+    KERNEL_SEGMENTS_MAX = 64,     /* of one UDP_SEGMENT send */
+    KERNEL_SEGMENTED_MAX = 65507, /* bytes of one send: what an IPv4 UDP datagram holds */
+    KERNEL_COALESCED_MAX = 32,    /* receive buffers when the kernel may coalesce */
+    KERNEL_COALESCED_BYTES = 64 * 1024,
+    KERNEL_STREAMS_LIMIT = 4096,
+    KERNEL_ACCEPTS_MAX = 16 /* per round */
+};
+
+/* Room for two control messages: what was dropped (or a segment size) and a pktinfo. */
+union kernel_control {
+    char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
+    struct cmsghdr align;
+};
+
+struct kernel_send {
+    const uint8_t *bytes;
+    uint32_t length;
+    enum port_channel channel;
+    struct port_addr to;
+};
+
+struct kernel_sender {
+    struct kernel_send *queue; /* [KERNEL_SEND_MAX] */
+    uint32_t count;
+    struct mmsghdr *messages; /* [KERNEL_SEND_MAX] each, built at a flush */
+    struct iovec *vectors;
+    struct sockaddr_in *addresses;
+    union kernel_control *controls;
+    uint32_t *firsts; /* queue index of each message's first datagram */
+    uint8_t *scratch; /* [KERNEL_SCRATCH_BYTES] */
+    uint32_t scratch_used;
+    uint64_t wait_left_ns; /* of this flush's patience with a full socket buffer */
+    bool segmentation;     /* turned off when the device turns out to refuse it */
+};
+
+struct kernel_receiver {
+    struct mmsghdr *messages; /* [slots] each */
+    struct iovec *vectors;
+    struct sockaddr_in *addresses;
+    union kernel_control *controls;
+    enum port_channel *channels;
+    uint8_t *buffers;
+    uint32_t slots;
+    uint32_t slot_bytes;
+    uint32_t used; /* slots that hold something */
+    uint32_t at;   /* slot to hand out from next, and where in it */
+    uint32_t offset;
+    uint32_t segment; /* size of the segments of that slot; 0: one datagram */
+    uint32_t turn;    /* channel to read first, so that a flood on one starves no other */
+    uint32_t dropped[PORT_CHANNELS]; /* SO_RXQ_OVFL as last seen */
+};
+
+enum kernel_stream_state {
+    KERNEL_STREAM_FREE,
+    KERNEL_STREAM_CONNECTING,
+    KERNEL_STREAM_OPEN,
+    KERNEL_STREAM_CLOSING, /* by us: sends what is left */
+    KERNEL_STREAM_DRAINING /* all sent: waits for the other side's end, so that nothing is reset */
+};
+
+struct kernel_stream {
+    enum kernel_stream_state state;
+    int fd;
+    uint16_t generation;
+    bool dirty;        /* in the list of those with something to send */
+    uint32_t interest; /* epoll events asked for */
+    struct port_addr peer;
+    uint64_t close_by_ns; /* 0: not yet known */
+    uint8_t *in;          /* contiguous: in_start..in_end is not consumed */
+    uint32_t in_start, in_end;
+    uint8_t *out; /* ring: `out_used` bytes from out_start */
+    uint32_t out_start, out_used;
+    uint32_t room_wanted; /* 0: nobody waits */
+};
+
+struct kernel_streams {
+    struct kernel_stream *table; /* [max] */
+    uint32_t max;
+    uint32_t buffer_bytes;
+    uint32_t active;
+    uint32_t next_free; /* where the search for a free one begins: reuse comes late */
+    uint16_t *dirty;    /* [max] */
+    uint32_t dirty_count;
+    uint8_t *memory;
+    size_t memory_bytes;
+    int epoll;
+    int listen;
+    int reserve; /* given up to refuse a connection when the process is out of descriptors */
+    uint64_t looked_ns;
+    bool look_again;
+};
+
+struct kernel {
+    struct transport transport; /* first */
+    struct transport_options options;
+    int epoll;                          /* the datagram sockets and streams.epoll */
+    int sockets[PORT_CHANNELS];         /* [PORT_UNICAST] sends everything; -1: not received */
+    int interface_index[PORT_CHANNELS]; /* 0: the socket's own */
+    struct sockaddr_in groups[PORT_CHANNELS];
+    struct kernel_sender sender;
+    struct kernel_receiver receiver;
+    struct kernel_streams streams;
+};
+
+static inline struct kernel *kernel_of(struct port *port)
+{
+    return (struct kernel *)(void *)port;
+}
+
+struct sockaddr_in kernel_sockaddr(struct port_addr a);
+struct port_addr kernel_addr(const struct sockaddr_in *a);
+
+/* kernel_setup.c: all sockets. False with a text in error. */
+bool kernel_setup_sockets(struct kernel *k, char *error);
+bool kernel_setup_listen(struct kernel *k, char *error);
+
+bool kernel_sender_init(struct kernel *k);
+void kernel_sender_close(struct kernel *k);
+void kernel_send(struct port *port, enum port_channel channel, struct port_addr to,
+                 const uint8_t *bytes, uint32_t length);
+uint8_t *kernel_scratch(struct port *port, uint32_t length);
+void kernel_send_flush(struct kernel *k);
+
+bool kernel_receiver_init(struct kernel *k);
+void kernel_receiver_close(struct kernel *k);
+uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t max);
+
+bool kernel_streams_init(struct kernel *k);
+void kernel_streams_close(struct kernel *k);
+uint32_t kernel_stream_connect(struct port *port, struct port_addr to);
+size_t kernel_stream_room(struct port *port, uint32_t id, size_t want);
+void kernel_stream_write(struct port *port, uint32_t id, const void *bytes, size_t length);
+void kernel_stream_close(struct port *port, uint32_t id);
+bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops, void *core,
+                         struct port_time now);
+void kernel_streams_flush(struct kernel *k);
+
+#endif

@@ -1,0 +1,531 @@
+/* TCP streams: non-blocking sockets under one level-triggered epoll, with a fixed buffer each way.
+ *
+ * A slot's id is (generation << 16 | index + 1): the generation changes with every use, and slots
+ * are taken in turn, so that a late use of a dead id finds nothing rather than somebody else's
+ * stream. */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "transport/kernel.h"
+
+enum {
+    EVENTS_MAX = 64,
+    LOOK_EVERY_NS = 8000,  /* a spinning loop asks the kernel for stream events this often */
+    DEAD_AFTER_MS = 10000, /* a peer that acknowledges nothing */
+    CLOSE_WITHIN_S = 5     /* what was written before a close has this long to leave */
+};
+
+bool kernel_streams_init(struct kernel *k)
+{
+    struct kernel_streams *s = &k->streams;
+    s->max = k->options.streams_max;
+    s->buffer_bytes = k->options.stream_buffer_bytes;
+    s->table = calloc(s->max, sizeof *s->table);
+    s->dirty = calloc(s->max, sizeof *s->dirty);
+    s->memory_bytes = (size_t)s->max * s->buffer_bytes * 2;
+    void *memory =
+        mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    s->memory = memory == MAP_FAILED ? NULL : memory;
+    s->epoll = epoll_create1(EPOLL_CLOEXEC);
+    s->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (s->table == NULL || s->dirty == NULL || s->memory == NULL || s->epoll < 0 || s->reserve < 0)
+        return false;
+    for (uint32_t i = 0; i < s->max; i++) {
+        s->table[i].fd = -1;
+        s->table[i].in = s->memory + (size_t)i * s->buffer_bytes * 2;
+        s->table[i].out = s->table[i].in + s->buffer_bytes;
+    }
+    return true;
+}
+
+static void set_int(int fd, int level, int option, int value)
+{
+    int ignored = setsockopt(fd, level, option, &value, sizeof value);
+    (void)ignored;
+}
+
+static void set_stream_options(const struct kernel_streams *s, int fd)
+{
+    set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_AFTER_MS);
+    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 5);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 2);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    /* Modest, so that back-pressure is felt where the bytes are made. */
+    set_int(fd, SOL_SOCKET, SO_SNDBUF, (int)s->buffer_bytes);
+    set_int(fd, SOL_SOCKET, SO_RCVBUF, (int)s->buffer_bytes);
+}
+
+static uint32_t id_of(const struct kernel_streams *s, const struct kernel_stream *stream)
+{
+    return (uint32_t)stream->generation << 16 | ((uint32_t)(stream - s->table) + 1);
+}
+
+/* The stream of an id that the core may still use; NULL once it is dead. */
+static struct kernel_stream *find(struct kernel_streams *s, uint32_t id)
+{
+    uint32_t index = (id & 0xffff) - 1;
+    if (index >= s->max || s->table[index].generation != id >> 16)
+        return NULL;
+    struct kernel_stream *stream = &s->table[index];
+    bool alive = stream->state == KERNEL_STREAM_OPEN || stream->state == KERNEL_STREAM_CONNECTING;
+    return alive ? stream : NULL;
+}
+
+static void set_interest(struct kernel_streams *s, struct kernel_stream *stream)
+{
+    uint32_t wanted = 0;
+    bool full = stream->in_end - stream->in_start == s->buffer_bytes;
+    if (stream->state == KERNEL_STREAM_CONNECTING)
+        wanted = EPOLLOUT;
+    else if (stream->state == KERNEL_STREAM_DRAINING ||
+             (stream->state == KERNEL_STREAM_OPEN && !full))
+        wanted = EPOLLIN | EPOLLRDHUP;
+    /* While somebody waits for room the socket is watched even when everything has been handed to
+     * it: that it is writable is what wakes the loop to give the ROOM event. */
+    if (stream->out_used > 0 || stream->room_wanted > 0)
+        wanted |= EPOLLOUT;
+    if (wanted == stream->interest)
+        return;
+    stream->interest = wanted;
+    struct epoll_event event = { .events = wanted, .data = { .u32 = id_of(s, stream) } };
+    int ignored = epoll_ctl(s->epoll, EPOLL_CTL_MOD, stream->fd, &event);
+    (void)ignored; /* only fails for a descriptor that is not there: an invariant */
+    assert(ignored == 0);
+}
+
+static void release(struct kernel_streams *s, struct kernel_stream *stream)
+{
+    close(stream->fd);
+    stream->fd = -1;
+    stream->state = KERNEL_STREAM_FREE;
+    s->active--;
+}
+
+/* Makes a slot of an open descriptor; the descriptor is the slot's from then on. NULL if full. */
+static struct kernel_stream *take(struct kernel_streams *s, int fd, enum kernel_stream_state state,
+                                  struct port_addr peer)
+{
+    struct kernel_stream *stream = NULL;
+    struct kernel_stream *draining = NULL;
+    for (uint32_t i = 0; i < s->max && stream == NULL; i++) {
+        struct kernel_stream *c = &s->table[(s->next_free + i) % s->max];
+        if (c->state == KERNEL_STREAM_FREE)
+            stream = c;
+        else if (c->state == KERNEL_STREAM_DRAINING && draining == NULL)
+            draining = c;
+    }
+    if (stream == NULL && draining != NULL) {
+        release(s, draining);
+        stream = draining;
+    }
+    if (stream == NULL)
+        return NULL;
+    s->next_free = ((uint32_t)(stream - s->table) + 1) % s->max;
+    *stream = (struct kernel_stream) {
+        .state = state,
+        .fd = fd,
+        .generation = (uint16_t)(stream->generation + 1),
+        .dirty = stream->dirty, /* an entry of an earlier use may still be in the list */
+        .interest = state == KERNEL_STREAM_CONNECTING ? EPOLLOUT : EPOLLIN | EPOLLRDHUP,
+        .peer = peer,
+        .in = stream->in,
+        .out = stream->out,
+    };
+    struct epoll_event event = { .events = stream->interest, .data = { .u32 = id_of(s, stream) } };
+    if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+        stream->state = KERNEL_STREAM_FREE;
+        stream->fd = -1;
+        return NULL;
+    }
+    s->active++;
+    s->look_again = true;
+    return stream;
+}
+
+void kernel_streams_close(struct kernel *k)
+{
+    struct kernel_streams *s = &k->streams;
+    for (uint32_t i = 0; s->table != NULL && i < s->max; i++)
+        if (s->table[i].state != KERNEL_STREAM_FREE)
+            release(s, &s->table[i]);
+    if (s->listen >= 0)
+        close(s->listen);
+    if (s->epoll >= 0)
+        close(s->epoll);
+    if (s->reserve >= 0)
+        close(s->reserve);
+    if (s->memory != NULL)
+        munmap(s->memory, s->memory_bytes);
+    free(s->table);
+    free(s->dirty);
+}
+
+/* ---- the core's side ---------------------------------------------------------------------------
+ */
+
+uint32_t kernel_stream_connect(struct port *port, struct port_addr to)
+{
+    struct kernel *k = kernel_of(port);
+    struct kernel_streams *s = &k->streams;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        k->transport.counters.streams_refused++;
+        return 0;
+    }
+    set_stream_options(s, fd);
+    struct sockaddr_in sa = kernel_sockaddr(to);
+    /* Failure at once shows as EPOLLHUP on the unconnected socket, and so as CLOSED. */
+    int ignored = connect(fd, (const struct sockaddr *)(const void *)&sa, sizeof sa);
+    (void)ignored;
+    struct kernel_stream *stream = take(s, fd, KERNEL_STREAM_CONNECTING, to);
+    if (stream == NULL) {
+        k->transport.counters.streams_refused++;
+        close(fd);
+        return 0;
+    }
+    return id_of(s, stream);
+}
+
+size_t kernel_stream_room(struct port *port, uint32_t id, size_t want)
+{
+    struct kernel_streams *s = &kernel_of(port)->streams;
+    struct kernel_stream *stream = find(s, id);
+    if (stream == NULL)
+        return 0;
+    uint32_t room = s->buffer_bytes - stream->out_used;
+    if (room < want) {
+        stream->room_wanted = want < s->buffer_bytes ? (uint32_t)want : s->buffer_bytes;
+        if (stream->state == KERNEL_STREAM_OPEN)
+            set_interest(s, stream);
+    }
+    return room;
+}
+
+static void mark_dirty(struct kernel_streams *s, struct kernel_stream *stream)
+{
+    if (stream->dirty)
+        return;
+    stream->dirty = true;
+    s->dirty[s->dirty_count++] = (uint16_t)(stream - s->table);
+}
+
+void kernel_stream_write(struct port *port, uint32_t id, const void *bytes, size_t length)
+{
+    struct kernel_streams *s = &kernel_of(port)->streams;
+    struct kernel_stream *stream = find(s, id);
+    if (stream == NULL)
+        return;
+    assert(length <= s->buffer_bytes - stream->out_used);
+    uint32_t end = (uint32_t)(((uint64_t)stream->out_start + stream->out_used) % s->buffer_bytes);
+    size_t first = s->buffer_bytes - end;
+    if (first > length)
+        first = length;
+    memcpy(stream->out + end, bytes, first);
+    memcpy(stream->out, (const uint8_t *)bytes + first, length - first);
+    stream->out_used += (uint32_t)length;
+    if (stream->state == KERNEL_STREAM_OPEN)
+        mark_dirty(s, stream);
+}
+
+void kernel_stream_close(struct port *port, uint32_t id)
+{
+    struct kernel_streams *s = &kernel_of(port)->streams;
+    struct kernel_stream *stream = find(s, id);
+    if (stream == NULL)
+        return;
+    if (stream->state == KERNEL_STREAM_CONNECTING) {
+        release(s, stream); /* nobody has seen it */
+        return;
+    }
+    stream->state = KERNEL_STREAM_CLOSING;
+    stream->room_wanted = 0;
+    mark_dirty(s, stream);
+}
+
+/* ---- sending -----------------------------------------------------------------------------------
+ */
+
+/* Hands what is queued to the kernel. An error is left for epoll to report. */
+static void send_out(struct kernel_streams *s, struct kernel_stream *stream)
+{
+    while (stream->out_used > 0) {
+        uint32_t chunk = s->buffer_bytes - stream->out_start;
+        if (chunk > stream->out_used)
+            chunk = stream->out_used;
+        ssize_t sent =
+            send(stream->fd, stream->out + stream->out_start, chunk, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent <= 0)
+            break;
+        stream->out_start =
+            (uint32_t)(((uint64_t)stream->out_start + (uint64_t)sent) % s->buffer_bytes);
+        stream->out_used -= (uint32_t)sent;
+    }
+    if (stream->state == KERNEL_STREAM_CLOSING && stream->out_used == 0) {
+        /* Closing with unread bytes in the kernel would reset the connection and might destroy what
+         * was just sent: end our half, and read on until the other side ends too. */
+        shutdown(stream->fd, SHUT_WR);
+        stream->state = KERNEL_STREAM_DRAINING;
+        s->look_again = true;
+    }
+    set_interest(s, stream);
+}
+
+void kernel_streams_flush(struct kernel *k)
+{
+    struct kernel_streams *s = &k->streams;
+    for (uint32_t i = 0; i < s->dirty_count; i++) {
+        struct kernel_stream *stream = &s->table[s->dirty[i]];
+        stream->dirty = false;
+        if (stream->state == KERNEL_STREAM_OPEN || stream->state == KERNEL_STREAM_CLOSING)
+            send_out(s, stream);
+    }
+    s->dirty_count = 0;
+}
+
+/* ---- events ------------------------------------------------------------------------------------
+ */
+
+struct round {
+    struct kernel *k;
+    const struct participant_ops *ops;
+    void *core;
+    struct port_time now;
+    bool any;
+};
+
+static size_t tell(struct round *r, const struct kernel_stream *stream, uint32_t id,
+                   enum port_stream_event_type type, const uint8_t *bytes, size_t length)
+{
+    const struct port_stream_event event = {
+        .type = type, .stream = id, .peer = stream->peer, .bytes = bytes, .length = length
+    };
+    r->any = true;
+    return r->ops->on_stream != NULL ? r->ops->on_stream(r->core, &event, r->now) : length;
+}
+
+static void die(struct round *r, struct kernel_stream *stream)
+{
+    struct kernel_streams *s = &r->k->streams;
+    uint32_t id = id_of(s, stream);
+    bool silent = stream->state == KERNEL_STREAM_CLOSING || stream->state == KERNEL_STREAM_DRAINING;
+    const struct kernel_stream was = *stream;
+    release(s, stream);
+    if (!silent)
+        tell(r, &was, id, PORT_STREAM_CLOSED, NULL, 0);
+}
+
+/* Offers what is not consumed. False if the stream is no longer the core's afterwards. */
+static bool offer(struct round *r, struct kernel_stream *stream, uint32_t id)
+{
+    struct kernel_streams *s = &r->k->streams;
+    size_t length = stream->in_end - stream->in_start;
+    size_t used = tell(r, stream, id, PORT_STREAM_BYTES, stream->in + stream->in_start, length);
+    if (find(s, id) != stream)
+        return false;
+    assert(used <= length);
+    stream->in_start += (uint32_t)used;
+    if (stream->in_start == stream->in_end)
+        stream->in_start = stream->in_end = 0;
+    return true;
+}
+
+/* Reads once. False if the stream is no longer the core's afterwards. */
+static bool read_in(struct round *r, struct kernel_stream *stream, uint32_t id)
+{
+    struct kernel_streams *s = &r->k->streams;
+    if (s->buffer_bytes - stream->in_end < s->buffer_bytes / 4 && stream->in_start > 0) {
+        memmove(stream->in, stream->in + stream->in_start, stream->in_end - stream->in_start);
+        stream->in_end -= stream->in_start;
+        stream->in_start = 0;
+    }
+    uint32_t room = s->buffer_bytes - stream->in_end;
+    if (room == 0)
+        return true;
+    ssize_t got = recv(stream->fd, stream->in + stream->in_end, room, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return true;
+    if (got <= 0) {
+        die(r, stream);
+        return false;
+    }
+    stream->in_end += (uint32_t)got;
+    return offer(r, stream, id);
+}
+
+/* Throws away what still comes in on a stream that we closed. */
+static void drain(struct round *r, struct kernel_stream *stream)
+{
+    ssize_t got =
+        recv(stream->fd, stream->in, r->k->streams.buffer_bytes, MSG_DONTWAIT | MSG_TRUNC);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+        die(r, stream);
+}
+
+static void on_connected(struct round *r, struct kernel_stream *stream, uint32_t events)
+{
+    struct kernel_streams *s = &r->k->streams;
+    int error = 0;
+    socklen_t length = sizeof error;
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0 ||
+        getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || error != 0) {
+        die(r, stream);
+        return;
+    }
+    stream->state = KERNEL_STREAM_OPEN;
+    if (stream->out_used > 0)
+        mark_dirty(s, stream); /* written while it was connecting */
+    uint32_t id = id_of(s, stream);
+    tell(r, stream, id, PORT_STREAM_CONNECTED, NULL, 0);
+    if (find(s, id) == stream)
+        set_interest(s, stream);
+}
+
+static void on_open(struct round *r, struct kernel_stream *stream, uint32_t id, uint32_t events)
+{
+    struct kernel_streams *s = &r->k->streams;
+    if ((events & EPOLLOUT) != 0) {
+        send_out(s, stream);
+        uint32_t room = s->buffer_bytes - stream->out_used;
+        if (stream->room_wanted > 0 && room >= stream->room_wanted) {
+            stream->room_wanted = 0;
+            tell(r, stream, id, PORT_STREAM_ROOM, NULL, 0);
+            if (find(s, id) != stream)
+                return;
+        }
+    }
+    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 && !read_in(r, stream, id))
+        return;
+    /* With the buffer full, nothing is read and so no end is noticed; an error still is. */
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0 &&
+        stream->in_end - stream->in_start == s->buffer_bytes) {
+        die(r, stream);
+        return;
+    }
+    set_interest(s, stream);
+}
+
+static void on_event(struct round *r, uint32_t id, uint32_t events)
+{
+    struct kernel_streams *s = &r->k->streams;
+    struct kernel_stream *stream = &s->table[(id & 0xffff) - 1];
+    if (stream->generation != id >> 16)
+        return; /* closed, and used again, earlier in this round */
+    switch (stream->state) {
+    case KERNEL_STREAM_FREE:
+        break;
+    case KERNEL_STREAM_CONNECTING:
+        on_connected(r, stream, events);
+        break;
+    case KERNEL_STREAM_OPEN:
+        on_open(r, stream, id, events);
+        break;
+    case KERNEL_STREAM_CLOSING:
+        if ((events & (EPOLLERR | EPOLLHUP)) != 0)
+            die(r, stream);
+        else
+            send_out(s, stream);
+        break;
+    case KERNEL_STREAM_DRAINING:
+        drain(r, stream);
+        break;
+    }
+}
+
+/* Out of descriptors: without this the connection would stay in the queue and wake us for ever. */
+static void refuse_without_descriptor(struct kernel *k)
+{
+    struct kernel_streams *s = &k->streams;
+    if (s->reserve >= 0)
+        close(s->reserve);
+    int fd = accept4(s->listen, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    s->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    k->transport.counters.streams_refused++;
+}
+
+static void on_listen(struct round *r)
+{
+    struct kernel_streams *s = &r->k->streams;
+    for (int i = 0; i < KERNEL_ACCEPTS_MAX; i++) {
+        struct sockaddr_in sa = { 0 };
+        socklen_t length = sizeof sa;
+        int fd = accept4(s->listen, (struct sockaddr *)(void *)&sa, &length,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE)
+                refuse_without_descriptor(r->k);
+            return;
+        }
+        set_stream_options(s, fd);
+        struct kernel_stream *stream = take(s, fd, KERNEL_STREAM_OPEN, kernel_addr(&sa));
+        if (stream == NULL) {
+            close(fd);
+            r->k->transport.counters.streams_refused++;
+            continue;
+        }
+        tell(r, stream, id_of(s, stream), PORT_STREAM_ACCEPTED, NULL, 0);
+    }
+}
+
+/* What epoll does not tell: full buffers are offered again (the core may be able to take more now),
+ * and streams that we closed do not linger for ever. */
+static void look_after(struct round *r)
+{
+    struct kernel_streams *s = &r->k->streams;
+    bool any = r->any;
+    for (uint32_t i = 0; i < s->max; i++) {
+        struct kernel_stream *stream = &s->table[i];
+        if (stream->state == KERNEL_STREAM_OPEN &&
+            stream->in_end - stream->in_start == s->buffer_bytes) {
+            if (offer(r, stream, id_of(s, stream)) &&
+                stream->in_end - stream->in_start < s->buffer_bytes) {
+                any = true;
+                set_interest(s, stream);
+            }
+        } else if (stream->state == KERNEL_STREAM_CLOSING ||
+                   stream->state == KERNEL_STREAM_DRAINING) {
+            if (stream->close_by_ns == 0)
+                stream->close_by_ns = r->now.mono_ns + CLOSE_WITHIN_S * UINT64_C(1000000000);
+            else if (r->now.mono_ns >= stream->close_by_ns)
+                die(r, stream);
+        }
+    }
+    r->any = any; /* an offer that was not taken is no reason to stay awake */
+}
+
+bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops, void *core,
+                         struct port_time now)
+{
+    struct kernel *k = kernel_of(&t->port);
+    struct kernel_streams *s = &k->streams;
+    if (s->active == 0 && s->listen < 0)
+        return false;
+    if (!s->look_again && now.mono_ns - s->looked_ns < LOOK_EVERY_NS)
+        return false;
+    s->looked_ns = now.mono_ns;
+    struct round r = { .k = k, .ops = ops, .core = core, .now = now };
+    struct epoll_event events[EVENTS_MAX];
+    int count = epoll_wait(s->epoll, events, EVENTS_MAX, 0);
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.u32 == 0)
+            on_listen(&r);
+        else
+            on_event(&r, events[i].data.u32, events[i].events);
+    }
+    if (s->active > 0)
+        look_after(&r);
+    s->look_again = r.any;
+    return r.any;
+}
