@@ -1,0 +1,79 @@
+#include "retransmitter/core_private.h"
+
+/* A store that is damaged below its durable mark has no vote until it is whole again. It asks its
+ * peers in turn, then the leader, whose ring may still have it; what comes must close the chain,
+ * which the journal checks. */
+
+bool heal_on_batch(struct retransmitter *r, const struct port_datagram *d)
+{
+    uint64_t damaged = journal_damaged_seq(r->journal);
+    if (damaged == 0 || d->channel != PORT_UNICAST)
+        return false;
+    struct batch_header header;
+    if (batch_verify(d->bytes, d->length, r->o.stream, &header) != WIRE_OK)
+        return false; /* the follower counts it */
+    if (batch_end_seq(&header) <= damaged ||
+        header.first_seq >= journal_damaged_end_seq(r->journal))
+        return false;
+    if (!journal_heal(r->journal, d->bytes, &header))
+        return false;
+    r->heal_wait_ns = HEAL_FIRST_NS;
+    r->heal_at_ns = r->now.mono_ns + HEAL_FIRST_NS;
+    r->again = true;
+    return true;
+}
+
+void heal_on_refusal(struct retransmitter *r, const struct port_datagram *d)
+{
+    if (journal_damaged_seq(r->journal) == 0)
+        return;
+    struct gap_refusal refusal;
+    if (gap_refusal_decode(d->bytes, d->length, r->o.stream, &refusal) == WIRE_OK &&
+        refusal.nonce == r->heal_nonce) {
+        r->heal_source++;
+        /* At once, but not around and around the circle. */
+        r->heal_now = r->heal_source % (r->o.peer_count + 1) != 0;
+        r->again = r->heal_now;
+    }
+}
+
+/* The peers in turn, then the leader. False if there is nobody in this turn. */
+static bool heal_source(struct retransmitter *r, struct port_addr *out)
+{
+    uint32_t turn = r->heal_source % (r->o.peer_count + 1);
+    *out = turn < r->o.peer_count ? r->o.peers[turn].unicast : follower_leader(r->follower);
+    return out->port != 0;
+}
+
+uint64_t heal_step(struct retransmitter *r)
+{
+    uint64_t damaged = journal_damaged_seq(r->journal);
+    if (damaged == 0)
+        return PORT_NEVER;
+    bool due = r->heal_now || r->now.mono_ns >= r->heal_at_ns;
+    if (!due)
+        return r->heal_at_ns;
+    if (damaged == r->heal_asked_seq && !r->heal_now) {
+        /* Asked before, and nothing came of it. */
+        r->heal_source++;
+        if (r->heal_source % (r->o.peer_count + 1) == 0)
+            r->heal_wait_ns = earlier(r->heal_wait_ns * 2, HEAL_MAX_NS);
+    }
+    r->heal_now = false;
+    r->heal_asked_seq = damaged;
+    r->heal_at_ns = r->now.mono_ns + r->heal_wait_ns;
+    struct port_addr to;
+    if (heal_source(r, &to)) {
+        struct gap_request ask = { .epoch = r->pledge,
+                                   .first_seq = damaged,
+                                   .end_seq = journal_damaged_end_seq(r->journal),
+                                   .nonce = ++r->heal_nonce };
+        uint8_t *out = port_scratch(r->port, SIGNAL_SIZE_MAX);
+        size_t length = gap_request_encode(&ask, r->o.stream, out, SIGNAL_SIZE_MAX);
+        if (length > 0) {
+            core_send(r, PORT_UNICAST, to, out, length);
+            r->counters[COUNTER_GAP_REQUESTS_OUT]++;
+        }
+    }
+    return r->heal_at_ns;
+}

@@ -1,0 +1,94 @@
+#include "retransmitter/core_private.h"
+
+/* A seal goes through three moments: the pledge (nothing older is recorded any more), the promise
+ * (all that was recorded is durable, then the promise itself), and only then the answer. So the
+ * tail that is reported is the tail that this store has, and keeps until the epoch's leader cuts
+ * it. */
+
+bool promise_held(const struct retransmitter *r)
+{
+    return epoch_equal(r->pledge, journal_promised(r->journal)) ||
+           core_sabotaged(r, RETRANSMITTER_VOLATILE_PROMISE);
+}
+
+void promise_raise(struct retransmitter *r, struct epoch epoch, bool led)
+{
+    assert(epoch.number > r->pledge.number);
+    r->pledge = epoch;
+    r->led = led;
+    r->seal_asked = false;
+    r->again = true;
+    if (!core_sabotaged(r, RETRANSMITTER_RECORD_STALE))
+        follower_hear_epoch(r->follower, epoch);
+}
+
+static void answer(struct retransmitter *r, const struct seal *seal, struct epoch promised)
+{
+    const struct journal *j = r->journal;
+    uint64_t heard_ns = follower_leader_heard_ns(r->follower);
+    struct promise p = { .store = journal_store(j),
+                         .promised = promised,
+                         .asked = seal->epoch,
+                         .probe = seal->probe,
+                         .proven = journal_proven(j),
+                         .tail = journal_durable(j),
+                         .digest = journal_durable_digest(j),
+                         .oldest_seq = journal_oldest_seq(j),
+                         .clock_ns = r->now.wall_ns,
+                         .leader_age_ns = heard_ns == 0               ? UINT64_MAX
+                                          : heard_ns > r->now.mono_ns ? 0
+                                                                      : r->now.mono_ns - heard_ns,
+                         .fetch_ip = r->o.fetch_udp.ip,
+                         .fetch_port = r->o.fetch_udp.port,
+                         .stream_port = r->o.fetch_stream_port };
+    const struct membership *members = journal_members(j);
+    if (members != NULL)
+        p.members = *members;
+    uint8_t *out = port_scratch(r->port, SIGNAL_SIZE_MAX);
+    size_t length = promise_encode(&p, r->o.stream, out, SIGNAL_SIZE_MAX);
+    core_send(r, PORT_INGRESS, (struct port_addr) { 0 }, out, length);
+}
+
+void promise_on_seal(struct retransmitter *r, const struct port_datagram *d)
+{
+    struct seal seal;
+    enum wire_verdict verdict = seal_decode(d->bytes, d->length, r->o.stream, &seal);
+    if (verdict != WIRE_OK) {
+        core_count_verdict(r, verdict);
+        return;
+    }
+    bool same = epoch_equal(seal.epoch, r->pledge);
+    bool admits = seal.epoch.number > r->pledge.number || same;
+    if (seal.probe) {
+        answer(r, &seal, admits ? seal.epoch : r->pledge);
+        return;
+    }
+    if (!admits) {
+        /* Who is told of a promise may count it, so only of one that stands. A candidate that gets
+         * no answer now asks again. */
+        if (promise_held(r))
+            answer(r, &seal, r->pledge);
+        return;
+    }
+    if (!same)
+        promise_raise(r, seal.epoch, false);
+    r->seal_asked = true;
+    r->again = true;
+}
+
+void promise_step(struct retransmitter *r)
+{
+    if (!promise_held(r)) {
+        struct journal *j = r->journal;
+        if (journal_durable(j).seq < journal_tail(j).seq)
+            journal_commit(j);
+        else if (epoch_compare(r->pledge, journal_promised(j)) > 0)
+            /* False while an older one is being written: its completion brings us back here. */
+            (void)journal_promise(j, r->pledge);
+    }
+    if (!promise_held(r) || !r->seal_asked)
+        return;
+    r->seal_asked = false;
+    struct seal seal = { .epoch = r->pledge };
+    answer(r, &seal, r->pledge);
+}
