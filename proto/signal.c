@@ -355,6 +355,6 @@ enum wire_verdict hint_decode(const uint8_t *bytes, size_t length, uint64_t stre
     out->next_publisher_seq = wire_get64(&r);
     out->nonce = wire_get64(&r);
     out->epoch = wire_get_epoch(&r);
-    bool known = reason >= HINT_UNKNOWN_PUBLISHER && reason <= HINT_PAUSED;
+    bool known = reason >= HINT_UNKNOWN_PUBLISHER && reason <= HINT_TOPIC_REFUSED;
     return wire_reader_done(&r) && known ? WIRE_OK : WIRE_MALFORMED;
 }

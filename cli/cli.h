@@ -1,0 +1,61 @@
+/* The `cantus` command: one program, many verbs. */
+#ifndef CANTUS_CLI_CLI_H
+#define CANTUS_CLI_CLI_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+
+/* What stands before the verb. */
+struct cli_globals {
+    const char *dir; /* --dir; NULL if it was not given */
+};
+
+struct cli_verb {
+    const char *name;
+    const char *summary;
+    const char *help; /* whole text of --help */
+    /* argv[0] is the verb. Returns an exit status. */
+    int (*run)(const struct cli_globals *globals, int argc, char **argv);
+};
+
+extern const struct cli_verb verb_init, verb_dev, verb_pub, verb_sub, verb_status, verb_journal,
+    verb_sim, verb_bench;
+
+/* Parses the options of a verb; handles --help and --dir, which every verb has. `parse` is called
+ * for each other option, false if its value is bad (and it has said why). Returns the index of the
+ * first operand, or -1 after an error, or -2 after help was printed. */
+int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int argc, char **argv,
+                const struct option *options, bool (*parse)(void *ctx, int option, const char *value),
+                void *ctx);
+
+/* Says on standard error, prefixed with the command's name. Returns CLI_FAILED. */
+int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool cli_parse_u64(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out);
+
+/* True until SIGINT or SIGTERM arrives. */
+bool cli_running(void);
+void cli_catch_signals(void);
+
+/* ---- output ------------------------------------------------------------------------------------ */
+/* A JSON string with its quotes; `text` must be UTF-8 (cli_is_text). */
+void cli_json_string(FILE *f, const void *text, size_t length);
+/* UTF-8 without control characters other than tab, newline and carriage return. */
+bool cli_is_text(const void *bytes, size_t length);
+void cli_base64(FILE *f, const void *bytes, size_t length);
+
+/* A progress line on standard error, if that is a terminal; drawn at most 20 times a second. */
+struct cli_progress {
+    const char *what;
+    uint64_t shown_ns;
+    bool drawn;
+};
+void cli_progress_show(struct cli_progress *p, uint64_t done, uint64_t total);
+void cli_progress_end(struct cli_progress *p);
+uint64_t cli_mono_ns(void);
+
+#endif

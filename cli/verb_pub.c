@@ -1,0 +1,161 @@
+#include "cli/cli.h"
+
+#include <cantus/cantus.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char help[] =
+    "usage: cantus --dir DIR pub TOPIC [PAYLOAD | -] [--publisher NAME] [--sequenced] [--json]\n"
+    "\n"
+    "Publishes one message, or with - each line of standard input, and waits until the stream has\n"
+    "it. The outcome is read from the stream: exit status 0 means that every message is there, once.\n"
+    "\n"
+    "  --publisher NAME  continue that publisher's numbers (default: one of cli-0 .. cli-63)\n"
+    "  --sequenced       wait until sequenced only, not until stable\n"
+    "  --json            print one object at the end: publisher, messages, rejected, last_seq\n";
+
+enum { OPTION_PUBLISHER, OPTION_SEQUENCED, OPTION_JSON, LINE_MAX_BYTES = 1 << 20 };
+static const struct option options[] = {
+    { "publisher", required_argument, NULL, OPTION_PUBLISHER },
+    { "sequenced", no_argument, NULL, OPTION_SEQUENCED },
+    { "json", no_argument, NULL, OPTION_JSON },
+    { 0 },
+};
+
+struct pub {
+    const char *topic, *payload, *publisher;
+    bool sequenced, json, lines, failed;
+    struct cantus_client *client;
+    struct cantus_pipe *pipe;
+    uint64_t first_item, pushed;
+};
+
+static bool parse(void *ctx, int option, const char *value)
+{
+    struct pub *p = ctx;
+    if (option == OPTION_PUBLISHER)
+        p->publisher = value;
+    else if (option == OPTION_SEQUENCED)
+        p->sequenced = true;
+    else
+        p->json = true;
+    return true;
+}
+
+static void on_report(void *ctx, const struct cantus_report *r)
+{
+    struct pub *p = ctx;
+    fprintf(stderr, "cantus: %s\n", r->text);
+    if (r->kind == CANTUS_REPORT_REJECTED)
+        p->failed = true;
+}
+
+static bool poll_once(struct pub *p)
+{
+    if (!cli_running()) {
+        cli_fail("interrupted; %" PRIu64 " of %" PRIu64 " messages are known to be in the stream",
+                 cantus_pipe_sequenced(p->pipe) - p->first_item, p->pushed);
+        return false;
+    }
+    enum cantus_status status = cantus_client_poll(p->client, 100 * 1000 * 1000);
+    if (status == CANTUS_OK)
+        return true;
+    cli_fail("%s", cantus_client_error(p->client));
+    return false;
+}
+
+static bool push(struct pub *p, const char *payload, size_t length)
+{
+    while (!cantus_pipe_push(p->pipe, p->topic, payload, length))
+        if (p->failed || !poll_once(p))
+            return false;
+    p->pushed++;
+    return true;
+}
+
+static bool push_lines(struct pub *p)
+{
+    char *line = NULL;
+    size_t room = 0;
+    bool fine = true;
+    for (ssize_t n; fine && (n = getline(&line, &room, stdin)) >= 0;) {
+        if (n > 0 && line[n - 1] == '\n')
+            n--;
+        if (n > LINE_MAX_BYTES) {
+            cli_fail("line %" PRIu64 " has %zd bytes; a message has at most %d", p->pushed + 1, n,
+                     LINE_MAX_BYTES);
+            fine = false;
+        } else
+            fine = push(p, line, (size_t)n);
+    }
+    free(line);
+    return fine;
+}
+
+static int publish(struct pub *p)
+{
+    while (!cantus_pipe_ready(p->pipe))
+        if (!poll_once(p))
+            return CLI_FAILED;
+    p->first_item = cantus_pipe_sequenced(p->pipe);
+    bool fine = p->lines ? push_lines(p) : push(p, p->payload, strlen(p->payload));
+    struct cli_progress progress = { .what = "publishing" };
+    while (fine && cantus_pipe_sequenced(p->pipe) < p->first_item + p->pushed) {
+        fine = poll_once(p);
+        if (p->lines)
+            cli_progress_show(&progress, cantus_pipe_sequenced(p->pipe) - p->first_item,
+                              p->pushed);
+    }
+    cli_progress_end(&progress);
+    if (!fine)
+        return CLI_FAILED;
+    uint64_t rejected = cantus_pipe_rejected(p->pipe), last_seq = cantus_pipe_last_seq(p->pipe);
+    if (p->json) {
+        fputs("{\"publisher\":", stdout);
+        cli_json_string(stdout, p->publisher, strlen(p->publisher));
+        printf(",\"messages\":%" PRIu64 ",\"rejected\":%" PRIu64 ",\"last_seq\":%" PRIu64 "}\n",
+               p->pushed - rejected, rejected, last_seq);
+    } else if (p->pushed == 1 && rejected == 0)
+        printf("%" PRIu64 "\n", last_seq);
+    else
+        printf("%" PRIu64 " messages, last seq %" PRIu64 "\n", p->pushed - rejected, last_seq);
+    return rejected == 0 ? CLI_OK : CLI_FAILED;
+}
+
+static int run(const struct cli_globals *globals, int argc, char **argv)
+{
+    struct cli_globals g = *globals;
+    char fallback[32];
+    snprintf(fallback, sizeof fallback, "cli-%d", (int)getpid() % 64);
+    struct pub p = { .publisher = fallback };
+    int operand = cli_options(&verb_pub, &g, argc, argv, options, parse, &p);
+    if (operand < 0)
+        return operand == -2 ? CLI_OK : CLI_USAGE;
+    if (g.dir == NULL || argc - operand < 1 || argc - operand > 2) {
+        cli_fail(g.dir == NULL ? "pub wants --dir DIR" : "pub wants TOPIC and at most one PAYLOAD");
+        return CLI_USAGE;
+    }
+    p.topic = argv[operand];
+    p.payload = argc - operand == 2 ? argv[operand + 1] : "";
+    p.lines = strcmp(p.payload, "-") == 0;
+    char error[CANTUS_ERROR_MAX];
+    struct cantus_client_options client_options = {
+        .source = g.dir,
+        .level = p.sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
+        .report = on_report,
+        .ctx = &p,
+    };
+    p.client = cantus_client_open(&client_options, error);
+    if (p.client == NULL)
+        return cli_fail("%s", error);
+    cli_catch_signals();
+    p.pipe = cantus_pipe_open(p.client, p.publisher, error);
+    int status = p.pipe != NULL ? publish(&p) : cli_fail("%s", error);
+    cantus_client_close(p.client);
+    return status;
+}
+
+const struct cli_verb verb_pub = { "pub", "publish a message, or lines of standard input", help,
+                                   run };

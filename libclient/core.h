@@ -1,0 +1,66 @@
+/* The client core: a follower, the catalog, and what hangs on them: machines, publishers, pipes,
+ * injectors, reconcilers, subscriptions. What the public API drives over sockets, and the simulator
+ * over its network. Pure. */
+#ifndef CANTUS_LIBCLIENT_CORE_H
+#define CANTUS_LIBCLIENT_CORE_H
+
+#include "cantus/client.h"
+#include "follow/follower.h"
+#include "libclient/machine.h"
+#include "libclient/publisher.h"
+
+enum { CLIENT_MACHINES_MAX = 64, CLIENT_PIPES_MAX = 64, CLIENT_SUBSCRIPTIONS_MAX = 64 };
+
+struct client_core_options {
+    struct follower_options follower; /* stream, level, sources, sizes */
+    struct catalog_options catalog;
+    uint32_t run_bytes_max;
+    uint64_t until_seq;
+    uint64_t random; /* nonces */
+    void (*report)(void *ctx, const struct cantus_report *report);
+    void *ctx;
+    uint32_t sabotage; /* enum client_sabotage, a bit set; the simulator only */
+};
+
+enum client_sabotage {
+    CLIENT_RENUMBERS = 1,      /* after a time-out sends the item again under a new number */
+    CLIENT_TIMER_BY_ARRIVAL = 2, /* fires timers by the local clock instead of the stream's */
+    CLIENT_DELIVERS_AHEAD = 4  /* hands over what arrives, gaps or not */
+};
+
+struct client_core;
+
+struct client_core *client_core_create(const struct client_core_options *options,
+                                       struct port *port, struct port_time now, char *error);
+void client_core_destroy(struct client_core *c);
+extern const struct participant_ops client_participant;
+
+struct machine *client_core_add_app(struct client_core *c, const struct cantus_app *app,
+                                    const char *config, const char *identity, char *error);
+bool client_core_subscribe(struct client_core *c, const char *subtree,
+                           void (*message)(void *ctx, const struct cantus_message *m), void *ctx,
+                           char *error);
+struct cantus_pipe *client_core_add_pipe(struct client_core *c, const char *identity, char *error);
+struct cantus_injector *
+client_core_add_injector(struct client_core *c, const char *identity,
+                         bool (*item)(void *ctx, uint64_t index, struct cantus_item *out),
+                         void *ctx, char *error);
+struct cantus_reconciler *
+client_core_add_reconciler(struct client_core *c, const char *identity,
+                           bool (*difference)(void *ctx, struct cantus_proposal *proposal),
+                           void *ctx, char *error);
+
+/* Feeds a batch directly: offline replay from a journal. False when it does not follow. */
+bool client_core_apply_batch(struct client_core *c, const uint8_t *batch,
+                             const struct batch_header *header);
+
+enum cantus_status client_core_status(const struct client_core *c);
+const struct follower *client_core_follower(const struct client_core *c);
+const struct catalog *client_core_catalog(const struct client_core *c);
+const uint64_t *client_core_counters(const struct client_core *c);
+uint64_t client_core_seq(const struct client_core *c); /* applied through */
+/* The publisher behind an app (NULL if it only follows). */
+const struct publisher *client_core_publisher(const struct client_core *c,
+                                              const struct machine *m);
+
+#endif

@@ -1,0 +1,126 @@
+/* The simulator: a whole deployment in one thread, on a seeded network, disk and clock.
+ *
+ * It drives the very cores that ship, through the same `struct port` and `struct disk`. Time is a
+ * number; what happens next is drawn from one seeded generator; so a run is a function of its
+ * options, and a failure is replayed from its seed alone, on any machine.
+ *
+ * A run has a phase of faults and then a healed phase, in which everything must become live again.
+ * The checkers watch every emission, delivery and acknowledgement from outside; each is proven by a
+ * planted mistake (sabotage) that it catches. */
+#ifndef CANTUS_SIM_SIM_H
+#define CANTUS_SIM_SIM_H
+
+#include "cantus/app.h"
+#include "libclient/core.h"
+#include "retransmitter/core.h"
+#include "sequencer/core.h"
+
+enum { SIM_TEXT_MAX = 512, SIM_NODES_MAX = 64 };
+
+enum sim_invariant {
+    SIM_FINE = 0,
+    SIM_ONE_ORDER = 1,        /* numbered as in design section 2 */
+    SIM_NOTHING_STABLE_LOST = 2,
+    SIM_EXACTLY_ONCE = 3,
+    SIM_ANSWERED = 4,
+    SIM_TIME = 5,
+    SIM_FENCED = 6,
+    SIM_DETERMINISM = 7,
+    SIM_PERMISSIONS = 8,
+    SIM_BOUNDED = 9,
+    SIM_LIVE = 10
+};
+
+/* X(NAME, what it does, which invariant's checker finds it) */
+#define SIM_SABOTAGES(X)                                                                           \
+    X(send_before_persist, "a retransmitter acknowledges what is only appended", 2)                \
+    X(dedup_forgotten, "a sequencer restarts with an empty ledger", 3)                             \
+    X(clock_unclamped, "a sequencer stamps its raw clock", 5)                                      \
+    X(gap_ignored, "a retransmitter acknowledges what it heard, gaps or not", 2)                   \
+    X(order_by_arrival, "a sequencer ignores publishers' numbers", 3)                              \
+    X(volatile_promise, "a retransmitter forgets its promise when it restarts", 6)                 \
+    X(record_stale, "a retransmitter records batches older than its promise", 6)                   \
+    X(ack_any_epoch, "a leader counts an acknowledgement whatever the tail's epoch", 2)            \
+    X(stable_unacked, "a leader calls stable what it has emitted", 2)                              \
+    X(foreign_basis, "a leader does not check the position a proposal names", 1)                   \
+    X(ring_forgets, "a leader lets what is above stable leave its ring", 10)                       \
+    X(renumbered_retry, "a publisher retries an item under a new number", 3)                       \
+    X(timer_by_arrival, "a client fires timers by its local clock", 7)                             \
+    X(delivers_ahead, "a client hands over what arrives, gaps or not", 1)
+
+struct sim_options {
+    uint64_t seed;
+    uint32_t stores;        /* retransmitters; default 1 */
+    uint32_t sequencers;    /* default 1 */
+    uint32_t publishers;    /* default drawn 2..5 */
+    uint32_t followers;     /* default drawn 2..4; half at sequenced, half at stable */
+    uint32_t messages_min;  /* sequenced before the healed phase ends; default 1000 */
+    uint32_t faults_min;    /* that really fired; default 20 */
+    const char *sabotage;   /* NULL or a name of SIM_SABOTAGES, with '-' for '_' */
+    const struct cantus_app *app; /* a user's app to run on every follower, with config and */
+    const char *app_config;       /* publisher identities app-1, app-2, ...; may be NULL */
+    uint32_t app_replicas;
+    bool trace;             /* write every step to trace_to */
+    void (*trace_to)(void *ctx, const char *line);
+    void *ctx;
+};
+
+struct sim_result {
+    uint64_t seed;
+    uint64_t steps;
+    uint64_t messages;  /* in the final history */
+    uint64_t digest;    /* over the final history and all final states */
+    uint64_t faults;    /* fired, by kind below */
+    uint64_t lost, duplicated, reordered, delayed, corrupted, partitions, crashes, torn_writes,
+        lost_writes, disk_full, bit_flips, clock_jumps;
+    uint64_t forks, epochs;
+    enum sim_invariant violated;
+    uint64_t violation_step;
+    char violation[SIM_TEXT_MAX];
+};
+
+/* One run, from its seed to its verdict. False: out of memory or a bad option (in result->violation). */
+bool sim_run(const struct sim_options *options, struct sim_result *result);
+/* One JSON line, the same on every machine. */
+size_t sim_result_json(const struct sim_result *result, char *out, size_t capacity);
+const char *sim_invariant_name(enum sim_invariant invariant);
+
+/* ---- by hand ---------------------------------------------------------------------------------
+ *
+ * A deployment in which nothing moves unless told: for tests of one's own apps under a chosen
+ * interleaving. The network is a list of datagrams in flight; deliver, drop, duplicate or hold each. */
+struct sim;
+struct sim *sim_open(const struct sim_options *options);
+void sim_close(struct sim *s);
+
+uint32_t sim_add_app(struct sim *s, const struct cantus_app *app, const char *config,
+                     const char *identity, enum cantus_level level); /* a process of its own; its node */
+uint32_t sim_node(const struct sim *s, const char *name); /* "sequencer-1", "store-1", "app-1" ... */
+
+void sim_settle(struct sim *s);                      /* until nothing is in flight or due at once */
+void sim_advance(struct sim *s, uint64_t ns);        /* time passes; what falls due happens */
+uint32_t sim_in_flight(const struct sim *s);
+/* One line for a datagram in flight: "3 app-1 -> ingress PROPOSAL 1..1". */
+const char *sim_describe(struct sim *s, uint32_t index);
+bool sim_deliver(struct sim *s, uint32_t index);
+bool sim_drop(struct sim *s, uint32_t index);
+bool sim_duplicate(struct sim *s, uint32_t index);
+void sim_hold(struct sim *s, const char *from, const char *to, bool hold); /* "*": anyone */
+void sim_crash(struct sim *s, uint32_t node);
+void sim_restart(struct sim *s, uint32_t node);
+/* What the app of this node would propose now; false: nothing. */
+bool sim_would_propose(struct sim *s, uint32_t node, struct cantus_proposal *out);
+const void *sim_app_state(struct sim *s, uint32_t node);
+uint64_t sim_app_digest(struct sim *s, uint32_t node);
+bool sim_app_quarantined(struct sim *s, uint32_t node);
+uint64_t sim_seq(struct sim *s, uint32_t node); /* applied through */
+/* Messages sequenced on user topics; for assertions. */
+uint64_t sim_sequenced(struct sim *s, const char *topic);
+/* Proposes as if a process had: from outside, through a pipe of that identity. */
+bool sim_publish(struct sim *s, const char *identity, const char *topic, const void *payload,
+                 size_t length);
+/* The trace so far: one line an event, no times or addresses that differ between machines. */
+const char *sim_trace(const struct sim *s);
+const char *sim_violation(const struct sim *s); /* "" while all invariants hold */
+
+#endif
