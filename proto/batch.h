@@ -142,6 +142,7 @@ static inline uint64_t batch_add(struct batch_builder *b, uint32_t topic, uint32
     b->length += MESSAGE_HEADER_SIZE + payload_length;
     return b->first_seq + b->count++;
 }
+
 /* Pads with zeros to `pad_to` (0: not at all), writes the header, computes the digest. header gives
  * stream, before, epoch, timestamp_ns and stable; the rest of it is filled in. */
 void batch_close(struct batch_builder *b, uint32_t pad_to, struct batch_header *header);
