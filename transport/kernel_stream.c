@@ -311,7 +311,13 @@ static size_t tell(struct round *r, const struct kernel_stream *stream, uint32_t
         .type = type, .stream = id, .peer = stream->peer, .bytes = bytes, .length = length
     };
     r->any = true;
-    return r->ops->on_stream != NULL ? r->ops->on_stream(r->core, &event, r->now) : length;
+    if (r->ops->on_stream == NULL)
+        return length;
+    size_t consumed = r->ops->on_stream(r->core, &event, r->now);
+    /* Queued datagrams may point into memory that the next event changes. */
+    if (r->k->sender.count > 0)
+        kernel_send_flush(r->k);
+    return consumed;
 }
 
 static void die(struct round *r, struct kernel_stream *stream)

@@ -258,8 +258,8 @@ START_TEST(refused_connect_is_closed)
     DRIVE_UNTIL(&client, &server, client.closed == 1);
     ck_assert_uint_eq(client.closed_stream, id);
     ck_assert_uint_eq(client.connected, 0);
-    /* No route: refused by connect() itself. */
-    id = stream_connect((struct port_addr){ 0xf0000001, 1 });
+    /* A multicast address: refused by connect() itself. */
+    id = stream_connect((struct port_addr){ 0xe0000001, 1 });
     ck_assert_uint_ne(id, 0);
     DRIVE_UNTIL(&client, &server, client.closed == 2);
     ck_assert_uint_eq(client.closed_stream, id);

@@ -1,0 +1,114 @@
+/* DIR/cantus.yaml: what every process of a deployment needs to know. One file serves all of them.
+ *
+ * Every problem of a file is reported, with its line, before anything is refused: unknown and
+ * duplicate keys, wrong types, values out of range, addresses that are none, what is missing, and
+ * what contradicts itself. */
+#ifndef CANTUS_SHELL_CONFIG_H
+#define CANTUS_SHELL_CONFIG_H
+
+#include "journal/disk.h"
+#include "proto/sys.h"
+#include "shell/loop.h"
+
+#define CONFIG_FILE "cantus.yaml"
+
+enum {
+    CONFIG_RETRANSMITTERS_MAX = 15,
+    CONFIG_NAME_MAX = 31,
+    CONFIG_PATH_MAX = 511,
+    CONFIG_ERROR_MAX = 768,
+    CONFIG_PROBLEMS_MAX = 64,       /* reported one by one; of more only the number */
+    CONFIG_BYTES_MAX = 1024 * 1024, /* of a file */
+    CONFIG_TEXT_MAX = 64 * 1024     /* of what config_format writes */
+};
+
+struct config_sequencer {
+    struct port_addr unicast;
+    uint16_t stream_port;
+    uint32_t ring_mib;
+    uint32_t queue_max;
+    uint32_t window;
+    uint32_t run_bytes_max;
+    uint32_t topics_max;
+    uint32_t publishers_max;
+    uint32_t tick_ms; /* 0: none */
+    uint32_t heartbeat_min_us;
+    uint32_t heartbeat_idle_ms;
+    uint32_t pace_mib; /* 0: half the ring */
+    uint32_t pace_us;
+    uint32_t clock_ahead_max_ms;
+};
+
+struct config_retransmitter {
+    char name[CONFIG_NAME_MAX + 1];
+    struct port_addr unicast;
+    uint16_t stream_port;
+    char directory[CONFIG_PATH_MAX + 1]; /* as written: see config_path */
+    enum disk_sync sync;
+    bool direct;
+    uint32_t segment_mib;
+};
+
+struct config {
+    uint64_t stream;
+    bool is_volatile;
+    char session[SESSION_NAME_MAX + 1];
+
+    uint32_t interface;   /* ip */
+    uint32_t interface_b; /* ip; 0: as interface */
+    struct port_addr ingress;
+    struct port_addr egress_a;
+    struct port_addr egress_b; /* port 0: no line B */
+    uint32_t datagram_max;
+    uint32_t ttl;
+    bool segmentation;
+
+    enum loop_idle idle;
+    uint32_t spin_us;
+    bool yield;
+
+    struct config_sequencer sequencer;
+    uint32_t retransmitter_count;
+    struct config_retransmitter retransmitters[CONFIG_RETRANSMITTERS_MAX];
+
+    char directory[CONFIG_PATH_MAX + 1]; /* of the file: relative paths start here */
+};
+
+/* Called once a problem, in the order of lines. Line 0: of the file as a whole. */
+typedef void config_report(void *ctx, const char *file, unsigned line, const char *reason);
+
+/* True if there was no problem; else *out is all zero. */
+bool config_load(const char *path, struct config *out, config_report *report, void *ctx);
+/* The same for text in memory; `file` names it in reports. */
+bool config_parse(const char *file, const char *bytes, size_t length, struct config *out,
+                  config_report *report, void *ctx);
+
+/* A config_report into a buffer: "file:line: reason\n" each; what does not fit is left out. */
+struct config_text {
+    char *text;
+    size_t capacity;
+    size_t length;
+};
+void config_report_text(void *ctx, const char *file, unsigned line, const char *reason);
+
+/* What every key is when the file leaves it out. */
+void config_default(struct config *out);
+/* Fit for a first start in dir: one retransmitter, groups and ports that collide with no other
+ * deployment on this host, as far as can be told (they are drawn from dir and seed, and taken ports
+ * are passed over), a stream id drawn from the seed. */
+void config_default_for_dir(struct config *out, const char *dir, uint64_t seed);
+
+/* The file's text, every key with its explanation. Returns its length; 0 if it does not fit. */
+size_t config_format(const struct config *config, char *out, size_t capacity);
+/* Writes it, replacing the file in one step. False with a text in error[CONFIG_ERROR_MAX]. */
+bool config_write(const char *path, const struct config *config, char *error);
+
+/* The path of something the file names, relative to the file. False if it does not fit. */
+bool config_path(const struct config *config, const char *relative, char *out, size_t capacity);
+
+/* What the transports of this deployment have in common; the caller adds what it joins and where
+ * it listens. */
+struct transport_options config_transport(const struct config *config, struct port_addr unicast);
+struct loop_options config_loop(const struct config *config);
+
+#endif

@@ -1,0 +1,408 @@
+#include "shell/loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/counter.h"
+
+enum { COMPLETIONS_MAX = DISK_REQUESTS_MAX, EVENTS_MAX = 16 };
+static const uint64_t spin_default_ns = 20000;
+/* A disk without a descriptor is looked at this often while the loop waits. */
+static const uint64_t disk_poll_ns = 10000000;
+
+struct slot {
+    struct loop_participant p;
+    uint64_t deadline_ns;
+    bool disk_polled; /* has no descriptor */
+};
+
+struct loop {
+    struct loop_options options;
+    struct slot slots[LOOP_PARTICIPANTS_MAX];
+    uint32_t count;
+    int epoll;
+    int event;             /* wakes a wait */
+    int timer;             /* makes loop_fd readable at the next deadline */
+    bool outside;          /* somebody waits on loop_fd */
+    uint64_t timer_set_ns; /* what the timer is set to; PORT_NEVER: off */
+    atomic_bool woken;
+    atomic_bool stopped;
+    bool more; /* this round's arrivals were cut off: some may wait where no descriptor tells */
+    bool no_pwait2; /* the kernel has epoll_wait only */
+    struct port_time now;
+    uint64_t deadline_ns;     /* the earliest of all */
+    uint64_t last_arrival_ns; /* spinning counts from here */
+    uint64_t round_ns;        /* when the last round began; 0 after a wait or an idle return */
+    uint64_t pause_max_ns;
+    struct port_datagram datagrams[TRANSPORT_RECEIVE_MAX];
+    struct disk_completion completions[COMPLETIONS_MAX];
+};
+
+static uint64_t ns_of(const struct timespec *t)
+{
+    return (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec;
+}
+
+struct port_time loop_clock(void)
+{
+    struct timespec mono, wall;
+    clock_gettime(CLOCK_MONOTONIC, &mono);
+    clock_gettime(CLOCK_REALTIME, &wall);
+    return (struct port_time) { .mono_ns = ns_of(&mono), .wall_ns = ns_of(&wall) };
+}
+
+static bool watch(struct loop *l, int fd)
+{
+    struct epoll_event event = { .events = EPOLLIN, .data = { .fd = fd } };
+    return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+static void unwatch(struct loop *l, int fd)
+{
+    epoll_ctl(l->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+struct loop *loop_create(const struct loop_options *options, char *error)
+{
+    error[0] = '\0';
+    struct loop *l = calloc(1, sizeof *l);
+    if (l == NULL) {
+        snprintf(error, LOOP_ERROR_MAX, "out of memory");
+        return NULL;
+    }
+    if (options != NULL)
+        l->options = *options;
+    if (l->options.spin_ns == 0)
+        l->options.spin_ns = spin_default_ns;
+    l->epoll = epoll_create1(EPOLL_CLOEXEC);
+    l->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    l->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    l->timer_set_ns = PORT_NEVER;
+    l->now = loop_clock();
+    l->last_arrival_ns = l->now.mono_ns;
+    if (l->epoll < 0 || l->event < 0 || l->timer < 0 || !watch(l, l->event) ||
+        !watch(l, l->timer)) {
+        snprintf(error, LOOP_ERROR_MAX,
+                 "cannot open the event loop's descriptors: %s: raise `ulimit -n`",
+                 strerror(errno));
+        loop_destroy(l);
+        return NULL;
+    }
+    return l;
+}
+
+void loop_destroy(struct loop *l)
+{
+    if (l == NULL)
+        return;
+    const int fds[] = { l->timer, l->event, l->epoll };
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    free(l);
+}
+
+static int transport_fd(const struct loop_participant *p)
+{
+    return p->transport != NULL ? p->transport->ops->fd(p->transport) : -1;
+}
+
+static int disk_fd(const struct loop_participant *p)
+{
+    return p->disk != NULL ? p->disk->ops->fd(p->disk) : -1;
+}
+
+bool loop_add(struct loop *l, const struct loop_participant *participant)
+{
+    if (l->count == LOOP_PARTICIPANTS_MAX)
+        return false;
+    int transport = transport_fd(participant);
+    int disk = disk_fd(participant);
+    if (transport >= 0 && !watch(l, transport))
+        return false;
+    if (disk >= 0 && !watch(l, disk)) {
+        if (transport >= 0)
+            unwatch(l, transport);
+        return false;
+    }
+    l->slots[l->count++] = (struct slot) {
+        .p = *participant,
+        .deadline_ns = 0, /* its first step is due at once */
+        .disk_polled = participant->disk != NULL && disk < 0,
+    };
+    l->deadline_ns = 0;
+    return true;
+}
+
+void loop_remove(struct loop *l, const void *core)
+{
+    for (uint32_t i = 0; i < l->count; i++) {
+        if (l->slots[i].p.core != core)
+            continue;
+        int fds[] = { transport_fd(&l->slots[i].p), disk_fd(&l->slots[i].p) };
+        for (int f = 0; f < 2; f++)
+            if (fds[f] >= 0)
+                unwatch(l, fds[f]);
+        memmove(&l->slots[i], &l->slots[i + 1], (l->count - i - 1) * sizeof l->slots[0]);
+        l->count--;
+        return;
+    }
+}
+
+static void keep_counters(const struct loop *l, const struct loop_participant *p)
+{
+    if (p->counters == NULL)
+        return;
+    p->counters[COUNTER_LOOP_PAUSE_MAX] = l->pause_max_ns;
+    if (p->transport == NULL)
+        return;
+    const struct transport_counters *t = &p->transport->counters;
+    p->counters[COUNTER_DATAGRAMS_IN] = t->datagrams_in;
+    p->counters[COUNTER_BYTES_IN] = t->bytes_in;
+    p->counters[COUNTER_DATAGRAMS_OUT] = t->datagrams_out;
+    p->counters[COUNTER_BYTES_OUT] = t->bytes_out;
+    p->counters[COUNTER_STREAMS_REFUSED] = t->streams_refused;
+}
+
+/* What has arrived for one participant. True if anything had. Flushes after each entry point,
+ * because what the core queued may point into memory that the next one changes. */
+static bool deliver(struct loop *l, struct loop_participant *p)
+{
+    bool any = false;
+    if (p->transport != NULL) {
+        struct transport *t = p->transport;
+        uint32_t n = t->ops->receive(t, l->datagrams, TRANSPORT_RECEIVE_MAX);
+        if (n > 0 && p->ops->on_datagrams != NULL)
+            p->ops->on_datagrams(p->core, l->datagrams, n, l->now);
+        any = n > 0;
+        l->more = l->more || n == TRANSPORT_RECEIVE_MAX;
+        if (any)
+            t->ops->flush(t);
+        if (t->ops->streams(t, p->ops, p->core, l->now))
+            any = true;
+    }
+    if (p->disk != NULL) {
+        uint32_t n = p->disk->ops->complete(p->disk, l->completions, COMPLETIONS_MAX);
+        assert(n <= COMPLETIONS_MAX);
+        for (uint32_t i = 0; i < n && p->ops->on_disk != NULL; i++) {
+            p->ops->on_disk(p->core, &l->completions[i], l->now);
+            if (p->transport != NULL)
+                p->transport->ops->flush(p->transport);
+        }
+        any = any || n > 0;
+        l->more = l->more || n == COMPLETIONS_MAX;
+    }
+    return any;
+}
+
+static void drain_timer(struct loop *l)
+{
+    uint64_t expirations;
+    if (l->timer_set_ns <= l->now.mono_ns &&
+        read(l->timer, &expirations, sizeof expirations) == sizeof expirations)
+        l->timer_set_ns = PORT_NEVER;
+}
+
+/* One round over all participants. True if there was work: an arrival, or a deadline that was due.
+ */
+static bool round_once(struct loop *l)
+{
+    l->now = loop_clock();
+    if (l->round_ns != 0 && l->now.mono_ns - l->round_ns > l->pause_max_ns)
+        l->pause_max_ns = l->now.mono_ns - l->round_ns;
+    l->round_ns = l->now.mono_ns;
+    drain_timer(l);
+    bool due = l->deadline_ns <= l->now.mono_ns;
+    bool arrived = false;
+    uint64_t earliest = PORT_NEVER;
+    l->more = false;
+    for (uint32_t i = 0; i < l->count; i++) {
+        struct slot *s = &l->slots[i];
+        if (deliver(l, &s->p)) {
+            arrived = true;
+            l->now = loop_clock();
+        }
+        s->deadline_ns = s->p.ops->step(s->p.core, l->now);
+        if (s->p.transport != NULL)
+            s->p.transport->ops->flush(s->p.transport);
+        keep_counters(l, &s->p);
+        if (s->deadline_ns < earliest)
+            earliest = s->deadline_ns;
+    }
+    l->deadline_ns = l->more ? 0 : earliest;
+    if (arrived)
+        l->last_arrival_ns = l->now.mono_ns;
+    return arrived || due;
+}
+
+static bool has_polled_disk(const struct loop *l)
+{
+    for (uint32_t i = 0; i < l->count; i++)
+        if (l->slots[i].disk_polled)
+            return true;
+    return false;
+}
+
+/* Waits for an arrival, a wake-up or mono time `until`. */
+static void wait_until(struct loop *l, uint64_t until)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int n = -1;
+    uint64_t now = loop_clock().mono_ns;
+    uint64_t left = until <= now ? 0 : until == PORT_NEVER ? PORT_NEVER : until - now;
+    if (has_polled_disk(l) && left > disk_poll_ns)
+        left = disk_poll_ns;
+    if (!l->no_pwait2) {
+        struct timespec t = { .tv_sec = (time_t)(left / 1000000000u),
+                              .tv_nsec = (long)(left % 1000000000u) };
+        n = epoll_pwait2(l->epoll, events, EVENTS_MAX, left == PORT_NEVER ? NULL : &t, NULL);
+        l->no_pwait2 = n < 0 && errno == ENOSYS;
+    }
+    if (l->no_pwait2) {
+        uint64_t ms = left / 1000000u + (left % 1000000u != 0);
+        n = epoll_wait(l->epoll, events, EVENTS_MAX,
+                       left == PORT_NEVER ? -1
+                       : ms > 3600000     ? 3600000
+                                          : (int)ms);
+    }
+    /* A wake-up's flag may have been taken before its event was written: what counts is the event.
+     */
+    for (int i = 0; i < n; i++)
+        if (events[i].data.fd == l->event)
+            atomic_store(&l->woken, true);
+}
+
+/* Whether somebody called loop_wake or loop_stop since the last time. */
+static bool take_wake(struct loop *l)
+{
+    if (!atomic_exchange(&l->woken, false))
+        return atomic_load(&l->stopped);
+    uint64_t count;
+    ssize_t ignored = read(l->event, &count, sizeof count);
+    (void)ignored;
+    return true;
+}
+
+static bool may_spin(const struct loop *l)
+{
+    switch (l->options.idle) {
+    case LOOP_IDLE_SPIN:
+        return true;
+    case LOOP_IDLE_SPIN_THEN_WAIT:
+        return l->now.mono_ns - l->last_arrival_ns < l->options.spin_ns;
+    case LOOP_IDLE_WAIT:
+        break;
+    }
+    return false;
+}
+
+/* The outside waiter's fd must turn readable at the next deadline, or at once if work is left. */
+static void set_timer(struct loop *l)
+{
+    if (!l->outside || l->timer_set_ns == l->deadline_ns)
+        return;
+    struct itimerspec t = { 0 };
+    if (l->deadline_ns != PORT_NEVER) {
+        uint64_t at = l->deadline_ns == 0 ? 1 : l->deadline_ns;
+        t.it_value.tv_sec = (time_t)(at / 1000000000u);
+        t.it_value.tv_nsec = (long)(at % 1000000000u);
+    }
+    if (timerfd_settime(l->timer, TFD_TIMER_ABSTIME, &t, NULL) == 0)
+        l->timer_set_ns = l->deadline_ns;
+}
+
+bool loop_poll(struct loop *l, uint64_t timeout_ns)
+{
+    uint64_t begin = loop_clock().mono_ns;
+    uint64_t until = timeout_ns > PORT_NEVER - begin ? PORT_NEVER : begin + timeout_ns;
+    bool polled_disk = has_polled_disk(l);
+    bool waited = false;
+    bool worked;
+    uint32_t quiet = 0;
+    for (;;) {
+        worked = round_once(l);
+        if (take_wake(l) || worked || waited || l->now.mono_ns >= until)
+            break;
+        quiet++;
+        if (l->deadline_ns <= l->now.mono_ns)
+            continue;
+        if (may_spin(l)) {
+            if (l->options.yield)
+                sched_yield();
+            continue;
+        }
+        /* What a disk without a descriptor was given in this round may be done already. */
+        if (polled_disk && quiet < 2)
+            continue;
+        wait_until(l, until < l->deadline_ns ? until : l->deadline_ns);
+        waited = true;
+        l->round_ns = 0;
+    }
+    if (!worked || l->outside)
+        l->round_ns = 0; /* whoever polls may wait before the next round */
+    set_timer(l);
+    return worked;
+}
+
+void loop_run(struct loop *l)
+{
+    while (!loop_stopped(l))
+        loop_poll(l, PORT_NEVER);
+}
+
+void loop_wake(struct loop *l)
+{
+    int saved = errno; /* of the code that a signal interrupted */
+    atomic_store(&l->woken, true);
+    uint64_t one = 1;
+    ssize_t ignored = write(l->event, &one, sizeof one);
+    (void)ignored; /* full means that it is readable already */
+    errno = saved;
+}
+
+void loop_stop(struct loop *l)
+{
+    atomic_store(&l->stopped, true);
+    loop_wake(l);
+}
+
+bool loop_stopped(const struct loop *l)
+{
+    return atomic_load(&l->stopped);
+}
+
+int loop_fd(struct loop *l)
+{
+    l->outside = true;
+    set_timer(l);
+    return l->epoll;
+}
+
+uint64_t loop_timeout_ns(const struct loop *l)
+{
+    if (l->deadline_ns == PORT_NEVER)
+        return PORT_NEVER;
+    uint64_t now = loop_clock().mono_ns;
+    return l->deadline_ns <= now ? 0 : l->deadline_ns - now;
+}
+
+struct port_time loop_now(const struct loop *l)
+{
+    return l->now;
+}
+
+uint64_t loop_pause_max_ns(const struct loop *l)
+{
+    return l->pause_max_ns;
+}

@@ -1,0 +1,64 @@
+/* Drives participants in one thread: gives them what has arrived, the time and their disk's
+ * completions, and carries out what they queued. One loop serves a daemon, a whole deployment in
+ * one process, or a client library that is polled from somebody else's loop. */
+#ifndef CANTUS_SHELL_LOOP_H
+#define CANTUS_SHELL_LOOP_H
+
+#include "journal/disk.h"
+#include "transport/transport.h"
+
+enum { LOOP_PARTICIPANTS_MAX = 32, LOOP_ERROR_MAX = 256 };
+
+enum loop_idle {
+    LOOP_IDLE_SPIN_THEN_WAIT = 0, /* the default: an idle laptop stays idle */
+    LOOP_IDLE_SPIN,               /* never waits: lowest latency for a core of its own */
+    LOOP_IDLE_WAIT
+};
+
+struct loop_options {
+    enum loop_idle idle;
+    bool yield; /* spinning gives way to other processes: when cores are fewer than spinners */
+    uint64_t spin_ns; /* of LOOP_IDLE_SPIN_THEN_WAIT, since something last arrived; default 20 us */
+};
+
+/* A core and what it lives on. All is borrowed: it must stay until loop_remove or loop_destroy. */
+struct loop_participant {
+    void *core;
+    const struct participant_ops *ops;
+    struct transport *transport; /* or NULL */
+    struct disk *disk;           /* or NULL */
+    /* [COUNTER_END] or NULL: the loop keeps the transport's figures and its own longest pause there
+     */
+    uint64_t *counters;
+};
+
+struct loop;
+
+/* NULL on failure, with a text in error[LOOP_ERROR_MAX]. */
+struct loop *loop_create(const struct loop_options *options, char *error);
+void loop_destroy(struct loop *l);
+/* False when there are LOOP_PARTICIPANTS_MAX already, or a descriptor can't be watched. */
+bool loop_add(struct loop *l, const struct loop_participant *participant);
+void loop_remove(struct loop *l, const void *core);
+
+/* Rounds until there was work, the time-out has passed, or loop_wake or loop_stop was called; waits
+ * in between at most once. True if there was work: something arrived or was due. */
+bool loop_poll(struct loop *l, uint64_t timeout_ns);
+/* Until loop_stop. */
+void loop_run(struct loop *l);
+
+/* Both may be called from signal handlers and other threads. */
+void loop_wake(struct loop *l); /* ends a wait, so that a round comes */
+void loop_stop(struct loop *l);
+bool loop_stopped(const struct loop *l);
+
+/* For waiting from outside: readable when a poll has something to do, deadlines included. */
+int loop_fd(struct loop *l);
+/* How long nothing is due, from now; 0: poll at once. PORT_NEVER: only arrivals. */
+uint64_t loop_timeout_ns(const struct loop *l);
+struct port_time loop_now(const struct loop *l); /* of the round that runs or ran last */
+struct port_time loop_clock(void);               /* read now */
+/* The longest time between two rounds with work in hand and no wait between them. */
+uint64_t loop_pause_max_ns(const struct loop *l);
+
+#endif
