@@ -1,0 +1,109 @@
+#include "sequencer/core_private.h"
+
+/* The oldest index whose bytes stay as they are until what is sent now was flushed: one step comes
+ * before that, and may overwrite as many slots as it may emit batches. */
+static uint64_t oldest_served(const struct sequencer *s)
+{
+    uint64_t overwritten = s->ring_end + s->o.step_batches_max + RING_RESERVE;
+    uint64_t safe = overwritten > s->ring_slots ? overwritten - s->ring_slots : 0;
+    return safe > s->ring_head ? safe : s->ring_head;
+}
+
+static void refuse(struct sequencer *s, const struct gap_request *r, struct port_addr to,
+                   enum gap_refusal_reason reason, uint64_t oldest_seq)
+{
+    struct gap_refusal refusal = { .reason = reason,
+                                   .first_seq = r->first_seq,
+                                   .oldest_seq = oldest_seq,
+                                   .end_seq = s->next_seq,
+                                   .nonce = r->nonce };
+    uint8_t *out = port_scratch(s->port, SIGNAL_SIZE_MAX);
+    size_t length = gap_refusal_encode(&refusal, s->o.stream, out, SIGNAL_SIZE_MAX);
+    assert(length > 0);
+    count(s, COUNTER_GAP_REFUSED, 1);
+    sequencer_send(s, PORT_UNICAST, to, out, (uint32_t)length);
+}
+
+/* The last resort of whoever has a gap: retransmitters are asked first. */
+void answer_gap_request(struct sequencer *s, const struct port_datagram *d)
+{
+    struct gap_request r;
+    enum wire_verdict verdict = gap_request_decode(d->bytes, d->length, s->o.stream, &r);
+    if (verdict != WIRE_OK) {
+        sequencer_count_verdict(s, verdict);
+        return;
+    }
+    if (s->state != SEQUENCER_LEADING)
+        return;
+    count(s, COUNTER_GAP_REQUESTS_IN, 1);
+    uint64_t index = oldest_served(s);
+    uint64_t oldest_seq = index < s->ring_end ? ring_slot_at(s, index)->first_seq : s->next_seq;
+    if (r.first_seq >= s->next_seq) {
+        refuse(s, &r, d->from, GAP_NOT_YET, oldest_seq);
+        return;
+    }
+    if (r.first_seq < oldest_seq) {
+        refuse(s, &r, d->from, GAP_PRUNED, oldest_seq);
+        return;
+    }
+    index = ring_find(s, r.first_seq);
+    assert(index != UINT64_MAX);
+    for (uint32_t n = 0; index < s->ring_end && n < FILL_BATCHES_MAX; index++, n++) {
+        const struct ring_slot *slot = ring_slot_at(s, index);
+        if (slot->first_seq >= r.end_seq)
+            return;
+        if (s->fills_left == 0) {
+            refuse(s, &r, d->from, GAP_BUSY, oldest_seq);
+            return;
+        }
+        s->fills_left--;
+        count(s, COUNTER_FILLS_OUT, 1);
+        sequencer_send(s, PORT_UNICAST, d->from, ring_bytes_at(s, index), slot->length);
+    }
+    if (index == s->ring_end && r.end_seq > s->next_seq)
+        refuse(s, &r, d->from, GAP_NOT_YET, oldest_seq);
+}
+
+/* One bucket for everyone: hints are advice, and advice must not become a flood. */
+static bool hint_allowed(struct sequencer *s)
+{
+    uint64_t due = (s->now.mono_ns - s->hint_refill_ns) / HINT_INTERVAL_NS;
+    if (due > 0) {
+        s->hint_refill_ns += due * HINT_INTERVAL_NS;
+        uint64_t tokens = s->hint_tokens + due;
+        s->hint_tokens = tokens > HINTS_BURST ? HINTS_BURST : (uint32_t)tokens;
+    }
+    if (s->hint_tokens == 0)
+        return false;
+    s->hint_tokens--;
+    return true;
+}
+
+void answer_hint(struct sequencer *s, struct port_addr to, enum hint_reason reason,
+                 uint32_t publisher, uint64_t nonce)
+{
+    if (!hint_allowed(s))
+        return;
+    struct hint hint = {
+        .reason = reason, .publisher = publisher, .nonce = nonce, .epoch = s->epoch
+    };
+    if (publisher > 0 && publisher < catalog_publisher_end(s->catalog)) {
+        hint.incarnation = catalog_publisher(s->catalog, publisher)->incarnation;
+        hint.next_publisher_seq = ledger_next(&s->ledger, publisher);
+    }
+    uint8_t *out = port_scratch(s->port, SIGNAL_SIZE_MAX);
+    size_t length = hint_encode(&hint, s->o.stream, out, SIGNAL_SIZE_MAX);
+    assert(length > 0);
+    count(s, COUNTER_HINTS_OUT, 1);
+    sequencer_send(s, PORT_UNICAST, to, out, (uint32_t)length);
+}
+
+void answer_publisher(struct sequencer *s, struct port_addr to, enum hint_reason reason,
+                      uint32_t publisher)
+{
+    struct queue *q = &s->queues[publisher];
+    if (q->hint_ns != 0 && s->now.mono_ns - q->hint_ns < HINT_INTERVAL_NS)
+        return;
+    q->hint_ns = s->now.mono_ns;
+    answer_hint(s, to, reason, publisher, 0);
+}

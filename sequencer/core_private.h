@@ -1,0 +1,364 @@
+/* What the files of the sequencer's core share. See core.h for what it does.
+ *
+ *   core.c         create, entry points, the state machine
+ *   core_status.c  what it says of itself
+ *   core_seal.c    seal, adopt, begin
+ *   core_queue.c   proposals held, per publisher, until their turn
+ *   core_append.c  the turns: accept or reject
+ *   core_ask.c     joins, and topics asked for
+ *   core_run.c     runs: collected, judged once, emitted in one piece
+ *   core_emit.c    the ring, batches, heartbeats, ticks, pacing
+ *   core_ack.c     stores: acknowledgements, stable
+ *   core_time.c    the rules of time
+ *   core_answer.c  unicast answers: gap fills, hints
+ *
+ * All emission happens inside `step`, so what an entry point queued for sending out of the ring is
+ * never overwritten before it is flushed. */
+#ifndef CANTUS_SEQUENCER_CORE_PRIVATE_H
+#define CANTUS_SEQUENCER_CORE_PRIVATE_H
+
+#include "proto/proposal.h"
+#include "proto/signal.h"
+#include "sequencer/core.h"
+
+enum {
+    RING_RESERVE = 16, /* slots that only epoch, session and member records may take */
+    RING_SLOTS_MIN = 64,
+    STORES_MAX = 2 * MEMBERS_MAX + 2, /* heard of at a time; members stay, others make room */
+    ASKS_MAX = 256,                   /* joins and creates waiting for the next step */
+    FILL_BATCHES_MAX = 64,            /* answering one gap request */
+    FILLS_PER_STEP_MAX = 1024,        /* answering all requests between two steps */
+    HINTS_BURST = 64,
+    QUEUE_MIN = 16,
+    QUANTUM_MIN = 256,
+    SEAL_BACKOFF_MAX = 6 /* doublings of the delay between two candidates' rounds */
+};
+
+#define NIL UINT32_MAX /* no slot, no publisher */
+
+#define HINT_INTERVAL_NS UINT64_C(1000000)    /* one a millisecond, after the burst */
+#define HELD_STALE_NS    UINT64_C(1000000000) /* a queue that waits this long makes room */
+#define STALE_SCAN_NS    UINT64_C(10000000)
+#define TOKEN_EXPIRES_NS UINT64_C(100000000)
+#define EXCLUDED_ROUNDS  4 /* times adopt_timeout_ns, until a store is asked again */
+
+/* ---- proposals held ------------------------------------------------------------------------- */
+
+/* One datagram of proposals. The cursor stands at entry `number`. */
+struct held {
+    struct proposal_cursor cursor;
+    uint64_t number;
+    uint64_t first;
+    uint64_t end;
+    uint32_t next;
+    uint32_t previous;
+    uint32_t publisher; /* 0: the slot is free */
+};
+
+/* What is known of the run at the head of a queue, so that no fragment is looked at twice while
+ * the rest arrives. */
+struct run_scan {
+    uint64_t first; /* its first number; 0: nothing scanned */
+    uint32_t count;
+    uint32_t bytes;
+    uint32_t slot; /* last one looked at */
+};
+
+struct queue {
+    uint32_t head; /* by number */
+    uint32_t tail;
+    uint32_t slots;
+    uint32_t next_active;
+    int64_t deficit; /* may be negative: a run is paid for after it was emitted */
+    uint64_t heard_ns;
+    uint64_t hint_ns;
+    struct run_scan scan;
+    bool active;
+    bool discarding; /* inside a run rejected as too large: its rest is rejected too */
+};
+
+/* ---- emission ------------------------------------------------------------------------------- */
+
+struct ring_slot {
+    uint64_t first_seq;
+    uint64_t end_seq;
+    struct digest digest;
+    uint32_t length;
+};
+
+enum room {
+    ROOM_ORDINARY = 0,
+    ROOM_RESERVED =
+        1 /* the way out of a full stream: neither reserve, pace nor budget hold it up */
+};
+
+/* Why no batch could be opened. */
+enum blocked {
+    BLOCKED_NOT = 0,
+    BLOCKED_BUDGET, /* enough for one step */
+    BLOCKED_PACE,
+    BLOCKED_RING
+};
+
+/* A run being emitted: nothing else until it is done. */
+struct run_emission {
+    uint32_t publisher;
+    uint32_t left;
+    uint64_t number;
+};
+
+/* A join or a create: what is asked of the sequencer itself. */
+struct ask {
+    enum wire_type type;
+    struct port_addr from;
+    union {
+        struct join join;
+        struct create create;
+    };
+};
+
+/* ---- stores --------------------------------------------------------------------------------- */
+
+struct store {
+    uint64_t id; /* 0: free */
+    uint64_t heard_ns;
+    uint64_t clock_offset; /* its wall clock minus our monotonic one, as of then; wraps */
+    uint64_t acked_seq;    /* of our epoch, counted */
+    uint64_t durable_seq;  /* as it says */
+    uint64_t excluded_until_ns;
+    struct promise promise;
+    bool has_clock;
+    bool promised; /* our current epoch, in `promise` */
+    bool current;  /* its tail is of our epoch */
+    bool full;
+};
+
+struct sequencer {
+    struct sequencer_options o;
+    char why[WHY_MAX + 1];
+    char session[SESSION_NAME_MAX + 1]; /* "": go on with what runs */
+    struct port *port;
+    struct port_time now;
+    struct port_time created;
+    enum sequencer_state state;
+    bool want_lead;
+    const char *unfit; /* why it can never lead; NULL: it can */
+    char waiting_for[128];
+
+    /* the state machines, and who feeds them until we lead */
+    struct catalog *catalog;
+    struct ledger ledger;
+    struct follower *follower;
+    uint64_t counters[COUNTER_END];
+
+    /* seal and adopt */
+    struct epoch epoch;
+    uint32_t number_seen; /* highest epoch number heard, promised or sealed by anyone */
+    uint32_t seal_losses;
+    uint64_t seal_at_ns; /* when to send the seal (again), or to begin the next round */
+    bool seal_begun;
+    struct position adopted;
+    struct digest adopted_digest;
+    struct follower_source adopt_source;
+    uint64_t adopt_store;
+    uint64_t adopt_next; /* progress: what the follower had delivered */
+    uint64_t adopt_deadline_ns;
+    bool adopt_restarted;
+    bool adopt_again; /* the follower was restarted and must be told what to adopt */
+    uint64_t random;
+
+    /* the history, when leading */
+    uint64_t next_seq;
+    uint64_t epoch_first_seq;
+    uint64_t stable;
+    struct digest digest; /* through the last closed batch */
+    bool is_volatile;
+    bool stable_rose;
+    bool session_due;
+
+    /* the ring: indices grow for ever, a slot's place is its index masked */
+    uint8_t *ring_bytes;
+    struct ring_slot *ring;
+    uint32_t ring_stride;
+    uint32_t ring_slots; /* a power of two */
+    uint64_t ring_head;
+    uint64_t ring_stable; /* first that is not wholly stable */
+    uint64_t ring_end;
+    uint64_t unstable_bytes;
+
+    /* the open batch */
+    struct batch_builder batch;
+    struct batch_header batch_header;
+    bool batch_is_open;
+    uint32_t payload_max; /* of one message */
+    uint32_t step_batches;
+    enum blocked blocked;
+    bool paused;
+    bool pacing;
+    uint64_t pace_at_ns;
+    struct run_emission run;
+
+    /* proposals */
+    struct queue *queues; /* by publisher id */
+    struct held *held;
+    uint8_t *held_bytes;
+    uint32_t held_stride;
+    uint32_t free_head;
+    uint32_t free_count;
+    uint32_t token_reserve; /* slots for one publisher at a time, so that a run can be completed */
+    uint32_t token_used;
+    uint32_t token_publisher;
+    uint64_t token_at_ns;
+    uint32_t active_head; /* publishers that may have something to serve, in turn */
+    uint32_t active_tail;
+    bool turn_open; /* the first of them got its quantum already */
+    uint64_t stale_scan_ns;
+    uint32_t run_messages_max;
+    struct ask asks[ASKS_MAX];
+    uint32_t ask_count;
+
+    /* the last permission looked up */
+    uint32_t permit_publisher; /* 0: none */
+    uint32_t permit_topic;
+    uint8_t permit_reason;
+
+    /* heartbeats, ticks, hints, fills */
+    uint64_t heartbeat_at_ns;
+    uint64_t heartbeat_interval_ns;
+    uint64_t tick_at_ns;
+    uint64_t hint_refill_ns;
+    uint32_t hint_tokens;
+    uint32_t fills_left;
+
+    /* time */
+    uint64_t last_stamp_ns;
+    uint64_t last_stamp_mono_ns;
+    uint64_t median_offset;
+    bool has_median;
+    bool clock_behind;
+    bool clock_refused;
+
+    struct store stores[STORES_MAX];
+
+    struct status status;
+    uint8_t status_body[STATUS_SIZE_MAX];
+    uint8_t status_frame[STATUS_SIZE_MAX + REPLAY_FRAME_HEADER];
+};
+
+static inline void count(struct sequencer *s, enum counter c, uint64_t n)
+{
+    s->counters[c] += n;
+}
+
+static inline bool sabotaged(const struct sequencer *s, enum sequencer_sabotage mistake)
+{
+    return (s->o.sabotage & (uint32_t)mistake) != 0;
+}
+
+static inline struct ring_slot *ring_slot_at(struct sequencer *s, uint64_t index)
+{
+    return &s->ring[index & (s->ring_slots - 1)];
+}
+
+static inline uint8_t *ring_bytes_at(struct sequencer *s, uint64_t index)
+{
+    return s->ring_bytes + (index & (s->ring_slots - 1)) * s->ring_stride;
+}
+
+/* core.c */
+void sequencer_fence(struct sequencer *s, uint32_t number, struct epoch by);
+void sequencer_send(struct sequencer *s, enum port_channel channel, struct port_addr to,
+                    const uint8_t *bytes, uint32_t length);
+void sequencer_send_egress(struct sequencer *s, const uint8_t *bytes, uint32_t length);
+void sequencer_count_verdict(struct sequencer *s, enum wire_verdict verdict);
+/* A message of the stream, for what the sequencer keeps beside catalog and ledger. */
+void sequencer_follow_message(struct sequencer *s, const struct message *m);
+/* Forgets the state machines and follows the stream from its beginning. */
+void sequencer_rebuild(struct sequencer *s, struct epoch heard);
+
+/* core_seal.c */
+uint64_t seal_step(struct sequencer *s);
+void seal_start(struct sequencer *s);
+void seal_on_promise(struct sequencer *s, const struct promise *p);
+uint64_t adopt_step(struct sequencer *s);
+void begin_volatile(struct sequencer *s);
+
+/* core_queue.c */
+void queue_reset_all(struct sequencer *s);
+void queue_drop(struct sequencer *s, uint32_t publisher);
+void queue_on_proposal(struct sequencer *s, const struct port_datagram *d);
+/* What stands at number `next` of the publisher, after dropping what is below; NULL if it has not
+ * arrived. */
+struct held *queue_head(struct sequencer *s, struct queue *q, uint64_t next);
+/* Drops what is below next; returns how many numbers that were. */
+uint64_t queue_trim(struct sequencer *s, struct queue *q, uint64_t next);
+void queue_advance(struct sequencer *s, struct queue *q, struct held *h,
+                   struct proposal_cursor after);
+void queue_activate(struct sequencer *s, uint32_t publisher);
+uint32_t queue_deactivate_first(struct sequencer *s);
+
+/* core_append.c */
+void append_step(struct sequencer *s);
+enum reject_reason append_refuses(struct sequencer *s, uint32_t publisher, uint32_t topic);
+enum reject_reason append_condition(struct sequencer *s, const struct proposal_entry *e,
+                                    uint64_t *detail);
+bool append_reject(struct sequencer *s, uint32_t publisher, uint64_t number,
+                   const struct sys_reject *reject);
+
+/* core_ask.c */
+void ask_on(struct sequencer *s, const struct ask *a);
+/* Answers what was asked since; false: no room now. */
+bool ask_step(struct sequencer *s);
+
+/* core_run.c */
+enum served {
+    SERVED = 0,     /* something was consumed */
+    SERVED_NOTHING, /* the head waits for more to arrive */
+    SERVED_BLOCKED  /* no batch could be opened: the same again later */
+};
+/* The run whose first message, at the head of the queue, has this number and topic. */
+enum served run_serve(struct sequencer *s, uint32_t publisher, struct queue *q, uint64_t next,
+                      uint32_t topic);
+/* Goes on with the run being emitted; false: blocked. */
+bool run_emit(struct sequencer *s);
+
+/* core_emit.c */
+bool emit_room(struct sequencer *s, uint32_t payload_length, enum room room);
+bool emit_ring_room(struct sequencer *s, uint32_t slots);
+void emit_close(struct sequencer *s, bool full);
+/* A message of the slow path: the state machines follow it. False: no room now. */
+bool emit_record(struct sequencer *s, uint32_t topic, uint32_t publisher, uint64_t publisher_seq,
+                 const uint8_t *payload, uint32_t length, enum room room);
+void emit_epoch_record(struct sequencer *s);
+void emit_session_record(struct sequencer *s);
+void emit_tick(struct sequencer *s);
+void emit_heartbeat(struct sequencer *s);
+void emit_stable_rose(struct sequencer *s);
+void emit_begin(struct sequencer *s);
+uint64_t emit_deadline(const struct sequencer *s);
+/* Index of the slot that holds seq; UINT64_MAX if none does. */
+uint64_t ring_find(const struct sequencer *s, uint64_t seq);
+void ring_reset(struct sequencer *s);
+void ring_put_history(struct sequencer *s, const uint8_t *bytes, const struct batch_header *h);
+
+/* core_ack.c */
+struct store *store_of(struct sequencer *s, uint64_t id);
+void ack_on(struct sequencer *s, const struct ack *a);
+void ack_begin(struct sequencer *s);
+
+/* core_time.c */
+uint64_t time_stamp(struct sequencer *s);
+void time_heard_clock(struct sequencer *s, struct store *store, uint64_t clock_ns);
+
+/* core_answer.c */
+void answer_gap_request(struct sequencer *s, const struct port_datagram *d);
+void answer_hint(struct sequencer *s, struct port_addr to, enum hint_reason reason,
+                 uint32_t publisher, uint64_t nonce);
+/* To a publisher, at most one a millisecond. */
+void answer_publisher(struct sequencer *s, struct port_addr to, enum hint_reason reason,
+                      uint32_t publisher);
+
+/* core_status.c */
+size_t status_on_stream(struct sequencer *s, const struct port_stream_event *e);
+
+#endif

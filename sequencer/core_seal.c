@@ -1,0 +1,297 @@
+/* Seal, adopt, begin: how a sequencer comes to lead (design section 3, "Fail over"; class Sequencer
+ * of the model). Nothing is emitted before a quorum has promised; the number is new for every
+ * round, because what one number vouched for must never change. */
+#include "sequencer/core_private.h"
+
+#include <stdio.h>
+
+/* ---- seal ----------------------------------------------------------------------------------- */
+
+static uint64_t random_next(struct sequencer *s)
+{
+    uint64_t x = s->random += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+static void send_seal(struct sequencer *s)
+{
+    struct seal seal = { .epoch = s->epoch };
+    uint8_t *out = port_scratch(s->port, SIGNAL_SIZE_MAX);
+    size_t length = seal_encode(&seal, s->o.stream, out, SIGNAL_SIZE_MAX);
+    assert(length > 0);
+    sequencer_send_egress(s, out, (uint32_t)length);
+    s->seal_at_ns = s->now.mono_ns + s->o.seal_retry_ns;
+}
+
+/* A round with a number above all that were heard of. */
+void seal_start(struct sequencer *s)
+{
+    uint32_t heard = follower_heard(s->follower).number;
+    if (heard > s->number_seen)
+        s->number_seen = heard;
+    const struct epoch_table *epochs = catalog_epochs(s->catalog);
+    if (s->number_seen == UINT32_MAX || epochs->count == EPOCH_TABLE_MAX)
+        s->unfit = "the epoch table is full: begin a new stream";
+    if (s->unfit != NULL) {
+        s->state = SEQUENCER_FOLLOWING;
+        return;
+    }
+    s->epoch = (struct epoch) { .number = ++s->number_seen, .candidate = s->o.candidate };
+    for (uint32_t i = 0; i < STORES_MAX; i++)
+        s->stores[i].promised = false;
+    s->state = SEQUENCER_SEALING;
+    s->seal_begun = true;
+    count(s, COUNTER_SEALS, 1);
+    send_seal(s);
+}
+
+/* Another candidate has the stores. Wait a while, longer each time and by chance, then try above
+ * it: two that want to lead don't duel for ever. */
+static void seal_lost(struct sequencer *s)
+{
+    uint32_t doublings = s->seal_losses < SEAL_BACKOFF_MAX ? s->seal_losses : SEAL_BACKOFF_MAX;
+    uint64_t delay_max = s->o.seal_retry_ns << doublings;
+    /* The first time it is rather our number that was low than a rival. */
+    uint64_t delay = s->seal_losses == 0 ? 0 : random_next(s) % (delay_max + 1);
+    s->seal_losses++;
+    s->state = SEQUENCER_SEALING;
+    s->seal_begun = false;
+    s->seal_at_ns = s->now.mono_ns + delay;
+}
+
+static bool counts(const struct sequencer *s, const struct store *store)
+{
+    return store->id != 0 && store->promised && store->promise.proven &&
+           store->excluded_until_ns <= s->now.mono_ns;
+}
+
+static void adopt(struct sequencer *s, const struct store *best);
+
+/* Anew with every report: the best tail names the members that count. */
+static void judge(struct sequencer *s)
+{
+    const struct store *best = NULL;
+    for (uint32_t i = 0; i < STORES_MAX; i++) {
+        const struct store *store = &s->stores[i];
+        if (counts(s, store) &&
+            (best == NULL || position_compare(store->promise.tail, best->promise.tail) > 0))
+            best = store;
+    }
+    if (best == NULL || best->promise.members.count == 0) {
+        snprintf(s->waiting_for, sizeof s->waiting_for, "no store has promised");
+        return;
+    }
+    uint32_t promised = 0;
+    for (uint32_t i = 0; i < STORES_MAX; i++) {
+        if (counts(s, &s->stores[i]) && membership_has(&best->promise.members, s->stores[i].id))
+            promised++;
+    }
+    uint32_t needed = membership_seal_quorum(&best->promise.members);
+    snprintf(s->waiting_for, sizeof s->waiting_for, "%u of %u stores needed have promised",
+             promised, needed);
+    if (promised >= needed)
+        adopt(s, best);
+}
+
+void seal_on_promise(struct sequencer *s, const struct promise *p)
+{
+    if (p->promised.number > s->number_seen)
+        s->number_seen = p->promised.number;
+    if (s->state == SEQUENCER_LEADING) {
+        if (p->promised.number > s->epoch.number)
+            sequencer_fence(s, p->promised.number, p->promised);
+        return;
+    }
+    struct store *store = store_of(s, p->store);
+    store->heard_ns = s->now.mono_ns;
+    time_heard_clock(s, store, p->clock_ns);
+    if (p->probe || (s->state != SEQUENCER_SEALING && s->state != SEQUENCER_ADOPTING) ||
+        !s->seal_begun)
+        return;
+    bool ours = epoch_equal(p->promised, s->epoch);
+    if (ours && epoch_equal(p->asked, s->epoch)) {
+        store->promise = *p;
+        store->promised = true;
+        store->durable_seq = p->tail.seq;
+        if (s->state == SEQUENCER_SEALING)
+            judge(s);
+    } else if (!ours && p->promised.number >= s->epoch.number) {
+        seal_lost(s);
+    }
+}
+
+uint64_t seal_step(struct sequencer *s)
+{
+    if (s->now.mono_ns >= s->seal_at_ns) {
+        if (s->seal_begun) {
+            send_seal(s);
+            judge(s); /* a store that was excluded may count again */
+        } else {
+            seal_start(s);
+        }
+    }
+    return s->seal_at_ns;
+}
+
+/* ---- adopt ---------------------------------------------------------------------------------- */
+
+static void tell_follower(struct sequencer *s)
+{
+    s->adopt_again = false;
+    follower_adopt(s->follower, s->epoch, s->adopted, s->adopted_digest, s->adopt_source);
+}
+
+static void adopt(struct sequencer *s, const struct store *best)
+{
+    const struct promise *p = &best->promise;
+    s->state = SEQUENCER_ADOPTING;
+    s->adopted = p->tail;
+    s->adopted_digest = p->digest;
+    s->adopt_store = best->id;
+    s->adopt_source =
+        (struct follower_source) { .unicast = { .ip = p->fetch_ip, .port = p->fetch_port },
+                                   .stream = { .ip = p->fetch_ip, .port = p->stream_port } };
+    s->adopt_next = follower_next(s->follower);
+    s->adopt_deadline_ns = s->now.mono_ns + s->o.adopt_timeout_ns;
+    s->adopt_restarted = false;
+    snprintf(s->waiting_for, sizeof s->waiting_for, "fetching the history through %llu",
+             (unsigned long long)s->adopted.seq);
+    tell_follower(s);
+}
+
+static bool adopted_wholly(const struct sequencer *s)
+{
+    return follower_tail(s->follower).seq == s->adopted.seq &&
+           digest_equal(follower_tail_digest(s->follower), s->adopted_digest);
+}
+
+/* What was delivered is not a beginning of what is adopted. Nobody but us could tell where the two
+ * part, since our epoch record does not exist yet: follow it all again. */
+static bool delivered_off_it(const struct sequencer *s)
+{
+    uint64_t delivered = follower_tail(s->follower).seq;
+    return delivered > s->adopted.seq || (delivered == s->adopted.seq && !adopted_wholly(s));
+}
+
+static void restart_follower(struct sequencer *s)
+{
+    s->adopt_restarted = true;
+    sequencer_rebuild(s, s->epoch);
+    tell_follower(s);
+    s->adopt_next = follower_next(s->follower);
+    s->adopt_deadline_ns = s->now.mono_ns + s->o.adopt_timeout_ns;
+}
+
+/* Without this store, for a while: then it is asked again, if there is no quorum without it. */
+static void give_up_store(struct sequencer *s)
+{
+    struct store *store = store_of(s, s->adopt_store);
+    store->excluded_until_ns = s->now.mono_ns + EXCLUDED_ROUNDS * s->o.adopt_timeout_ns;
+    seal_start(s);
+}
+
+static void begin(struct sequencer *s)
+{
+    s->state = SEQUENCER_LEADING;
+    s->waiting_for[0] = '\0';
+    s->seal_losses = 0;
+    s->next_seq = s->adopted.seq + 1;
+    s->epoch_first_seq = s->next_seq;
+    s->digest = s->adopted_digest;
+    if (sabotaged(s, SEQUENCER_DEDUP_FORGOTTEN))
+        ledger_reset(&s->ledger);
+    ack_begin(s);
+    emit_begin(s);
+    count(s, COUNTER_EPOCHS_BEGUN, 1);
+    emit_epoch_record(s);
+    s->session_due = true;
+}
+
+static void begin_adopted(struct sequencer *s)
+{
+    const struct sys_genesis *genesis = catalog_genesis(s->catalog);
+    if (genesis == NULL || genesis->is_volatile)
+        s->unfit = "the stores hold no genesis record of a recorded stream";
+    if (catalog_epochs(s->catalog)->count == EPOCH_TABLE_MAX)
+        s->unfit = "the epoch table is full: begin a new stream";
+    if (s->unfit != NULL) {
+        s->state = SEQUENCER_FOLLOWING;
+        return;
+    }
+    s->is_volatile = false;
+    s->stable = follower_stable(s->follower);
+    if (s->stable > s->adopted.seq)
+        s->stable = s->adopted.seq;
+    ring_reset(s);
+    queue_reset_all(s);
+    begin(s);
+}
+
+uint64_t adopt_step(struct sequencer *s)
+{
+    if (s->adopt_again)
+        tell_follower(s);
+    if (s->unfit == NULL && !adopted_wholly(s) && delivered_off_it(s))
+        restart_follower(s);
+    if (adopted_wholly(s) || s->unfit != NULL) {
+        begin_adopted(s);
+        return s->now.mono_ns;
+    }
+    if (follower_next(s->follower) != s->adopt_next) {
+        s->adopt_next = follower_next(s->follower);
+        s->adopt_deadline_ns = s->now.mono_ns + s->o.adopt_timeout_ns;
+    } else if (s->now.mono_ns >= s->adopt_deadline_ns) {
+        /* It may be our own beginning that does not fit: once, try from nothing. */
+        if (!s->adopt_restarted && follower_next(s->follower) > 1)
+            restart_follower(s);
+        else
+            give_up_store(s);
+        return s->now.mono_ns;
+    }
+    return s->adopt_deadline_ns;
+}
+
+/* ---- streams without stores ----------------------------------------------------------------- */
+
+static void apply_genesis(struct sequencer *s, const struct batch_header *h)
+{
+    struct batch_cursor cursor = batch_begin(s->o.volatile_genesis, h);
+    struct message m;
+    while (batch_next(&cursor, &m)) {
+        if (catalog_apply(s->catalog, &m, h) != CATALOG_OK || !ledger_apply(&s->ledger, &m))
+            s->unfit = "the genesis record is not valid";
+    }
+}
+
+/* Nothing to seal and nothing to adopt but the genesis record. */
+void begin_volatile(struct sequencer *s)
+{
+    struct batch_header h;
+    if (s->unfit == NULL &&
+        (batch_verify(s->o.volatile_genesis, s->o.volatile_genesis_length, s->o.stream, &h) !=
+             WIRE_OK ||
+         h.first_seq != 1 || h.length > s->ring_stride || s->o.volatile_epoch == 0))
+        s->unfit = "the genesis record is not valid";
+    if (s->unfit == NULL) {
+        catalog_reset(s->catalog);
+        ledger_reset(&s->ledger);
+        apply_genesis(s, &h);
+    }
+    if (s->unfit != NULL)
+        return;
+    s->is_volatile = true;
+    s->stable = 0;
+    s->adopted = (struct position) { .epoch = h.epoch, .seq = batch_end_seq(&h) - 1 };
+    s->adopted_digest = h.digest;
+    if (s->number_seen < s->o.volatile_epoch)
+        s->number_seen = s->o.volatile_epoch - 1;
+    s->epoch = (struct epoch) { .number = ++s->number_seen, .candidate = s->o.candidate };
+    if (h.timestamp_ns > s->last_stamp_ns)
+        s->last_stamp_ns = h.timestamp_ns;
+    ring_reset(s);
+    queue_reset_all(s);
+    ring_put_history(s, s->o.volatile_genesis, &h);
+    begin(s);
+}

@@ -1,0 +1,206 @@
+#include "sequencer/core_private.h"
+
+/* ---- questions ------------------------------------------------------------------------------ */
+
+enum sequencer_state sequencer_state(const struct sequencer *s)
+{
+    return s->state;
+}
+
+struct epoch sequencer_epoch(const struct sequencer *s)
+{
+    return s->state == SEQUENCER_LEADING ? s->epoch : follower_heard(s->follower);
+}
+
+uint64_t sequencer_tip(const struct sequencer *s)
+{
+    return s->state == SEQUENCER_LEADING ? s->next_seq - 1 : follower_tail(s->follower).seq;
+}
+
+uint64_t sequencer_stable(const struct sequencer *s)
+{
+    return s->state == SEQUENCER_LEADING ? s->stable : follower_stable(s->follower);
+}
+
+struct digest sequencer_digest(const struct sequencer *s)
+{
+    return s->state == SEQUENCER_LEADING ? s->digest : follower_tail_digest(s->follower);
+}
+
+bool sequencer_paused(const struct sequencer *s)
+{
+    return s->state == SEQUENCER_LEADING && s->paused;
+}
+
+const struct catalog *sequencer_catalog(const struct sequencer *s)
+{
+    return s->catalog;
+}
+
+const struct ledger *sequencer_ledger(const struct sequencer *s)
+{
+    return &s->ledger;
+}
+
+const uint64_t *sequencer_counters(const struct sequencer *s)
+{
+    return s->counters;
+}
+
+const char *sequencer_waiting_for(const struct sequencer *s)
+{
+    switch (s->state) {
+    case SEQUENCER_FOLLOWING:
+        return s->unfit != NULL ? s->unfit : "standing by";
+    case SEQUENCER_SEALING:
+    case SEQUENCER_ADOPTING:
+        return s->waiting_for[0] != '\0' ? s->waiting_for : "no store has promised";
+    case SEQUENCER_LEADING:
+        return "";
+    }
+    return "";
+}
+
+/* ---- status --------------------------------------------------------------------------------- */
+
+static const char *state_name(const struct sequencer *s)
+{
+    switch (s->state) {
+    case SEQUENCER_FOLLOWING:
+        return "following";
+    case SEQUENCER_SEALING:
+        return "sealing";
+    case SEQUENCER_ADOPTING:
+        return "adopting";
+    case SEQUENCER_LEADING:
+        return s->paused ? "paused" : "leading";
+    }
+    return "";
+}
+
+static void status_members(const struct sequencer *s, struct port_time now, struct status *out)
+{
+    const struct membership *members = catalog_members(s->catalog);
+    out->quorum = members->count == 0 ? 0 : membership_stable_quorum(members);
+    out->member_count = members->count;
+    for (uint32_t i = 0; i < members->count; i++) {
+        struct status_member *m = &out->members[i];
+        *m = (struct status_member) { .store = members->stores[i], .age_ns = UINT64_MAX };
+        for (uint32_t k = 0; k < STORES_MAX; k++) {
+            const struct store *store = &s->stores[k];
+            if (store->id != members->stores[i])
+                continue;
+            m->durable_seq = store->durable_seq;
+            m->age_ns = now.mono_ns - store->heard_ns;
+            m->current = store->current;
+            m->full = store->full;
+        }
+    }
+}
+
+static void status_publishers(const struct sequencer *s, struct status *out)
+{
+    uint32_t end = catalog_publisher_end(s->catalog);
+    out->publisher_count = end - 1;
+    for (uint32_t id = 1; id < end && id <= STATUS_PUBLISHERS_MAX; id++) {
+        const struct catalog_publisher *publisher = catalog_publisher(s->catalog, id);
+        struct status_publisher *p = &out->publishers[id - 1];
+        p->id = id;
+        p->incarnation = publisher->incarnation;
+        p->next_number = ledger_next(&s->ledger, id);
+        memcpy(p->identity, publisher->identity, sizeof p->identity);
+    }
+}
+
+void sequencer_status(const struct sequencer *s, struct port_time now, struct status *out)
+{
+    *out = (struct status) { .role = "sequencer",
+                             .stream = s->o.stream,
+                             .epoch = sequencer_epoch(s),
+                             .tip = sequencer_tip(s),
+                             .stable = sequencer_stable(s),
+                             .is_volatile = s->is_volatile,
+                             .uptime_ns = now.mono_ns - s->created.mono_ns,
+                             .memory_bytes = sequencer_memory(&s->o) };
+    const char *state = state_name(s);
+    memcpy(out->state, state, strlen(state) + 1);
+    const char *session = catalog_session(s->catalog);
+    memcpy(out->session, session, strlen(session) + 1);
+    const struct epoch_table *epochs = catalog_epochs(s->catalog);
+    if (epochs->count > 0)
+        out->epoch_first_seq = epochs->entries[epochs->count - 1].first_seq;
+    out->topic_count = catalog_topic_end(s->catalog) - TOPIC_FIRST_USER;
+    memcpy(out->counters, s->counters, sizeof out->counters);
+    status_members(s, now, out);
+    status_publishers(s, out);
+}
+
+/* ---- the stream port ------------------------------------------------------------------------ */
+
+static bool write_frame(struct sequencer *s, uint32_t stream, enum replay_type type,
+                        const uint8_t *body, size_t length)
+{
+    size_t framed =
+        replay_frame_encode(type, body, length, s->status_frame, sizeof s->status_frame);
+    if (framed == 0 || s->port->ops->stream_room(s->port, stream, framed) < framed)
+        return false;
+    s->port->ops->stream_write(s->port, stream, s->status_frame, framed);
+    return true;
+}
+
+static bool answer_status(struct sequencer *s, uint32_t stream)
+{
+    sequencer_status(s, s->now, &s->status);
+    size_t length = status_encode(&s->status, s->status_body, sizeof s->status_body);
+    return length > 0 && write_frame(s, stream, REPLAY_STATUS, s->status_body, length);
+}
+
+/* History is served by retransmitters. */
+static bool refuse_replay(struct sequencer *s, uint32_t stream, const uint8_t *body, size_t length)
+{
+    struct replay_request request;
+    struct replay_end end = { .reason = REPLAY_BAD_REQUEST };
+    if (replay_request_decode(body, length, &request)) {
+        bool has = s->state == SEQUENCER_LEADING && s->ring_head < s->ring_end;
+        end.oldest_seq = has ? ring_slot_at(s, s->ring_head)->first_seq : sequencer_tip(s) + 1;
+        end.next_seq = request.first_seq;
+        end.reason = request.stream != s->o.stream        ? REPLAY_OTHER_STREAM
+                     : request.first_seq < end.oldest_seq ? REPLAY_PRUNED
+                                                          : REPLAY_NOT_YET;
+    }
+    uint8_t out[64];
+    size_t encoded = replay_end_encode(&end, out, sizeof out);
+    assert(encoded > 0);
+    count(s, COUNTER_REPLAYS_REFUSED, 1);
+    return write_frame(s, stream, REPLAY_END, out, encoded);
+}
+
+static bool answer_frame(struct sequencer *s, uint32_t stream, enum replay_type type,
+                         const uint8_t *body, size_t length)
+{
+    if (type == REPLAY_STATUS_REQUEST)
+        return length == 0 && answer_status(s, stream);
+    return type == REPLAY_REQUEST && refuse_replay(s, stream, body, length);
+}
+
+/* Whoever asks for something else, or doesn't read its answers, is cut off. */
+size_t status_on_stream(struct sequencer *s, const struct port_stream_event *e)
+{
+    if (e->type != PORT_STREAM_BYTES)
+        return 0;
+    size_t consumed = 0;
+    while (consumed < e->length) {
+        const uint8_t *at = e->bytes + consumed;
+        enum replay_type type;
+        size_t framed = replay_frame_peek(at, e->length - consumed, &type);
+        if (framed == 0)
+            return consumed;
+        if (framed == SIZE_MAX || !answer_frame(s, e->stream, type, at + REPLAY_FRAME_HEADER,
+                                                framed - REPLAY_FRAME_HEADER)) {
+            s->port->ops->stream_close(s->port, e->stream);
+            return e->length;
+        }
+        consumed += framed;
+    }
+    return consumed;
+}
