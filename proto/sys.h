@@ -77,7 +77,8 @@ struct sys_reject {
     uint8_t reason;  /* enum reject_reason */
     uint32_t topic;  /* that it was proposed for */
     uint32_t count;  /* numbers consumed: 1, or those of a run; never 0 */
-    uint64_t detail; /* REJECT_CONDITION: the topic's last seq */
+    uint64_t detail; /* REJECT_CONDITION: the topic's last seq; REJECT_TOO_LARGE: 1 if the run goes
+                        on, and what follows of it is rejected too */
 };
 
 size_t sys_genesis_encode(const struct sys_genesis *in, uint8_t *out, size_t capacity);
