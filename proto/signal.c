@@ -307,6 +307,8 @@ enum wire_verdict join_decode(const uint8_t *bytes, size_t length, uint64_t stre
 
 size_t create_encode(const struct create *in, uint64_t stream, uint8_t *out, size_t capacity)
 {
+    if (in->path[0] == '\0')
+        return 0;
     struct wire_writer w = wire_frame_begin(out, capacity, WIRE_CREATE, 0, stream);
     wire_put64(&w, in->nonce);
     wire_put32(&w, in->publisher);
@@ -324,7 +326,7 @@ enum wire_verdict create_decode(const uint8_t *bytes, size_t length, uint64_t st
     out->nonce = wire_get64(&r);
     out->publisher = wire_get32(&r);
     wire_get_string(&r, out->path, sizeof out->path);
-    return wire_reader_done(&r) && out->path[0] != 0 ? WIRE_OK : WIRE_MALFORMED;
+    return wire_reader_done(&r) && out->path[0] != '\0' ? WIRE_OK : WIRE_MALFORMED;
 }
 
 size_t hint_encode(const struct hint *in, uint64_t stream, uint8_t *out, size_t capacity)

@@ -166,11 +166,11 @@ static bool read_lists(const Cantus__Status *in, struct status *out)
     out->member_count = (uint32_t)in->n_members;
     for (size_t i = 0; i < in->n_members; i++) {
         const Cantus__Member *m = in->members[i];
-        out->members[i] = (struct status_member) { .store = m->store,
-                                                   .durable_seq = m->durable_seq,
-                                                   .age_ns = m->age_ns,
-                                                   .current = m->current,
-                                                   .full = m->full };
+        out->members[i].store = m->store;
+        out->members[i].durable_seq = m->durable_seq;
+        out->members[i].age_ns = m->age_ns;
+        out->members[i].current = m->current;
+        out->members[i].full = m->full;
     }
     out->publisher_count = in->publisher_count;
     uint32_t listed =

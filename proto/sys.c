@@ -250,6 +250,7 @@ static const char protocol_description[] =
     "seal 9: epoch probe8\n"
     "promise 10: store64 promised asked probe8 proven8 tail digest oldest64 clock64 leader_age64 "
     "ip32 port16 port16 membership\n"
+    "create 11: nonce64 publisher32 path\n"
     "genesis 1: stream64 created64 version32 volatile8 key32 membership\n"
     "epoch record 2: epoch adopted digest how8 why count8 (epoch first64 before)*\n"
     "session 3: name version32 protocol64 catalog64\n"

@@ -16,6 +16,7 @@ DECODER(ack)
 DECODER(seal)
 DECODER(promise)
 DECODER(join)
+DECODER(create)
 DECODER(hint)
 
 /* Encodes into exactly the room it needs, decodes, and attacks it. */
@@ -229,6 +230,23 @@ START_TEST(joins)
 }
 END_TEST
 
+START_TEST(creates)
+{
+    struct create in = { .nonce = 5, .publisher = 6, .path = "/md/x" };
+    struct create out;
+    ROUND_TRIP(create, in, out, 13 + 5);
+    ck_assert_uint_eq(out.nonce, 5);
+    ck_assert_uint_eq(out.publisher, 6);
+    ck_assert_str_eq(out.path, "/md/x");
+    memset(in.path, 'x',
+           sizeof in.path - 1); /* not well-formed: the hint says so, not the decoder */
+    ROUND_TRIP(create, in, out, 13 + 255);
+    ck_assert_str_eq(out.path, in.path);
+    in.path[0] = '\0';
+    REFUSED(create, in);
+}
+END_TEST
+
 START_TEST(identities)
 {
     char name[IDENTITY_MAX + 2];
@@ -279,4 +297,5 @@ START_TEST(one_is_not_taken_for_another)
 END_TEST
 
 SUITE_RUN("signal", heartbeats, gap_requests, gap_refusals, acks, seals, promises,
-          memberships_that_are_none, joins, identities, hints, one_is_not_taken_for_another)
+          memberships_that_are_none, joins, creates, identities, hints,
+          one_is_not_taken_for_another)

@@ -1,0 +1,209 @@
+/* Writes the corpora: fuzz_seeds DIR fills DIR/NAME/ for each target with real encodings. The files
+ * are committed; run it again when a format changes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "proto/catalog.h"
+#include "proto/proposal.h"
+#include "proto/replay.h"
+#include "proto/status.h"
+
+#define STREAM UINT64_C(0x1122334455667788)
+
+static const char *root;
+
+static void save(const char *target, const char *name, const void *bytes, size_t length)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", root, target);
+    mkdir(path, 0777);
+    snprintf(path, sizeof path, "%s/%s/%s", root, target, name);
+    FILE *f = fopen(path, "wb");
+    if (length == 0 || f == NULL || fwrite(bytes, 1, length, f) != length || fclose(f) != 0) {
+        fprintf(stderr, "can't write %s\n", path);
+        exit(1);
+    }
+}
+
+static uint8_t out[64 * 1024];
+
+static struct sys_genesis genesis(void)
+{
+    return (struct sys_genesis) { .stream = STREAM,
+                                  .created_ns = 1000,
+                                  .protocol_version = WIRE_VERSION,
+                                  .members = { .seq = 1, .count = 1, .stores = { 7 } } };
+}
+
+static void batches(void)
+{
+    struct sys_genesis g = genesis();
+    save("batch", "genesis", out, genesis_batch(&g, out, WIRE_DATAGRAM_DEFAULT));
+    struct batch_header h = { .stream = STREAM, .before = { 1, 2 }, .epoch = { 3, 1 } };
+    struct batch_builder b;
+    batch_open(&b, out, WIRE_DATAGRAM_DEFAULT, 2);
+    batch_add(&b, 16, 1, 1, 0, "one", 3);
+    batch_close(&b, 0, &h);
+    save("batch", "one", out, h.length);
+    batch_open(&b, out, WIRE_DATAGRAM_DEFAULT, 2);
+    batch_add(&b, 16, 1, 1, MESSAGE_MORE | MESSAGE_FRAGMENT, "first", 5);
+    batch_add(&b, 16, 1, 2, MESSAGE_MORE, "second", 6);
+    batch_add(&b, 17, 1, 3, 0, "", 0);
+    batch_add(&b, TOPIC_CLOCK, 0, 0, 0, "", 0);
+    batch_close(&b, 256, &h);
+    save("batch", "run-padded", out, h.length);
+}
+
+static void proposals(void)
+{
+    struct proposal_header h = { .first_publisher_seq = 1, .publisher = 1, .incarnation = 1 };
+    struct proposal_entry e = { .topic = 16, .length = 5, .payload = (const uint8_t *)"hello" };
+    struct proposal_builder b;
+    proposal_open(&b, out, WIRE_DATAGRAM_DEFAULT);
+    proposal_add(&b, &e);
+    save("proposal", "one", out, proposal_close(&b, STREAM, &h));
+    proposal_open(&b, out, WIRE_DATAGRAM_DEFAULT);
+    e.flags = MESSAGE_MORE | MESSAGE_FRAGMENT;
+    proposal_add(&b, &e);
+    e.flags = 0;
+    e.conditional = true;
+    e.condition_topic = 16;
+    e.after_seq = 9;
+    proposal_add(&b, &e);
+    save("proposal", "two-conditional", out, proposal_close(&b, STREAM, &h));
+}
+
+static void signals(void)
+{
+    const struct heartbeat heartbeat = { { 3, 1 }, 10, { 1, 2 }, 9, 1000, 2 };
+    const struct gap_request request = { { 3, 1 }, 5, 9, 77 };
+    const struct gap_refusal refusal = { GAP_NOT_YET, 5, 1, 5, 77 };
+    const struct ack ack = { 7, { 3, 1 }, { { 3, 1 }, 9 }, { 1, 2 }, 1000, false };
+    const struct seal seal = { { 4, 2 }, true };
+    const struct promise promise = { .store = 7, .members = { .count = 2, .stores = { 7, 8 } } };
+    const struct join join = { .nonce = 5, .wanted = 1, .identity = "injector" };
+    const struct create create = { .nonce = 5, .publisher = 1, .path = "/md/btcusd" };
+    const struct hint hint = { HINT_AHEAD, 1, 1, 8, 0, { 3, 1 } };
+#define SIGNAL(type) save("signal", #type, out, type##_encode(&(type), STREAM, out, sizeof out))
+    SIGNAL(heartbeat);
+    save("signal", "gap_request", out, gap_request_encode(&request, STREAM, out, sizeof out));
+    save("signal", "gap_refusal", out, gap_refusal_encode(&refusal, STREAM, out, sizeof out));
+    SIGNAL(ack);
+    SIGNAL(seal);
+    SIGNAL(promise);
+    SIGNAL(join);
+    SIGNAL(create);
+    SIGNAL(hint);
+#undef SIGNAL
+}
+
+static void sys_payloads(void)
+{
+    const struct sys_genesis g = genesis();
+    const struct sys_epoch epoch = { .epoch = { 3, 1 },
+                                     .adopted = { { 0, 0 }, 1 },
+                                     .how = SYS_EPOCH_STARTED,
+                                     .why = "first",
+                                     .entry_count = 1,
+                                     .entries = { { { 0, 0 }, 1, { 0, 0 } } } };
+    const struct sys_session session = { .name = "monday", .protocol_version = WIRE_VERSION };
+    const struct sys_join join = { .publisher = 1, .incarnation = 1, .identity = "injector" };
+    const struct sys_reject reject = { .reason = REJECT_CONDITION, .topic = 16, .count = 1 };
+    const struct membership member = { .seq = 9, .count = 2, .stores = { 7, 8 } };
+#define PAYLOAD(topic, name, value)                                                                \
+    out[0] = topic;                                                                                \
+    save("sys", #name, out, 1 + sys_##name##_encode(&(value), out + 1, SYS_PAYLOAD_MAX))
+    PAYLOAD(TOPIC_GENESIS, genesis, g);
+    PAYLOAD(TOPIC_EPOCH, epoch, epoch);
+    PAYLOAD(TOPIC_SESSION, session, session);
+    PAYLOAD(TOPIC_JOIN, join, join);
+    PAYLOAD(TOPIC_REJECT, reject, reject);
+    PAYLOAD(TOPIC_MEMBER, member, member);
+#undef PAYLOAD
+}
+
+/* topic, publisher, flags, length, payload: see fuzz_catalog.c. */
+static void record(struct wire_writer *w, uint8_t topic, uint8_t publisher, uint8_t flags,
+                   const void *payload, uint8_t length)
+{
+    wire_put8(w, topic);
+    wire_put8(w, publisher);
+    wire_put8(w, flags);
+    wire_put8(w, length);
+    wire_put_bytes(w, payload, length);
+}
+
+static void histories(void)
+{
+    uint8_t payload[SYS_PAYLOAD_MAX];
+    struct sys_genesis g = genesis();
+    g.stream = 1;
+    uint8_t length = (uint8_t)sys_genesis_encode(&g, payload, sizeof payload);
+    struct wire_writer w = wire_writer_of(out, sizeof out);
+    record(&w, TOPIC_GENESIS, 0, 0, payload, length);
+    record(&w, 102, 0, 0, "", 0);
+    record(&w, 101, 0, 0, "", 0);
+    record(&w, 100, 0, 0, "a", 1);
+    record(&w, TOPIC_TOPIC, 0, 0, "/md", 3);
+    save("catalog", "begun", out, wire_written(&w));
+    record(&w, 16, 1, 1, "x", 1);
+    record(&w, 16, 1, 0, "y", 1);
+    record(&w, 16, 1, 1, "z", 1);
+    record(&w, 102, 0, 0, "", 0);
+    record(&w, 100, 0, 0, "a", 1);
+    const struct membership member = { .seq = 11, .count = 2, .stores = { 7, 8 } };
+    length = (uint8_t)sys_member_encode(&member, payload, sizeof payload);
+    record(&w, TOPIC_MEMBER, 0, 0, payload, length);
+    save("catalog", "runs-epochs-members", out, wire_written(&w));
+}
+
+static void replays(void)
+{
+    const struct replay_request request = { STREAM, 1, 0, { 3, 1 } };
+    const struct replay_end end = { REPLAY_DONE, 1, 10 };
+    uint8_t body[WIRE_DATAGRAM_DEFAULT];
+    size_t length = replay_request_encode(&request, body, sizeof body);
+    save("replay", "request", out,
+         replay_frame_encode(REPLAY_REQUEST, body, length, out, sizeof out));
+    struct sys_genesis g = genesis();
+    length = genesis_batch(&g, body, sizeof body);
+    size_t used = replay_frame_encode(REPLAY_BATCH, body, length, out, sizeof out);
+    length = replay_end_encode(&end, body, sizeof body);
+    used += replay_frame_encode(REPLAY_END, body, length, out + used, sizeof out - used);
+    save("replay", "batch-end", out, used);
+    save("replay", "status-request", out,
+         replay_frame_encode(REPLAY_STATUS_REQUEST, NULL, 0, out, sizeof out));
+}
+
+static void statuses(void)
+{
+    static struct status s = { .role = "sequencer", .state = "leading", .stream = STREAM };
+    s.member_count = 2;
+    s.publisher_count = 2;
+    memcpy(s.publishers[0].identity, "injector", 9);
+    save("status", "some", out, status_encode(&s, out, sizeof out));
+    static const struct status empty;
+    save("status", "empty", out, status_encode(&empty, out, sizeof out));
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) {
+        fprintf(stderr, "usage: fuzz_seeds DIR\n");
+        return 2;
+    }
+    root = argv[1];
+    mkdir(root, 0777);
+    batches();
+    proposals();
+    signals();
+    sys_payloads();
+    histories();
+    replays();
+    statuses();
+    save("topic", "deep", "/md/nasdaq/aapl", 15);
+    save("topic", "dots", "/a.b/..c/~_-:9", 14);
+    save("topic", "whole", "/", 1);
+    return 0;
+}
