@@ -11,6 +11,7 @@
 
 enum { CLIENT_MACHINES_MAX = 64, CLIENT_PIPES_MAX = 64, CLIENT_SUBSCRIPTIONS_MAX = 64 };
 
+/* Everything is added before the first event or step. */
 struct client_core_options {
     struct follower_options follower; /* stream, level, sources, sizes */
     struct catalog_options catalog;
@@ -23,15 +24,15 @@ struct client_core_options {
 };
 
 enum client_sabotage {
-    CLIENT_RENUMBERS = 1,      /* after a time-out sends the item again under a new number */
+    CLIENT_RENUMBERS = 1,        /* after a time-out sends the item again under a new number */
     CLIENT_TIMER_BY_ARRIVAL = 2, /* fires timers by the local clock instead of the stream's */
-    CLIENT_DELIVERS_AHEAD = 4  /* hands over what arrives, gaps or not */
+    CLIENT_DELIVERS_AHEAD = 4    /* hands over what arrives, gaps or not */
 };
 
 struct client_core;
 
-struct client_core *client_core_create(const struct client_core_options *options,
-                                       struct port *port, struct port_time now, char *error);
+struct client_core *client_core_create(const struct client_core_options *options, struct port *port,
+                                       struct port_time now, char *error);
 void client_core_destroy(struct client_core *c);
 extern const struct participant_ops client_participant;
 
@@ -41,10 +42,10 @@ bool client_core_subscribe(struct client_core *c, const char *subtree,
                            void (*message)(void *ctx, const struct cantus_message *m), void *ctx,
                            char *error);
 struct cantus_pipe *client_core_add_pipe(struct client_core *c, const char *identity, char *error);
-struct cantus_injector *
-client_core_add_injector(struct client_core *c, const char *identity,
-                         bool (*item)(void *ctx, uint64_t index, struct cantus_item *out),
-                         void *ctx, char *error);
+struct cantus_injector *client_core_add_injector(struct client_core *c, const char *identity,
+                                                 bool (*item)(void *ctx, uint64_t index,
+                                                              struct cantus_item *out),
+                                                 void *ctx, char *error);
 struct cantus_reconciler *
 client_core_add_reconciler(struct client_core *c, const char *identity,
                            bool (*difference)(void *ctx, struct cantus_proposal *proposal),
@@ -55,12 +56,15 @@ bool client_core_apply_batch(struct client_core *c, const uint8_t *batch,
                              const struct batch_header *header);
 
 enum cantus_status client_core_status(const struct client_core *c);
+const char *
+client_core_error(const struct client_core *c); /* "" while the status is not negative */
+/* Delivered everything that is known to exist at its level, apps rebuilt. */
+bool client_core_caught_up(const struct client_core *c);
 const struct follower *client_core_follower(const struct client_core *c);
 const struct catalog *client_core_catalog(const struct client_core *c);
 const uint64_t *client_core_counters(const struct client_core *c);
 uint64_t client_core_seq(const struct client_core *c); /* applied through */
 /* The publisher behind an app (NULL if it only follows). */
-const struct publisher *client_core_publisher(const struct client_core *c,
-                                              const struct machine *m);
+const struct publisher *client_core_publisher(const struct client_core *c, const struct machine *m);
 
 #endif

@@ -1,8 +1,8 @@
 /* A publisher: a durable identity that proposes, exactly once, through loss, retry and failover.
  *
- * It joins (compare-and-set on the incarnation), numbers its proposals, keeps each until it is stable,
- * sends again what has no outcome after a few measured round trips, and reads every outcome from the
- * stream. Pure. */
+ * It joins (compare-and-set on the incarnation), numbers its proposals, keeps each until it is
+ * stable, sends again what has no outcome after a few measured round trips, and reads every outcome
+ * from the stream. Pure. */
 #ifndef CANTUS_LIBCLIENT_PUBLISHER_H
 #define CANTUS_LIBCLIENT_PUBLISHER_H
 
@@ -21,14 +21,15 @@ enum publisher_state {
 struct publisher_options {
     char identity[IDENTITY_MAX + 1];
     uint64_t stream;
-    uint64_t nonce;          /* random: tells our join from another's */
-    uint32_t window;         /* numbers in flight at most; a power of two; default 1024 */
-    uint64_t bytes_max;      /* kept until stable; default 4 MiB, at least two runs */
-    uint32_t datagram_max;   /* default 1472 */
-    uint64_t resend_min_ns;  /* default 300 us; grows with the measured round trip, doubles per retry */
-    uint64_t resend_max_ns;  /* default 100 ms */
-    bool blind;              /* what it says does not depend on the history: a fork drops nothing */
-    bool renumbers;          /* a planted mistake: retries under a new number */
+    uint64_t nonce;        /* random: tells our join from another's */
+    uint32_t window;       /* numbers in flight at most; a power of two; default 1024 */
+    uint64_t bytes_max;    /* kept until stable; default 4 MiB, at least two runs */
+    uint32_t datagram_max; /* default 1472 */
+    uint64_t
+        resend_min_ns; /* default 300 us; grows with the measured round trip, doubles per retry */
+    uint64_t resend_max_ns; /* default 100 ms */
+    bool blind;             /* what it says does not depend on the history: a fork drops nothing */
+    bool renumbers;         /* a planted mistake: retries under a new number */
 };
 
 /* A whole proposal. */
@@ -61,18 +62,19 @@ void publisher_destroy(struct publisher *p);
 uint32_t publisher_item_max(const struct publisher *p);
 /* Whether an item of this length can be pushed now. */
 bool publisher_has_room(const struct publisher *p, uint32_t length);
-/* Queues an item authored at `position`; its first number, or 0 if there is no room. Bytes are copied
- * and never change for that number. */
+/* Queues an item authored at `position`; its first number, or 0 if there is no room. Bytes are
+ * copied and never change for that number. */
 uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
                         struct position position);
 
-/* The stream, as delivered at the client's level: every whole message of its own id (fragments joined,
- * with the number of the first), rejects too, and every join record. */
+/* The stream, as delivered at the client's level: every whole message of its own id (fragments
+ * joined, with the number of the first), rejects too, and every join record. */
 void publisher_on_message(struct publisher *p, const struct message *m, struct port_time now);
 void publisher_on_stable(struct publisher *p, uint64_t stable_seq);
 /* What was delivered above `common` no longer holds. Items authored at a position that fell off are
- * dropped (their numbers are free again: the author decides again), or, of a blind publisher, authored
- * again at `common`; others are sent again. Returns how many items have lost their outcome. */
+ * dropped (their numbers are free again: the author decides again), or, of a blind publisher,
+ * authored again at `common`; others are sent again. Returns how many items have lost their
+ * outcome. */
 uint32_t publisher_on_fork(struct publisher *p, struct position common);
 void publisher_on_hint(struct publisher *p, const struct hint *h, struct port_time now);
 /* Joins when the catalog is current, sends, sends again. Returns the next deadline, mono_ns. */
@@ -81,12 +83,12 @@ uint64_t publisher_step(struct publisher *p, const struct catalog *catalog, bool
 
 enum publisher_state publisher_state(const struct publisher *p);
 const char *publisher_identity(const struct publisher *p);
-uint32_t publisher_id(const struct publisher *p);           /* 0 before it has joined */
-uint64_t publisher_join_seq(const struct publisher *p);     /* of its join record; 0: none */
+uint32_t publisher_id(const struct publisher *p);             /* 0 before it has joined */
+uint64_t publisher_join_seq(const struct publisher *p);       /* of its join record; 0: none */
 uint64_t publisher_superseded_seq(const struct publisher *p); /* of the later join; 0: none */
-uint64_t publisher_next_number(const struct publisher *p);  /* of the next push */
-uint64_t publisher_done_number(const struct publisher *p);  /* outcomes are known through this */
-uint32_t publisher_in_flight(const struct publisher *p);    /* items without an outcome */
-uint64_t publisher_mismatches(const struct publisher *p);   /* own numbers with others' bytes: 0 */
+uint64_t publisher_next_number(const struct publisher *p);    /* of the next push */
+uint64_t publisher_done_number(const struct publisher *p);    /* outcomes are known through this */
+uint32_t publisher_in_flight(const struct publisher *p);      /* items without an outcome */
+uint64_t publisher_mismatches(const struct publisher *p); /* own numbers with others' bytes: 0 */
 
 #endif

@@ -3,10 +3,11 @@
  * An app is a deterministic state machine under inverted control. It never sends: it applies the
  * messages of the stream in their one order, and when it is asked, says what it would propose next.
  * No clock, no randomness, no I/O inside: time is the message's timestamp, timers are asked of the
- * library. So every replica that has applied the stream through N is in the same state, wherever and
- * whenever it runs; and the simulator can run the very same code.
+ * library. So every replica that has applied the stream through N is in the same state, wherever
+ * and whenever it runs; and the simulator can run the very same code.
  *
- * A library that exports `const struct cantus_app cantus_app_v1` is loaded by `cantus sim --app`. */
+ * A library that exports `const struct cantus_app cantus_app_v1` is loaded by `cantus sim --app`.
+ */
 #ifndef CANTUS_APP_H
 #define CANTUS_APP_H
 
@@ -78,12 +79,14 @@ struct cantus_app {
     uint32_t abi;           /* CANTUS_APP_ABI */
     uint32_t logic_version; /* yours; counts up when the same stream leads to another state */
     const char *name;
-    const char *const *topics; /* subtrees it applies, NULL-terminated; NULL: none of its own */
-    size_t state_size;         /* the library gives that much zeroed memory, 64-byte aligned */
+    /* Subtrees it applies, NULL-terminated; NULL: none of its own. "/" leaves out /sys. */
+    const char *const *topics;
+    size_t state_size; /* the library gives that much zeroed memory, 64-byte aligned */
     const struct cantus_part *parts; /* applied first, in this order, each by its own topics */
     size_t part_count;
 
-    /* Sets up the empty state. `config` is the user's text, "" if none. False: it can't run so. */
+    /* Sets up the empty state, the parts' before the whole's. `config` is the user's text, "" if
+     * none. False: it can't run so. */
     bool (*init)(void *state, const char *config, struct cantus_timers *timers);
     /* May be NULL where there is nothing to do: */
     void (*apply)(void *state, const struct cantus_message *message);
@@ -93,7 +96,8 @@ struct cantus_app {
     bool (*next)(const void *state, struct cantus_proposal *proposal);
     void (*save)(const void *state, struct cantus_writer *writer);
     bool (*load)(void *state, struct cantus_reader *reader);
-    /* Equal states have equal digests. */
+    /* Equal states have equal digests. Without one, whether anything has changed is judged by the
+     * bytes of the state alone. */
     uint64_t (*digest)(const void *state);
     void (*close)(void *state); /* frees what init or apply took */
 };

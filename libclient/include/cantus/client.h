@@ -3,9 +3,10 @@
  * One thread, poll-driven, no hidden threads: call cantus_client_poll in a loop, or wait on
  * cantus_client_fd with your own. No allocation on the message path after start.
  *
- * Levels. A message is *sequenced* once it has its place in the order, and *stable* once a quorum of
- * stores has it on disk. Sequenced is the fastest and may be taken back by a failover: then `forked`
- * is called, and the library rebuilds the apps. Stable is never taken back. See docs/guarantees.md. */
+ * Levels. A message is *sequenced* once it has its place in the order, and *stable* once a quorum
+ * of stores has it on disk. Sequenced is the fastest and may be taken back by a failover: then
+ * `forked` is called, and the library rebuilds the apps. Stable is never taken back. See
+ * docs/guarantees.md. */
 #ifndef CANTUS_CLIENT_H
 #define CANTUS_CLIENT_H
 
@@ -24,7 +25,7 @@ enum cantus_level {
 
 enum cantus_status {
     CANTUS_OK = 0,
-    CANTUS_END = 1,         /* a journal source has been read to its end */
+    CANTUS_END = 1,         /* a journal source has been read to its end, or until_seq is reached */
     CANTUS_ERROR = -1,      /* the client can't go on; cantus_client_error says why */
     CANTUS_SUPERSEDED = -2, /* a later incarnation of one of our identities has joined: stop */
     CANTUS_LOST = -3        /* the history it needs is gone from every store */
@@ -37,7 +38,7 @@ enum cantus_report_kind {
     CANTUS_REPORT_QUARANTINED = 4, /* an app kept proposing what is already sequenced: seq, topic */
     CANTUS_REPORT_SUPERSEDED = 5,
     CANTUS_REPORT_LOST = 6,
-    CANTUS_REPORT_HINT = 7         /* the sequencer's advice, e.g. paused: no quorum of stores */
+    CANTUS_REPORT_HINT = 7 /* the sequencer's advice, e.g. paused: no quorum of stores */
 };
 
 struct cantus_report {
@@ -49,7 +50,8 @@ struct cantus_report {
 };
 
 struct cantus_client_options {
-    /* "DIR": the deployment that DIR/cantus.yaml describes. "journal:DIR": a store's files, offline. */
+    /* "DIR": the deployment that DIR/cantus.yaml describes. "journal:DIR": a store's files,
+     * offline. */
     const char *source;
     enum cantus_level level;
     uint64_t until_seq; /* deliver nothing above; 0: no end */
@@ -68,22 +70,21 @@ CANTUS_API struct cantus_client *cantus_client_open(const struct cantus_client_o
 CANTUS_API void cantus_client_close(struct cantus_client *client);
 
 /* One round of work, waiting up to timeout_ns (0: not at all) if there is none. */
-CANTUS_API enum cantus_status cantus_client_poll(struct cantus_client *client,
-                                                 uint64_t timeout_ns);
+CANTUS_API enum cantus_status cantus_client_poll(struct cantus_client *client, uint64_t timeout_ns);
 CANTUS_API int cantus_client_fd(struct cantus_client *client);
 /* When to poll even if the fd is quiet: nanoseconds from now. */
 CANTUS_API uint64_t cantus_client_timeout_ns(struct cantus_client *client);
 CANTUS_API const char *cantus_client_error(const struct cantus_client *client);
 
 CANTUS_API uint64_t cantus_client_stream(const struct cantus_client *client);
-CANTUS_API uint64_t cantus_client_seq(const struct cantus_client *client);    /* delivered through */
-CANTUS_API uint64_t cantus_client_tip(const struct cantus_client *client);    /* known to exist */
+CANTUS_API uint64_t cantus_client_seq(const struct cantus_client *client); /* delivered through */
+CANTUS_API uint64_t cantus_client_tip(const struct cantus_client *client); /* known to exist */
 CANTUS_API uint64_t cantus_client_stable(const struct cantus_client *client); /* known stable */
 /* Delivered everything that is known to exist at its level, and something was heard at all. */
 CANTUS_API bool cantus_client_caught_up(const struct cantus_client *client);
 
-/* Adds an app before the first poll. With an identity it proposes as that publisher; with NULL it only
- * follows. NULL on failure, with a text in error. */
+/* Adds an app before the first poll. With an identity it proposes as that publisher; with NULL it
+ * only follows. NULL on failure, with a text in error. */
 CANTUS_API struct cantus_machine *cantus_client_add_app(struct cantus_client *client,
                                                         const struct cantus_app *app,
                                                         const char *config, const char *identity,
@@ -101,8 +102,8 @@ CANTUS_API bool cantus_client_subscribe(struct cantus_client *client, const char
 /* ---- pipe: push items in, each is sequenced exactly once ---------------------------------------
  *
  * A pipe is a publisher with a window of items in flight. Items are numbered from 1 for the life of
- * its identity: after a restart, cantus_pipe_sequenced says how many are in the stream, and the next
- * push is the one after. */
+ * its identity: after a restart, cantus_pipe_sequenced says how many are in the stream, and the
+ * next push is the one after. */
 CANTUS_API struct cantus_pipe *cantus_pipe_open(struct cantus_client *client, const char *identity,
                                                 char *error);
 /* Whether the pipe has joined and knows where it stands; then pushes are taken. */
@@ -111,7 +112,8 @@ CANTUS_API bool cantus_pipe_ready(const struct cantus_pipe *pipe);
  * full, or it is not ready yet; poll and push again. */
 CANTUS_API bool cantus_pipe_push(struct cantus_pipe *pipe, const char *topic, const void *payload,
                                  size_t length);
-CANTUS_API uint64_t cantus_pipe_sequenced(const struct cantus_pipe *pipe); /* items with an outcome */
+CANTUS_API uint64_t
+cantus_pipe_sequenced(const struct cantus_pipe *pipe); /* items with an outcome */
 CANTUS_API uint64_t cantus_pipe_rejected(const struct cantus_pipe *pipe); /* of them, in this run */
 CANTUS_API uint64_t cantus_pipe_in_flight(const struct cantus_pipe *pipe);
 CANTUS_API uint64_t cantus_pipe_last_seq(const struct cantus_pipe *pipe); /* of the last outcome */
@@ -126,7 +128,8 @@ struct cantus_item {
     size_t length;
 };
 struct cantus_injector;
-/* `item` fills in item `index` (from 0); false: there is none yet (asked again at the next poll). */
+/* `item` fills in item `index` (from 0); false: there is none yet (asked again at the next poll).
+ */
 CANTUS_API struct cantus_injector *
 cantus_injector_open(struct cantus_client *client, const char *identity,
                      bool (*item)(void *ctx, uint64_t index, struct cantus_item *out), void *ctx,
@@ -136,9 +139,9 @@ CANTUS_API uint64_t cantus_injector_last_seq(const struct cantus_injector *injec
 
 /* ---- reconciler: makes the stream's state equal to a wanted one ---------------------------------
  *
- * `difference` compares what is wanted outside with what the stream says (an app of the same client),
- * and proposes one step; false when they agree. Asked again once that step's outcome is applied, so a
- * step is never proposed twice for one difference. */
+ * `difference` compares what is wanted outside with what the stream says (an app of the same
+ * client), and proposes one step; false when they agree. Asked again once that step's outcome is
+ * applied, so a step is never proposed twice for one difference. */
 struct cantus_reconciler;
 CANTUS_API struct cantus_reconciler *
 cantus_reconciler_open(struct cantus_client *client, const char *identity,

@@ -1,0 +1,200 @@
+/* From a batch to the apps: catalog, runs, timers, machines, subscriptions, own outcomes. */
+#include "libclient/core_private.h"
+
+/* ---- one whole message ------------------------------------------------------------------------
+ */
+
+static void fire_timers(struct client_core *c, uint64_t timestamp_ns)
+{
+    c->timer_due_ns = UINT64_MAX;
+    for (uint32_t i = 0; i < c->machine_count; i++) {
+        struct client_machine *slot = &c->machines[i];
+        if (machine_next_timer_ns(slot->machine) <= timestamp_ns) {
+            machine_advance(slot->machine, timestamp_ns);
+            if (slot->author != NULL)
+                slot->author->ask = true;
+        }
+        uint64_t due = machine_next_timer_ns(slot->machine);
+        if (due < c->timer_due_ns)
+            c->timer_due_ns = due;
+    }
+}
+
+static void hand_over(struct client_core *c, const struct client_route *route,
+                      const struct message *m)
+{
+    size_t length;
+    const struct catalog_publisher *publisher =
+        m->publisher != 0 ? catalog_publisher(c->catalog, m->publisher) : NULL;
+    struct cantus_message message = {
+        .seq = m->seq,
+        .timestamp_ns = m->timestamp_ns,
+        .topic = catalog_topic_path(c->catalog, m->topic, &length),
+        .publisher = publisher != NULL ? publisher->identity : "",
+        .publisher_seq = m->publisher_seq,
+        .payload = m->payload,
+        .length = m->length,
+    };
+    for (uint64_t left = route->machines; left != 0; left &= left - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(left);
+        struct client_machine *slot = &c->machines[i];
+        machine_apply(slot->machine, route->nodes[i], &message);
+        uint64_t due = machine_next_timer_ns(slot->machine);
+        if (due < c->timer_due_ns)
+            c->timer_due_ns = due;
+        if (slot->author != NULL)
+            slot->author->ask = true;
+    }
+    for (uint64_t left = route->subscriptions; left != 0; left &= left - 1) {
+        struct client_subscription *s = &c->subscriptions[__builtin_ctzll(left)];
+        if (m->seq < s->next_seq)
+            continue;
+        s->next_seq = m->seq + 1;
+        s->message(s->ctx, &message);
+    }
+}
+
+/* Timers first, then the machines, then who watches them, then the author's outcome. */
+static inline void deliver(struct client_core *c, const struct message *m)
+{
+    uint64_t timestamp_ns = m->timestamp_ns;
+    if ((c->options.sabotage & CLIENT_TIMER_BY_ARRIVAL) != 0)
+        timestamp_ns = c->now.wall_ns;
+    if (timestamp_ns >= c->timer_due_ns)
+        fire_timers(c, timestamp_ns);
+    uint32_t route = m->topic < c->topics_max ? c->route[m->topic] : 0;
+    if (route != 0)
+        hand_over(c, core_route(c, m->topic), m);
+    uint32_t own = m->publisher < c->publishers_max ? c->own[m->publisher] : 0;
+    if (own != 0)
+        author_on_message(c->authors[own - 1], m);
+}
+
+/* ---- /sys -------------------------------------------------------------------------------------
+ */
+
+static void on_join(struct client_core *c, const struct message *m)
+{
+    for (uint32_t i = 0; i < c->author_count; i++) {
+        struct author *a = c->authors[i];
+        publisher_on_message(a->publisher, m, c->now);
+        uint32_t id = catalog_publisher_find(c->catalog, publisher_identity(a->publisher));
+        if (id != 0 && id < c->publishers_max)
+            c->own[id] = (uint8_t)(a->index + 1);
+    }
+}
+
+/* False: the stream can't be followed any further. */
+static bool apply_sys(struct client_core *c, const struct message *m,
+                      const struct batch_header *header)
+{
+    enum catalog_verdict verdict = catalog_apply_sys(c->catalog, m, header);
+    switch (verdict) {
+    case CATALOG_OK:
+        if (catalog_topic_end(c->catalog) > c->topic_end)
+            core_route_new_topics(c, m->seq);
+        if (m->topic == TOPIC_JOIN)
+            on_join(c, m);
+        return true;
+    case CATALOG_IGNORED:
+    case CATALOG_MALFORMED:
+    case CATALOG_FULL:
+        return true;
+    case CATALOG_OTHER_PROTOCOL:
+        core_fail(c, CANTUS_ERROR,
+                  "the session that begins at seq %llu speaks another version of the protocol: "
+                  "use the release of Cantus that the stream's sequencer runs",
+                  (unsigned long long)m->seq);
+        return false;
+    case CATALOG_DIVERGED:
+        core_fail(c, CANTUS_ERROR,
+                  "the session record at seq %llu does not match what this process has applied: "
+                  "its catalog has diverged; restart it, and report this as a bug",
+                  (unsigned long long)m->seq);
+        return false;
+    }
+    return true;
+}
+
+/* ---- batches ----------------------------------------------------------------------------------
+ */
+
+static void offer_to_run(struct client_core *c, const struct message *m, struct epoch epoch)
+{
+    uint64_t voided = c->run.voided;
+    const struct run_message *whole = NULL;
+    uint32_t count = run_offer(&c->run, m, &whole);
+    c->counters[COUNTER_RUNS_VOIDED] += c->run.voided - voided;
+    for (uint32_t i = 0; i < count; i++)
+        deliver(c, &whole[i].message);
+    if (c->run.first_seq == 0)
+        c->position = (struct position) { .epoch = epoch, .seq = m->seq };
+}
+
+void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_header *header)
+{
+    c->any = true;
+    c->digest = header->digest;
+    c->next = batch_end_seq(header);
+    if (c->ended || (c->status < 0 && c->status != CANTUS_SUPERSEDED))
+        return;
+    uint64_t until = c->options.until_seq != 0 ? c->options.until_seq : UINT64_MAX;
+    struct batch_cursor cursor = batch_begin(batch, header);
+    struct message m;
+    uint64_t last = 0;
+    while (batch_next(&cursor, &m) && m.seq <= until) {
+        if (m.topic < TOPIC_FIRST_USER && !apply_sys(c, &m, header))
+            break;
+        last = m.seq;
+        if (m.flags == 0 && c->run.first_seq == 0) {
+            deliver(c, &m);
+            c->position = (struct position) { .epoch = header->epoch, .seq = m.seq };
+        } else {
+            offer_to_run(c, &m, header->epoch);
+        }
+    }
+    if (last >= header->first_seq)
+        c->counters[COUNTER_MESSAGES_DELIVERED] += last + 1 - header->first_seq;
+    if (c->next > until) {
+        c->ended = true;
+        if (c->status == CANTUS_OK)
+            c->status = CANTUS_END;
+    }
+}
+
+void core_rewind(struct client_core *c, struct position common)
+{
+    c->rebuilding = true;
+    c->live = false;
+    c->any = false;
+    c->next = 1;
+    c->position = (struct position) { .seq = 0 };
+    c->timer_due_ns = UINT64_MAX;
+    catalog_reset(c->catalog);
+    run_reset(&c->run);
+    core_route_reset(c);
+    memset(c->own, 0, c->publishers_max * sizeof *c->own);
+    if (c->stable > common.seq)
+        c->stable = common.seq;
+    for (uint32_t i = 0; i < c->machine_count; i++) {
+        struct machine *m = c->machines[i].machine;
+        if (!machine_reset(m))
+            core_fail(c, CANTUS_ERROR, "app \"%s\" refused to start again after a fork",
+                      machine_app(m)->name);
+        uint64_t due = machine_next_timer_ns(m);
+        if (due < c->timer_due_ns)
+            c->timer_due_ns = due;
+    }
+    for (uint32_t i = 0; i < c->subscription_count; i++) {
+        struct client_subscription *s = &c->subscriptions[i];
+        if (s->next_seq > common.seq + 1)
+            s->next_seq = common.seq + 1;
+    }
+    for (uint32_t i = 0; i < c->author_count; i++) {
+        struct author *a = c->authors[i];
+        uint32_t lost = publisher_on_fork(a->publisher, common);
+        a->items = publisher_join_seq(a->publisher) == 0 || a->items < lost ? 0 : a->items - lost;
+        a->items_seen = 0;
+        a->topic = TOPIC_NONE;
+    }
+}

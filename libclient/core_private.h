@@ -1,0 +1,180 @@
+/* Shared by core*.c, pipe.c, injector.c and reconciler.c, and nobody else. */
+#ifndef CANTUS_LIBCLIENT_CORE_PRIVATE_H
+#define CANTUS_LIBCLIENT_CORE_PRIVATE_H
+
+#include "follow/run.h"
+#include "libclient/core.h"
+
+enum {
+    CLIENT_AUTHORS_MAX = CLIENT_MACHINES_MAX + CLIENT_PIPES_MAX,
+    CLIENT_CREATES_MAX = 256,     /* topics asked for at once */
+    CLIENT_STEP_ITEMS_MAX = 4096, /* of one injector */
+    CLIENT_ROUTES_MAX = 65535,
+    CLIENT_TEXT_MAX = 256
+};
+
+enum author_kind { AUTHOR_APP, AUTHOR_PIPE, AUTHOR_INJECTOR, AUTHOR_RECONCILER };
+
+/* A publisher, and who speaks through it. Pipes, injectors and reconcilers are each one. */
+struct author {
+    struct client_core *core;
+    struct publisher *publisher;
+    struct client_machine *machine; /* of an app */
+    enum author_kind kind;
+    uint8_t index;       /* in core->authors */
+    bool ask;            /* something has happened since it last said nothing */
+    bool stopped;        /* superseded, and reported */
+    uint64_t items;      /* of this identity with an outcome, in the history as delivered */
+    uint64_t items_seen; /* the same, but counted again during a rebuild */
+    uint64_t rejected;
+    uint64_t last_seq;
+    union {
+        bool (*item)(void *ctx, uint64_t index, struct cantus_item *out);
+        bool (*difference)(void *ctx, struct cantus_proposal *proposal);
+    } call;
+    void *ctx;
+    uint8_t *buffer; /* a reconciler's proposals */
+    /* The topic said last. Same spelling, same id. */
+    uint32_t topic;
+    uint32_t topic_length;
+    char topic_path[TOPIC_PATH_MAX + 1];
+};
+
+struct cantus_pipe {
+    struct author author;
+};
+struct cantus_injector {
+    struct author author;
+};
+struct cantus_reconciler {
+    struct author author;
+};
+
+struct client_machine {
+    struct machine *machine;
+    struct author *author; /* NULL: it only follows */
+    bool quarantine_reported;
+};
+
+struct client_subscription {
+    char subtree[TOPIC_PATH_MAX + 1];
+    void (*message)(void *ctx, const struct cantus_message *m);
+    void *ctx;
+    uint64_t next_seq; /* nothing below is handed over (again) */
+};
+
+/* A topic that somebody wants to write to and that does not exist yet. */
+struct client_create {
+    struct author *author; /* NULL: this slot is free */
+    uint64_t nonce;
+    uint64_t at_ns;
+    uint64_t wait_ns;
+    uint32_t length;
+    bool reported;
+    char path[TOPIC_PATH_MAX + 1];
+};
+
+/* Who wants the messages of a topic. Route 0 is nobody. */
+struct client_route {
+    uint64_t machines;
+    uint64_t subscriptions;
+    uint64_t nodes[CLIENT_MACHINES_MAX]; /* as many as there are machines */
+};
+
+struct client_core {
+    struct client_core_options options;
+    struct port *port;
+    struct port_time now;
+    struct follower *follower;
+    struct catalog *catalog;
+    struct run_assembler run;
+    uint64_t counters[COUNTER_END];
+
+    enum cantus_status status;
+    bool started; /* nothing can be added any more */
+    bool live;    /* has caught up, and is not far behind since */
+    bool rebuilding;
+    bool ended; /* until_seq */
+    char error[CANTUS_ERROR_MAX];
+
+    uint64_t next;            /* seq of the next message of the stream */
+    struct digest digest;     /* of the history before it */
+    bool any;                 /* a batch was applied: the digest is to be checked */
+    struct position position; /* applied through; between runs */
+    uint64_t timer_due_ns;    /* the earliest of all machines, or earlier */
+    uint64_t stable;
+    uint64_t random;
+    uint64_t hint_reported_ns;
+    uint64_t arrived; /* datagrams, for the planted mistakes' clock */
+
+    /* By topic id, below topics_max. */
+    uint16_t *route;
+    uint64_t *created_seq; /* 0: not there */
+    uint32_t topics_max;
+    uint32_t topic_end; /* routed up to here */
+    uint8_t *routes;    /* route_count of route_size */
+    size_t route_size;
+    uint32_t route_count, routes_max;
+    /* By publisher id: index of the author + 1. */
+    uint8_t *own;
+    uint32_t publishers_max;
+
+    uint32_t machine_count;
+    struct client_machine machines[CLIENT_MACHINES_MAX];
+    uint32_t subscription_count;
+    struct client_subscription subscriptions[CLIENT_SUBSCRIPTIONS_MAX];
+    uint32_t author_count;
+    uint32_t pipe_count; /* pipes, injectors, reconcilers */
+    struct author *authors[CLIENT_AUTHORS_MAX];
+    uint32_t create_count;
+    struct client_create creates[CLIENT_CREATES_MAX];
+};
+
+enum propose_result {
+    PROPOSE_PUSHED,
+    PROPOSE_LATER,  /* no room, or a topic that is still being made */
+    PROPOSE_REFUSED /* it can never be sequenced; a text says why */
+};
+
+/* ---- core.c */
+void core_report(const struct client_core *c, enum cantus_report_kind kind, uint64_t seq,
+                 const char *identity, const char *topic, const char *text);
+__attribute__((format(printf, 3, 4))) void
+core_fail(struct client_core *c, enum cantus_status status, const char *format, ...);
+uint64_t core_random(struct client_core *c);
+/* Takes the tables whose size depends on what was added. */
+bool core_start(struct client_core *c);
+
+/* ---- core_deliver.c */
+/* Applies a batch that follows. */
+void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_header *header);
+/* Back to before the first message; what was delivered above `common` no longer holds. */
+void core_rewind(struct client_core *c, struct position common);
+
+/* ---- core_route.c */
+void core_route_new_topics(struct client_core *c, uint64_t seq);
+void core_route_reset(struct client_core *c);
+static inline const struct client_route *core_route(const struct client_core *c, uint32_t topic)
+{
+    return (const struct client_route *)(const void *)(c->routes + c->route[topic] * c->route_size);
+}
+
+/* ---- core_author.c */
+/* Makes the publisher of `a`, which is the caller's memory until it is added. */
+bool author_init(struct client_core *c, struct author *a, enum author_kind kind,
+                 const char *identity, char *error);
+void author_close(struct author *a);
+enum propose_result author_propose(struct author *a, const struct cantus_proposal *proposal,
+                                   char text[CLIENT_TEXT_MAX]);
+void author_on_message(struct author *a, const struct message *m);
+/* Whether it may be asked: joined, and the client is at the tip. */
+bool author_ready(const struct author *a);
+uint64_t core_step_creates(struct client_core *c);
+void core_on_create_refused(struct client_core *c, const struct hint *h);
+void app_step(struct author *a);
+
+/* ---- pipe.c, injector.c, reconciler.c */
+void injector_step(struct author *a);
+void reconciler_step(struct author *a);
+
+#endif

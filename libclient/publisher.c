@@ -1,0 +1,425 @@
+/* What a publisher knows and keeps. How it sends is in publisher_send.c. */
+#include "libclient/publisher_private.h"
+
+#include <stdlib.h>
+
+#include "proto/ledger.h"
+
+static void defaults(struct publisher_options *o, const struct port *port)
+{
+    if (o->window == 0)
+        o->window = 1024;
+    if (o->bytes_max == 0)
+        o->bytes_max = 4 << 20;
+    if (o->datagram_max == 0)
+        o->datagram_max = WIRE_DATAGRAM_DEFAULT;
+    if (port->datagram_max != 0 && port->datagram_max < o->datagram_max)
+        o->datagram_max = port->datagram_max;
+    if (o->resend_min_ns == 0)
+        o->resend_min_ns = 300 * 1000;
+    if (o->resend_max_ns == 0)
+        o->resend_max_ns = 100 * 1000 * 1000;
+    if (o->resend_max_ns < o->resend_min_ns)
+        o->resend_max_ns = o->resend_min_ns;
+}
+
+/* A fragment must fit a datagram of proposals with a condition, and later a batch. */
+static uint32_t fragment_max(uint32_t datagram_max)
+{
+    uint32_t proposal = PROPOSAL_HEADER_SIZE + PROPOSAL_ENTRY_SIZE + PROPOSAL_CONDITION_SIZE;
+    uint32_t batch = BATCH_HEADER_SIZE + MESSAGE_HEADER_SIZE;
+    uint32_t fits = datagram_max - (proposal > batch ? proposal : batch);
+    return fits < MESSAGE_PAYLOAD_MAX ? fits : MESSAGE_PAYLOAD_MAX;
+}
+
+struct publisher *publisher_create(const struct publisher_options *options, struct port *port,
+                                   uint64_t counters[COUNTER_END],
+                                   void (*outcome)(void *ctx, const struct publisher_outcome *o),
+                                   void *ctx)
+{
+    struct publisher *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return NULL;
+    p->options = *options;
+    defaults(&p->options, port);
+    assert((p->options.window & (p->options.window - 1)) == 0);
+    p->port = port;
+    p->counters = counters;
+    p->outcome = outcome;
+    p->ctx = ctx;
+    p->state = PUBLISHER_WAITING;
+    p->base = p->done = p->sent = p->next = 1;
+    p->burst = 1;
+    p->fragment_max = fragment_max(p->options.datagram_max);
+    p->entries_max = p->options.window * PUBLISHER_KEPT_WINDOWS;
+    p->entries = calloc(p->entries_max, sizeof *p->entries);
+    p->bytes = malloc(p->options.bytes_max);
+    p->datagrams = malloc((size_t)PUBLISHER_STEP_DATAGRAMS * p->options.datagram_max);
+    if (p->entries == NULL || p->bytes == NULL || p->datagrams == NULL) {
+        publisher_destroy(p);
+        return NULL;
+    }
+    return p;
+}
+
+void publisher_destroy(struct publisher *p)
+{
+    if (p == NULL)
+        return;
+    free(p->entries);
+    free(p->bytes);
+    free(p->datagrams);
+    free(p);
+}
+
+/* ---- pushing ----------------------------------------------------------------------------------
+ */
+
+static uint32_t fragments_of(const struct publisher *p, uint32_t length)
+{
+    return length <= p->fragment_max ? 1 : (length + p->fragment_max - 1) / p->fragment_max;
+}
+
+uint32_t publisher_item_max(const struct publisher *p)
+{
+    uint32_t count = p->options.window < RUN_MESSAGES_MAX ? p->options.window : RUN_MESSAGES_MAX;
+    uint64_t max = (uint64_t)count * p->fragment_max;
+    if (max > RUN_BYTES_DEFAULT)
+        max = RUN_BYTES_DEFAULT;
+    if (max > p->options.bytes_max / 2)
+        max = p->options.bytes_max / 2;
+    return (uint32_t)max;
+}
+
+/* Where an item's bytes would begin, in one piece; false if they don't fit now. */
+static bool place(const struct publisher *p, uint32_t length, uint64_t *begin)
+{
+    uint64_t at = p->bytes_head;
+    uint64_t left = p->options.bytes_max - at % p->options.bytes_max;
+    if (length > left)
+        at += left;
+    *begin = at;
+    return at + length - p->bytes_tail <= p->options.bytes_max;
+}
+
+bool publisher_has_room(const struct publisher *p, uint32_t length)
+{
+    if (p->state != PUBLISHER_ACTIVE || length > publisher_item_max(p))
+        return false;
+    uint32_t count = fragments_of(p, length);
+    uint64_t begin;
+    return p->next - p->done + count <= p->options.window &&
+           p->next - p->base + count <= p->entries_max && p->next + count <= PUBLISHER_SEQ_MAX &&
+           place(p, length, &begin);
+}
+
+uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
+                        struct position position)
+{
+    if (!publisher_has_room(p, item->length))
+        return 0;
+    assert(item->topic != TOPIC_NONE && item->topic <= TOPIC_ID_MAX);
+    uint64_t begin = 0;
+    if (!place(p, item->length, &begin))
+        return 0;
+    if (item->length > 0)
+        memcpy(publisher_bytes(p, begin), item->payload, item->length);
+    p->bytes_head = begin + item->length;
+    uint64_t first = p->next;
+    uint32_t count = fragments_of(p, item->length);
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t length = item->length - at < p->fragment_max ? item->length - at : p->fragment_max;
+        *publisher_entry(p, p->next++) = (struct publisher_entry) {
+            .position = position,
+            .begin = begin + at,
+            .condition_after = i == 0 ? item->condition_after : 0,
+            .condition_topic = i == 0 ? item->condition_topic : 0,
+            .conditional = i == 0 && item->conditional,
+            .topic = item->topic,
+            .length = length,
+            .item_length = item->length,
+            .item_entries = count,
+            .flags = i + 1 < count ? MESSAGE_MORE | MESSAGE_FRAGMENT : 0,
+            .begins = i == 0,
+        };
+        at += length;
+    }
+    p->items_in_flight++;
+    p->counters[COUNTER_PUBLISHED]++;
+    return first;
+}
+
+/* ---- the stream -------------------------------------------------------------------------------
+ */
+
+static void release(struct publisher *p)
+{
+    while (p->base < p->done) {
+        const struct publisher_entry *e = publisher_entry(p, p->base);
+        if (!p->is_volatile && e->outcome_seq > p->stable)
+            break;
+        p->base++;
+    }
+    p->bytes_tail = p->base == p->next ? p->bytes_head : publisher_entry(p, p->base)->begin;
+}
+
+static void restart_numbers(struct publisher *p, uint64_t last)
+{
+    p->base = p->done = p->sent = p->next = last + 1;
+    p->bytes_tail = p->bytes_head;
+    p->items_in_flight = 0;
+    p->retries = 0;
+    p->burst = 1;
+    p->hinted = 0;
+    p->partial_reject = 0;
+}
+
+static void on_join(struct publisher *p, const struct message *m)
+{
+    struct sys_join j;
+    if (!sys_join_decode(m->payload, m->length, &j) ||
+        strcmp(j.identity, p->options.identity) != 0 || p->state == PUBLISHER_SUPERSEDED)
+        return;
+    if (p->join_seq == 0) {
+        if (j.nonce != p->options.nonce)
+            return;
+        p->id = j.publisher;
+        p->incarnation = j.incarnation;
+        p->join_seq = m->seq;
+        restart_numbers(p, j.last_publisher_seq);
+    } else if (j.incarnation > p->incarnation && p->superseded_seq == 0) {
+        p->superseded_seq = m->seq;
+    }
+}
+
+static void measure(struct publisher *p, const struct publisher_entry *e, uint64_t now_ns)
+{
+    if (e->first_sent_ns == 0 || now_ns < e->first_sent_ns)
+        return;
+    uint64_t sample = now_ns - e->first_sent_ns;
+    /* A retried one counts too, from its first sending: else a publisher that always retries too
+     * early would never learn that it does. */
+    if (sample > p->options.resend_max_ns)
+        sample = p->options.resend_max_ns;
+    if (p->round_trip_ns == 0)
+        p->round_trip_ns = sample;
+    else
+        p->round_trip_ns += (sample >> 3) - (p->round_trip_ns >> 3);
+}
+
+/* The outcome of `count` numbers from `done`: whole items, unless a reject covers a part of one. */
+static void conclude(struct publisher *p, uint64_t count, uint64_t seq, uint8_t rejected,
+                     uint64_t now_ns)
+{
+    measure(p, publisher_entry(p, p->done), now_ns);
+    if (!publisher_entry(p, p->done)->resent)
+        p->burst = 1;
+    p->retries = 0;
+    for (uint64_t i = 0; i < count && p->done < p->next; i++) {
+        struct publisher_entry *e = publisher_entry(p, p->done);
+        e->outcome_seq = seq;
+        p->counters[COUNTER_OUTCOMES]++;
+        uint64_t number = p->done++;
+        if (rejected != 0)
+            p->partial_reject = rejected;
+        if ((e->flags & MESSAGE_MORE) != 0)
+            continue;
+        struct publisher_outcome o = {
+            .first_number = number + 1 - e->item_entries,
+            .number = number,
+            .seq = seq,
+            .rejected = p->partial_reject,
+            .topic = e->topic,
+        };
+        p->partial_reject = 0;
+        assert(p->items_in_flight > 0);
+        p->items_in_flight--;
+        p->outcome(p->ctx, &o);
+    }
+    if (p->sent < p->done)
+        p->sent = p->done;
+    release(p);
+}
+
+static bool is_ours(const struct publisher *p, const struct message *m)
+{
+    const struct publisher_entry *e = publisher_entry(p, p->done);
+    return e->begins && e->topic == m->topic && e->item_length == m->length &&
+           (m->length == 0 || memcmp(publisher_bytes(p, e->begin), m->payload, m->length) == 0);
+}
+
+void publisher_on_message(struct publisher *p, const struct message *m, struct port_time now)
+{
+    if (m->topic == TOPIC_JOIN && m->publisher == 0) {
+        on_join(p, m);
+        return;
+    }
+    if (p->join_seq == 0 || m->publisher != p->id || m->seq <= p->join_seq ||
+        p->state == PUBLISHER_SUPERSEDED || m->publisher_seq < p->done)
+        return;
+    if (m->publisher_seq != p->done || p->done == p->next) {
+        /* Numbers that this incarnation never gave out: those of a later one, or a broken stream.
+         */
+        if (p->superseded_seq == 0)
+            p->mismatches++;
+        return;
+    }
+    if (m->topic == TOPIC_REJECT) {
+        struct sys_reject r;
+        if (sys_reject_decode(m->payload, m->length, &r))
+            conclude(p, r.count, m->seq, r.reason, now.mono_ns);
+        return;
+    }
+    if (!is_ours(p, m))
+        p->mismatches++;
+    conclude(p, publisher_entry(p, p->done)->item_entries, m->seq, 0, now.mono_ns);
+}
+
+void publisher_on_stable(struct publisher *p, uint64_t stable_seq)
+{
+    if (stable_seq > p->stable)
+        p->stable = stable_seq;
+    release(p);
+}
+
+uint32_t publisher_on_fork(struct publisher *p, struct position common)
+{
+    if (p->superseded_seq > common.seq && p->state != PUBLISHER_SUPERSEDED)
+        p->superseded_seq = 0;
+    uint32_t lost = 0;
+    while (p->done > p->base && publisher_entry(p, p->done - 1)->outcome_seq > common.seq) {
+        p->done--;
+        struct publisher_entry *e = publisher_entry(p, p->done);
+        e->outcome_seq = 0;
+        if ((e->flags & MESSAGE_MORE) == 0) {
+            lost++;
+            p->items_in_flight++;
+        }
+    }
+    if (p->join_seq > common.seq) {
+        /* Only in a volatile stream: else the join was stable before anything was said. */
+        p->join_seq = 0;
+        p->id = 0;
+        p->incarnation = 0;
+        if (p->state != PUBLISHER_SUPERSEDED)
+            p->state = PUBLISHER_WAITING;
+        restart_numbers(p, 0);
+        return lost;
+    }
+    while (p->next > p->done && publisher_entry(p, p->next - 1)->position.seq > common.seq) {
+        struct publisher_entry *e = publisher_entry(p, p->next - 1);
+        if (p->options.blind) {
+            uint64_t n = p->next;
+            while (n > p->done && publisher_entry(p, n - 1)->position.seq > common.seq)
+                publisher_entry(p, --n)->position = common;
+            break;
+        }
+        if ((e->flags & MESSAGE_MORE) == 0)
+            p->items_in_flight--;
+        p->bytes_head = e->begin;
+        p->next--;
+    }
+    p->partial_reject = 0;
+    p->sent = p->done;
+    p->retries = 0;
+    p->hinted = 0;
+    release(p);
+    return lost;
+}
+
+void publisher_on_hint(struct publisher *p, const struct hint *h, struct port_time now)
+{
+    if (p->state != PUBLISHER_ACTIVE || h->publisher != p->id ||
+        (h->reason != HINT_AHEAD && h->reason != HINT_OVERLOADED))
+        return;
+    uint64_t patience =
+        p->round_trip_ns > p->options.resend_min_ns ? p->round_trip_ns : p->options.resend_min_ns;
+    if (h->next_publisher_seq < p->done || h->next_publisher_seq >= p->sent ||
+        now.mono_ns - p->hinted_at_ns < patience)
+        return;
+    p->hinted = h->next_publisher_seq;
+    p->hinted_at_ns = now.mono_ns;
+}
+
+uint64_t publisher_step(struct publisher *p, const struct catalog *catalog, bool caught_up,
+                        struct port_time now)
+{
+    const struct sys_genesis *genesis = catalog_genesis(catalog);
+    if (genesis != NULL)
+        p->is_volatile = genesis->is_volatile;
+    bool settled = p->is_volatile;
+    switch (p->state) {
+    case PUBLISHER_WAITING:
+        if (!caught_up)
+            return PORT_NEVER;
+        p->state = PUBLISHER_JOINING;
+        p->join_at_ns = now.mono_ns;
+        p->join_wait_ns = p->options.resend_min_ns * 4;
+        __attribute__((fallthrough));
+    case PUBLISHER_JOINING:
+        if (p->join_seq == 0)
+            return caught_up ? publisher_join(p, catalog, now.mono_ns) : PORT_NEVER;
+        if (!settled && p->stable < p->join_seq)
+            return PORT_NEVER;
+        p->state = PUBLISHER_ACTIVE;
+        return publisher_transmit(p, now.mono_ns);
+    case PUBLISHER_ACTIVE:
+        if (p->superseded_seq != 0 && (settled || p->stable >= p->superseded_seq)) {
+            p->state = PUBLISHER_SUPERSEDED;
+            return PORT_NEVER;
+        }
+        return publisher_transmit(p, now.mono_ns);
+    case PUBLISHER_SUPERSEDED:
+        return PORT_NEVER;
+    }
+    return PORT_NEVER;
+}
+
+/* ---- questions --------------------------------------------------------------------------------
+ */
+
+enum publisher_state publisher_state(const struct publisher *p)
+{
+    return p->state;
+}
+
+const char *publisher_identity(const struct publisher *p)
+{
+    return p->options.identity;
+}
+
+uint32_t publisher_id(const struct publisher *p)
+{
+    return p->id;
+}
+
+uint64_t publisher_join_seq(const struct publisher *p)
+{
+    return p->join_seq;
+}
+
+uint64_t publisher_superseded_seq(const struct publisher *p)
+{
+    return p->superseded_seq;
+}
+
+uint64_t publisher_next_number(const struct publisher *p)
+{
+    return p->next;
+}
+
+uint64_t publisher_done_number(const struct publisher *p)
+{
+    return p->done - 1;
+}
+
+uint32_t publisher_in_flight(const struct publisher *p)
+{
+    return p->items_in_flight;
+}
+
+uint64_t publisher_mismatches(const struct publisher *p)
+{
+    return p->mismatches;
+}

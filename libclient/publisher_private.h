@@ -1,0 +1,90 @@
+/* Shared by publisher.c and publisher_send.c, and nobody else.
+ *
+ * Outcomes come in the order of the numbers, and so does what becomes stable. So everything a
+ * publisher knows of its proposals is four numbers over one ring:
+ *
+ *     base <= done <= sent <= next
+ *     [base, done) has an outcome and waits to be stable, [done, sent) is under way, [sent, next)
+ * is yet to be sent for the first time.
+ *
+ * Payloads lie in a ring of bytes in the same order, each item in one piece. */
+#ifndef CANTUS_LIBCLIENT_PUBLISHER_PRIVATE_H
+#define CANTUS_LIBCLIENT_PUBLISHER_PRIVATE_H
+
+#include "libclient/publisher.h"
+
+enum {
+    PUBLISHER_KEPT_WINDOWS = 8,   /* numbers kept until stable, in windows */
+    PUBLISHER_STEP_DATAGRAMS = 64 /* sent per step at most */
+};
+
+/* One number: a fragment, or a whole item. */
+struct publisher_entry {
+    struct position position;
+    uint64_t begin; /* of its bytes, in the ring's endless count */
+    uint64_t outcome_seq;
+    uint64_t first_sent_ns;
+    uint64_t sent_ns;
+    uint64_t condition_after;
+    uint32_t condition_topic;
+    uint32_t topic;
+    uint32_t length;
+    uint32_t item_length; /* of the item that it begins; undefined for later fragments */
+    uint32_t item_entries;
+    uint8_t flags; /* enum message_flag */
+    bool conditional;
+    bool begins; /* an item */
+    bool resent;
+};
+
+struct publisher {
+    struct publisher_options options;
+    struct port *port;
+    uint64_t *counters;
+    void (*outcome)(void *ctx, const struct publisher_outcome *o);
+    void *ctx;
+
+    enum publisher_state state;
+    uint32_t id;
+    uint32_t incarnation;
+    uint64_t join_seq;
+    uint64_t superseded_seq;
+    uint64_t stable;
+    bool is_volatile;
+
+    uint64_t base, done, sent, next;
+    uint32_t entries_max; /* a power of two */
+    uint32_t items_in_flight;
+    uint32_t fragment_max;
+    struct publisher_entry *entries;
+    uint8_t *bytes;
+    uint64_t bytes_head, bytes_tail; /* endless counts */
+    uint64_t mismatches;
+    uint8_t partial_reject; /* reason, while only some numbers of an item are rejected */
+
+    uint64_t join_at_ns;
+    uint64_t join_wait_ns;
+    uint64_t round_trip_ns; /* smoothed; 0: not measured yet */
+    uint32_t retries;       /* of `done` */
+    uint32_t burst;         /* datagrams of the next retry */
+    uint64_t hinted;        /* number to send again at once; 0: none */
+    uint64_t hinted_at_ns;
+    uint8_t *datagrams; /* PUBLISHER_STEP_DATAGRAMS of datagram_max */
+    uint32_t datagram_count;
+};
+
+static inline struct publisher_entry *publisher_entry(const struct publisher *p, uint64_t number)
+{
+    return &p->entries[number & (p->entries_max - 1)];
+}
+
+static inline uint8_t *publisher_bytes(const struct publisher *p, uint64_t begin)
+{
+    return p->bytes + begin % p->options.bytes_max;
+}
+
+/* publisher_send.c: new proposals, then retries; the next deadline. */
+uint64_t publisher_transmit(struct publisher *p, uint64_t now_ns);
+uint64_t publisher_join(struct publisher *p, const struct catalog *catalog, uint64_t now_ns);
+
+#endif

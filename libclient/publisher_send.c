@@ -1,0 +1,131 @@
+/* How a publisher sends: joins, new proposals at once, and again what has no outcome.
+ *
+ * The sequencer holds what arrives ahead of its turn, so one lost datagram needs one datagram sent
+ * again: a retry begins with the first datagram's worth. When that is not enough (a failover forgot
+ * everything) each further retry sends twice as many. */
+#include "libclient/publisher_private.h"
+
+static uint64_t retry_ns(const struct publisher *p)
+{
+    uint64_t ns = 4 * p->round_trip_ns;
+    if (ns < p->options.resend_min_ns)
+        ns = p->options.resend_min_ns;
+    for (uint32_t i = 0; i < p->retries && ns < p->options.resend_max_ns; i++)
+        ns *= 2;
+    return ns < p->options.resend_max_ns ? ns : p->options.resend_max_ns;
+}
+
+static void entry_encoded(const struct publisher *p, const struct publisher_entry *e,
+                          struct proposal_entry *out)
+{
+    *out = (struct proposal_entry) {
+        .after_seq = e->condition_after,
+        .condition_topic = e->condition_topic,
+        .topic = e->topic,
+        .length = e->length,
+        .flags = e->flags,
+        .conditional = e->conditional,
+        .payload = publisher_bytes(p, e->begin),
+    };
+}
+
+/* Sends one datagram from number `from`, ending before `end`. Returns the number after it. */
+static uint64_t send_one(struct publisher *p, uint64_t from, uint64_t end, uint64_t now_ns)
+{
+    uint32_t capacity = p->options.datagram_max;
+    struct proposal_builder b;
+    proposal_open(&b, p->datagrams + (size_t)p->datagram_count++ * capacity, capacity);
+    struct position position = publisher_entry(p, from)->position;
+    uint64_t n = from;
+    for (; n < end; n++) {
+        struct publisher_entry *e = publisher_entry(p, n);
+        struct proposal_entry encoded;
+        entry_encoded(p, e, &encoded);
+        if (!epoch_equal(e->position.epoch, position.epoch) || e->position.seq != position.seq ||
+            !proposal_fits(&b, &encoded))
+            break;
+        proposal_add(&b, &encoded);
+        if (e->first_sent_ns == 0)
+            e->first_sent_ns = now_ns;
+        else
+            e->resent = true;
+        e->sent_ns = now_ns;
+    }
+    assert(n > from);
+    struct proposal_header header = {
+        .position = position,
+        .first_publisher_seq = from,
+        .publisher = p->id,
+        .incarnation = p->incarnation,
+        .count = b.count,
+    };
+    uint32_t length = proposal_close(&b, p->options.stream, &header);
+    port_send(p->port, PORT_INGRESS, (struct port_addr) { 0, 0 }, b.bytes, length);
+    return n;
+}
+
+static void resend(struct publisher *p, uint64_t from, uint32_t datagrams, uint64_t now_ns)
+{
+    uint64_t n = from;
+    for (uint32_t i = 0; i < datagrams && n < p->sent; i++) {
+        if (p->datagram_count == PUBLISHER_STEP_DATAGRAMS)
+            break;
+        n = send_one(p, n, p->sent, now_ns);
+    }
+    p->counters[COUNTER_RESENT] += n - from;
+}
+
+/* The planted mistake: the retry is a new proposal. */
+static void renumber(struct publisher *p)
+{
+    const struct publisher_entry *e = publisher_entry(p, p->done);
+    struct publisher_item item = { .topic = e->topic,
+                                   .payload = publisher_bytes(p, e->begin),
+                                   .length = e->item_length };
+    if (e->begins)
+        publisher_push(p, &item, e->position);
+}
+
+uint64_t publisher_transmit(struct publisher *p, uint64_t now_ns)
+{
+    p->datagram_count = 0;
+    if (p->hinted >= p->done && p->hinted < p->sent && p->hinted != 0)
+        resend(p, p->hinted, p->burst, now_ns);
+    p->hinted = 0;
+    if (p->done < p->sent && now_ns >= publisher_entry(p, p->done)->sent_ns + retry_ns(p)) {
+        if (p->options.renumbers)
+            renumber(p);
+        resend(p, p->done, p->burst, now_ns);
+        p->retries++;
+        if (p->burst < PUBLISHER_STEP_DATAGRAMS)
+            p->burst *= 2;
+    }
+    while (p->sent < p->next && p->datagram_count < PUBLISHER_STEP_DATAGRAMS)
+        p->sent = send_one(p, p->sent, p->next, now_ns);
+    if (p->sent < p->next)
+        return now_ns;
+    if (p->done == p->sent)
+        return PORT_NEVER;
+    return publisher_entry(p, p->done)->sent_ns + retry_ns(p);
+}
+
+uint64_t publisher_join(struct publisher *p, const struct catalog *catalog, uint64_t now_ns)
+{
+    if (now_ns < p->join_at_ns)
+        return p->join_at_ns;
+    uint32_t id = catalog_publisher_find(catalog, p->options.identity);
+    struct join j = {
+        .nonce = p->options.nonce,
+        .wanted = id != 0 ? catalog_publisher(catalog, id)->incarnation + 1 : 1,
+    };
+    memcpy(j.identity, p->options.identity, sizeof j.identity);
+    uint8_t *out = port_scratch(p->port, SIGNAL_SIZE_MAX);
+    size_t length = join_encode(&j, p->options.stream, out, SIGNAL_SIZE_MAX);
+    assert(length > 0);
+    port_send(p->port, PORT_INGRESS, (struct port_addr) { 0, 0 }, out, (uint32_t)length);
+    p->join_at_ns = now_ns + p->join_wait_ns;
+    p->join_wait_ns *= 2;
+    if (p->join_wait_ns > p->options.resend_max_ns)
+        p->join_wait_ns = p->options.resend_max_ns;
+    return p->join_at_ns;
+}
