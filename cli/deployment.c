@@ -1,0 +1,244 @@
+#include "cli/deployment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static bool path_in(const char *dir, const char *name, char *out, size_t capacity)
+{
+    int n = snprintf(out, capacity, "%s/%s", dir, name);
+    return n > 0 && (size_t)n < capacity;
+}
+
+bool deployment_exists(const char *dir)
+{
+    char path[CONFIG_PATH_MAX + 32];
+    return path_in(dir, CONFIG_FILE, path, sizeof path) && access(path, F_OK) == 0;
+}
+
+static void report_to_stderr(void *ctx, const char *file, unsigned line, const char *reason)
+{
+    (void)ctx;
+    if (line != 0)
+        fprintf(stderr, "%s:%u: %s\n", file, line, reason);
+    else
+        fprintf(stderr, "%s: %s\n", file, reason);
+}
+
+bool deployment_config(const char *dir, struct config *out)
+{
+    char path[CONFIG_PATH_MAX + 32];
+    if (!path_in(dir, CONFIG_FILE, path, sizeof path)) {
+        fprintf(stderr, "cantus: the path %s is too long\n", dir);
+        return false;
+    }
+    return config_load(path, out, report_to_stderr, NULL);
+}
+
+/* ---- init -------------------------------------------------------------------------------------- */
+
+static bool write_file(const char *dir, const char *name, mode_t mode, const void *bytes,
+                       size_t length, char *error)
+{
+    char path[CONFIG_PATH_MAX + 32];
+    if (!path_in(dir, name, path, sizeof path)) {
+        snprintf(error, DEPLOYMENT_ERROR_MAX, "the path %.300s is too long", dir);
+        return false;
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    bool fine = fd >= 0 && write(fd, bytes, length) == (ssize_t)length && fsync(fd) == 0;
+    if (!fine)
+        snprintf(error, DEPLOYMENT_ERROR_MAX, "cannot write %.500s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return fine;
+}
+
+static bool make_directory(const char *path, char *error)
+{
+    if (mkdir(path, 0777) == 0 || errno == EEXIST)
+        return true;
+    snprintf(error, DEPLOYMENT_ERROR_MAX,
+             "cannot make %.500s: %s; choose a directory that you may write", path,
+             strerror(errno));
+    return false;
+}
+
+/* The seed of the key pair, in hex: what `cantus` needs to sign as administrator. */
+static bool make_admin_key(const char *dir, uint8_t public_key[ADMIN_KEY_SIZE], char *error)
+{
+    uint8_t secret[crypto_sign_SECRETKEYBYTES], seed[crypto_sign_SEEDBYTES];
+    char hex[sizeof seed * 2 + 2];
+    _Static_assert(crypto_sign_PUBLICKEYBYTES == ADMIN_KEY_SIZE, "Ed25519");
+    randombytes_buf(seed, sizeof seed);
+    crypto_sign_seed_keypair(public_key, secret, seed);
+    sodium_bin2hex(hex, sizeof hex, seed, sizeof seed);
+    hex[sizeof seed * 2] = '\n';
+    bool fine = write_file(dir, "admin.key", 0600, hex, sizeof seed * 2 + 1, error);
+    sodium_memzero(secret, sizeof secret);
+    sodium_memzero(seed, sizeof seed);
+    sodium_memzero(hex, sizeof hex);
+    return fine;
+}
+
+static bool format_store(const struct config *config, const struct config_retransmitter *store,
+                         uint64_t store_id, const uint8_t *genesis, size_t genesis_length,
+                         char *error)
+{
+    char path[CONFIG_PATH_MAX + 1];
+    if (!config_path(config, store->directory, path, sizeof path)) {
+        snprintf(error, DEPLOYMENT_ERROR_MAX, "the path of store %s is too long", store->name);
+        return false;
+    }
+    if (!make_directory(path, error))
+        return false;
+    struct disk_options disk_options = { .directory = path,
+                                         .sync = store->sync,
+                                         .direct = store->direct };
+    struct disk *disk = disk_open_file(&disk_options, error);
+    if (disk == NULL)
+        return false;
+    struct journal_options options = { .segment_bytes = (uint64_t)store->segment_mib << 20 };
+    char reason[JOURNAL_ERROR_MAX] = "";
+    bool fine = journal_format(disk, &options, config->stream, store_id, genesis,
+                               (uint32_t)genesis_length, reason) == JOURNAL_OK;
+    if (!fine)
+        snprintf(error, DEPLOYMENT_ERROR_MAX, "%s", reason);
+    disk->ops->destroy(disk);
+    return fine;
+}
+
+static uint64_t random64(void)
+{
+    uint64_t value = 0;
+    while (value == 0)
+        randombytes_buf(&value, sizeof value);
+    return value;
+}
+
+static bool make_stream(struct config *config, const char *dir, char *error)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct sys_genesis genesis = {
+        .stream = config->stream,
+        .created_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
+        .protocol_version = WIRE_VERSION,
+        .is_volatile = config->is_volatile,
+        .members = { .seq = 1, .count = config->retransmitter_count },
+    };
+    for (uint32_t i = 0; i < genesis.members.count; i++)
+        genesis.members.stores[i] = random64();
+    uint8_t batch[WIRE_DATAGRAM_DEFAULT];
+    if (!make_admin_key(dir, genesis.admin_key, error))
+        return false;
+    size_t length = genesis_batch(&genesis, batch, sizeof batch);
+    if (!write_file(dir, "genesis", 0644, batch, length, error))
+        return false;
+    for (uint32_t i = 0; i < config->retransmitter_count; i++)
+        if (!format_store(config, &config->retransmitters[i], genesis.members.stores[i], batch,
+                          length, error))
+            return false;
+    char path[CONFIG_PATH_MAX + 32];
+    return path_in(dir, CONFIG_FILE, path, sizeof path) && config_write(path, config, error);
+}
+
+bool deployment_init(const struct deployment_init *what, uint64_t *stream, char *error)
+{
+    if (deployment_exists(what->dir)) {
+        snprintf(error, DEPLOYMENT_ERROR_MAX,
+                 "%.400s holds a stream already; run it with: cantus dev --dir %.200s", what->dir,
+                 what->dir);
+        return false;
+    }
+    if (sodium_init() < 0) {
+        snprintf(error, DEPLOYMENT_ERROR_MAX, "libsodium found no source of randomness");
+        return false;
+    }
+    if (!make_directory(what->dir, error))
+        return false;
+    struct config config;
+    config_default_for_dir(&config, what->dir, random64());
+    config.stream = random64();
+    config.is_volatile = what->is_volatile;
+    if (what->is_volatile)
+        config.retransmitter_count = 0;
+    if (what->session != NULL)
+        snprintf(config.session, sizeof config.session, "%s", what->session);
+    *stream = config.stream;
+    return make_stream(&config, what->dir, error);
+}
+
+/* ---- one process ------------------------------------------------------------------------------- */
+
+static bool add_stores(struct deployment *d, char *error)
+{
+    for (uint32_t i = 0; i < d->config.retransmitter_count; i++) {
+        d->stores[i] = retransmitter_shell_open(&d->config, i, d->loop, &d->log, error);
+        if (d->stores[i] == NULL)
+            return false;
+        d->store_count++;
+    }
+    return true;
+}
+
+bool deployment_open(struct deployment *d, const char *dir, const char *session, char *error)
+{
+    *d = (struct deployment) { 0 };
+    if (!deployment_config(dir, &d->config)) {
+        snprintf(error, DEPLOYMENT_ERROR_MAX, "mend %.400s/%s first", dir, CONFIG_FILE);
+        return false;
+    }
+    log_init(&d->log, STDERR_FILENO, LOG_INFO);
+    struct loop_options options = config_loop(&d->config);
+    d->loop = loop_create(&options, error);
+    if (d->loop == NULL)
+        return false;
+    struct sequencer_start start = { .lead = true,
+                                     .how = SYS_EPOCH_STARTED,
+                                     .session = session };
+    if (!add_stores(d, error) ||
+        !sequencer_shell_open(&d->sequencer, &d->config, &start, error)) {
+        deployment_close(d);
+        return false;
+    }
+    struct loop_participant p = sequencer_shell_participant(&d->sequencer);
+    if (!loop_add(d->loop, &p)) {
+        snprintf(error, DEPLOYMENT_ERROR_MAX, "the event loop takes no more participants");
+        deployment_close(d);
+        return false;
+    }
+    return true;
+}
+
+static bool drained(struct deployment *d)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < d->store_count; i++)
+        all = retransmitter_shell_drain(d->stores[i]) && all;
+    return all;
+}
+
+void deployment_close(struct deployment *d)
+{
+    const uint64_t patience_ns = UINT64_C(2000000000);
+    if (d->sequencer.core != NULL) {
+        loop_remove(d->loop, d->sequencer.core);
+        sequencer_shell_close(&d->sequencer);
+    }
+    for (uint64_t began = loop_clock().mono_ns;
+         !drained(d) && loop_clock().mono_ns - began < patience_ns;)
+        loop_poll(d->loop, 10 * 1000 * 1000);
+    for (uint32_t i = 0; i < d->store_count; i++)
+        retransmitter_shell_close(d->stores[i]);
+    if (d->loop != NULL)
+        loop_destroy(d->loop);
+    log_flush(&d->log);
+    *d = (struct deployment) { 0 };
+}
