@@ -1,0 +1,161 @@
+/* Goal: the worked examples of docs/wire.md are what the code writes.
+ *
+ * Each is a block that opens with ```hex NAME; its lines are hex bytes, then # and words. The test
+ * reads the page itself, so neither can change without the other. */
+#include <stdio.h>
+
+#include "proto/proposal.h"
+#include "proto/replay.h"
+#include "proto/sys.h"
+#include "proto/topic.h"
+#include "tests/proto/suite.h"
+
+static uint8_t documented[2048];
+static uint8_t encoded[2048];
+
+/* The bytes of a block; 0 if the page has none of that name. */
+static size_t read_block(const char *name)
+{
+    FILE *page = fopen(WIRE_DOC, "r");
+    ck_assert_msg(page != NULL, "can't open %s", WIRE_DOC);
+    char opening[64];
+    char line[256];
+    size_t length = 0;
+    bool inside = false;
+    snprintf(opening, sizeof opening, "```hex %s\n", name);
+    while (fgets(line, sizeof line, page) != NULL) {
+        if (!inside) {
+            inside = strcmp(line, opening) == 0;
+            continue;
+        }
+        if (strncmp(line, "```", 3) == 0)
+            break;
+        line[strcspn(line, "#")] = '\0';
+        unsigned byte;
+        int used;
+        for (const char *at = line; sscanf(at, " %2x%n", &byte, &used) == 1; at += used) {
+            ck_assert_uint_lt(length, sizeof documented);
+            documented[length++] = (uint8_t)byte;
+        }
+    }
+    fclose(page);
+    return length;
+}
+
+static void check(const char *name, size_t length)
+{
+    char hex[3 * sizeof encoded + 1];
+    ck_assert_uint_gt(length, 0);
+    for (size_t i = 0; i < length; i++)
+        snprintf(hex + 3 * i, 4, "%02x ", encoded[i]);
+    size_t found = read_block(name);
+    ck_assert_msg(found == length && memcmp(documented, encoded, length) == 0,
+                  "%s (the page has %zu bytes): %s", name, found, hex);
+}
+
+START_TEST(batch)
+{
+    struct batch_header h = { .stream = SUITE_STREAM,
+                              .before = { 0x0101010101010101, 0x0202020202020202 },
+                              .epoch = { 0xcafe, 2 },
+                              .timestamp_ns = 1700000000000000000,
+                              .stable = 41 };
+    struct batch_builder b;
+    batch_open(&b, encoded, WIRE_DATAGRAM_DEFAULT, 42);
+    batch_add(&b, 16, 1, 7, 0, "hello", 5);
+    batch_add(&b, TOPIC_CLOCK, 0, 0, 0, NULL, 0);
+    batch_close(&b, 128, &h);
+    check("batch", h.length);
+}
+END_TEST
+
+START_TEST(proposal)
+{
+    const struct proposal_header h = { .position = { { 0xcafe, 2 }, 41 },
+                                       .first_publisher_seq = 7,
+                                       .publisher = 1,
+                                       .incarnation = 3 };
+    const struct proposal_entry e = { .topic = 16,
+                                      .length = 5,
+                                      .conditional = true,
+                                      .condition_topic = 16,
+                                      .after_seq = 40,
+                                      .payload = (const uint8_t *)"hello" };
+    struct proposal_builder b;
+    proposal_open(&b, encoded, WIRE_DATAGRAM_DEFAULT);
+    proposal_add(&b, &e);
+    check("proposal", proposal_close(&b, SUITE_STREAM, &h));
+}
+END_TEST
+
+START_TEST(signals)
+{
+    const struct heartbeat heartbeat = { { 0xcafe, 2 }, 44, { 1, 2 }, 41, 1700000000000000000, 30 };
+    check("heartbeat", heartbeat_encode(&heartbeat, SUITE_STREAM, encoded, sizeof encoded));
+    const struct join join = { .nonce = 5, .wanted = 1, .identity = "injector" };
+    check("join", join_encode(&join, SUITE_STREAM, encoded, sizeof encoded));
+    const struct ack ack = { 7, { 0xcafe, 2 }, { { 0xcafe, 2 }, 43 }, { 1, 2 }, 9, false };
+    check("ack", ack_encode(&ack, SUITE_STREAM, encoded, sizeof encoded));
+    const struct gap_request request = { { 0xcafe, 2 }, 40, 42, 77 };
+    check("gap_request", gap_request_encode(&request, SUITE_STREAM, encoded, sizeof encoded));
+    const struct promise promise = { .store = 7,
+                                     .promised = { 0xbeef, 3 },
+                                     .asked = { 0xbeef, 3 },
+                                     .proven = true,
+                                     .tail = { { 0xcafe, 2 }, 43 },
+                                     .digest = { 1, 2 },
+                                     .oldest_seq = 1,
+                                     .clock_ns = 9,
+                                     .leader_age_ns = UINT64_MAX,
+                                     .fetch_ip = 0x7f000001,
+                                     .fetch_port = 4001,
+                                     .stream_port = 4002,
+                                     .members = { .seq = 1, .count = 1, .stores = { 7 } } };
+    check("promise", promise_encode(&promise, SUITE_STREAM, encoded, sizeof encoded));
+}
+END_TEST
+
+START_TEST(payloads)
+{
+    const struct sys_genesis genesis = { .stream = SUITE_STREAM,
+                                         .created_ns = 1700000000000000000,
+                                         .protocol_version = WIRE_VERSION,
+                                         .members = { .seq = 1, .count = 1, .stores = { 7 } } };
+    check("genesis", sys_genesis_encode(&genesis, encoded, sizeof encoded));
+    const struct sys_epoch epoch = { .epoch = { 0xcafe, 1 },
+                                     .adopted = { { 0, 0 }, 1 },
+                                     .digest = { 1, 2 },
+                                     .how = SYS_EPOCH_STARTED,
+                                     .why = "start",
+                                     .entry_count = 1,
+                                     .entries = { { { 0, 0 }, 1, { 0, 0 } } } };
+    check("epoch", sys_epoch_encode(&epoch, encoded, sizeof encoded));
+    const struct sys_join join = {
+        .nonce = 5, .publisher = 1, .incarnation = 1, .identity = "injector"
+    };
+    check("join_record", sys_join_encode(&join, encoded, sizeof encoded));
+    const struct sys_reject reject = {
+        .reason = REJECT_CONDITION, .topic = 16, .count = 1, .detail = 41
+    };
+    check("reject", sys_reject_encode(&reject, encoded, sizeof encoded));
+}
+END_TEST
+
+START_TEST(replay)
+{
+    uint8_t body[REPLAY_REQUEST_SIZE];
+    const struct replay_request request = { SUITE_STREAM, 1, 0, { 0xcafe, 2 } };
+    size_t length = replay_request_encode(&request, body, sizeof body);
+    check("replay_request",
+          replay_frame_encode(REPLAY_REQUEST, body, length, encoded, sizeof encoded));
+}
+END_TEST
+
+START_TEST(protocol)
+{
+    wire_store64(encoded, protocol_digest());
+    check("protocol_digest", 8);
+}
+END_TEST
+
+SUITE_RUN("wire_doc", batch, proposal, signals, payloads, replay, protocol)
