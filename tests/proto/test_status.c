@@ -14,7 +14,8 @@ static void fill(void)
     memset(in.state, 's', sizeof in.state - 1);
     memset(in.session, 'n', SESSION_NAME_MAX);
     in.stream = UINT64_MAX;
-    in.epoch = (struct epoch) { UINT64_MAX, UINT32_MAX };
+    in.epoch.candidate = UINT64_MAX; /* by field: the structs are compared whole */
+    in.epoch.number = UINT32_MAX;
     in.epoch_first_seq = in.tip = in.stable = UINT64_MAX;
     in.is_volatile = true;
     in.quorum = UINT32_MAX;
