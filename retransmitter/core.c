@@ -327,6 +327,11 @@ const uint64_t *retransmitter_counters(struct retransmitter *r)
     return r->totals;
 }
 
+uint64_t *retransmitter_own_counters(struct retransmitter *r)
+{
+    return r->counters;
+}
+
 static const char *state_of(const struct retransmitter *r)
 {
     if (r->draining)

@@ -87,7 +87,9 @@ void record_heard(struct retransmitter *r)
 /* The follower forgets what it heard and goes on behind what is recorded. */
 void record_restart(struct retransmitter *r)
 {
-    if (!r->restart_pending)
+    bool half_cut =
+        r->cut_pending && r->cut_retry_ns != 0; /* the journal wants it repeated first */
+    if (!r->restart_pending || half_cut)
         return;
     r->restart_pending = false;
     r->cut_pending = false;
@@ -147,7 +149,7 @@ void record_lost(void *ctx, uint64_t first_seq, uint64_t oldest_seq)
  * neither. */
 uint64_t record_cut(struct retransmitter *r)
 {
-    if (!r->cut_pending || r->restart_pending)
+    if (!r->cut_pending || (r->restart_pending && r->cut_retry_ns == 0))
         return PORT_NEVER;
     if (!promise_held(r) && !core_sabotaged(r, RETRANSMITTER_RECORD_STALE))
         return PORT_NEVER; /* its completion brings us back */

@@ -1,28 +1,37 @@
-/* The retransmitter's shell: its core on a configuration's sockets, journal directory and clock. Driven
- * by a loop, alone in `cantus-retransmitter` or beside others in `cantus dev`. */
+/* The retransmitter's shell: opens the store and the transport that a configuration names, and puts
+ * the core into a loop. */
 #ifndef CANTUS_RETRANSMITTER_SHELL_H
 #define CANTUS_RETRANSMITTER_SHELL_H
 
 #include "retransmitter/core.h"
 #include "shell/config.h"
+#include "shell/log.h"
+#include "shell/loop.h"
 
-struct retransmitter_shell {
-    struct retransmitter *core;
-    struct transport *transport;
-    struct journal *journal;
-    struct disk *disk;
-    struct journal_report report; /* what recovery found */
-};
+enum { RETRANSMITTER_SHELL_ERROR_MAX = 1024 };
 
-/* The store of config->retransmitters[index]; its directory is formatted. Peers are the others. False
- * with a text in error[CONFIG_ERROR_MAX] that says what to do. */
-bool retransmitter_shell_open(struct retransmitter_shell *r, const struct config *config,
-                              uint32_t index, char *error);
-/* Flushes what was recorded, as far as the disk lets it within two seconds. */
-void retransmitter_shell_close(struct retransmitter_shell *r);
-/* To be added to a loop. */
-struct loop_participant retransmitter_shell_participant(struct retransmitter_shell *r);
-/* What recovery found, for humans, in one line: "recovered through seq 1234, 3 segments, ..." */
-void retransmitter_shell_describe(const struct retransmitter_shell *r, char *out, size_t capacity);
+struct retransmitter_shell;
+
+/* The index of the retransmitter of this name; NULL or "": of the only one. -1 if there is none
+ * such, or it is not said which, with a text in error[RETRANSMITTER_SHELL_ERROR_MAX]. */
+int retransmitter_shell_find(const struct config *config, const char *name, char *error);
+
+/* Makes a new store without history, with a random id, in the directory of that retransmitter,
+ * which is created when it is missing. It copies the history from its peers once it runs, and
+ * counts for nothing until it has been added as a member. */
+bool retransmitter_shell_format(const struct config *config, uint32_t index, uint64_t *store,
+                                char *error);
+
+/* Opens everything and joins the loop. NULL on failure, with a text that says what, where and what
+ * to do. What recovery found goes to the log. config, loop and log stay the caller's and must
+ * outlive it. */
+struct retransmitter_shell *retransmitter_shell_open(const struct config *config, uint32_t index,
+                                                     struct loop *loop, struct log *log,
+                                                     char *error);
+/* Stops recording; true once all that was recorded is durable. The loop has to be polled between
+ * calls. */
+bool retransmitter_shell_drain(struct retransmitter_shell *s);
+void retransmitter_shell_close(struct retransmitter_shell *s);
+struct retransmitter *retransmitter_shell_core(struct retransmitter_shell *s);
 
 #endif
