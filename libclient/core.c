@@ -47,7 +47,10 @@ uint64_t core_random(struct client_core *c)
 static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_header *header)
 {
     struct client_core *c = ctx;
-    core_apply(c, batch, header);
+    if (header->first_seq >= c->next)
+        core_apply(c, batch, header);
+    else
+        assert((c->options.sabotage & CLIENT_DELIVERS_AHEAD) != 0);
     return true;
 }
 

@@ -49,6 +49,7 @@ bool author_init(struct client_core *c, struct author *a, enum author_kind kind,
         .stream = c->options.follower.stream,
         .nonce = core_random(c),
         .datagram_max = c->options.follower.datagram_max,
+        .run_bytes_max = c->options.run_bytes_max,
         .blind = kind == AUTHOR_PIPE || kind == AUTHOR_INJECTOR,
         .renumbers = (c->options.sabotage & CLIENT_RENUMBERS) != 0,
     };

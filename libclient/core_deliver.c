@@ -127,7 +127,7 @@ static void offer_to_run(struct client_core *c, const struct message *m, struct 
     c->counters[COUNTER_RUNS_VOIDED] += c->run.voided - voided;
     for (uint32_t i = 0; i < count; i++)
         deliver(c, &whole[i].message);
-    if (c->run.first_seq == 0)
+    if (c->run.parts == 0)
         c->position = (struct position) { .epoch = epoch, .seq = m->seq };
 }
 
@@ -146,7 +146,7 @@ void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_
         if (m.topic < TOPIC_FIRST_USER && !apply_sys(c, &m, header))
             break;
         last = m.seq;
-        if (m.flags == 0 && c->run.first_seq == 0) {
+        if (m.flags == 0 && c->run.parts == 0) {
             deliver(c, &m);
             c->position = (struct position) { .epoch = header->epoch, .seq = m.seq };
         } else {

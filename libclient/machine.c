@@ -310,6 +310,11 @@ void *machine_state(struct machine *m)
     return m->state;
 }
 
+const void *machine_state_const(const struct machine *m)
+{
+    return m->state;
+}
+
 const struct cantus_app *machine_app(const struct machine *m)
 {
     return m->app;

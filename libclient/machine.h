@@ -59,6 +59,7 @@ size_t machine_save(const struct machine *m, struct position position, uint8_t *
 bool machine_load(struct machine *m, const uint8_t *bytes, size_t length,
                   struct position *position);
 void *machine_state(struct machine *m);
+const void *machine_state_const(const struct machine *m);
 const struct cantus_app *machine_app(const struct machine *m);
 
 #endif

@@ -15,6 +15,8 @@ static void defaults(struct publisher_options *o, const struct port *port)
         o->datagram_max = WIRE_DATAGRAM_DEFAULT;
     if (port->datagram_max != 0 && port->datagram_max < o->datagram_max)
         o->datagram_max = port->datagram_max;
+    if (o->run_bytes_max == 0)
+        o->run_bytes_max = RUN_BYTES_DEFAULT;
     if (o->resend_min_ns == 0)
         o->resend_min_ns = 300 * 1000;
     if (o->resend_max_ns == 0)
@@ -84,8 +86,8 @@ uint32_t publisher_item_max(const struct publisher *p)
 {
     uint32_t count = p->options.window < RUN_MESSAGES_MAX ? p->options.window : RUN_MESSAGES_MAX;
     uint64_t max = (uint64_t)count * p->fragment_max;
-    if (max > RUN_BYTES_DEFAULT)
-        max = RUN_BYTES_DEFAULT;
+    if (max > p->options.run_bytes_max)
+        max = p->options.run_bytes_max;
     if (max > p->options.bytes_max / 2)
         max = p->options.bytes_max / 2;
     return (uint32_t)max;

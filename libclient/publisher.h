@@ -21,10 +21,11 @@ enum publisher_state {
 struct publisher_options {
     char identity[IDENTITY_MAX + 1];
     uint64_t stream;
-    uint64_t nonce;        /* random: tells our join from another's */
-    uint32_t window;       /* numbers in flight at most; a power of two; default 1024 */
-    uint64_t bytes_max;    /* kept until stable; default 4 MiB, at least two runs */
-    uint32_t datagram_max; /* default 1472 */
+    uint64_t nonce;         /* random: tells our join from another's */
+    uint32_t window;        /* numbers in flight at most; a power of two; default 1024 */
+    uint64_t bytes_max;     /* kept until stable; default 4 MiB, at least two runs */
+    uint32_t datagram_max;  /* default 1472 */
+    uint32_t run_bytes_max; /* of one item; default 1 MiB */
     uint64_t
         resend_min_ns; /* default 300 us; grows with the measured round trip, doubles per retry */
     uint64_t resend_max_ns; /* default 100 ms */

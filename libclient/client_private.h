@@ -1,0 +1,36 @@
+/* Shared by client.c and client_journal.c, and nobody else. */
+#ifndef CANTUS_LIBCLIENT_CLIENT_PRIVATE_H
+#define CANTUS_LIBCLIENT_CLIENT_PRIVATE_H
+
+#include "journal/journal.h"
+#include "libclient/core.h"
+#include "shell/config.h"
+
+struct cantus_client {
+    struct cantus_client_options options;
+    struct client_core *core;
+    char error[CANTUS_ERROR_MAX];
+
+    /* A deployment. */
+    struct config config;
+    struct transport *transport;
+    struct loop *loop;
+    char directory[CONFIG_PATH_MAX + 1];
+    uint64_t opened_ns;
+    bool heard; /* or told that nothing was */
+
+    /* A store's files. */
+    struct disk *disk;
+    struct port port; /* takes nothing: there is nobody to propose to */
+    enum cantus_status status;
+    int readable; /* an fd that always is */
+    uint64_t next_seq;
+    uint64_t tip;
+};
+
+struct client_core_options client_core_options_of(const struct cantus_client *c);
+bool client_open_journal(struct cantus_client *c, const char *directory, char *error);
+enum cantus_status client_poll_journal(struct cantus_client *c);
+void client_close_journal(struct cantus_client *c);
+
+#endif
