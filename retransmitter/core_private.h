@@ -135,8 +135,9 @@ struct retransmitter {
     /* The epoch that this store holds to: nothing older is recorded from the moment it is set, and
      * nothing is said in its name before journal_promised has followed. */
     struct epoch pledge;
-    bool led;        /* its leader was heard */
-    bool seal_asked; /* its candidate waits for the promise */
+    bool led;                 /* its leader was heard */
+    uint64_t leader_heard_ns; /* of any epoch; 0: never */
+    bool seal_asked;          /* its candidate waits for the promise */
 
     /* The follower has cut, the journal not yet. */
     bool cut_pending;

@@ -11,9 +11,25 @@ bool promise_held(const struct retransmitter *r)
            core_sabotaged(r, RETRANSMITTER_VOLATILE_PROMISE);
 }
 
+/* The follower forgets the leader with its epoch; who asks for a promise still wants to know. */
+static void note_leader(struct retransmitter *r)
+{
+    uint64_t heard_ns = follower_leader_heard_ns(r->follower);
+    if (heard_ns > r->leader_heard_ns)
+        r->leader_heard_ns = heard_ns;
+}
+
+static uint64_t leader_age_ns(const struct retransmitter *r)
+{
+    if (r->leader_heard_ns == 0)
+        return UINT64_MAX;
+    return r->now.mono_ns > r->leader_heard_ns ? r->now.mono_ns - r->leader_heard_ns : 0;
+}
+
 void promise_raise(struct retransmitter *r, struct epoch epoch, bool led)
 {
     assert(epoch.number > r->pledge.number);
+    note_leader(r);
     r->pledge = epoch;
     r->led = led;
     r->seal_asked = false;
@@ -25,7 +41,7 @@ void promise_raise(struct retransmitter *r, struct epoch epoch, bool led)
 static void answer(struct retransmitter *r, const struct seal *seal, struct epoch promised)
 {
     const struct journal *j = r->journal;
-    uint64_t heard_ns = follower_leader_heard_ns(r->follower);
+    note_leader(r);
     struct promise p = { .store = journal_store(j),
                          .promised = promised,
                          .asked = seal->epoch,
@@ -35,9 +51,7 @@ static void answer(struct retransmitter *r, const struct seal *seal, struct epoc
                          .digest = journal_durable_digest(j),
                          .oldest_seq = journal_oldest_seq(j),
                          .clock_ns = r->now.wall_ns,
-                         .leader_age_ns = heard_ns == 0               ? UINT64_MAX
-                                          : heard_ns > r->now.mono_ns ? 0
-                                                                      : r->now.mono_ns - heard_ns,
+                         .leader_age_ns = leader_age_ns(r),
                          .fetch_ip = r->o.fetch_udp.ip,
                          .fetch_port = r->o.fetch_udp.port,
                          .stream_port = r->o.fetch_stream_port };

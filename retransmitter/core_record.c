@@ -93,6 +93,7 @@ void record_restart(struct retransmitter *r)
         return;
     r->restart_pending = false;
     r->cut_pending = false;
+    r->recorded_stable = retransmitter_stable(r);
     follower_start(r->follower, journal_tail(r->journal), journal_tail_digest(r->journal),
                    journal_epochs(r->journal), r->pledge);
 }
