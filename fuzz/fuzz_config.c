@@ -1,5 +1,5 @@
-/* The configuration file. What is accepted can be written, and what was written is read as the same;
- * what is refused names at least one problem. */
+/* The configuration file. What is accepted can be written, and what was written is read as the
+ * same; what is refused names at least one problem. */
 #include "fuzz/fuzz.h"
 #include "shell/config.h"
 

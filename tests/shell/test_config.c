@@ -1,5 +1,5 @@
-/* The configuration file: that what is written is read back the same, that every mistake of a file is
- * reported at once, each on its line, and that no text whatever makes the reader do anything but
+/* The configuration file: that what is written is read back the same, that every mistake of a file
+ * is reported at once, each on its line, and that no text whatever makes the reader do anything but
  * refuse. */
 #include <check.h>
 #include <stdio.h>
@@ -87,7 +87,7 @@ START_TEST(everything_survives_the_file)
     c.is_volatile = false;
     strcpy(c.session, "2015-05-01");
     c.interface_b = 0xc0000201;
-    c.egress_b = (struct port_addr){ 0xefaabbcc, 3 };
+    c.egress_b = (struct port_addr) { 0xefaabbcc, 3 };
     c.datagram_max = 8972;
     c.ttl = 9;
     c.segmentation = false;
@@ -111,7 +111,7 @@ START_TEST(everything_survives_the_file)
         struct config_retransmitter *r = &c.retransmitters[i];
         snprintf(r->name, sizeof r->name, "store-%u", i);
         snprintf(r->directory, sizeof r->directory, "a \"b\" \\%u: #", i);
-        r->unicast = (struct port_addr){ 0x0a000001 + i, 9 };
+        r->unicast = (struct port_addr) { 0x0a000001 + i, 9 };
         r->stream_port = (uint16_t)(10 + i);
         r->sync = i == 1 ? DISK_SYNC_NONE : DISK_SYNC_EVERY;
         r->direct = i == 2;
@@ -139,33 +139,39 @@ END_TEST
 
 START_TEST(ten_mistakes_give_ten_lines)
 {
-    static const char text[] = "stream: \"12\"\n"                    /* 1 */
-                               "volatle: true\n"                    /* 2: unknown, near one */
-                               "network:\n"                         /* 3 */
-                               "  interface: 300.0.0.1\n"           /* 4 */
-                               "  ingress: 10.0.0.1:20000\n"        /* 5: not multicast */
-                               "  egress_a: 239.1.2.4\n"            /* 6: no port */
-                               "  datagram_max: 100000\n"           /* 7: out of range */
-                               "sequencer:\n"                       /* 8: stream_port missing */
-                               "  unicast: 127.0.0.1:20001\n"       /* 9 */
-                               "  window: many\n"                   /* 10 */
-                               "  window: 5\n"                      /* 11: duplicate */
-                               "retransmitters:\n"                  /* 12 */
-                               "  - name: r1\n"                     /* 13 */
-                               "    unicast: 127.0.0.1:20001\n"     /* 14: taken on line 9 */
-                               "    stream_port: 20002\n"           /* 15 */
-                               "    directory: [a, b]\n"            /* 16: not a single value */
-                               "    sync: sometimes\n";             /* 17 */
+    static const char text[] = "stream: \"12\"\n"               /* 1 */
+                               "volatle: true\n"                /* 2: unknown, near one */
+                               "network:\n"                     /* 3 */
+                               "  interface: 300.0.0.1\n"       /* 4 */
+                               "  ingress: 10.0.0.1:20000\n"    /* 5: not multicast */
+                               "  egress_a: 239.1.2.4\n"        /* 6: no port */
+                               "  datagram_max: 100000\n"       /* 7: out of range */
+                               "sequencer:\n"                   /* 8: stream_port missing */
+                               "  unicast: 127.0.0.1:20001\n"   /* 9 */
+                               "  window: many\n"               /* 10 */
+                               "  window: 5\n"                  /* 11: duplicate */
+                               "retransmitters:\n"              /* 12 */
+                               "  - name: r1\n"                 /* 13 */
+                               "    unicast: 127.0.0.1:20001\n" /* 14: taken on line 9 */
+                               "    stream_port: 20002\n"       /* 15 */
+                               "    directory: [a, b]\n"        /* 16: not a single value */
+                               "    sync: sometimes\n";         /* 17 */
     static const struct {
         unsigned line;
         const char *word;
     } expected[] = {
-        { 1, "16 hex digits" }, { 2, "is 'volatile' meant" },
-        { 4, "interface" },     { 5, "not multicast" },
-        { 6, "239.1.2.3:20000" }, { 7, "512 to 8972" },
-        { 9, "'stream_port' is missing" }, { 10, "not a whole number" },
-        { 11, "first on line 10" }, { 14, "line 9" },
-        { 16, "single value" }, { 17, "every, none" },
+        { 1, "16 hex digits" },
+        { 2, "is 'volatile' meant" },
+        { 4, "interface" },
+        { 5, "not multicast" },
+        { 6, "239.1.2.3:20000" },
+        { 7, "512 to 8972" },
+        { 9, "'stream_port' is missing" },
+        { 10, "not a whole number" },
+        { 11, "first on line 10" },
+        { 14, "line 9" },
+        { 16, "single value" },
+        { 17, "every, none" },
     };
     struct config c;
     ck_assert(!parse(text, &c));
@@ -173,8 +179,7 @@ START_TEST(ten_mistakes_give_ten_lines)
         ck_assert_uint_lt(i, report_count);
         ck_assert_msg(reports[i].line == expected[i].line, "expected line %u, got %u: %s",
                       expected[i].line, reports[i].line, reports[i].reason);
-        ck_assert_msg(strstr(reports[i].reason, expected[i].word) != NULL, "%s",
-                      reports[i].reason);
+        ck_assert_msg(strstr(reports[i].reason, expected[i].word) != NULL, "%s", reports[i].reason);
     }
     ck_assert_uint_eq(report_count, sizeof expected / sizeof expected[0]);
     static const struct config zero;
@@ -238,25 +243,24 @@ START_TEST(single_mistakes)
         if (reports[i].line == single[_i].line &&
             strstr(reports[i].reason, single[_i].word) != NULL)
             found = true;
-    ck_assert_msg(found, "%s: got line %u: %s", single[_i].new, reports[0].line,
-                  reports[0].reason);
+    ck_assert_msg(found, "%s: got line %u: %s", single[_i].new, reports[0].line, reports[0].reason);
 }
 END_TEST
 
 START_TEST(whole_files_that_are_none)
 {
     struct config c;
-    static const char *const texts[] = { "", "# nothing\n", "just text\n", "- a\n- b\n", "{}", "[",
-                                         "a: *nowhere\n", "\xff\xfe\xff", "&a [*a, *a]",
-                                         "retransmitters: {}\n" };
+    static const char *const texts[] = {
+        "",  "# nothing\n",   "just text\n",  "- a\n- b\n",  "{}",
+        "[", "a: *nowhere\n", "\xff\xfe\xff", "&a [*a, *a]", "retransmitters: {}\n"
+    };
     for (uint32_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         ck_assert_msg(!parse(texts[i], &c), "%s", texts[i]);
         ck_assert_uint_gt(report_count, 0);
     }
     ck_assert(!parse_bytes("a\0b: 1", 6, &c));
-    ck_assert(!config_load("/nonexistent/cantus.yaml", &c,
-                           config_report_text,
-                           &(struct config_text){ (char[256]){ 0 }, 256, 0 }));
+    ck_assert(!config_load("/nonexistent/cantus.yaml", &c, config_report_text,
+                           &(struct config_text) { (char[256]) { 0 }, 256, 0 }));
 }
 END_TEST
 

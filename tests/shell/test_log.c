@@ -1,6 +1,6 @@
 /* The log: what a line looks like, that one event stays one line whatever it says, that repeats are
- * held back and counted, and that the table of distinct ones keeps its bound. The lines go through a
- * pipe; the clock is the test's. */
+ * held back and counted, and that the table of distinct ones keeps its bound. The lines go through
+ * a pipe; the clock is the test's. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>

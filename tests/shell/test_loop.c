@@ -1,7 +1,7 @@
 /* The event loop, driven with cores, transports and disks of the test's own that record what was
- * called in which order, and with the kernel's transport where descriptors matter. Each idle strategy
- * must pass the same tests. Nothing asserts how long something took: a wait that should end is ended by
- * an event or a deadline, and a loop that hangs is ended by the test's time-out. */
+ * called in which order, and with the kernel's transport where descriptors matter. Each idle
+ * strategy must pass the same tests. Nothing asserts how long something took: a wait that should
+ * end is ended by an event or a deadline, and a loop that hangs is ended by the test's time-out. */
 #include <check.h>
 #include <errno.h>
 #include <poll.h>
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "proto/counter.h"
@@ -19,7 +20,8 @@
 enum { HOUR_S = 3600 };
 static const uint64_t hour_ns = HOUR_S * UINT64_C(1000000000);
 
-/* ---- fakes ------------------------------------------------------------------------------------- */
+/* ---- fakes -------------------------------------------------------------------------------------
+ */
 
 static char journal[4096]; /* one letter a call, in order */
 
@@ -31,9 +33,9 @@ static void note(const char *what)
 struct fake_core {
     struct loop *loop;
     uint32_t steps, datagrams, completions, stream_events;
-    uint64_t deadline_ns;       /* what step answers; 0: PORT_NEVER */
-    uint64_t again;             /* so many steps want to be called again at once */
-    uint32_t stop_after_steps;  /* 0: never */
+    uint64_t deadline_ns;      /* what step answers; 0: PORT_NEVER */
+    uint64_t again;            /* so many steps want to be called again at once */
+    uint32_t stop_after_steps; /* 0: never */
     uint32_t stop_after_datagrams;
     struct port_time last;
     uint64_t due_since; /* first step at or after the deadline */
@@ -63,8 +65,7 @@ static size_t fake_on_stream(void *core, const struct port_stream_event *event,
     return event->length;
 }
 
-static void fake_on_disk(void *core, const struct disk_completion *completion,
-                         struct port_time now)
+static void fake_on_disk(void *core, const struct disk_completion *completion, struct port_time now)
 {
     struct fake_core *c = core;
     (void)completion;
@@ -82,7 +83,7 @@ static uint64_t fake_step(void *core, struct port_time now)
     c->last = now;
     if (c->submit) {
         c->submit = false;
-        c->disk->ops->submit(c->disk, &(struct disk_request){ .op = DISK_WRITE });
+        c->disk->ops->submit(c->disk, &(struct disk_request) { .op = DISK_WRITE });
     }
     if (c->deadline_ns != 0 && now.mono_ns >= c->deadline_ns && c->due_since == 0)
         c->due_since = now.mono_ns;
@@ -103,7 +104,7 @@ static const struct participant_ops fake_ops = { .on_datagrams = fake_on_datagra
 /* Has `waiting` datagrams; its descriptor is an eventfd that is readable while there are some. */
 struct fake_transport {
     struct transport transport; /* first */
-    _Atomic uint32_t waiting; /* arrivals come from other threads, too */
+    _Atomic uint32_t waiting;   /* arrivals come from other threads, too */
     uint32_t stream_events;
     int fd;
     bool endless;
@@ -129,13 +130,13 @@ static uint32_t fake_receive(struct transport *transport, struct port_datagram *
     return n;
 }
 
-static bool fake_streams(struct transport *transport, const struct participant_ops *ops,
-                         void *core, struct port_time now)
+static bool fake_streams(struct transport *transport, const struct participant_ops *ops, void *core,
+                         struct port_time now)
 {
     struct fake_transport *t = (struct fake_transport *)transport;
     bool any = t->stream_events > 0;
     for (; t->stream_events > 0; t->stream_events--)
-        ops->on_stream(core, &(struct port_stream_event){ .type = PORT_STREAM_ROOM }, now);
+        ops->on_stream(core, &(struct port_stream_event) { .type = PORT_STREAM_ROOM }, now);
     return any;
 }
 
@@ -150,10 +151,9 @@ static int fake_fd(const struct transport *transport)
     return ((const struct fake_transport *)transport)->fd;
 }
 
-static const struct transport_ops fake_transport_ops = { .receive = fake_receive,
-                                                         .streams = fake_streams,
-                                                         .flush = fake_flush,
-                                                         .fd = fake_fd };
+static const struct transport_ops fake_transport_ops = {
+    .receive = fake_receive, .streams = fake_streams, .flush = fake_flush, .fd = fake_fd
+};
 
 /* Completes at once what it is given; without a descriptor, or with one. */
 struct fake_disk {
@@ -194,7 +194,8 @@ static const struct disk_ops fake_disk_ops = { .submit = fake_submit,
                                                .complete = fake_complete,
                                                .fd = fake_disk_fd };
 
-/* ---- fixture ----------------------------------------------------------------------------------- */
+/* ---- fixture -----------------------------------------------------------------------------------
+ */
 
 static struct loop *loop;
 static struct fake_core core;
@@ -213,10 +214,10 @@ static struct loop *create(int idle)
 static void setup(void)
 {
     journal[0] = '\0';
-    core = (struct fake_core){ 0 };
-    transport = (struct fake_transport){ .transport = { .ops = &fake_transport_ops },
-                                         .fd = eventfd(0, EFD_NONBLOCK) };
-    disk = (struct fake_disk){ .disk = { .ops = &fake_disk_ops }, .fd = -1 };
+    core = (struct fake_core) { 0 };
+    transport = (struct fake_transport) { .transport = { .ops = &fake_transport_ops },
+                                          .fd = eventfd(0, EFD_NONBLOCK) };
+    disk = (struct fake_disk) { .disk = { .ops = &fake_disk_ops }, .fd = -1 };
 }
 
 static void teardown(void)
@@ -241,7 +242,8 @@ static void begin(int idle, bool with_transport, bool with_disk, uint64_t *count
     ck_assert(loop_add(loop, &p));
 }
 
-/* ---- tests, each once per idle strategy in _i --------------------------------------------------- */
+/* ---- tests, each once per idle strategy in _i ---------------------------------------------------
+ */
 
 START_TEST(a_round_goes_in_the_documented_order)
 {
@@ -364,7 +366,9 @@ START_TEST(stop_from_a_signal)
     struct sigaction action = { .sa_handler = on_signal };
     struct sigaction before;
     sigaction(SIGALRM, &action, &before);
-    alarm(1);
+    /* Before or during the wait: both must end the run. */
+    struct itimerval soon = { .it_value = { .tv_usec = 2000 } };
+    setitimer(ITIMER_REAL, &soon, NULL);
     loop_run(loop);
     sigaction(SIGALRM, &before, NULL);
     ck_assert(loop_stopped(loop));
@@ -393,8 +397,7 @@ START_TEST(a_flood_on_one_starves_no_other)
     struct fake_core quiet = { .loop = loop };
     struct fake_transport other = { .transport = { .ops = &fake_transport_ops },
                                     .fd = eventfd(0, EFD_NONBLOCK) };
-    struct loop_participant p = { .core = &quiet, .ops = &fake_ops,
-                                  .transport = &other.transport };
+    struct loop_participant p = { .core = &quiet, .ops = &fake_ops, .transport = &other.transport };
     ck_assert(loop_add(loop, &p));
     transport.endless = true;
     arrive(&other, 5);
@@ -459,9 +462,9 @@ START_TEST(counters_are_kept)
 {
     uint64_t counters[COUNTER_END] = { 0 };
     begin(_i, true, false, counters);
-    transport.transport.counters =
-        (struct transport_counters){ .datagrams_in = 1, .bytes_in = 2, .datagrams_out = 3,
-                                     .bytes_out = 4, .streams_refused = 5 };
+    transport.transport.counters = (struct transport_counters) {
+        .datagrams_in = 1, .bytes_in = 2, .datagrams_out = 3, .bytes_out = 4, .streams_refused = 5
+    };
     core.again = 100;
     for (int i = 0; i < 50; i++)
         loop_poll(loop, 0);
@@ -534,9 +537,9 @@ START_TEST(ping_pong_over_kernel_sockets)
         char error[TRANSPORT_ERROR_MAX];
         transports[i] = transport_open_kernel(&o, error);
         ck_assert_msg(transports[i] != NULL, "%s", error);
-        players[i] =
-            (struct player){ .port = &transports[i]->port, .loop = loop, .wanted = 200 };
-        struct loop_participant p = { .core = &players[i], .ops = &ops,
+        players[i] = (struct player) { .port = &transports[i]->port, .loop = loop, .wanted = 200 };
+        struct loop_participant p = { .core = &players[i],
+                                      .ops = &ops,
                                       .transport = transports[i] };
         ck_assert(loop_add(loop, &p));
     }

@@ -1,7 +1,8 @@
 /* Datagrams over the loopback interface, between transports in one process: that what is queued
- * arrives whole, in order and with the right sender on every transport that joined, with segmentation
- * on and off; that what is not legal is counted; and that every way in which opening fails says what
- * to do. Each wait is for a condition, with a deadline far beyond what it can take. */
+ * arrives whole, in order and with the right sender on every transport that joined, with
+ * segmentation on and off; that what is not legal is counted; and that every way in which opening
+ * fails says what to do. Each wait is for a condition, with a deadline far beyond what it can take.
+ */
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
@@ -22,8 +23,8 @@ static struct port_addr group(int which)
 {
     /* Private to this run: other tests on this host must not be heard. */
     uint32_t pid = (uint32_t)getpid();
-    return (struct port_addr){ 0xefc00000u | ((pid << 4 | (uint32_t)which) & 0x3ffff),
-                               (uint16_t)(21000 + pid % 8000) };
+    return (struct port_addr) { 0xefc00000u | ((pid << 4 | (uint32_t)which) & 0x3ffff),
+                                (uint16_t)(21000 + pid % 8000) };
 }
 
 static struct transport_options plain(void)
@@ -62,7 +63,7 @@ static uint32_t receive_some(struct transport *t, struct got *out, uint32_t max)
     struct port_datagram d[TRANSPORT_RECEIVE_MAX];
     uint32_t n = t->ops->receive(t, d, max < TRANSPORT_RECEIVE_MAX ? max : TRANSPORT_RECEIVE_MAX);
     for (uint32_t i = 0; i < n; i++) {
-        out[i] = (struct got){ .length = d[i].length, .from = d[i].from, .channel = d[i].channel };
+        out[i] = (struct got) { .length = d[i].length, .from = d[i].from, .channel = d[i].channel };
         if (d[i].length >= sizeof out[i].number)
             memcpy(&out[i].number, d[i].bytes, sizeof out[i].number);
         if (d[i].length > 0) {
@@ -98,8 +99,8 @@ START_TEST(multicast_reaches_every_joined_receiver)
     struct transport *outsider = open_or_fail(&other);
 
     static const uint8_t bytes[] = "to all who joined";
-    port_send(&sender->port, PORT_EGRESS_A, (struct port_addr){ 0 }, bytes, sizeof bytes);
-    port_send(&sender->port, PORT_INGRESS, (struct port_addr){ 0 }, bytes, 5);
+    port_send(&sender->port, PORT_EGRESS_A, (struct port_addr) { 0 }, bytes, sizeof bytes);
+    port_send(&sender->port, PORT_INGRESS, (struct port_addr) { 0 }, bytes, 5);
     sender->ops->flush(sender);
     struct got got[4];
     for (int i = 0; i < 3; i++) {
@@ -129,7 +130,7 @@ START_TEST(answers_come_back_to_the_sender_of_a_multicast)
     struct transport *b = open_or_fail(&o);
     uint8_t *bytes = port_scratch(&a->port, 4);
     memcpy(bytes, "ask", 4);
-    port_send(&a->port, PORT_INGRESS, (struct port_addr){ 0 }, bytes, 4);
+    port_send(&a->port, PORT_INGRESS, (struct port_addr) { 0 }, bytes, 4);
     a->ops->flush(a);
     struct got got[1];
     ck_assert_uint_eq(receive_until(b, got, 1), 1);
@@ -147,8 +148,8 @@ START_TEST(answers_come_back_to_the_sender_of_a_multicast)
 END_TEST
 
 /* Runs of equal and of changing sizes, to two places in turn: whatever is joined into one segmented
- * send must come apart again exactly. Sends a piece only when the one before has arrived, so nothing
- * depends on the size of socket buffers. */
+ * send must come apart again exactly. Sends a piece only when the one before has arrived, so
+ * nothing depends on the size of socket buffers. */
 static void many(bool sender_segments, bool receiver_segments)
 {
     enum { PIECES = 200, PIECE = 150, SIZE = 1400 };
@@ -318,7 +319,7 @@ START_TEST(refused_sends_are_counted_and_the_rest_goes)
     struct transport *b = open_or_fail(&o);
     static const uint8_t bytes[16];
     /* From a loopback address nothing leaves the host: EINVAL or ENETUNREACH. */
-    port_send(&a->port, PORT_UNICAST, (struct port_addr){ 0x08080808, 53 }, bytes, 16);
+    port_send(&a->port, PORT_UNICAST, (struct port_addr) { 0x08080808, 53 }, bytes, 16);
     port_send(&a->port, PORT_UNICAST, b->port.self, bytes, 16);
     a->ops->flush(a);
     struct got got[1];
@@ -333,9 +334,9 @@ END_TEST
 START_TEST(a_group_not_configured_takes_nothing)
 {
     struct transport_options o = plain();
-    o.groups[PORT_EGRESS_B] = (struct port_addr){ 0 };
+    o.groups[PORT_EGRESS_B] = (struct port_addr) { 0 };
     struct transport *t = open_or_fail(&o);
-    port_send(&t->port, PORT_EGRESS_B, (struct port_addr){ 0 }, (const uint8_t *)"x", 1);
+    port_send(&t->port, PORT_EGRESS_B, (struct port_addr) { 0 }, (const uint8_t *)"x", 1);
     t->ops->flush(t);
     ck_assert_uint_eq(t->counters.datagrams_out + t->counters.send_errors, 0);
     t->ops->close(t);
@@ -351,7 +352,7 @@ START_TEST(another_interface_is_named_with_each_send)
     o.segmentation = true;
     struct transport *t = open_or_fail(&o);
     for (int i = 0; i < 3; i++)
-        port_send(&t->port, PORT_EGRESS_B, (struct port_addr){ 0 }, (const uint8_t *)"line B", 6);
+        port_send(&t->port, PORT_EGRESS_B, (struct port_addr) { 0 }, (const uint8_t *)"line B", 6);
     t->ops->flush(t);
     struct got got[3];
     ck_assert_uint_eq(receive_until(t, got, 3), 3);

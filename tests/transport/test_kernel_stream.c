@@ -1,7 +1,7 @@
-/* Byte streams over the loopback interface. Two transports are driven in turn by one thread, each with
- * a core that records its events and consumes as the test tells it; a test drives them until a
- * condition holds or a generous deadline has passed. Faults: a refused connect, a full table, a peer
- * that vanishes, ids used after their stream's death, a core that does not consume. */
+/* Byte streams over the loopback interface. Two transports are driven in turn by one thread, each
+ * with a core that records its events and consumes as the test tells it; a test drives them until a
+ * condition holds or a generous deadline has passed. Faults: a refused connect, a full table, a
+ * peer that vanishes, ids used after their stream's death, a core that does not consume. */
 #include <arpa/inet.h>
 #include <check.h>
 #include <sched.h>
@@ -23,11 +23,11 @@ struct side {
     uint32_t closed_stream;
     struct port_addr peer;
     bool echo;
-    bool hold;           /* consume nothing */
-    size_t consume_max;  /* of one event; 0: all */
-    uint64_t bytes;      /* consumed */
-    bool wrong;          /* bytes were not the pattern */
-    size_t offered;      /* of the last BYTES event */
+    bool hold;          /* consume nothing */
+    size_t consume_max; /* of one event; 0: all */
+    uint64_t bytes;     /* consumed */
+    bool wrong;         /* bytes were not the pattern */
+    size_t offered;     /* of the last BYTES event */
     bool close_on_bytes;
     bool accept_close;
 };
@@ -115,7 +115,7 @@ static void drive(struct side *s)
 
 static void open_side(struct side *s, bool listen, uint32_t streams_max)
 {
-    *s = (struct side){ 0 };
+    *s = (struct side) { 0 };
     struct transport_options o = { .unicast = { LOOPBACK, 0 },
                                    .listen = listen,
                                    .streams_max = streams_max,
@@ -141,7 +141,7 @@ static void teardown(void)
 
 static struct port_addr server_at(void)
 {
-    return (struct port_addr){ LOOPBACK, server.transport->port.stream_port };
+    return (struct port_addr) { LOOPBACK, server.transport->port.stream_port };
 }
 
 static uint32_t stream_connect(struct port_addr to)
@@ -215,8 +215,8 @@ START_TEST(back_pressure_and_room)
     uint32_t id = connected_stream();
     server.hold = true;
     uint64_t written = 0;
-    /* Until everything between the two is full: our buffer, the kernel's two, the server's. The last
-     * is known to be full when its core is offered all of it. */
+    /* Until everything between the two is full: our buffer, the kernel's two, the server's. The
+     * last is known to be full when its core is offered all of it. */
     DRIVE_UNTIL(&client, &server,
                 (write_pattern(&client, id, &written, UINT64_MAX),
                  server.offered == BUFFER && stream_room(&client, id, BUFFER) == 0));
@@ -259,7 +259,7 @@ START_TEST(refused_connect_is_closed)
     ck_assert_uint_eq(client.closed_stream, id);
     ck_assert_uint_eq(client.connected, 0);
     /* A multicast address: refused by connect() itself. */
-    id = stream_connect((struct port_addr){ 0xe0000001, 1 });
+    id = stream_connect((struct port_addr) { 0xe0000001, 1 });
     ck_assert_uint_ne(id, 0);
     DRIVE_UNTIL(&client, &server, client.closed == 2);
     ck_assert_uint_eq(client.closed_stream, id);
@@ -283,7 +283,7 @@ START_TEST(close_sends_what_was_written)
     uint64_t at = 0;
     write_pattern(&client, id, &at, TOTAL);
     /* Bytes of the server's that the client never reads must not turn the end into a reset. */
-    write_pattern(&server, server.stream, &(uint64_t){ 0 }, 5000);
+    write_pattern(&server, server.stream, &(uint64_t) { 0 }, 5000);
     drive(&server);
     stream_close(&client, id);
     DRIVE_UNTIL(&client, &server, server.closed == 1);
