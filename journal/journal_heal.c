@@ -1,0 +1,155 @@
+#include "journal/journal_private.h"
+
+/* Holes: pieces below the mark that are not readable. A batch has the same bytes wherever it is
+ * kept, so one fetched from a peer goes exactly where it was; what follows may be fine as it is, so
+ * after each batch the chain is followed on disk as far as it goes. */
+
+bool hole_add(struct journal *j, const struct hole *hole)
+{
+    for (uint32_t i = 0; i < j->hole_count; i++)
+        if (j->holes[i].at.segment == hole->at.segment)
+            return true;
+    if (j->hole_count == HOLES_MAX)
+        return false;
+    j->holes[j->hole_count++] = *hole;
+    j->counters[COUNTER_JOURNAL_DAMAGED]++;
+    return true;
+}
+
+bool hole_in(const struct journal *j, uint32_t segment)
+{
+    for (uint32_t i = 0; i < j->hole_count; i++)
+        if (j->holes[i].at.segment == segment)
+            return true;
+    return false;
+}
+
+void holes_cut(struct journal *j, uint64_t seq)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < j->hole_count; i++)
+        if (j->holes[i].at.last.seq < seq && j->holes[i].end_seq <= seq + 1)
+            j->holes[kept++] = j->holes[i];
+    j->hole_count = kept;
+}
+
+static bool any_batch(void *ctx, const uint8_t *bytes, const struct batch_header *header,
+                      uint64_t offset)
+{
+    (void)bytes;
+    (void)offset;
+    const uint64_t *end_seq = ctx;
+    return batch_end_seq(header) <= *end_seq;
+}
+
+/* Follows what is readable from hole->at on. */
+static bool hole_advance(struct journal *j, struct hole *hole)
+{
+    struct chain chain = { .stream = j->stream,
+                           .last = hole->at.last,
+                           .digest = hole->at.digest };
+    uint64_t offset = hole->at.offset;
+    if (!segment_walk(j, hole->at.segment, &offset, &chain, any_batch, &hole->end_seq))
+        return false;
+    hole->at.last = chain.last;
+    hole->at.digest = chain.digest;
+    hole->at.offset = offset;
+    return true;
+}
+
+/* A read of a closed segment met bytes that are not the batch that belongs there. */
+void hole_found(struct journal *j, uint32_t segment)
+{
+    if (segment >= j->segment_count || hole_in(j, segment))
+        return;
+    const struct segment *s = &j->segments[segment - 1], *next = &j->segments[segment];
+    struct hole hole = { .at = { .last.seq = s->first_seq - 1,
+                                 .digest = s->before,
+                                 .offset = s->header_bytes,
+                                 .segment = segment },
+                         .end_seq = next->first_seq,
+                         .end_digest = next->before };
+    (void)hole_advance(j, &hole);
+    if (hole.at.last.seq + 1 == hole.end_seq)
+        return;
+    /* Should the process end before this is healed, the next one shall not trust the index. */
+    char name[DISK_NAME_MAX + 1];
+    index_name(name, segment);
+    (void)j->disk->ops->remove(j->disk, name);
+    (void)hole_add(j, &hole);
+}
+
+static bool put_batch(struct journal *j, const struct hole *hole, const uint8_t *batch,
+                      uint32_t length)
+{
+    struct segment_file *file = segment_pin(j, hole->at.segment);
+    if (file == NULL)
+        return false;
+    uint64_t base = block_floor(hole->at.offset), at = hole->at.offset - base;
+    uint64_t size = block_ceil(at + journal_aligned(length));
+    bool ok = true;
+    memset(j->scratch, 0, size);
+    /* A block that cannot be read is made of what is known of it: the rest is missing too. */
+    for (uint64_t block = 0; block < size; block += DISK_BLOCK)
+        if (j->disk->ops->read(j->disk, file->file, base + block, j->scratch + block, DISK_BLOCK) <
+            0)
+            memset(j->scratch + block, 0, DISK_BLOCK);
+    memcpy(j->scratch + at, batch, length);
+    memset(j->scratch + at + length, 0, journal_aligned(length) - length);
+    ok = j->disk->ops->write(j->disk, file->file, base, j->scratch, size) == (int64_t)size;
+    segment_unpin(j, file);
+    return ok;
+}
+
+/* The current segment is whole again: its end is made anew, from what is in place, and the epochs,
+ * members and index of the piece that was missing are learned. */
+static bool finish_current(struct journal *j)
+{
+    uint8_t partial[DISK_BLOCK];
+    memset(partial, 0, sizeof partial);
+    struct place at;
+    struct place tail = j->tail;
+    return io_settle(j) && cut_find(j, tail.last.seq, tail.digest, &at, partial) &&
+           cut_at(j, &at, partial);
+}
+
+static bool hole_closed(const struct hole *hole)
+{
+    return hole->at.last.seq + 1 == hole->end_seq &&
+           digest_equal(hole->at.digest, hole->end_digest);
+}
+
+bool journal_heal(struct journal *j, const uint8_t *batch, const struct batch_header *header)
+{
+    if (j->hole_count == 0)
+        return false;
+    struct hole *hole = &j->holes[0];
+    if (!hole_closed(hole)) {
+        struct chain chain = { .stream = j->stream,
+                               .last = hole->at.last,
+                               .digest = hole->at.digest };
+        struct batch_header checked;
+        uint32_t length = chain_next(&chain, batch, header->length, &checked);
+        if (length == 0 || batch_end_seq(&checked) > hole->end_seq ||
+            (batch_end_seq(&checked) == hole->end_seq &&
+             !digest_equal(checked.digest, hole->end_digest)) ||
+            !put_batch(j, hole, batch, length))
+            return false;
+        j->counters[COUNTER_JOURNAL_HEALED]++;
+        chain_advance(&chain, &checked);
+        hole->at.last = chain.last;
+        hole->at.digest = chain.digest;
+        hole->at.offset += journal_aligned(length);
+        (void)hole_advance(j, hole);
+    }
+    if (!hole_closed(hole))
+        return true;
+    bool current = hole->at.segment == j->segment_count;
+    if (current && !finish_current(j))
+        return false;
+    /* finish_current's cut dropped only holes above the tail, and there are none. */
+    for (uint32_t i = 1; i < j->hole_count; i++)
+        j->holes[i - 1] = j->holes[i];
+    j->hole_count--;
+    return true;
+}

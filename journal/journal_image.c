@@ -1,0 +1,110 @@
+#include <stdlib.h>
+
+#include "journal/journal_private.h"
+
+enum { IMAGE_READ_BYTES = 1024 * 1024 };
+
+static void lay_over(struct image *image, uint32_t i, const struct mark_slot *slot)
+{
+    image->patch_at[i] = block_floor(slot->end.offset);
+    if (image->patch_at[i] + DISK_BLOCK > image->size)
+        return;
+    uint8_t *block = image->bytes + image->patch_at[i];
+    image->patched[i] = memcmp(block, slot->partial, slot->partial_length) != 0;
+    memcpy(image->before[i], block, DISK_BLOCK);
+    memcpy(block, slot->partial, slot->partial_length);
+}
+
+bool image_load(struct image *image, struct disk *disk, uint32_t number,
+                const struct mark_slot slots[2], int newest)
+{
+    memset(image, 0, sizeof *image);
+    char name[DISK_NAME_MAX + 1];
+    segment_name(name, number);
+    int32_t file = disk->ops->open(disk, name, false);
+    int64_t on_disk = file < 0 ? 0 : disk->ops->size(disk, file);
+    uint64_t size = on_disk < 0 ? 0 : (uint64_t)on_disk;
+    if (size > SEGMENT_BYTES_MAX + 2 * (uint64_t)HEADER_BYTES_MAX)
+        size = SEGMENT_BYTES_MAX + 2 * (uint64_t)HEADER_BYTES_MAX;
+    /* A partial block may lie just beyond what has been written of the segment so far. */
+    image->size = block_ceil(size) + DISK_BLOCK;
+    for (uint32_t i = 0; newest >= 0 && i < 4; i++) {
+        const struct mark_slot *slot = &slots[i / 2];
+        const struct place *place = i % 2 == 0 ? &slot->end : &slot->acknowledged;
+        if (slot->valid && place->segment == number &&
+            block_floor(place->offset) + DISK_BLOCK > image->size)
+            image->size = block_floor(place->offset) + DISK_BLOCK;
+    }
+    image->bytes = aligned_new(image->size);
+    image->before = calloc(2, DISK_BLOCK);
+    for (uint64_t at = 0; image->bytes != NULL && at < size; at += IMAGE_READ_BYTES) {
+        uint64_t length = block_ceil(size - at);
+        length = length < IMAGE_READ_BYTES ? length : IMAGE_READ_BYTES;
+        int64_t got = disk->ops->read(disk, file, at, image->bytes + at, length);
+        if (got < 0) {
+            /* One bad sector must not hide its neighbours. */
+            for (uint64_t b = at; b < at + length; b += DISK_BLOCK)
+                if (disk->ops->read(disk, file, b, image->bytes + b, DISK_BLOCK) < 0)
+                    memset(image->bytes + b, 0, DISK_BLOCK);
+            image->failed = true;
+        }
+    }
+    if (file >= 0)
+        disk->ops->close_file(disk, file);
+    if (image->bytes == NULL || image->before == NULL) {
+        image_free(image);
+        return false;
+    }
+    /* The older first: where both know the same block, the newer knows more of it. */
+    for (uint32_t k = 0; newest >= 0 && k < 2; k++) {
+        uint32_t i = k == 0 ? 1 - (uint32_t)newest : (uint32_t)newest;
+        if (slots[i].valid && slots[i].generation == slots[newest].generation &&
+            slots[i].end.segment == number && slots[i].partial_length > 0)
+            lay_over(image, i, &slots[i]);
+    }
+    return true;
+}
+
+void image_free(struct image *image)
+{
+    free(image->bytes);
+    free(image->before);
+    image->bytes = NULL;
+    image->before = NULL;
+}
+
+uint64_t image_follow(const struct image *image, uint64_t offset, struct image_walk *walk)
+{
+    struct batch_header header;
+    while (offset < image->size &&
+           (walk->until_seq == 0 || walk->chain->last.seq < walk->until_seq)) {
+        const uint8_t *at = image->bytes + offset;
+        uint32_t length = chain_next(walk->chain, at, image->size - offset, &header);
+        if (length == 0)
+            break;
+        if (walk->visit != NULL && !walk->visit(walk->visit_ctx, at, &header, offset)) {
+            walk->stopped = true;
+            break;
+        }
+        if (walk->history != NULL && !history_apply(walk->history, at, &header))
+            break;
+        if (walk->index != NULL)
+            sparse_add(walk->index, header.first_seq, header.timestamp_ns, offset);
+        if (walk->recent != NULL)
+            recent_add(walk->recent, at, &header);
+        if (walk->batches++ == 0)
+            walk->first_time_ns = header.timestamp_ns;
+        walk->last_time_ns = header.timestamp_ns;
+        chain_advance(walk->chain, &header);
+        offset += journal_aligned(length);
+    }
+    return offset;
+}
+
+uint64_t image_torn_bytes(const struct image *image, uint64_t offset)
+{
+    for (uint64_t end = image->size; end > offset; end--)
+        if (image->bytes[end - 1] != 0)
+            return end - offset;
+    return 0;
+}

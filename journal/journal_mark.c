@@ -1,0 +1,168 @@
+#include "journal/journal_private.h"
+
+enum {
+    MARK_CUTTING = 1,
+    MARK_CLOSED = 2
+};
+
+static void put_place(struct wire_writer *w, const struct place *p)
+{
+    wire_put_position(w, p->last);
+    wire_put_digest(w, p->digest);
+    wire_put32(w, p->segment);
+    wire_put64(w, p->offset);
+}
+
+static struct place get_place(struct wire_reader *r)
+{
+    struct place p;
+    p.last = wire_get_position(r);
+    p.digest = wire_get_digest(r);
+    p.segment = wire_get32(r);
+    p.offset = wire_get64(r);
+    return p;
+}
+
+uint32_t mark_encode(const struct mark_slot *slot, uint64_t stream, uint64_t store, uint8_t *bytes)
+{
+    assert(slot->partial_length < DISK_BLOCK);
+    memset(bytes, 0, SLOT_BYTES);
+    struct wire_writer w = wire_writer_of(bytes + SEAL_BYTES, DISK_BLOCK - SEAL_BYTES);
+    wire_put64(&w, stream);
+    wire_put64(&w, store);
+    wire_put64(&w, slot->commit);
+    wire_put64(&w, slot->generation);
+    wire_put32(&w, (slot->cutting ? (uint32_t)MARK_CUTTING : 0) |
+                       (slot->closed ? (uint32_t)MARK_CLOSED : 0));
+    put_place(&w, &slot->acknowledged);
+    put_place(&w, &slot->end);
+    wire_put32(&w, slot->partial_length);
+    wire_put64(&w, journal_checksum(slot->partial, slot->partial_length, slot->commit));
+    assert(!w.failed);
+    journal_seal(bytes, DISK_BLOCK, MAGIC_MARK);
+    if (slot->partial_length == 0)
+        return DISK_BLOCK;
+    memcpy(bytes + DISK_BLOCK, slot->partial, slot->partial_length);
+    return SLOT_BYTES;
+}
+
+static bool place_sane(const struct place *p)
+{
+    return p->segment >= 1 && p->segment <= SEGMENT_NUMBER_MAX && p->offset >= DISK_BLOCK &&
+           p->offset % 8 == 0 && p->offset <= SEGMENT_BYTES_MAX + HEADER_BYTES_MAX;
+}
+
+void mark_decode(const uint8_t *bytes, uint64_t stream, uint64_t store, struct mark_slot *slot)
+{
+    memset(slot, 0, sizeof *slot);
+    if (journal_unseal(bytes, DISK_BLOCK, MAGIC_MARK) != SEAL_OK)
+        return;
+    struct wire_reader r = wire_reader_of(bytes + SEAL_BYTES, DISK_BLOCK - SEAL_BYTES);
+    bool same = wire_get64(&r) == stream;
+    same = wire_get64(&r) == store && same;
+    slot->commit = wire_get64(&r);
+    slot->generation = wire_get64(&r);
+    uint32_t flags = wire_get32(&r);
+    slot->cutting = (flags & MARK_CUTTING) != 0;
+    slot->closed = (flags & MARK_CLOSED) != 0;
+    slot->acknowledged = get_place(&r);
+    slot->end = get_place(&r);
+    slot->partial_length = wire_get32(&r);
+    uint64_t checksum = wire_get64(&r);
+    if (!same || r.failed || !place_sane(&slot->acknowledged) || !place_sane(&slot->end))
+        return;
+    uint32_t partial = slot->closed ? 0 : (uint32_t)(slot->end.offset % DISK_BLOCK);
+    if (slot->partial_length != partial ||
+        checksum != journal_checksum(bytes + DISK_BLOCK, partial, slot->commit))
+        return;
+    memcpy(slot->partial, bytes + DISK_BLOCK, partial);
+    slot->valid = true;
+}
+
+bool mark_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store, uint8_t *scratch,
+               struct mark_slot slots[2], int *newest)
+{
+    *newest = -1;
+    bool readable = false;
+    for (uint32_t i = 0; i < 2; i++) {
+        memset(scratch, 0, SLOT_BYTES);
+        int64_t got =
+            disk->ops->read(disk, file, (uint64_t)i * SLOT_BYTES, scratch, SLOT_BYTES);
+        readable = readable || got > 0;
+        mark_decode(scratch, stream, store, &slots[i]);
+        if (slots[i].valid && (*newest < 0 || slots[i].commit > slots[*newest].commit))
+            *newest = (int)i;
+    }
+    return readable;
+}
+
+/* ---- promise --------------------------------------------------------------------------------- */
+
+void promise_encode_slot(uint64_t stream, uint64_t store, uint64_t number, struct epoch epoch,
+                         uint8_t *block)
+{
+    memset(block, 0, DISK_BLOCK);
+    struct wire_writer w = wire_writer_of(block + SEAL_BYTES, DISK_BLOCK - SEAL_BYTES);
+    wire_put64(&w, stream);
+    wire_put64(&w, store);
+    wire_put64(&w, number);
+    wire_put_epoch(&w, epoch);
+    journal_seal(block, DISK_BLOCK, MAGIC_PROMISE);
+}
+
+bool promise_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store,
+                  uint8_t *scratch, uint64_t *number, struct epoch *epoch)
+{
+    bool found = false;
+    *number = 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        int64_t got =
+            disk->ops->read(disk, file, (uint64_t)i * DISK_BLOCK, scratch, DISK_BLOCK);
+        if (got != DISK_BLOCK || journal_unseal(scratch, DISK_BLOCK, MAGIC_PROMISE) != SEAL_OK)
+            continue;
+        struct wire_reader r = wire_reader_of(scratch + SEAL_BYTES, DISK_BLOCK - SEAL_BYTES);
+        bool same = wire_get64(&r) == stream;
+        same = wire_get64(&r) == store && same;
+        uint64_t slot_number = wire_get64(&r);
+        struct epoch slot_epoch = wire_get_epoch(&r);
+        if (!same || (found && slot_number < *number))
+            continue;
+        found = true;
+        *number = slot_number;
+        *epoch = slot_epoch;
+    }
+    return found;
+}
+
+static void promise_write(struct journal *j)
+{
+    j->promise_number++;
+    promise_encode_slot(j->stream, j->store, j->promise_number, j->promising, j->promise_bytes);
+    struct disk_request request = { .op = DISK_WRITE,
+                                    .file = j->promise_file,
+                                    .offset = (j->promise_number + 1) % 2 * DISK_BLOCK,
+                                    .length = DISK_BLOCK,
+                                    .bytes = j->promise_bytes };
+    io_begin(j, IO_PROMISE, &request);
+}
+
+/* Into both slots, one after the other, before it stands: the decay of either cannot take back what
+ * was promised, and a write that tears hits the one that is not needed. */
+bool journal_promise(struct journal *j, struct epoch epoch)
+{
+    if (io_busy(j, IO_PROMISE) || epoch_compare(epoch, j->promised) <= 0)
+        return false;
+    j->promising = epoch;
+    j->promise_writes = 0;
+    promise_write(j);
+    return true;
+}
+
+void promise_written(struct journal *j)
+{
+    j->promise_writes++;
+    if (j->promise_writes < 2)
+        promise_write(j);
+    else
+        j->promised = j->promising;
+}
