@@ -4,16 +4,30 @@
  * peers in turn, then the leader, whose ring may still have it; what comes must close the chain,
  * which the journal checks. */
 
+struct heal_range {
+    uint64_t first_seq, end_seq;
+};
+
+/* What to ask for. When the last of it is in place but the disk refused to close the matter, the
+ * last batch once more: it makes the journal try again. */
+static struct heal_range heal_range(const struct retransmitter *r)
+{
+    struct heal_range range = { journal_damaged_seq(r->journal),
+                                journal_damaged_end_seq(r->journal) };
+    if (range.first_seq >= range.end_seq && range.end_seq > 1)
+        range.first_seq = range.end_seq - 1;
+    return range;
+}
+
 bool heal_on_batch(struct retransmitter *r, const struct port_datagram *d)
 {
-    uint64_t damaged = journal_damaged_seq(r->journal);
-    if (damaged == 0 || d->channel != PORT_UNICAST)
+    if (journal_damaged_seq(r->journal) == 0 || d->channel != PORT_UNICAST)
         return false;
     struct batch_header header;
     if (batch_verify(d->bytes, d->length, r->o.stream, &header) != WIRE_OK)
         return false; /* the follower counts it */
-    if (batch_end_seq(&header) <= damaged ||
-        header.first_seq >= journal_damaged_end_seq(r->journal))
+    struct heal_range range = heal_range(r);
+    if (batch_end_seq(&header) <= range.first_seq || header.first_seq >= range.end_seq)
         return false;
     if (!journal_heal(r->journal, d->bytes, &header))
         return false;
@@ -63,10 +77,11 @@ uint64_t heal_step(struct retransmitter *r)
     r->heal_asked_seq = damaged;
     r->heal_at_ns = r->now.mono_ns + r->heal_wait_ns;
     struct port_addr to;
+    struct heal_range range = heal_range(r);
     if (heal_source(r, &to)) {
         struct gap_request ask = { .epoch = r->pledge,
-                                   .first_seq = damaged,
-                                   .end_seq = journal_damaged_end_seq(r->journal),
+                                   .first_seq = range.first_seq,
+                                   .end_seq = range.end_seq,
                                    .nonce = ++r->heal_nonce };
         uint8_t *out = port_scratch(r->port, SIGNAL_SIZE_MAX);
         size_t length = gap_request_encode(&ask, r->o.stream, out, SIGNAL_SIZE_MAX);
