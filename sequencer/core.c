@@ -238,6 +238,8 @@ struct sequencer *sequencer_create(const struct sequencer_options *o, struct por
         s->payload_max = MESSAGE_PAYLOAD_MAX;
     copy_text(s->why, sizeof s->why, s->o.why);
     copy_text(s->session, sizeof s->session, s->o.session);
+    copy_text(s->session_first, sizeof s->session_first,
+              s->o.session_first != NULL ? s->o.session_first : "default");
     s->random = s->o.candidate;
     s->hint_tokens = HINTS_BURST;
     s->hint_refill_ns = now.mono_ns;

@@ -31,8 +31,10 @@ struct sequencer_options {
     uint8_t how;        /* enum sys_epoch_how, for the epoch record */
     const char *why;    /* "" or an operator's words */
     const char *session; /* begin this session if another one runs; NULL: go on with what runs */
+    const char *session_first; /* of a history that has none yet; NULL: "default" */
 
-    /* A stream without stores begins its history with these bytes. Length 0: stores decide. */
+    /* A stream without stores begins its history with these bytes, which are borrowed until it is
+     * destroyed. Length 0: stores decide. */
     const uint8_t *volatile_genesis;
     uint32_t volatile_genesis_length;
     uint32_t volatile_epoch; /* number of the epoch, above any earlier run's */
@@ -95,6 +97,8 @@ bool sequencer_paused(const struct sequencer *s);        /* ring full */
 const struct catalog *sequencer_catalog(const struct sequencer *s);
 const struct ledger *sequencer_ledger(const struct sequencer *s);
 const uint64_t *sequencer_counters(const struct sequencer *s); /* [COUNTER_END] */
+/* The same, for the driver to keep its own figures in: the transport's, the loop's. */
+uint64_t *sequencer_own_counters(struct sequencer *s);
 void sequencer_status(const struct sequencer *s, struct port_time now, struct status *out);
 /* Why it does not lead yet, for humans: "1 of 2 stores needed have promised"; "" while it leads. */
 const char *sequencer_waiting_for(const struct sequencer *s);

@@ -226,7 +226,7 @@ void emit_session_record(struct sequencer *s)
     const char *running = catalog_session(s->catalog);
     const char *name = s->session[0] != '\0' ? s->session
                        : running[0] != '\0'  ? running
-                                             : "default";
+                                             : s->session_first;
     s->session_due = false;
     if (strcmp(name, running) == 0)
         return;

@@ -137,6 +137,7 @@ struct sequencer {
     struct sequencer_options o;
     char why[WHY_MAX + 1];
     char session[SESSION_NAME_MAX + 1]; /* "": go on with what runs */
+    char session_first[SESSION_NAME_MAX + 1];
     struct port *port;
     struct port_time now;
     struct port_time created;

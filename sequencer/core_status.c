@@ -47,6 +47,11 @@ const uint64_t *sequencer_counters(const struct sequencer *s)
     return s->counters;
 }
 
+uint64_t *sequencer_own_counters(struct sequencer *s)
+{
+    return s->counters;
+}
+
 const char *sequencer_waiting_for(const struct sequencer *s)
 {
     switch (s->state) {

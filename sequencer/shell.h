@@ -9,16 +9,17 @@
 struct sequencer_shell {
     struct sequencer *core;
     struct transport *transport;
+    uint8_t genesis[WIRE_DATAGRAM_DEFAULT]; /* of a volatile stream; the core reads it when it begins */
 };
 
 struct sequencer_start {
     bool lead;
     uint8_t how;         /* enum sys_epoch_how */
     const char *why;     /* may be NULL */
-    const char *session; /* NULL: what the configuration says */
+    const char *session; /* NULL: go on with the one that runs */
 };
 
-/* A volatile deployment's genesis is read from DIR/genesis. False with a text in
+/* A volatile deployment's genesis is read from DIR/genesis. *s must stay where it is until close. False with a text in
  * error[CONFIG_ERROR_MAX] that says what to do. */
 bool sequencer_shell_open(struct sequencer_shell *s, const struct config *config,
                           const struct sequencer_start *start, char *error);

@@ -1,0 +1,145 @@
+#include "sequencer/shell.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+static uint64_t random_id(void)
+{
+    uint64_t id = 0;
+    while (id == 0)
+        if (getrandom(&id, sizeof id, 0) != (ssize_t)sizeof id)
+            id = 0;
+    return id;
+}
+
+/* ---- the genesis of a stream without stores ---------------------------------------------------- */
+
+static bool read_genesis(const struct config *config, uint8_t *bytes, uint32_t *length, char *error)
+{
+    char path[CONFIG_PATH_MAX * 2 + 2];
+    if (!config_path(config, "genesis", path, sizeof path)) {
+        snprintf(error, CONFIG_ERROR_MAX, "sequencer: the configuration's path is too long");
+        return false;
+    }
+    FILE *f = fopen(path, "rb");
+    size_t n = f != NULL ? fread(bytes, 1, WIRE_DATAGRAM_DEFAULT, f) : 0;
+    int problem = errno;
+    if (f != NULL)
+        fclose(f);
+    struct batch_header header;
+    if (n > 0 && batch_verify(bytes, n, config->stream, &header) == WIRE_OK) {
+        *length = (uint32_t)n;
+        return true;
+    }
+    snprintf(error, CONFIG_ERROR_MAX,
+             "sequencer: %.500s %s; a volatile stream begins with it, as `cantus init` wrote it", path,
+             n > 0 ? "is not the genesis of this stream" : strerror(problem));
+    return false;
+}
+
+/* Epochs of a volatile stream are kept nowhere, so that its clock has to tell them apart: two starts
+ * are at least a second apart, or the later one waits for nobody to follow it. */
+static uint32_t volatile_epoch(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint32_t)now.tv_sec;
+}
+
+/* ---- the shell ---------------------------------------------------------------------------------- */
+
+static bool open_transport(struct sequencer_shell *s, const struct config *config, char *error)
+{
+    struct transport_options options = config_transport(config, config->sequencer.unicast);
+    options.join[PORT_INGRESS] = true;
+    options.join[PORT_EGRESS_A] = true;
+    options.join[PORT_EGRESS_B] = config->egress_b.port != 0;
+    options.listen = true;
+    options.stream_port = config->sequencer.stream_port;
+    char text[TRANSPORT_ERROR_MAX] = "";
+    s->transport = transport_open_kernel(&options, text);
+    if (s->transport == NULL)
+        snprintf(error, CONFIG_ERROR_MAX, "sequencer: %s", text);
+    return s->transport != NULL;
+}
+
+static struct sequencer_options options_of(const struct config *config,
+                                           const struct sequencer_start *start)
+{
+    const struct config_sequencer *c = &config->sequencer;
+    struct sequencer_options o = {
+        .stream = config->stream,
+        .candidate = random_id(),
+        .lead = start->lead,
+        .how = start->how,
+        .why = start->why != NULL ? start->why : "",
+        .session = start->session,
+        .session_first = config->session,
+        .catalog = { .topics_max = c->topics_max, .publishers_max = c->publishers_max },
+        .datagram_max = config->datagram_max,
+        .ring_bytes = (uint64_t)c->ring_mib << 20,
+        .queue_max = c->queue_max,
+        .window = c->window,
+        .run_bytes_max = c->run_bytes_max,
+        .line_b = config->egress_b.port != 0,
+        .pad = config->segmentation,
+        .heartbeat_min_ns = (uint64_t)c->heartbeat_min_us * 1000,
+        .heartbeat_max_ns = (uint64_t)c->heartbeat_idle_ms * 1000000,
+        .pace_bytes = (uint64_t)c->pace_mib << 20,
+        .pace_ns = (uint64_t)c->pace_us * 1000,
+        .clock_ahead_max_ns = (uint64_t)c->clock_ahead_max_ms * 1000000,
+    };
+    for (uint32_t i = 0;
+         i < config->retransmitter_count && o.source_count < FOLLOWER_SOURCES_MAX; i++) {
+        const struct config_retransmitter *r = &config->retransmitters[i];
+        o.sources[o.source_count++] =
+            (struct follower_source) { .unicast = r->unicast,
+                                       .stream = { r->unicast.ip, r->stream_port } };
+    }
+    sequencer_options_default(&o);
+    o.tick_ns = (uint64_t)c->tick_ms * 1000000;
+    return o;
+}
+
+bool sequencer_shell_open(struct sequencer_shell *s, const struct config *config,
+                          const struct sequencer_start *start, char *error)
+{
+    struct sequencer_options o = options_of(config, start);
+    *s = (struct sequencer_shell) { 0 };
+    if (config->is_volatile) {
+        if (!read_genesis(config, s->genesis, &o.volatile_genesis_length, error))
+            return false;
+        o.volatile_genesis = s->genesis;
+        o.volatile_epoch = volatile_epoch();
+    }
+    if (!open_transport(s, config, error))
+        return false;
+    s->core = sequencer_create(&o, &s->transport->port, loop_clock());
+    if (s->core != NULL)
+        return true;
+    snprintf(error, CONFIG_ERROR_MAX,
+             "sequencer: no memory: it needs %zu MiB at start; lower ring_mib or queue_max",
+             sequencer_memory(&o) >> 20);
+    sequencer_shell_close(s);
+    return false;
+}
+
+void sequencer_shell_close(struct sequencer_shell *s)
+{
+    if (s->core != NULL)
+        sequencer_destroy(s->core);
+    if (s->transport != NULL)
+        s->transport->ops->close(s->transport);
+    *s = (struct sequencer_shell) { 0 };
+}
+
+struct loop_participant sequencer_shell_participant(struct sequencer_shell *s)
+{
+    return (struct loop_participant) { .core = s->core,
+                                       .ops = &sequencer_participant,
+                                       .transport = s->transport,
+                                       .counters = sequencer_own_counters(s->core) };
+}
