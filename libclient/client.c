@@ -132,7 +132,7 @@ static void check_heard(struct cantus_client *c)
     c->heard = true;
     if (c->options.report == NULL)
         return;
-    char text[CONFIG_PATH_MAX + 200];
+    char text[CONFIG_PATH_MAX * 2 + 240];
     snprintf(text, sizeof text,
              "nothing heard from the sequencer of %s for 2 s: is it running? `cantus dev --dir %s` "
              "starts it; if it is, the egress group does not reach this process",

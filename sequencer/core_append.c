@@ -106,7 +106,8 @@ static enum served serve_turn(struct sequencer *s, uint32_t publisher, struct qu
             return SERVED_NOTHING;
         struct proposal_cursor cursor = h->cursor;
         struct proposal_entry e;
-        proposal_next(&cursor, &e);
+        bool there = proposal_next(&cursor, &e);
+        assert(there);
         if (e.flags == 0 && !q->discarding) {
             if (!serve_message(s, publisher, q, h, &e, cursor))
                 return SERVED_BLOCKED;

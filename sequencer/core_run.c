@@ -167,7 +167,8 @@ bool run_emit(struct sequencer *s)
         }
         struct proposal_cursor cursor = h->cursor;
         struct proposal_entry e;
-        proposal_next(&cursor, &e);
+        bool there = proposal_next(&cursor, &e);
+        assert(there);
         if (!emit_room(s, e.length, ROOM_ORDINARY))
             return false;
         uint64_t number = s->run.number++;

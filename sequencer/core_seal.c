@@ -110,7 +110,10 @@ void seal_on_promise(struct sequencer *s, const struct promise *p)
     if (p->probe || (s->state != SEQUENCER_SEALING && s->state != SEQUENCER_ADOPTING) ||
         !s->seal_begun)
         return;
-    bool ours = epoch_equal(p->promised, s->epoch);
+    /* A tail of our number or above is a history that this number cannot continue. */
+    if (p->tail.epoch.number > s->number_seen)
+        s->number_seen = p->tail.epoch.number;
+    bool ours = epoch_equal(p->promised, s->epoch) && p->tail.epoch.number < s->epoch.number;
     if (ours && epoch_equal(p->asked, s->epoch)) {
         store->promise = *p;
         store->promised = true;

@@ -122,15 +122,14 @@ static double nice_step(double span, int wanted)
     return power * (rest < 1.5 ? 1 : rest < 3.5 ? 2 : rest < 7.5 ? 5 : 10);
 }
 
-static void draw_axis(FILE *f, const struct scale *y, const char *format)
+static void draw_axis(FILE *f, const struct scale *y, int decimals)
 {
     double step = nice_step(y->to - y->from, 6);
     for (double v = ceil(y->from / step) * step; v <= y->to; v += step) {
         fprintf(f, "<line class='grid' x1='%d' x2='%d' y1='%.1f' y2='%.1f'/>", LEFT, WIDTH - RIGHT,
                 at(y, v), at(y, v));
-        fprintf(f, "<text class='tick' text-anchor='end' x='%d' y='%.1f'>", LEFT - 8, at(y, v) + 4);
-        fprintf(f, format, v);
-        fprintf(f, "</text>\n");
+        fprintf(f, "<text class='tick' text-anchor='end' x='%d' y='%.1f'>%.*f</text>\n", LEFT - 8,
+                at(y, v) + 4, decimals, v);
     }
 }
 
@@ -253,8 +252,8 @@ bool plot_write(const struct plot *p, const char *path)
         draw_cells(f, s, s->levels + s->bid_levels, s->ask_levels, &x, &y, width, "#d0253a");
     }
     draw_hours(f, &x);
-    draw_axis(f, &y, "%.2f");
-    draw_axis(f, &depth, "%.0f");
+    draw_axis(f, &y, 2);
+    draw_axis(f, &depth, 0);
     draw_line(f, p, &x, &y, true, "bid");
     draw_line(f, p, &x, &y, false, "ask");
     draw_depth(f, p, &x, &depth, true, "bids");
