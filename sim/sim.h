@@ -16,6 +16,7 @@
 #include "sequencer/core.h"
 
 enum { SIM_TEXT_MAX = 512, SIM_NODES_MAX = 64 };
+#define SIM_NO_NODE UINT32_MAX
 
 enum sim_invariant {
     SIM_FINE = 0,
@@ -71,8 +72,8 @@ struct sim_result {
     uint64_t messages;  /* in the final history */
     uint64_t digest;    /* over the final history and all final states */
     uint64_t faults;    /* fired, by kind below */
-    uint64_t lost, duplicated, reordered, delayed, corrupted, partitions, crashes, torn_writes,
-        lost_writes, disk_full, bit_flips, clock_jumps;
+    uint64_t lost, duplicated, reordered, delayed, corrupted, partitions, crashes, freezes,
+        torn_writes, lost_writes, disk_full, bit_flips, clock_jumps;
     uint64_t forks, epochs;
     enum sim_invariant violated;
     uint64_t violation_step;
@@ -98,9 +99,11 @@ uint32_t sim_add_app(struct sim *s, const struct cantus_app *app, const char *co
 uint32_t sim_node(const struct sim *s, const char *name); /* "sequencer-1", "store-1", "app-1" ... */
 
 void sim_settle(struct sim *s);                      /* until nothing is in flight or due at once */
-void sim_advance(struct sim *s, uint64_t ns);        /* time passes; what falls due happens */
+/* Time passes; what falls due happens, and what is in flight and not held arrives. */
+void sim_advance(struct sim *s, uint64_t ns);
 uint32_t sim_in_flight(const struct sim *s);
-/* One line for a datagram in flight: "3 app-1 -> ingress PROPOSAL 1..1". */
+/* One line for a datagram in flight, of which a group gets one for each receiver:
+ * "3 app-1 -> sequencer-1 PROPOSAL 1..1 of 1 at 4". */
 const char *sim_describe(struct sim *s, uint32_t index);
 bool sim_deliver(struct sim *s, uint32_t index);
 bool sim_drop(struct sim *s, uint32_t index);

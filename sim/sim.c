@@ -1,0 +1,334 @@
+/* A run: deploy, torment, heal, judge. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/hash.h"
+#include "sim/sim_private.h"
+
+enum {
+    STEPS_MAX = 4000000,
+    MESSAGES_DEFAULT = 1000,
+    FAULTS_DEFAULT = 20,
+    DRIVEN_FAULTS_MIN = 8 /* of the kinds that are scheduled, not drawn per datagram */
+};
+
+#define TORMENT_MAX_NS (10000 * SIM_MS) /* then the healed phase begins whatever was reached */
+#define LIVE_WITHIN_NS (60000 * SIM_MS)
+#define PROBE_NS       (5 * SIM_MS)
+
+static const char *const invariant_names[] = {
+    [SIM_FINE] = "",
+    [SIM_ONE_ORDER] = "one-order",
+    [SIM_NOTHING_STABLE_LOST] = "nothing-stable-lost",
+    [SIM_EXACTLY_ONCE] = "exactly-once",
+    [SIM_ANSWERED] = "answered",
+    [SIM_TIME] = "time",
+    [SIM_FENCED] = "fenced",
+    [SIM_DETERMINISM] = "determinism",
+    [SIM_PERMISSIONS] = "permissions",
+    [SIM_BOUNDED] = "bounded",
+    [SIM_LIVE] = "live",
+};
+
+const char *sim_invariant_name(enum sim_invariant invariant)
+{
+    return invariant_names[invariant];
+}
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+void sim_schedule(struct sim *s, uint64_t at, enum sim_event_kind kind, uint32_t node, uint32_t a,
+                  uint32_t b)
+{
+    struct sim_event event = { .at = at, .kind = kind, .node = node, .a = a, .b = b };
+    if (sim_queue_push(&s->queue, event))
+        return;
+    if (kind == SIM_EVENT_DATAGRAM) {
+        sim_net_release(s, a);
+        s->result.lost++;
+        return;
+    }
+    sim_violate(s, SIM_BOUNDED, "more than %u events are pending", SIM_EVENTS_MAX);
+}
+
+static bool sabotage_named(const char *wanted, const char *name)
+{
+    for (; *wanted != '\0' && *name != '\0'; wanted++, name++) {
+        char c = *wanted == '-' ? '_' : *wanted;
+        if (c != *name)
+            return false;
+    }
+    return *wanted == *name;
+}
+
+static const struct sabotage {
+    const char *name;
+    uint32_t sequencer, retransmitter, client;
+} sabotages[] = {
+    { "send_before_persist", 0, RETRANSMITTER_SEND_BEFORE_PERSIST, 0 },
+    { "dedup_forgotten", SEQUENCER_DEDUP_FORGOTTEN, 0, 0 },
+    { "clock_unclamped", SEQUENCER_CLOCK_UNCLAMPED, 0, 0 },
+    { "gap_ignored", 0, RETRANSMITTER_GAP_IGNORED, 0 },
+    { "order_by_arrival", SEQUENCER_ORDER_BY_ARRIVAL, 0, 0 },
+    { "volatile_promise", 0, RETRANSMITTER_VOLATILE_PROMISE, 0 },
+    { "record_stale", 0, RETRANSMITTER_RECORD_STALE, 0 },
+    { "ack_any_epoch", SEQUENCER_ACK_ANY_EPOCH, 0, 0 },
+    { "stable_unacked", SEQUENCER_STABLE_UNACKED, 0, 0 },
+    { "foreign_basis", SEQUENCER_FOREIGN_BASIS, 0, 0 },
+    { "ring_forgets", SEQUENCER_RING_FORGETS, 0, 0 },
+    { "renumbered_retry", 0, 0, CLIENT_RENUMBERS },
+    { "timer_by_arrival", 0, 0, CLIENT_TIMER_BY_ARRIVAL },
+    { "delivers_ahead", 0, 0, CLIENT_DELIVERS_AHEAD },
+};
+
+#define SIM_COUNT_ONE(name, what, invariant) +1
+_Static_assert(sizeof sabotages / sizeof sabotages[0] == 0 SIM_SABOTAGES(SIM_COUNT_ONE),
+               "every sabotage has its bit");
+
+static bool plant(struct sim *s, const char *name)
+{
+    for (size_t i = 0; i < sizeof sabotages / sizeof sabotages[0]; i++) {
+        if (!sabotage_named(name, sabotages[i].name))
+            continue;
+        s->sabotage_sequencer = sabotages[i].sequencer;
+        s->sabotage_retransmitter = sabotages[i].retransmitter;
+        s->sabotage_client = sabotages[i].client;
+        return true;
+    }
+    return false;
+}
+
+struct sim *sim_create(const struct sim_options *options, bool by_hand, char *error)
+{
+    struct sim *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        snprintf(error, SIM_TEXT_MAX, "out of memory");
+        return NULL;
+    }
+    s->options = *options;
+    s->by_hand = by_hand;
+    s->result.seed = options->seed;
+    /* Moved a little from 0, so that `now_ns - x` has room. */
+    s->now = SIM_MS;
+    sim_random_init(&s->random, options->seed);
+    const char *name = options->sabotage;
+    if (name != NULL && name[0] != '\0' && !plant(s, name)) {
+        snprintf(error, SIM_TEXT_MAX, "there is no sabotage '%.100s': see --list-sabotage", name);
+        free(s);
+        return NULL;
+    }
+    if (!sim_queue_init(&s->queue) || !sim_net_init(s) || !sim_stream_init(s) ||
+        !sim_history_init(&s->history)) {
+        snprintf(error, SIM_TEXT_MAX, "out of memory");
+        sim_destroy(s);
+        return NULL;
+    }
+    if (!sim_deploy(s, error)) {
+        sim_destroy(s);
+        return NULL;
+    }
+    return s;
+}
+
+void sim_destroy(struct sim *s)
+{
+    for (uint32_t i = 0; i < s->node_count; i++)
+        sim_node_free(s, s->nodes[i]);
+    sim_history_close(&s->history);
+    sim_stream_close_all(s);
+    sim_net_close(s);
+    sim_queue_close(&s->queue);
+    free(s->trace);
+    free(s);
+}
+
+/* ---- events -------------------------------------------------------------------------------------- */
+
+static bool tormented_enough(const struct sim *s)
+{
+    const struct sim_result *r = &s->result;
+    return s->history.stable_seq >= s->options.messages_min && r->faults >= s->options.faults_min &&
+           s->faults_scheduled >= DRIVEN_FAULTS_MIN;
+}
+
+static void count_faults(struct sim *s)
+{
+    struct sim_result *r = &s->result;
+    r->torn_writes = r->lost_writes = r->disk_full = r->bit_flips = 0;
+    uint64_t errors = 0;
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        if (s->nodes[i]->disk == NULL)
+            continue;
+        const struct sim_disk_counters *c = &s->nodes[i]->disk->counters;
+        r->torn_writes += c->torn_writes;
+        r->lost_writes += c->lost_writes;
+        r->disk_full += c->refused_full;
+        r->bit_flips += c->flips;
+        errors += c->errors;
+    }
+    r->faults = r->lost + r->duplicated + r->reordered + r->delayed + r->corrupted +
+                r->partitions + r->crashes + r->freezes + r->torn_writes + r->lost_writes +
+                r->disk_full + r->bit_flips + errors + r->clock_jumps;
+}
+
+static void probe(struct sim *s)
+{
+    count_faults(s);
+    char why[SIM_TEXT_MAX] = "";
+    if (!s->healed) {
+        if (tormented_enough(s) || s->now > TORMENT_MAX_NS)
+            sim_fault_heal(s);
+    } else if (!s->quiet && s->history.stable_seq >= s->options.messages_min) {
+        s->quiet = true;
+    } else if (sim_check_live(s, why, sizeof why)) {
+        s->done = true;
+        return;
+    } else if (s->now - s->healed_at > LIVE_WITHIN_NS) {
+        sim_violate(s, SIM_LIVE, "%s", why);
+        return;
+    }
+    sim_schedule(s, s->now + PROBE_NS, SIM_EVENT_PROBE, 0, 0, 0);
+}
+
+static void restart(struct sim *s, struct sim_node *n, uint32_t boot)
+{
+    if (n->boot != boot || n->up || sim_node_start(s, n))
+        return;
+    /* A store on a failing disk gives up, and whoever supervises it starts it again. */
+    bool excused = n->disk != NULL && !s->healed &&
+                   (n->disk->weather.full || n->disk->weather.error_chance > 0);
+    if (excused)
+        sim_schedule(s, s->now + 5 * SIM_MS, SIM_EVENT_RESTART, n->port.node, n->boot, 0);
+    else
+        sim_violate(s, SIM_LIVE, "%s does not start: %s", n->name, s->text);
+}
+
+static void dispatch(struct sim *s, const struct sim_event *e)
+{
+    switch ((enum sim_event_kind)e->kind) {
+    case SIM_EVENT_RUN:
+        if (s->nodes[e->node]->wake_generation == e->b)
+            sim_node_run(s, s->nodes[e->node]);
+        break;
+    case SIM_EVENT_DATAGRAM:
+        sim_net_arrive(s, e->a);
+        break;
+    case SIM_EVENT_STREAM:
+        sim_stream_event(s, e->a, e->b);
+        break;
+    case SIM_EVENT_RESTART:
+        restart(s, s->nodes[e->node], e->a);
+        break;
+    case SIM_EVENT_FAULT:
+        if (e->a == 0)
+            sim_fault_strike(s);
+        else
+            sim_fault_end(s, e->node, e->a - 1);
+        break;
+    case SIM_EVENT_WORK:
+        sim_work(s, s->nodes[e->node]);
+        break;
+    case SIM_EVENT_WEATHER:
+        sim_fault_weather(s);
+        break;
+    case SIM_EVENT_PROBE:
+        probe(s);
+        break;
+    }
+}
+
+bool sim_step(struct sim *s)
+{
+    struct sim_event e;
+    if (!sim_queue_pop(&s->queue, &e))
+        return false;
+    if (e.at > s->now)
+        s->now = e.at;
+    s->steps++;
+    sim_work_context(s);
+    dispatch(s, &e);
+    return true;
+}
+
+/* ---- a run --------------------------------------------------------------------------------------- */
+
+static struct sim_options resolve(const struct sim_options *options)
+{
+    struct sim_options o = *options;
+    struct sim_random r;
+    sim_random_init(&r, o.seed ^ UINT64_C(0x5eed));
+    if (o.stores == 0)
+        o.stores = 1;
+    if (o.sequencers == 0)
+        o.sequencers = 1;
+    if (o.publishers == 0)
+        o.publishers = (uint32_t)sim_random_between(&r, 2, 5);
+    if (o.followers == 0)
+        o.followers = (uint32_t)sim_random_between(&r, 2, 4);
+    if (o.messages_min == 0)
+        o.messages_min = MESSAGES_DEFAULT;
+    if (o.faults_min == 0)
+        o.faults_min = FAULTS_DEFAULT;
+    return o;
+}
+
+bool sim_run(const struct sim_options *options, struct sim_result *result)
+{
+    *result = (struct sim_result) { .seed = options->seed };
+    struct sim_options resolved = resolve(options);
+    struct sim *s = sim_create(&resolved, false, result->violation);
+    if (s == NULL)
+        return false;
+    sim_fault_begin(s);
+    sim_schedule(s, s->now + PROBE_NS, SIM_EVENT_PROBE, 0, 0, 0);
+    while (s->result.violated == SIM_FINE && !s->done && sim_step(s))
+        if (s->steps > STEPS_MAX)
+            sim_violate(s, SIM_BOUNDED, "still busy after %u steps", STEPS_MAX);
+    if (s->result.violated == SIM_FINE)
+        sim_check_final(s);
+    count_faults(s);
+    s->result.steps = s->steps;
+    *result = s->result;
+    sim_destroy(s);
+    return true;
+}
+
+size_t sim_result_json(const struct sim_result *r, char *out, size_t capacity)
+{
+    int length = snprintf(
+        out, capacity,
+        "{\"seed\":%" PRIu64 ",\"steps\":%" PRIu64 ",\"messages\":%" PRIu64
+        ",\"digest\":\"%016" PRIx64 "\",\"faults\":%" PRIu64 ",\"lost\":%" PRIu64
+        ",\"duplicated\":%" PRIu64 ",\"reordered\":%" PRIu64 ",\"delayed\":%" PRIu64
+        ",\"corrupted\":%" PRIu64 ",\"partitions\":%" PRIu64 ",\"crashes\":%" PRIu64
+        ",\"freezes\":%" PRIu64 ",\"torn_writes\":%" PRIu64 ",\"lost_writes\":%" PRIu64
+        ",\"disk_full\":%" PRIu64 ",\"bit_flips\":%" PRIu64 ",\"clock_jumps\":%" PRIu64
+        ",\"epochs\":%" PRIu64 ",\"forks\":%" PRIu64,
+        r->seed, r->steps, r->messages, r->digest, r->faults, r->lost, r->duplicated, r->reordered,
+        r->delayed, r->corrupted, r->partitions, r->crashes, r->freezes, r->torn_writes,
+        r->lost_writes, r->disk_full, r->bit_flips, r->clock_jumps, r->epochs, r->forks);
+    if (length < 0 || (size_t)length >= capacity)
+        return 0;
+    size_t used = (size_t)length;
+    if (r->violated != SIM_FINE) {
+        length = snprintf(out + used, capacity - used,
+                          ",\"violated\":\"%s\",\"step\":%" PRIu64 ",\"violation\":\"",
+                          sim_invariant_name(r->violated), r->violation_step);
+        if (length < 0 || (size_t)length >= capacity - used)
+            return 0;
+        used += (size_t)length;
+        for (const char *c = r->violation; *c != '\0' && used + 4 < capacity; c++) {
+            if (*c == '"' || *c == '\\')
+                out[used++] = '\\';
+            out[used++] = (unsigned char)*c < 0x20 ? ' ' : *c;
+        }
+        out[used++] = '"';
+    }
+    if (used + 2 > capacity)
+        return 0;
+    out[used++] = '}';
+    out[used] = '\0';
+    return used;
+}

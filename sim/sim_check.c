@@ -1,0 +1,489 @@
+/* The observer of the wire: every batch, heartbeat, acknowledgement, promise and proposal is looked
+ * at as it is sent, before the network touches it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/hash.h"
+#include "proto/proposal.h"
+#include "sim/sim_private.h"
+
+void sim_violate(struct sim *s, enum sim_invariant invariant, const char *format, ...)
+{
+    if (s->result.violated != SIM_FINE)
+        return;
+    s->result.violated = invariant;
+    s->result.violation_step = s->steps;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(s->result.violation, sizeof s->result.violation, format, arguments);
+    va_end(arguments);
+    if (sim_tracing(s))
+        sim_trace_line(s, "VIOLATION %s: %s", sim_invariant_name(invariant), s->result.violation);
+}
+
+#define EPOCH_FORMAT "epoch %u"
+
+/* ---- exactly once --------------------------------------------------------------------------------
+ */
+
+static void tally_item(struct sim *s, struct sim_tally *t, const struct sim_entry *e, uint64_t seq)
+{
+    struct sim_item_header h;
+    if (!sim_item_header(e->payload, e->length, &h))
+        return;
+    if (h.kind == SIM_ITEM_RACE) {
+        if (h.number != t->rounds + 1)
+            sim_violate(s, SIM_EXACTLY_ONCE,
+                        "seq %lu: round %lu of the race is won after round %lu", seq, h.number,
+                        t->rounds);
+        t->rounds = h.number;
+        return;
+    }
+    if (h.author >= SIM_PUBLISHERS_MAX)
+        return;
+    if (t->run_publisher != 0)
+        t->before_run.item_publisher = h.author;
+    if (t->run_publisher != 0)
+        t->before_run.items = t->items[h.author];
+    if (h.number != t->items[h.author] + 1)
+        sim_violate(s, SIM_EXACTLY_ONCE, "seq %lu: item %lu of publisher-%u comes after item %lu",
+                    seq, h.number, h.author, t->items[h.author]);
+    t->items[h.author] = h.number;
+}
+
+static void tally_sys(struct sim *s, struct sim_tally *t, const struct sim_entry *e, uint64_t seq)
+{
+    struct sys_join join;
+    if (e->topic == TOPIC_EPOCH && t->run_publisher != 0) {
+        t->next[t->run_publisher] = t->before_run.next;
+        t->items[t->before_run.item_publisher] = t->before_run.items;
+        t->run_publisher = 0;
+    } else if (e->topic == TOPIC_JOIN && sys_join_decode(e->payload, e->length, &join) &&
+               join.publisher < SIM_PUBLISHERS_MAX &&
+               join.last_publisher_seq + 1 != t->next[join.publisher]) {
+        sim_violate(s, SIM_EXACTLY_ONCE,
+                    "seq %lu: %s joins after its number %lu, but %lu is the last in the stream",
+                    seq, join.identity, join.last_publisher_seq, t->next[join.publisher] - 1);
+    }
+}
+
+/* Counts one more message of a history; whether it breaks the order of numbers or of items. */
+static void tally(struct sim *s, struct sim_tally *t, const struct sim_entry *e, uint64_t seq)
+{
+    if (e->publisher == 0) {
+        tally_sys(s, t, e, seq);
+        return;
+    }
+    if (e->publisher >= SIM_PUBLISHERS_MAX)
+        return;
+    bool inside = t->run_publisher != 0;
+    if (inside && t->run_publisher != e->publisher)
+        sim_violate(s, SIM_ONE_ORDER, "seq %lu: a message of another publisher inside a run", seq);
+    uint64_t *next = &t->next[e->publisher];
+    if (e->publisher_seq != *next)
+        sim_violate(s, SIM_EXACTLY_ONCE, "seq %lu: number %lu of publisher id %u %s", seq,
+                    e->publisher_seq, e->publisher,
+                    e->publisher_seq < *next ? "is in the stream already"
+                                             : "comes before the numbers below it");
+    bool more = (e->flags & MESSAGE_MORE) != 0;
+    if (!inside && more) {
+        t->run_publisher = e->publisher;
+        t->before_run = (struct sim_tally_open) { .next = *next };
+    }
+    struct sys_reject reject;
+    uint64_t consumed = 1;
+    if (e->topic == TOPIC_REJECT && sys_reject_decode(e->payload, e->length, &reject))
+        consumed = reject.count;
+    *next = e->publisher_seq + consumed;
+    if (!inside && e->topic >= TOPIC_FIRST_USER)
+        tally_item(s, t, e, seq);
+    if (!more)
+        t->run_publisher = 0;
+}
+
+/* What counts along the history that a new branch continues. */
+static void tally_again(struct sim *s, uint32_t branch, uint64_t end_seq)
+{
+    struct sim_history *h = &s->history;
+    struct sim_tally t = { 0 };
+    for (uint32_t i = 0; i < SIM_PUBLISHERS_MAX; i++)
+        t.next[i] = 1;
+    uint32_t parent = h->branches[branch].parent;
+    for (uint64_t seq = 1; seq < end_seq; seq++) {
+        const struct sim_entry *e = sim_history_at(h, parent, seq);
+        assert(e != NULL);
+        tally(s, &t, e, seq);
+    }
+    h->branches[branch].tally = t;
+}
+
+/* ---- stable --------------------------------------------------------------------------------------
+ */
+
+static uint32_t quorum_of(const struct sim *s)
+{
+    return s->store_count / 2 + 1;
+}
+
+static void declare_stable(struct sim *s, const struct sim_node *n, uint32_t branch, uint64_t seq)
+{
+    struct sim_history *h = &s->history;
+    struct sim_branch *b = &h->branches[branch];
+    if (seq <= b->stable)
+        return;
+    if (seq >= b->end_seq) {
+        sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s calls %lu stable, and has emitted up to %lu",
+                    n->name, seq, b->end_seq - 1);
+        return;
+    }
+    b->stable = seq;
+    uint32_t holders = 0;
+    for (uint32_t i = 0; i < s->store_count; i++)
+        holders += h->stores[i].acked_in[branch] >= seq;
+    if (holders < quorum_of(s)) {
+        sim_violate(s, SIM_NOTHING_STABLE_LOST,
+                    "%s calls %lu stable in " EPOCH_FORMAT
+                    ", and %u of %u stores have acknowledged it there",
+                    n->name, seq, b->epoch.number, holders, s->store_count);
+        return;
+    }
+    uint64_t shared = seq < h->stable_seq ? seq : h->stable_seq;
+    if (h->stable_seq > 0 && sim_history_owner(h, branch, shared) !=
+                                 sim_history_owner(h, h->stable_branch, shared))
+        sim_violate(s, SIM_NOTHING_STABLE_LOST,
+                    "%s calls %lu stable, but another message is stable at %lu", n->name, seq,
+                    shared);
+    for (uint32_t i = 0; i < h->branch_count; i++)
+        if (epoch_compare(h->branches[i].epoch, b->epoch) > 0 &&
+            (seq >= h->branches[i].end_seq ||
+             sim_history_owner(h, i, seq) != sim_history_owner(h, branch, seq)))
+            sim_violate(s, SIM_FENCED,
+                        "%s calls %lu stable in " EPOCH_FORMAT ", after " EPOCH_FORMAT
+                        " has begun without it",
+                        n->name, seq, b->epoch.number, h->branches[i].epoch.number);
+    if (seq > h->stable_seq) {
+        h->stable_seq = seq;
+        h->stable_branch = branch;
+    }
+}
+
+/* ---- batches -------------------------------------------------------------------------------------
+ */
+
+static uint32_t begin_branch(struct sim *s, const struct sim_node *n, const struct batch_header *b,
+                             const struct message *first)
+{
+    struct sim_history *h = &s->history;
+    struct sys_epoch record;
+    if (n->kind != SIM_SEQUENCER || first->topic != TOPIC_EPOCH ||
+        !sys_epoch_decode(first->payload, first->length, &record)) {
+        sim_violate(s, SIM_ONE_ORDER, "%s emits seq %lu of " EPOCH_FORMAT ", which has not begun",
+                    n->name, b->first_seq, b->epoch.number);
+        return SIM_NONE;
+    }
+    uint32_t parent = sim_history_branch(h, record.adopted.epoch);
+    if (parent == SIM_NONE || record.adopted.seq + 1 != b->first_seq ||
+        !sim_history_has(h, parent, record.adopted)) {
+        sim_violate(s, SIM_ONE_ORDER, "%s begins " EPOCH_FORMAT " on a history that never was",
+                    n->name, b->epoch.number);
+        return SIM_NONE;
+    }
+    for (uint32_t i = 0; i < h->branch_count; i++)
+        if (h->branches[i].epoch.number == b->epoch.number)
+            sim_violate(s, SIM_FENCED, "%s begins " EPOCH_FORMAT ", which another has begun too",
+                        n->name, b->epoch.number);
+    if (h->stable_seq > 0 &&
+        epoch_compare(b->epoch, h->branches[h->stable_branch].epoch) > 0 &&
+        (record.adopted.seq < h->stable_seq ||
+         sim_history_owner(h, parent, h->stable_seq) !=
+             sim_history_owner(h, h->stable_branch, h->stable_seq)))
+        sim_violate(s, SIM_NOTHING_STABLE_LOST,
+                    "%s begins " EPOCH_FORMAT " behind %lu, but %lu is stable", n->name,
+                    b->epoch.number, record.adopted.seq, h->stable_seq);
+    uint32_t branch = sim_history_grow(h, b->epoch, parent, b->first_seq);
+    if (branch == SIM_NONE) {
+        sim_violate(s, SIM_BOUNDED, "more than %u epochs", SIM_BRANCHES_MAX);
+        return SIM_NONE;
+    }
+    const struct sim_entry *last = sim_history_at(h, parent, record.adopted.seq);
+    struct sim_branch *grown = &h->branches[branch];
+    grown->digest = last->digest;
+    grown->timestamp_ns = last->timestamp_ns;
+    if (!last->last)
+        sim_violate(s, SIM_ONE_ORDER, "%s begins " EPOCH_FORMAT " inside a batch", n->name,
+                    b->epoch.number);
+    tally_again(s, branch, b->first_seq);
+    s->result.epochs++;
+    return branch;
+}
+
+struct basis {
+    const struct sim_history *history;
+    uint32_t branch;
+    uint64_t hash;
+    bool bytes; /* proposed at all */
+};
+
+static bool matches(void *ctx, const struct sim_proposed *p)
+{
+    struct basis *b = ctx;
+    if (p->hash != b->hash)
+        return false;
+    b->bytes = true;
+    return sim_history_has(b->history, b->branch, p->position);
+}
+
+static uint64_t hash_of(uint32_t topic, uint8_t flags, const uint8_t *payload, uint32_t length)
+{
+    return hash64(payload, length, topic * UINT64_C(4) + flags);
+}
+
+static void check_basis(struct sim *s, uint32_t branch, const struct message *m)
+{
+    if (m->publisher == 0 || m->topic < TOPIC_FIRST_USER)
+        return;
+    struct basis basis = { .history = &s->history,
+                           .branch = branch,
+                           .hash = hash_of(m->topic, m->flags, m->payload, m->length) };
+    if (sim_history_find_proposed(&s->history, m->publisher, m->publisher_seq, matches, &basis))
+        return;
+    sim_violate(s, SIM_ONE_ORDER, "seq %lu: number %lu of publisher id %u %s", m->seq,
+                m->publisher_seq, m->publisher,
+                basis.bytes ? "was proposed on a history that does not lead here"
+                            : "was never proposed so");
+}
+
+static void append_batch(struct sim *s, const struct sim_node *n, uint32_t branch,
+                         const uint8_t *bytes, const struct batch_header *header)
+{
+    struct sim_history *h = &s->history;
+    struct sim_branch *b = &h->branches[branch];
+    if (!digest_equal(b->digest, header->before)) {
+        sim_violate(s, SIM_ONE_ORDER, "%s emits seq %lu on another history than its own", n->name,
+                    header->first_seq);
+        return;
+    }
+    if (header->timestamp_ns < b->timestamp_ns || header->timestamp_ns < b->promised_ns)
+        sim_violate(s, SIM_TIME, "%s stamps seq %lu with %lu, after %lu", n->name,
+                    header->first_seq, header->timestamp_ns,
+                    b->timestamp_ns > b->promised_ns ? b->timestamp_ns : b->promised_ns);
+    b->timestamp_ns = header->timestamp_ns;
+    struct batch_cursor cursor = batch_begin(bytes, header);
+    struct message m;
+    struct sim_entry *e = NULL;
+    while (batch_next(&cursor, &m)) {
+        check_basis(s, branch, &m);
+        e = sim_history_append(h, branch, &m);
+        if (e == NULL) {
+            sim_violate(s, SIM_BOUNDED, "out of memory");
+            return;
+        }
+        tally(s, &b->tally, e, m.seq);
+    }
+    e->last = true;
+    e->digest = b->digest = header->digest;
+    declare_stable(s, n, branch, header->stable);
+}
+
+static void check_batch(struct sim *s, const struct sim_node *n, const uint8_t *bytes,
+                        uint32_t length)
+{
+    struct sim_history *h = &s->history;
+    struct batch_header header;
+    if (batch_verify(bytes, length, s->stream, &header) != WIRE_OK) {
+        /* What a store reads with a flipped bit it may pass on; receivers see that. */
+        if (n->kind == SIM_SEQUENCER)
+            sim_violate(s, SIM_ONE_ORDER, "%s emits a batch that is not one", n->name);
+        return;
+    }
+    uint32_t branch = sim_history_branch(h, header.epoch);
+    if (branch == SIM_NONE) {
+        struct batch_cursor cursor = batch_begin(bytes, &header);
+        struct message first = { 0 };
+        batch_next(&cursor, &first);
+        branch = begin_branch(s, n, &header, &first);
+        if (branch == SIM_NONE)
+            return;
+    }
+    struct sim_branch *b = &h->branches[branch];
+    if (header.first_seq == b->end_seq && n->kind == SIM_SEQUENCER) {
+        append_batch(s, n, branch, bytes, &header);
+        return;
+    }
+    const struct sim_entry *last = sim_history_at(h, branch, batch_end_seq(&header) - 1);
+    if (last == NULL || !last->last || !digest_equal(last->digest, header.digest))
+        sim_violate(s, SIM_ONE_ORDER, "%s sends other bytes for seq %lu of " EPOCH_FORMAT, n->name,
+                    header.first_seq, header.epoch.number);
+}
+
+static void check_heartbeat(struct sim *s, const struct sim_node *n, const uint8_t *bytes,
+                            uint32_t length)
+{
+    struct sim_history *h = &s->history;
+    struct heartbeat beat;
+    if (heartbeat_decode(bytes, length, s->stream, &beat) != WIRE_OK)
+        return;
+    uint32_t branch = sim_history_branch(h, beat.epoch);
+    if (branch == SIM_NONE) {
+        sim_violate(s, SIM_FENCED, "%s: a heartbeat of " EPOCH_FORMAT ", which has not begun",
+                    n->name, beat.epoch.number);
+        return;
+    }
+    struct sim_branch *b = &h->branches[branch];
+    const struct sim_entry *last = sim_history_at(h, branch, beat.next_seq - 1);
+    if (last == NULL || !last->last || !digest_equal(last->digest, beat.digest))
+        sim_violate(s, SIM_ONE_ORDER, "%s: a heartbeat that vouches for what is not there",
+                    n->name);
+    if (beat.next_seq == b->end_seq && beat.time_ns > b->promised_ns)
+        b->promised_ns = beat.time_ns;
+    declare_stable(s, n, branch, beat.stable);
+}
+
+/* ---- stores --------------------------------------------------------------------------------------
+ */
+
+static struct sim_store_word *word_of(struct sim *s, const struct sim_node *n)
+{
+    return &s->history.stores[n->index - 1];
+}
+
+static void check_ack(struct sim *s, struct sim_node *n, const uint8_t *bytes, uint32_t length)
+{
+    struct sim_history *h = &s->history;
+    struct sim_store_word *word = word_of(s, n);
+    struct ack ack;
+    if (n->kind != SIM_STORE || ack_decode(bytes, length, s->stream, &ack) != WIRE_OK)
+        return;
+    uint64_t durable = journal_durable(n->journal).seq;
+    if (ack.tail.seq > durable)
+        sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s acknowledges %lu, and %lu is durable", n->name,
+                    ack.tail.seq, durable);
+    uint32_t branch = sim_history_branch(h, ack.tail.epoch);
+    if (ack.tail.seq > 0 &&
+        (branch == SIM_NONE || !sim_history_has(h, branch, ack.tail))) {
+        sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s acknowledges %lu of a history that never was",
+                    n->name, ack.tail.seq);
+        return;
+    }
+    if (epoch_compare(ack.promised, word->promised) < 0)
+        sim_violate(s, SIM_FENCED, "%s has forgotten that it promised " EPOCH_FORMAT, n->name,
+                    word->promised.number);
+    uint32_t promised = sim_history_branch(h, word->promised);
+    bool old = epoch_compare(ack.tail.epoch, word->promised) < 0;
+    bool reported = ack.tail.seq <= word->promised_tail.seq;
+    if (old && !reported && (promised == SIM_NONE || !sim_history_has(h, promised, ack.tail)))
+        sim_violate(s, SIM_FENCED,
+                    "%s promised " EPOCH_FORMAT " with a tail of %lu, and records %lu of "
+                    EPOCH_FORMAT " after that",
+                    n->name, word->promised.number, word->promised_tail.seq, ack.tail.seq,
+                    ack.tail.epoch.number);
+    word->acked = ack.tail;
+    if (ack.tail.seq > 0 && word->acked_in[branch] < ack.tail.seq)
+        word->acked_in[branch] = ack.tail.seq;
+}
+
+static void check_promise(struct sim *s, struct sim_node *n, const uint8_t *bytes, uint32_t length)
+{
+    struct sim_store_word *word = word_of(s, n);
+    struct promise p;
+    if (n->kind != SIM_STORE || promise_decode(bytes, length, s->stream, &p) != WIRE_OK)
+        return;
+    if (p.probe || !epoch_equal(p.promised, p.asked))
+        return;
+    if (epoch_compare(journal_promised(n->journal), p.promised) < 0)
+        sim_violate(s, SIM_FENCED, "%s answers for " EPOCH_FORMAT " before that is durable",
+                    n->name, p.promised.number);
+    if (epoch_compare(p.promised, word->promised) < 0)
+        sim_violate(s, SIM_FENCED, "%s promises " EPOCH_FORMAT " after " EPOCH_FORMAT, n->name,
+                    p.promised.number, word->promised.number);
+    if (p.tail.seq > journal_durable(n->journal).seq)
+        sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s reports a tail of %lu, and %lu is durable",
+                    n->name, p.tail.seq, journal_durable(n->journal).seq);
+    if (epoch_compare(p.promised, word->promised) > 0)
+        word->promised_tail = p.tail;
+    word->promised = p.promised;
+}
+
+/* Whether what a store acknowledged may be gone: a later epoch began without it. */
+static bool excused(const struct sim *s, struct position acked, struct position tail)
+{
+    const struct sim_history *h = &s->history;
+    uint32_t branch = sim_history_branch(h, acked.epoch);
+    for (uint32_t i = 0; i < h->branch_count; i++)
+        if (epoch_compare(h->branches[i].epoch, acked.epoch) > 0 &&
+            !sim_history_has(h, i, acked) &&
+            tail.seq >= sim_history_common(h, branch, acked.seq, i))
+            return true;
+    return false;
+}
+
+void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_report *report)
+{
+    const struct sim_history *h = &s->history;
+    const struct sim_store_word *word = word_of(s, n);
+    uint32_t branch = sim_history_branch(h, report->tail.epoch);
+    if (report->tail.seq > 0 && (branch == SIM_NONE || !sim_history_has(h, branch, report->tail)))
+        sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s recovers %lu of a history that never was",
+                    n->name, report->tail.seq);
+    else if (word->acked.seq > 0 && !sim_history_has(h, branch, word->acked) &&
+             !excused(s, word->acked, report->tail))
+        sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s acknowledged %lu, and recovers %lu", n->name,
+                    word->acked.seq, report->tail.seq);
+    if (report->damaged && !n->rotten)
+        sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s finds itself damaged at %lu, and is not",
+                    n->name, report->damaged_seq);
+    if (epoch_compare(report->promised, word->promised) < 0)
+        sim_violate(s, SIM_FENCED, "%s has lost its promise of " EPOCH_FORMAT, n->name,
+                    word->promised.number);
+}
+
+/* ---- proposals ------------------------------------------------------------------------------------
+ */
+
+static void check_proposal(struct sim *s, const uint8_t *bytes, uint32_t length)
+{
+    struct proposal_header header;
+    if (proposal_decode(bytes, length, s->stream, &header) != WIRE_OK)
+        return;
+    struct proposal_cursor cursor = proposal_begin(bytes, &header);
+    struct proposal_entry e;
+    for (uint64_t number = header.first_publisher_seq; proposal_next(&cursor, &e); number++)
+        sim_history_proposed(&s->history, header.publisher, number, header.position,
+                             hash_of(e.topic, e.flags, e.payload, e.length));
+}
+
+void sim_check_send(struct sim *s, struct sim_node *n, enum port_channel channel,
+                    const uint8_t *bytes, uint32_t length)
+{
+    (void)channel;
+    enum wire_type type;
+    if (wire_peek(bytes, length, s->stream, &type) != WIRE_OK) {
+        sim_violate(s, SIM_BOUNDED, "%s sends what is no datagram of this stream", n->name);
+        return;
+    }
+    switch (type) {
+    case WIRE_BATCH:
+        check_batch(s, n, bytes, length);
+        break;
+    case WIRE_HEARTBEAT:
+        check_heartbeat(s, n, bytes, length);
+        break;
+    case WIRE_PROPOSAL:
+        check_proposal(s, bytes, length);
+        break;
+    case WIRE_ACK:
+        check_ack(s, n, bytes, length);
+        break;
+    case WIRE_PROMISE:
+        check_promise(s, n, bytes, length);
+        break;
+    case WIRE_JOIN:
+    case WIRE_HINT:
+    case WIRE_GAP_REQUEST:
+    case WIRE_GAP_REFUSAL:
+    case WIRE_SEAL:
+    case WIRE_CREATE:
+    case WIRE_TYPE_END:
+        break;
+    }
+}

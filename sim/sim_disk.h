@@ -1,0 +1,74 @@
+/* A simulated disk: one directory of files, with latency, and with everything that goes wrong.
+ *
+ * A write takes effect when it completes; one that is in flight when its host crashes leaves any
+ * subset of its 512-byte sectors, one of them perhaps torn. A full disk refuses what needs new
+ * blocks, a thin one also what does not. A failing one refuses a write after leaving some of it.
+ * Reads may come back with a bit flipped. Bytes handed in must not change before completion: that
+ * is checked. */
+#ifndef CANTUS_SIM_SIM_DISK_H
+#define CANTUS_SIM_SIM_DISK_H
+
+#include "journal/disk.h"
+#include "sim/sim_random.h"
+
+enum { SIM_DISK_FILES_MAX = 256, SIM_DISK_SECTOR = 512 };
+
+struct sim_disk_file {
+    char name[DISK_NAME_MAX + 1]; /* "": free */
+    uint8_t *bytes;
+    uint64_t size;
+    uint64_t capacity;
+};
+
+struct sim_disk_io {
+    struct disk_request request;
+    char name[DISK_NAME_MAX + 1]; /* of a PREPARE */
+    uint64_t hash;                /* of a WRITE's bytes when it was submitted */
+    uint64_t due_ns;
+    uint64_t order;
+    bool used;
+};
+
+/* How this disk fails, right now. */
+struct sim_disk_weather {
+    bool full;              /* nothing that needs new blocks */
+    bool thin;              /* while full: nothing at all */
+    uint32_t error_chance;  /* per million operations */
+    uint32_t flip_chance;   /* per million asynchronous reads */
+    uint64_t latency_min_ns;
+    uint64_t latency_max_ns;
+    uint64_t stall_until_ns; /* nothing completes before */
+};
+
+struct sim_disk_counters {
+    uint64_t writes, refused_full, errors, flips, torn_writes, lost_writes;
+};
+
+struct sim_disk {
+    struct disk disk; /* first */
+    struct sim_random *random;
+    const uint64_t *now_ns;
+    struct sim_disk_weather weather;
+    struct sim_disk_counters counters;
+    struct sim_disk_file files[SIM_DISK_FILES_MAX];
+    struct sim_disk_io ios[DISK_REQUESTS_MAX];
+    struct disk_completion done[DISK_REQUESTS_MAX];
+    uint32_t in_flight;
+    uint32_t done_count;
+    uint64_t submitted;
+    bool dead; /* its host is down: it takes nothing */
+    const char *misuse; /* what the caller did wrong; NULL: nothing */
+};
+
+void sim_disk_init(struct sim_disk *d, struct sim_random *random, const uint64_t *now_ns);
+void sim_disk_close(struct sim_disk *d);
+/* When the next request completes; UINT64_MAX: none is in flight. */
+uint64_t sim_disk_due(const struct sim_disk *d);
+/* Carries out what is due by now; completions are then there for complete(). */
+void sim_disk_advance(struct sim_disk *d);
+/* The host crashes: call it while the buffers of what is in flight still exist. */
+void sim_disk_crash(struct sim_disk *d);
+/* Flips one bit of a file whose name begins so, below its last written block. False: none. */
+bool sim_disk_rot(struct sim_disk *d, const char *prefix);
+
+#endif

@@ -1,0 +1,314 @@
+/* Datagrams: every copy has its own fate, and its own delay. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/sim_private.h"
+
+enum { NETWORK = 0x0a000000, PORT_NUMBER = 7000 };
+
+struct port_addr sim_net_address(uint32_t node)
+{
+    return (struct port_addr) { .ip = NETWORK + 1 + node, .port = PORT_NUMBER };
+}
+
+static uint32_t node_of(const struct sim *s, struct port_addr to)
+{
+    uint32_t node = to.ip - NETWORK - 1;
+    return node < s->node_count && to.port == PORT_NUMBER ? node : SIM_NONE;
+}
+
+/* ---- packets ------------------------------------------------------------------------------------ */
+
+bool sim_net_init(struct sim *s)
+{
+    struct sim_network *n = &s->network;
+    n->free = malloc(sizeof *n->free * SIM_SLABS_MAX * SIM_PACKETS_SLAB);
+    n->arrivals = malloc(sizeof *n->arrivals * SIM_EVENTS_MAX);
+    n->free_arrivals = malloc(sizeof *n->free_arrivals * SIM_EVENTS_MAX);
+    if (n->free == NULL || n->arrivals == NULL || n->free_arrivals == NULL)
+        return false;
+    for (uint32_t i = 0; i < SIM_EVENTS_MAX; i++)
+        n->free_arrivals[i] = SIM_EVENTS_MAX - 1 - i;
+    n->free_arrival_count = SIM_EVENTS_MAX;
+    n->weather = (struct sim_weather) { .latency_min_ns = 20 * SIM_US,
+                                        .latency_max_ns = 40 * SIM_US,
+                                        .reorder_max_ns = 400 * SIM_US,
+                                        .delay_max_ns = 20 * SIM_MS };
+    return true;
+}
+
+void sim_net_close(struct sim *s)
+{
+    struct sim_network *n = &s->network;
+    for (uint32_t i = 0; i < n->slab_count; i++)
+        free(n->slabs[i]);
+    free(n->free);
+    free(n->arrivals);
+    free(n->free_arrivals);
+}
+
+/* NULL when SIM_SLABS_MAX are on the way: then the network loses it. */
+static struct sim_packet *take_packet(struct sim_network *n)
+{
+    if (n->free_count == 0) {
+        if (n->slab_count == SIM_SLABS_MAX)
+            return NULL;
+        struct sim_packet *slab = malloc(sizeof *slab * SIM_PACKETS_SLAB);
+        if (slab == NULL)
+            return NULL;
+        n->slabs[n->slab_count++] = slab;
+        for (uint32_t i = SIM_PACKETS_SLAB; i-- > 0;)
+            n->free[n->free_count++] = &slab[i];
+    }
+    struct sim_packet *p = n->free[--n->free_count];
+    p->references = 1;
+    return p;
+}
+
+static void drop_packet(struct sim_network *n, struct sim_packet *p)
+{
+    if (--p->references == 0)
+        n->free[n->free_count++] = p;
+}
+
+void sim_net_release(struct sim *s, uint32_t slot)
+{
+    struct sim_network *n = &s->network;
+    drop_packet(n, n->arrivals[slot].packet);
+    n->arrivals[slot].packet = NULL;
+    n->free_arrivals[n->free_arrival_count++] = slot;
+}
+
+/* ---- on the way --------------------------------------------------------------------------------- */
+
+bool sim_net_blocked(const struct sim *s, uint32_t from, uint32_t to)
+{
+    return s->network.blocked_until[from][to] > s->now;
+}
+
+static void launch(struct sim *s, uint32_t from, uint32_t to, enum port_channel channel,
+                   struct sim_packet *packet, uint64_t at)
+{
+    struct sim_network *n = &s->network;
+    if (n->free_arrival_count == 0 || (s->by_hand && n->flight_count == SIM_FLIGHT_MAX)) {
+        s->result.lost++;
+        return;
+    }
+    uint32_t slot = n->free_arrivals[--n->free_arrival_count];
+    packet->references++;
+    n->arrivals[slot] = (struct sim_arrival) {
+        .packet = packet,
+        .order = ++n->sent,
+        .from = (uint16_t)from,
+        .to = (uint16_t)to,
+        .channel = (uint8_t)channel,
+        .held = n->hold[from][to],
+    };
+    if (s->by_hand)
+        n->flight[n->flight_count++] = slot;
+    else
+        sim_schedule(s, at, SIM_EVENT_DATAGRAM, to, slot, 0);
+}
+
+static struct sim_packet *damaged(struct sim *s, const struct sim_packet *packet)
+{
+    struct sim_packet *copy = take_packet(&s->network);
+    if (copy == NULL)
+        return NULL;
+    copy->length = packet->length;
+    memcpy(copy->bytes, packet->bytes, packet->length);
+    uint64_t flips = sim_random_between(&s->random, 1, 3);
+    for (uint64_t i = 0; i < flips; i++)
+        copy->bytes[sim_random_below(&s->random, copy->length)] ^=
+            (uint8_t)(1u << sim_random_below(&s->random, 8));
+    if (sim_random_below(&s->random, 8) == 0)
+        copy->length = 1 + (uint32_t)sim_random_below(&s->random, copy->length);
+    s->result.corrupted++;
+    return copy;
+}
+
+static void send_copy(struct sim *s, uint32_t from, uint32_t to, enum port_channel channel,
+                      struct sim_packet *packet)
+{
+    const struct sim_weather *w = &s->network.weather;
+    struct sim_random *r = &s->random;
+    uint64_t at = s->now + sim_random_between(r, w->latency_min_ns, w->latency_max_ns);
+    if (sim_random_chance(r, w->reorder))
+        at += sim_random_between(r, 1, w->reorder_max_ns);
+    if (sim_random_chance(r, w->delay)) {
+        at += sim_random_scale(r, SIM_MS, w->delay_max_ns);
+        s->result.delayed++;
+    }
+    if (sim_random_chance(r, w->corrupt)) {
+        struct sim_packet *copy = damaged(s, packet);
+        if (copy != NULL) {
+            launch(s, from, to, channel, copy, at);
+            drop_packet(&s->network, copy);
+        }
+        return;
+    }
+    launch(s, from, to, channel, packet, at);
+}
+
+static void send_to(struct sim *s, uint32_t from, uint32_t to, enum port_channel channel,
+                    struct sim_packet *packet)
+{
+    const struct sim_weather *w = &s->network.weather;
+    if (!s->nodes[to]->up)
+        return;
+    if (sim_net_blocked(s, from, to)) {
+        s->result.lost++;
+        return;
+    }
+    if (from != to && sim_random_chance(&s->random, w->loss)) {
+        s->result.lost++;
+        return;
+    }
+    send_copy(s, from, to, channel, packet);
+    if (sim_random_chance(&s->random, w->duplicate)) {
+        s->result.duplicated++;
+        send_copy(s, from, to, channel, packet);
+    }
+}
+
+static void send_one(struct sim *s, struct sim_node *n, const struct sim_out *out)
+{
+    if (out->length == 0 || out->length > SIM_DATAGRAM_MAX) {
+        sim_violate(s, SIM_BOUNDED, "%s sends a datagram of %u bytes", n->name, out->length);
+        return;
+    }
+    if (out->channel == PORT_EGRESS_B && !s->line_b)
+        return;
+    sim_check_send(s, n, out->channel, out->bytes, out->length);
+    if (sim_tracing(s)) {
+        static const char *const channels[] = { "", "ingress", "egress-a", "egress-b" };
+        char text[160];
+        sim_datagram_text(out->bytes, out->length, text, sizeof text);
+        uint32_t to = out->channel == PORT_UNICAST ? node_of(s, out->to) : SIM_NONE;
+        sim_trace_line(s, "%s -> %s %s", n->name,
+                       out->channel != PORT_UNICAST ? channels[out->channel]
+                       : to == SIM_NONE             ? "nowhere"
+                                                    : s->nodes[to]->name,
+                       text);
+    }
+    struct sim_packet *packet = take_packet(&s->network);
+    if (packet == NULL) {
+        s->result.lost++;
+        return;
+    }
+    packet->length = out->length;
+    memcpy(packet->bytes, out->bytes, out->length);
+    uint32_t from = n->port.node;
+    if (out->channel == PORT_UNICAST) {
+        uint32_t to = node_of(s, out->to);
+        if (to != SIM_NONE)
+            send_to(s, from, to, PORT_UNICAST, packet);
+    } else {
+        for (uint32_t to = 0; to < s->node_count; to++)
+            if (s->nodes[to]->join[out->channel])
+                send_to(s, from, to, out->channel, packet);
+    }
+    drop_packet(&s->network, packet);
+}
+
+void sim_net_flush(struct sim *s, struct sim_node *n)
+{
+    for (uint32_t i = 0; i < n->out_count; i++)
+        send_one(s, n, &n->out[i]);
+    n->out_count = 0;
+    n->scratch_used = 0;
+}
+
+void sim_net_arrive(struct sim *s, uint32_t slot)
+{
+    struct sim_arrival *a = &s->network.arrivals[slot];
+    struct sim_node *n = s->nodes[a->to];
+    uint64_t *newest = &s->network.newest[a->from][a->to];
+    if (a->order < *newest)
+        s->result.reordered++;
+    else
+        *newest = a->order;
+    if (!n->up) {
+        sim_net_release(s, slot);
+        return;
+    }
+    if (n->inbox_count == SIM_INBOX_MAX) {
+        s->result.lost++;
+        sim_net_release(s, slot);
+        return;
+    }
+    n->inbox[n->inbox_count++] = slot;
+    sim_node_wake(s, n, s->now);
+}
+
+uint32_t sim_net_linger(struct sim *s, uint32_t from, uint64_t min_ns, uint64_t max_ns)
+{
+    uint32_t count = 0;
+    /* Later is further down a heap, so moving events later one by one needs a rebuild; taking
+     * them out and putting them in again is simpler, and rare. */
+    struct sim_event *kept = malloc(sizeof *kept * s->queue.count + 1);
+    if (kept == NULL)
+        return 0;
+    uint32_t total = 0;
+    while (sim_queue_pop(&s->queue, &kept[total]))
+        total++;
+    for (uint32_t i = 0; i < total; i++) {
+        struct sim_event *e = &kept[i];
+        if (e->kind == SIM_EVENT_DATAGRAM && s->network.arrivals[e->a].from == from) {
+            e->at += sim_random_between(&s->random, min_ns, max_ns);
+            s->result.delayed++;
+            count++;
+        }
+        sim_queue_push(&s->queue, *e);
+    }
+    free(kept);
+    return count;
+}
+
+/* ---- the core's side ---------------------------------------------------------------------------- */
+
+static void port_queue(struct port *port, enum port_channel channel, struct port_addr to,
+                       const uint8_t *bytes, uint32_t length)
+{
+    struct sim_port *p = (struct sim_port *)port;
+    struct sim_node *n = p->sim->nodes[p->node];
+    if (n->out_count == SIM_OUT_MAX)
+        sim_net_flush(p->sim, n);
+    n->out[n->out_count++] =
+        (struct sim_out) { .bytes = bytes, .length = length, .channel = channel, .to = to };
+}
+
+static uint8_t *port_memory(struct port *port, uint32_t length)
+{
+    struct sim_port *p = (struct sim_port *)port;
+    struct sim_node *n = p->sim->nodes[p->node];
+    if (length > PORT_SCRATCH_MAX)
+        sim_violate(p->sim, SIM_BOUNDED, "%s asks for scratch of %u bytes", n->name, length);
+    if (n->scratch_used + PORT_SCRATCH_MAX > SIM_SCRATCH_BYTES)
+        sim_net_flush(p->sim, n);
+    uint8_t *memory = n->scratch + n->scratch_used;
+    n->scratch_used += (length + 7u) & ~7u;
+    return memory;
+}
+
+static const struct port_ops port_ops = {
+    .send = port_queue,
+    .scratch = port_memory,
+    .stream_connect = sim_stream_connect,
+    .stream_room = sim_stream_room,
+    .stream_write = sim_stream_write,
+    .stream_close = sim_stream_close,
+};
+
+void sim_port_init(struct sim *s, struct sim_node *n)
+{
+    uint32_t node = sim_node_index(s, n);
+    n->port = (struct sim_port) {
+        .port = { .ops = &port_ops,
+                  .self = sim_net_address(node),
+                  .stream_port = n->kind == SIM_CLIENT ? 0 : PORT_NUMBER,
+                  .datagram_max = SIM_DATAGRAM_MAX },
+        .sim = s,
+        .node = node,
+    };
+}

@@ -1,0 +1,362 @@
+/* The inside of the simulator. One `struct sim` is one deployment; everything hangs on it. */
+#ifndef CANTUS_SIM_SIM_PRIVATE_H
+#define CANTUS_SIM_SIM_PRIVATE_H
+
+#include <assert.h>
+#include <stdarg.h>
+
+#include "sim/sim.h"
+#include "sim/sim_clock.h"
+#include "sim/sim_disk.h"
+#include "sim/sim_history.h"
+#include "sim/sim_queue.h"
+#include "sim/sim_random.h"
+
+enum {
+    SIM_DATAGRAM_MAX = 1472,
+    SIM_PACKETS_SLAB = 256, /* packets taken from the system at once */
+    SIM_SLABS_MAX = 64,
+    SIM_INBOX_MAX = 256,    /* a socket's buffer, in datagrams */
+    SIM_OUT_MAX = 1024,     /* datagrams queued by one step */
+    SIM_SCRATCH_BYTES = 256 * 1024,
+    SIM_STREAMS_MAX = 64,   /* connections at a time, of the whole deployment */
+    SIM_STREAM_BUFFER = 64 * 1024,
+    SIM_FLIGHT_MAX = 8192,  /* datagrams in flight, by hand */
+    SIM_AGAIN_MAX = 20000,  /* steps in a row that want another at once: a livelock */
+    SIM_STORES_MAX = MEMBERS_MAX,
+    SIM_NAME_MAX = 31,
+    SIM_QUEUED_MAX = 1024   /* items handed to sim_publish and not yet taken by its pipe */
+};
+
+#define SIM_MS UINT64_C(1000000)
+#define SIM_US UINT64_C(1000)
+
+enum sim_event_kind {
+    SIM_EVENT_RUN = 1,  /* a node: step, and what came for it; b: generation */
+    SIM_EVENT_DATAGRAM, /* a: packet slot in the network's table of arrivals */
+    SIM_EVENT_STREAM,   /* a: connection, b: direction and generation */
+    SIM_EVENT_RESTART,  /* a node comes up again */
+    SIM_EVENT_FAULT,
+    SIM_EVENT_WORK,
+    SIM_EVENT_WEATHER,
+    SIM_EVENT_PROBE /* of progress */
+};
+
+/* ---- the network ------------------------------------------------------------------------------- */
+
+struct sim_packet {
+    uint32_t references;
+    uint32_t length;
+    uint8_t bytes[SIM_DATAGRAM_MAX];
+};
+
+/* One copy on its way to one receiver. */
+struct sim_arrival {
+    struct sim_packet *packet;
+    uint64_t order; /* of sending */
+    uint16_t from;
+    uint16_t to;
+    uint8_t channel;
+    bool held; /* by hand */
+};
+
+/* How the network treats datagrams, right now; chances are per million. */
+struct sim_weather {
+    uint32_t loss, duplicate, reorder, delay, corrupt;
+    uint64_t latency_min_ns, latency_max_ns;
+    uint64_t reorder_max_ns, delay_max_ns;
+};
+
+struct sim_network {
+    struct sim_packet *slabs[SIM_SLABS_MAX];
+    uint32_t slab_count;
+    struct sim_packet **free; /* a stack */
+    uint32_t free_count;
+    struct sim_arrival *arrivals; /* SIM_EVENTS_MAX, by slot */
+    uint32_t *free_arrivals;
+    uint32_t free_arrival_count;
+    uint64_t sent;
+    struct sim_weather weather;
+    uint64_t blocked_until[SIM_NODES_MAX][SIM_NODES_MAX]; /* from, to */
+    uint64_t newest[SIM_NODES_MAX][SIM_NODES_MAX]; /* order of the newest that arrived */
+    uint32_t flight[SIM_FLIGHT_MAX];                      /* by hand: arrival slots, oldest first */
+    uint32_t flight_count;
+    bool hold[SIM_NODES_MAX][SIM_NODES_MAX];
+};
+
+struct sim_direction {
+    uint8_t *bytes;   /* SIM_STREAM_BUFFER */
+    uint32_t used;    /* written and not yet consumed */
+    uint32_t arrived; /* of them, what the receiver can see */
+    uint32_t offered; /* of them, what the receiver has been shown */
+    uint32_t room_wanted;
+    bool closing; /* the writer has closed; what is in it still arrives */
+    bool moving;  /* an event is scheduled */
+};
+
+struct sim_connection {
+    bool used;
+    bool open;           /* accepted */
+    bool dead[2];        /* this end knows that it is closed */
+    uint16_t generation;
+    uint16_t node[2];    /* 0: who connected */
+    uint32_t boot[2];
+    struct sim_direction way[2]; /* by writer */
+};
+
+/* ---- nodes -------------------------------------------------------------------------------------- */
+
+enum sim_kind { SIM_SEQUENCER = 1, SIM_STORE, SIM_CLIENT };
+
+struct sim_out {
+    const uint8_t *bytes;
+    uint32_t length;
+    enum port_channel channel;
+    struct port_addr to;
+};
+
+struct sim_port {
+    struct port port; /* first */
+    struct sim *sim;
+    uint32_t node;
+};
+
+enum sim_work { SIM_WORK_NONE = 0, SIM_WORK_PIPE, SIM_WORK_INJECTOR, SIM_WORK_BY_HAND };
+
+struct sim_queued {
+    char topic[TOPIC_PATH_MAX + 1];
+    uint8_t *payload;
+    size_t length;
+};
+
+/* A process that uses the library. */
+struct sim_client {
+    enum cantus_level level;
+    enum sim_work work;
+    char identity[IDENTITY_MAX + 1]; /* of its pipe, injector or app */
+    const struct cantus_app *apps[2];
+    char config[2][256];
+    char identities[2][IDENTITY_MAX + 1]; /* "": only follows */
+    uint32_t app_count;
+
+    struct machine *machines[2];
+    struct cantus_pipe *pipe;
+    struct cantus_injector *injector;
+    uint64_t items;     /* of its identity: pushed by this incarnation or found sequenced */
+    uint64_t goal;      /* push up to here */
+    bool started;       /* `items` is known */
+    struct sim_queued *queued; /* SIM_QUEUED_MAX, by hand */
+    uint32_t queued_count;
+    bool quarantined;
+
+    /* what the checkers know of its deliveries */
+    struct sim_reader reader;
+};
+
+struct sim_node {
+    char name[SIM_NAME_MAX + 1];
+    enum sim_kind kind;
+    uint32_t index;   /* among its kind, from 1 */
+    bool up;
+    bool ever;        /* has been up before */
+    uint64_t frozen_until;
+    bool rotten;      /* a store's disk lost what was durable */
+    uint32_t boot;    /* counts starts */
+    const struct participant_ops *ops;
+    void *core;
+    struct sim_port port;
+    struct sim_clock clock;
+    bool join[PORT_CHANNELS];
+
+    uint64_t busy_until;
+    uint64_t wake_at; /* of the event that is scheduled; PORT_NEVER: none */
+    uint32_t wake_generation;
+    uint32_t again;   /* steps in a row that wanted another at once */
+    uint32_t inbox[SIM_INBOX_MAX]; /* arrival slots */
+    uint32_t inbox_count;
+    struct sim_out out[SIM_OUT_MAX];
+    uint32_t out_count;
+    uint8_t *scratch; /* SIM_SCRATCH_BYTES */
+    uint32_t scratch_used;
+
+    struct sim_disk *disk; /* stores */
+    struct journal *journal;
+    uint64_t store;        /* its id */
+    struct sim_client *client;
+};
+
+/* ---- faults ------------------------------------------------------------------------------------- */
+
+enum sim_fault {
+    SIM_FAULT_CRASH_SEQUENCER = 0,
+    SIM_FAULT_CRASH_STORE,
+    SIM_FAULT_CRASH_CLIENT,
+    SIM_FAULT_FREEZE,
+    SIM_FAULT_PARTITION,
+    SIM_FAULT_ONE_WAY,
+    SIM_FAULT_DISK_FULL,
+    SIM_FAULT_DISK_ERRORS,
+    SIM_FAULT_DISK_STALL,
+    SIM_FAULT_READ_FLIPS,
+    SIM_FAULT_CLOCK,
+    SIM_FAULT_RESET_STREAMS,
+    SIM_FAULT_WEATHER,
+    SIM_FAULT_PROMOTE,
+    SIM_FAULT_STALE, /* crash of the sequencer; what it sent stays on the way for long */
+    SIM_FAULT_ROT,
+    SIM_FAULT_KINDS
+};
+
+struct sim_mood {
+    const char *name;
+    uint32_t weight[SIM_FAULT_KINDS];
+    uint64_t gap_min_ns, gap_max_ns; /* between faults */
+    uint32_t packet_chance;          /* scale of the datagram faults, percent of usual */
+};
+
+/* ---- the whole ---------------------------------------------------------------------------------- */
+
+struct sim {
+    struct sim_options options;
+    struct sim_random random;
+    struct sim_queue queue;
+    struct sim_network network;
+    struct sim_connection connections[SIM_STREAMS_MAX];
+    uint8_t *stream_memory;
+    struct sim_node *nodes[SIM_NODES_MAX];
+    uint32_t node_count;
+    struct sim_history history;
+    struct sim_result result;
+
+    uint64_t now;
+    uint64_t steps;
+    uint64_t stream; /* its id */
+    uint8_t genesis[SIM_DATAGRAM_MAX];
+    uint32_t genesis_length;
+    uint64_t store_ids[SIM_STORES_MAX];
+    uint32_t store_count;
+    uint32_t sequencer_count;
+    uint32_t sabotage_sequencer, sabotage_retransmitter, sabotage_client;
+    bool line_b;
+    uint64_t ring_bytes;
+    bool by_hand;
+    bool healed;
+    bool stopped;
+    bool done;       /* live again */
+    uint64_t healed_at;
+    uint64_t faults_scheduled;
+    const struct sim_mood *mood;
+    uint64_t injector_limit;
+    bool quiet; /* nobody pushes any more */
+    uint32_t solver_items; /* of the workload, per round */
+
+    char *trace; /* by hand, or traced */
+    size_t trace_length, trace_capacity;
+    char text[SIM_TEXT_MAX];
+};
+
+/* sim_node.c */
+struct sim_node *sim_node_add(struct sim *s, enum sim_kind kind, uint32_t index, const char *name);
+void sim_node_free(struct sim *s, struct sim_node *n);
+bool sim_node_start(struct sim *s, struct sim_node *n);
+void sim_node_crash(struct sim *s, struct sim_node *n);
+void sim_node_run(struct sim *s, struct sim_node *n);
+void sim_node_wake(struct sim *s, struct sim_node *n, uint64_t at);
+void sim_node_stream(struct sim *s, struct sim_node *n, const struct port_stream_event *event,
+                     size_t *consumed);
+/* After on_* calls: steps, flushes, and sees to being called again. */
+void sim_node_step(struct sim *s, struct sim_node *n);
+uint32_t sim_node_index(const struct sim *s, const struct sim_node *n);
+struct port_time sim_node_time(const struct sim *s, const struct sim_node *n);
+static inline bool sim_node_frozen(const struct sim *s, const struct sim_node *n)
+{
+    return n->frozen_until > s->now;
+}
+
+/* sim_deploy.c: what a run consists of */
+bool sim_deploy(struct sim *s, char *error);
+struct sim_node *sim_deploy_client(struct sim *s, const char *name, enum cantus_level level);
+bool sim_create_core(struct sim *s, struct sim_node *n);
+
+/* sim_net.c */
+bool sim_net_init(struct sim *s);
+void sim_net_close(struct sim *s);
+void sim_port_init(struct sim *s, struct sim_node *n);
+void sim_net_flush(struct sim *s, struct sim_node *n);
+void sim_net_arrive(struct sim *s, uint32_t slot);
+void sim_net_release(struct sim *s, uint32_t slot);
+/* Everything a node has sent and that is still on its way takes longer. */
+uint32_t sim_net_linger(struct sim *s, uint32_t from, uint64_t min_ns, uint64_t max_ns);
+bool sim_net_blocked(const struct sim *s, uint32_t from, uint32_t to);
+struct port_addr sim_net_address(uint32_t node);
+
+/* sim_stream.c */
+bool sim_stream_init(struct sim *s);
+void sim_stream_close_all(struct sim *s);
+uint32_t sim_stream_connect(struct port *port, struct port_addr to);
+size_t sim_stream_room(struct port *port, uint32_t stream, size_t want);
+void sim_stream_write(struct port *port, uint32_t stream, const void *bytes, size_t length);
+void sim_stream_close(struct port *port, uint32_t stream);
+void sim_stream_event(struct sim *s, uint32_t connection, uint32_t what);
+/* Offers again what a node has not consumed. */
+void sim_stream_offer(struct sim *s, struct sim_node *n);
+void sim_stream_node_down(struct sim *s, uint32_t node);
+uint32_t sim_stream_reset_some(struct sim *s);
+
+/* sim_fault.c */
+void sim_fault_begin(struct sim *s);
+void sim_fault_strike(struct sim *s);
+void sim_fault_end(struct sim *s, uint32_t node, uint32_t kind);
+void sim_fault_weather(struct sim *s);
+void sim_fault_heal(struct sim *s);
+
+/* sim_workload.c */
+enum { SIM_TOPICS_MAX = 96, SIM_RUN_BYTES_MAX = 40 * 1024, SIM_ITEM_HEADER = 16 };
+enum sim_item_kind { SIM_ITEM_PLAIN = 1, SIM_ITEM_RACE };
+struct sim_item_header {
+    enum sim_item_kind kind;
+    uint32_t author; /* the workload's number of its publisher or solver */
+    uint64_t number; /* of the item, or the round */
+};
+/* False: it is no item. */
+bool sim_item_header(const uint8_t *payload, size_t length, struct sim_item_header *out);
+bool sim_item_check(const uint8_t *payload, size_t length, uint32_t author, uint64_t item);
+extern const struct cantus_app sim_follower_app;
+extern const struct cantus_app sim_solver_app;
+uint32_t sim_item_length(uint32_t publisher, uint64_t item);
+void sim_item_fill(uint32_t publisher, uint64_t item, uint8_t *out, uint32_t length);
+void sim_work(struct sim *s, struct sim_node *n);
+bool sim_work_item(void *ctx, uint64_t index, struct cantus_item *out);
+/* The run that the calling thread's apps belong to. */
+void sim_work_context(struct sim *s);
+
+/* sim_check.c */
+void sim_violate(struct sim *s, enum sim_invariant invariant, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void sim_check_send(struct sim *s, struct sim_node *n, enum port_channel channel,
+                    const uint8_t *bytes, uint32_t length);
+void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_report *report);
+/* sim_check_client.c */
+void sim_check_message(void *ctx, const struct cantus_message *message);
+void sim_check_report(void *ctx, const struct cantus_report *report);
+void sim_check_applied(struct sim *s, uint32_t node, uint64_t seq, uint64_t digest);
+bool sim_check_live(struct sim *s, char *why, size_t capacity);
+void sim_check_final(struct sim *s);
+
+/* sim_trace.c */
+void sim_trace_line(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+size_t sim_datagram_text(const uint8_t *bytes, uint32_t length, char *out, size_t capacity);
+static inline bool sim_tracing(const struct sim *s)
+{
+    return s->by_hand || s->options.trace;
+}
+
+/* sim.c */
+struct sim *sim_create(const struct sim_options *options, bool by_hand, char *error);
+void sim_destroy(struct sim *s);
+void sim_schedule(struct sim *s, uint64_t at, enum sim_event_kind kind, uint32_t node, uint32_t a,
+                  uint32_t b);
+/* Carries out the next event. False: there is none. */
+bool sim_step(struct sim *s);
+
+#endif

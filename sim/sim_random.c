@@ -1,0 +1,61 @@
+#include "sim/sim_random.h"
+
+#include <assert.h>
+
+static uint64_t rotate(uint64_t x, unsigned by)
+{
+    return x << by | x >> (64 - by);
+}
+
+void sim_random_init(struct sim_random *r, uint64_t seed)
+{
+    for (int i = 0; i < 4; i++) {
+        seed += UINT64_C(0x9e3779b97f4a7c15);
+        uint64_t z = seed;
+        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+        r->word[i] = z ^ z >> 31;
+    }
+}
+
+uint64_t sim_random_next(struct sim_random *r)
+{
+    uint64_t *w = r->word;
+    uint64_t result = rotate(w[1] * 5, 7) * 9;
+    uint64_t t = w[1] << 17;
+    w[2] ^= w[0];
+    w[3] ^= w[1];
+    w[1] ^= w[2];
+    w[0] ^= w[3];
+    w[2] ^= t;
+    w[3] = rotate(w[3], 45);
+    return result;
+}
+
+uint64_t sim_random_below(struct sim_random *r, uint64_t bound)
+{
+    assert(bound > 0);
+    return sim_random_next(r) % bound;
+}
+
+uint64_t sim_random_between(struct sim_random *r, uint64_t low, uint64_t high)
+{
+    assert(low <= high);
+    return low + sim_random_below(r, high - low + 1);
+}
+
+bool sim_random_chance(struct sim_random *r, uint32_t per_million)
+{
+    return per_million > 0 && sim_random_below(r, 1000000) < per_million;
+}
+
+uint64_t sim_random_scale(struct sim_random *r, uint64_t low, uint64_t high)
+{
+    assert(low > 0 && low <= high);
+    uint32_t doublings = 0;
+    while (low << (doublings + 1) <= high && doublings < 62)
+        doublings++;
+    uint64_t from = low << sim_random_below(r, doublings + 1);
+    uint64_t to = from * 2 < high ? from * 2 : high;
+    return sim_random_between(r, from, to);
+}

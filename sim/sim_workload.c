@@ -1,0 +1,302 @@
+/* What the run's processes have to say: numbered items, now and then large ones; replicas whose
+ * state depends on every byte, stamp and timer; and a race that one solver wins per round. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/sim_private.h"
+
+enum {
+    IN_FLIGHT_MAX = 48,
+    PUSHES_MAX = 6,
+    ITEM_BYTES_MAX = 30 * 1024,
+    ITEMS_PER_ROUND = 40,
+    MAGIC_ITEM = 0x6d746943,
+    MAGIC_RACE = 0x63617243
+};
+
+/* Apps get no context but their configuration, so the run is found through its thread. */
+static _Thread_local struct sim *current;
+
+void sim_work_context(struct sim *s)
+{
+    current = s;
+}
+
+/* ---- items ---------------------------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t x)
+{
+    x ^= x >> 33;
+    x *= UINT64_C(0xff51afd7ed558ccd);
+    x ^= x >> 33;
+    x *= UINT64_C(0xc4ceb9fe1a85ec53);
+    return x ^ x >> 33;
+}
+
+uint32_t sim_item_length(uint32_t author, uint64_t item)
+{
+    uint64_t drawn = mix(item * 64 + author);
+    uint32_t kind = (uint32_t)(drawn % 400);
+    drawn >>= 16;
+    if (kind == 0)
+        return 4096 + (uint32_t)(drawn % (ITEM_BYTES_MAX - 4096));
+    if (kind < 8)
+        return 1000 + (uint32_t)(drawn % 3000);
+    return SIM_ITEM_HEADER + (uint32_t)(drawn % 64);
+}
+
+static uint8_t item_byte(uint32_t author, uint64_t item, uint32_t at)
+{
+    return (uint8_t)((item * 31 + author * 7 + at * 13) >> (at % 3));
+}
+
+void sim_item_fill(uint32_t author, uint64_t item, uint8_t *out, uint32_t length)
+{
+    wire_store32(out, MAGIC_ITEM);
+    wire_store32(out + 4, author);
+    wire_store64(out + 8, item);
+    for (uint32_t i = SIM_ITEM_HEADER; i < length; i++)
+        out[i] = item_byte(author, item, i);
+}
+
+bool sim_item_check(const uint8_t *payload, size_t length, uint32_t author, uint64_t item)
+{
+    for (uint32_t i = SIM_ITEM_HEADER; i < length; i++)
+        if (payload[i] != item_byte(author, item, i))
+            return false;
+    return true;
+}
+
+bool sim_item_header(const uint8_t *payload, size_t length, struct sim_item_header *out)
+{
+    if (length < SIM_ITEM_HEADER)
+        return false;
+    uint32_t magic = wire_load32(payload);
+    if (magic != MAGIC_ITEM && magic != MAGIC_RACE)
+        return false;
+    *out = (struct sim_item_header) {
+        .kind = magic == MAGIC_ITEM ? SIM_ITEM_PLAIN : SIM_ITEM_RACE,
+        .author = wire_load32(payload + 4),
+        .number = wire_load64(payload + 8),
+    };
+    return true;
+}
+
+/* ---- publishers ------------------------------------------------------------------------------------ */
+
+static void topic_of(uint32_t author, char *out, size_t capacity)
+{
+    snprintf(out, capacity, "/items/p%u", author);
+}
+
+static void push_items(struct sim *s, struct sim_node *n)
+{
+    static _Thread_local uint8_t payload[ITEM_BYTES_MAX];
+    struct sim_client *c = n->client;
+    if (!cantus_pipe_ready(c->pipe))
+        return;
+    if (!c->started) {
+        c->started = true;
+        c->items = cantus_pipe_sequenced(c->pipe);
+    }
+    char topic[32];
+    topic_of(n->index, topic, sizeof topic);
+    uint64_t pushes = sim_random_between(&s->random, 1, PUSHES_MAX);
+    for (uint64_t i = 0; i < pushes && cantus_pipe_in_flight(c->pipe) < IN_FLIGHT_MAX; i++) {
+        uint64_t item = c->items + 1;
+        uint32_t length = sim_item_length(n->index, item);
+        sim_item_fill(n->index, item, payload, length);
+        if (!cantus_pipe_push(c->pipe, topic, payload, length))
+            break;
+        c->items = item;
+        if (c->goal < item)
+            c->goal = item;
+    }
+}
+
+static void push_queued(struct sim_node *n)
+{
+    struct sim_client *c = n->client;
+    uint32_t pushed = 0;
+    while (pushed < c->queued_count) {
+        struct sim_queued *q = &c->queued[pushed];
+        if (!cantus_pipe_push(c->pipe, q->topic, q->payload, q->length))
+            break;
+        free(q->payload);
+        pushed++;
+    }
+    c->queued_count -= pushed;
+    memmove(c->queued, c->queued + pushed, c->queued_count * sizeof *c->queued);
+}
+
+void sim_work(struct sim *s, struct sim_node *n)
+{
+    struct sim_client *c = n->client;
+    if (c->work == SIM_WORK_BY_HAND) {
+        if (n->up && c->queued_count > 0) {
+            push_queued(n);
+            sim_node_step(s, n);
+        }
+        return;
+    }
+    /* A publisher that was restarted behind its goal has lost what it had not got rid of, and the
+     * outside world still has it: it goes on pushing even when the others are done. */
+    bool busy = !s->quiet || (c->work == SIM_WORK_PIPE && (!c->started || c->items < c->goal));
+    if (n->up && !sim_node_frozen(s, n) && busy) {
+        if (c->work == SIM_WORK_PIPE) {
+            push_items(s, n);
+        } else {
+            s->injector_limit += sim_random_between(&s->random, 1, PUSHES_MAX);
+            c->goal = s->injector_limit;
+        }
+        sim_node_step(s, n);
+    }
+    if (busy)
+        sim_schedule(s, s->now + sim_random_between(&s->random, 100 * SIM_US, 2 * SIM_MS),
+                     SIM_EVENT_WORK, n->port.node, 0, 0);
+}
+
+bool sim_work_item(void *ctx, uint64_t index, struct cantus_item *out)
+{
+    static _Thread_local uint8_t payload[ITEM_BYTES_MAX];
+    const struct sim *s = ctx;
+    if (index >= s->injector_limit)
+        return false;
+    uint32_t length = sim_item_length(1, index + 1);
+    sim_item_fill(1, index + 1, payload, length);
+    *out = (struct cantus_item) { .topic = "/feed", .payload = payload, .length = length };
+    return true;
+}
+
+/* ---- the replica ------------------------------------------------------------------------------------ */
+
+struct replica {
+    uint64_t hash;
+    uint64_t messages;
+    uint64_t fired;
+    struct cantus_timers *timers;
+    uint32_t node;
+};
+
+static bool replica_init(void *state, const char *config, struct cantus_timers *timers)
+{
+    struct replica *r = state;
+    r->timers = timers;
+    r->node = config[0] != '\0' ? (uint32_t)strtoul(config, NULL, 10) : SIM_NONE;
+    return true;
+}
+
+static void replica_apply(void *state, const struct cantus_message *m)
+{
+    struct replica *r = state;
+    uint64_t word[3] = { m->seq, m->timestamp_ns, m->publisher_seq };
+    r->hash = cantus_hash(r->hash, word, sizeof word);
+    r->hash = cantus_hash(r->hash, m->payload, m->length);
+    r->hash = cantus_hash(r->hash, m->topic, strlen(m->topic));
+    r->hash = cantus_hash(r->hash, m->publisher, strlen(m->publisher));
+    r->messages++;
+    if (r->hash % 4 == 0)
+        cantus_timer_set(r->timers, r->hash / 4 % 16,
+                         m->timestamp_ns + (r->hash >> 20) % (3 * SIM_MS));
+    else if (r->hash % 16 == 1)
+        cantus_timer_cancel(r->timers, r->hash / 16 % 16);
+    if (current != NULL)
+        sim_check_applied(current, r->node, m->seq, r->hash);
+}
+
+static void replica_timer(void *state, uint64_t id, uint64_t now_ns)
+{
+    struct replica *r = state;
+    uint64_t word[2] = { id, now_ns };
+    r->hash = cantus_hash(r->hash, word, sizeof word);
+    r->fired++;
+    if (r->hash % 8 == 0)
+        cantus_timer_set(r->timers, id, now_ns + 1 + (r->hash >> 24) % SIM_MS);
+}
+
+static uint64_t replica_digest(const void *state)
+{
+    const struct replica *r = state;
+    return r->hash ^ r->messages * 3 ^ r->fired * 5;
+}
+
+static const char *const replica_topics[] = { "/items", "/feed", "/race", NULL };
+
+const struct cantus_app sim_follower_app = {
+    .abi = CANTUS_APP_ABI,
+    .logic_version = 1,
+    .name = "sim-replica",
+    .topics = replica_topics,
+    .state_size = sizeof(struct replica),
+    .init = replica_init,
+    .apply = replica_apply,
+    .timer = replica_timer,
+    .digest = replica_digest,
+};
+
+/* ---- the race ---------------------------------------------------------------------------------------- */
+
+struct solver {
+    uint64_t rounds;
+    uint64_t last_seq; /* of /race */
+    uint64_t items;
+    uint32_t number;   /* not part of the digest: it tells the replicas apart */
+};
+
+static bool solver_init(void *state, const char *config, struct cantus_timers *timers)
+{
+    (void)timers;
+    ((struct solver *)state)->number = (uint32_t)strtoul(config, NULL, 10);
+    return true;
+}
+
+static void solver_apply(void *state, const struct cantus_message *m)
+{
+    struct solver *r = state;
+    struct sim_item_header h;
+    if (!sim_item_header(m->payload, m->length, &h))
+        return;
+    if (h.kind == SIM_ITEM_PLAIN) {
+        r->items++;
+        return;
+    }
+    r->rounds = h.number;
+    r->last_seq = m->seq;
+}
+
+static bool solver_next(const void *state, struct cantus_proposal *p)
+{
+    const struct solver *r = state;
+    if (r->items < (r->rounds + 1) * ITEMS_PER_ROUND)
+        return false;
+    wire_store32(p->buffer, MAGIC_RACE);
+    wire_store32(p->buffer + 4, r->number);
+    wire_store64(p->buffer + 8, r->rounds + 1);
+    p->topic = p->condition_topic = "/race";
+    p->payload = p->buffer;
+    p->length = SIM_ITEM_HEADER;
+    p->condition_after = r->last_seq;
+    return true;
+}
+
+static uint64_t solver_digest(const void *state)
+{
+    const struct solver *r = state;
+    uint64_t word[3] = { r->rounds, r->last_seq, r->items };
+    return cantus_hash(7, word, sizeof word);
+}
+
+static const char *const solver_topics[] = { "/items", "/race", NULL };
+
+const struct cantus_app sim_solver_app = {
+    .abi = CANTUS_APP_ABI,
+    .logic_version = 1,
+    .name = "sim-solver",
+    .topics = solver_topics,
+    .state_size = sizeof(struct solver),
+    .init = solver_init,
+    .apply = solver_apply,
+    .next = solver_next,
+    .digest = solver_digest,
+};
