@@ -346,7 +346,9 @@ static const char *state_of(const struct retransmitter *r)
         return "promised";
     if (!follower_settled(r->follower))
         return "forked";
-    return follower_caught_up(r->follower) ? "recording" : "catching up";
+    if (follower_caught_up(r->follower))
+        return "recording";
+    return r->led ? "catching up" : "no leader";
 }
 
 void retransmitter_status(struct retransmitter *r, struct port_time now, struct status *out)

@@ -35,8 +35,8 @@ struct retransmitter_options {
 enum retransmitter_sabotage {
     RETRANSMITTER_SEND_BEFORE_PERSIST = 1, /* acknowledges what is only appended */
     RETRANSMITTER_GAP_IGNORED = 2,         /* acknowledges what it heard, gaps or not */
-    RETRANSMITTER_VOLATILE_PROMISE = 4,    /* answers before its promise is durable, and forgets it */
-    RETRANSMITTER_RECORD_STALE = 8         /* records batches older than its promise */
+    RETRANSMITTER_VOLATILE_PROMISE = 4, /* answers before its promise is durable, and forgets it */
+    RETRANSMITTER_RECORD_STALE = 8      /* records batches older than its promise */
 };
 
 struct retransmitter;

@@ -130,7 +130,7 @@ bool retransmitter_shell_format(const struct config *config, uint32_t index, uin
     char directory[CONFIG_PATH_MAX * 2 + 2];
     if (config_path(config, own->directory, directory, sizeof directory) &&
         mkdir(directory, 0777) != 0 && errno != EEXIST) {
-        snprintf(error, RETRANSMITTER_SHELL_ERROR_MAX, "%s: cannot be created: %s", directory,
+        snprintf(error, RETRANSMITTER_SHELL_ERROR_MAX, "%.700s: cannot be created: %s", directory,
                  strerror(errno));
         return false;
     }
