@@ -79,12 +79,25 @@ static bool mismatch(struct follower *f, const struct batch_header *b, bool trus
 {
     enum follower_on on = follower_on_history(f, b->epoch, b->first_seq);
     /* A candidate does not start over because of a stray fill. */
-    if (on == OFF_HISTORY || (on == MAYBE_ON_HISTORY && f->adopted && !trusted)) {
-        follower_count(f, COUNTER_STALE_IN);
+    if (on == OFF_HISTORY || (on == MAYBE_ON_HISTORY && f->adopted && !trusted))
         return false;
-    }
     follower_conflict(f);
     return on == ON_HISTORY && f->conflict;
+}
+
+/* A batch that begins below the end of the chain, and is not part of it: the answer of somebody
+ * whose history is another one, if it reaches beyond the end. */
+static void overlap(struct follower *f, const struct batch_header *b, bool trusted)
+{
+    const struct epoch_entry *own = epoch_table_find(&f->epochs, b->first_seq);
+    if (own != NULL && epoch_equal(own->epoch, b->epoch)) {
+        follower_count(f, COUNTER_DUPLICATES_IN);
+        return;
+    }
+    if (batch_end_seq(b) > f->chain_next ||
+        follower_on_history(f, b->epoch, b->first_seq) == ON_HISTORY)
+        mismatch(f, b, trusted);
+    follower_count(f, COUNTER_STALE_IN);
 }
 
 static void link_pending(struct follower *f)
@@ -94,11 +107,12 @@ static void link_pending(struct follower *f)
         const struct batch_header *b = pending_header(p, p->linked);
         f->gaps_stale = true;
         if (b->first_seq < f->chain_next) {
-            follower_count(f, COUNTER_DUPLICATES_IN);
+            overlap(f, b, false);
             pending_remove(p, p->linked);
         } else if (!digest_equal(b->before, f->chain_digest)) {
             if (mismatch(f, b, false))
                 return;
+            follower_count(f, COUNTER_STALE_IN);
             pending_remove(p, p->linked);
         } else if (follower_on_history(f, b->epoch, b->first_seq) == OFF_HISTORY) {
             follower_count(f, COUNTER_STALE_IN);
@@ -210,19 +224,6 @@ static void hold_ahead(struct follower *f, const uint8_t *bytes, const struct ba
         follower_count(f, COUNTER_PENDING_OVERFLOW);
 }
 
-/* A batch that begins below the end of the chain. */
-static void overlap(struct follower *f, const struct batch_header *b)
-{
-    const struct epoch_entry *own = epoch_table_find(&f->epochs, b->first_seq);
-    if (own != NULL && epoch_equal(own->epoch, b->epoch)) {
-        follower_count(f, COUNTER_DUPLICATES_IN);
-    } else {
-        if (epoch_equal(b->epoch, f->heard))
-            follower_conflict(f);
-        follower_count(f, COUNTER_STALE_IN);
-    }
-}
-
 bool follower_place(struct follower *f, const uint8_t *bytes, const struct batch_header *b,
                     const struct follower_arrival *a)
 {
@@ -237,10 +238,12 @@ bool follower_place(struct follower *f, const uint8_t *bytes, const struct batch
     if (b->first_seq > f->chain_next) {
         hold_ahead(f, bytes, b);
     } else if (b->first_seq < f->chain_next) {
-        overlap(f, b);
+        overlap(f, b, a->adopted);
     } else if (!digest_equal(b->before, f->chain_digest)) {
         if (mismatch(f, b, a->adopted))
             hold_ahead(f, bytes, b);
+        else
+            follower_count(f, COUNTER_STALE_IN);
     } else if (order < 0 && follower_on_history(f, b->epoch, b->first_seq) == OFF_HISTORY) {
         follower_count(f, COUNTER_STALE_IN);
     } else if (!link_batch(f, bytes, b)) {
