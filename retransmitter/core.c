@@ -10,7 +10,8 @@
 
 #define DEFAULT(field, value) ((field) = (field) == 0 ? (value) : (field))
 
-void retransmitter_options_default(struct retransmitter_options *o)
+/* Every option that is zero. */
+static void fill_in(struct retransmitter_options *o)
 {
     DEFAULT(o->datagram_max, WIRE_DATAGRAM_DEFAULT);
     DEFAULT(o->pending_max, 4096);
@@ -25,6 +26,12 @@ void retransmitter_options_default(struct retransmitter_options *o)
         o->multicast_after = RANGE_REQUESTERS_MAX;
     if (o->peer_count > FOLLOWER_SOURCES_MAX)
         o->peer_count = FOLLOWER_SOURCES_MAX;
+}
+
+void retransmitter_options_default(struct retransmitter_options *o)
+{
+    *o = (struct retransmitter_options) { 0 };
+    fill_in(o);
 }
 
 static struct follower_options follower_options_of(const struct retransmitter_options *o)
@@ -56,7 +63,7 @@ static size_t buffers_size(const struct retransmitter_options *o)
 size_t retransmitter_memory(const struct retransmitter_options *options)
 {
     struct retransmitter_options o = *options;
-    retransmitter_options_default(&o);
+    fill_in(&o);
     struct follower_options f = follower_options_of(&o);
     return sizeof(struct retransmitter) + follower_memory(&f) + buffers_size(&o) +
            o.requesters_max * sizeof(struct requester) + bucket_count(&o) * sizeof(uint32_t) +
@@ -99,7 +106,7 @@ struct retransmitter *retransmitter_create(const struct retransmitter_options *o
     if (r == NULL)
         return NULL;
     r->o = *options;
-    retransmitter_options_default(&r->o);
+    fill_in(&r->o);
     r->journal = journal;
     r->port = port;
     r->now = now;

@@ -41,6 +41,7 @@ enum retransmitter_sabotage {
 
 struct retransmitter;
 
+/* Everything zero but what has a default. Where create finds a zero, it takes the default too. */
 void retransmitter_options_default(struct retransmitter_options *o);
 size_t retransmitter_memory(const struct retransmitter_options *o);
 /* The journal stays the caller's; its disk's completions come in through on_disk. */

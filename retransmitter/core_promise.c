@@ -74,7 +74,9 @@ void promise_on_seal(struct retransmitter *r, const struct port_datagram *d)
     bool same = epoch_equal(seal.epoch, r->pledge);
     bool admits = seal.epoch.number > r->pledge.number || same;
     if (seal.probe) {
-        answer(r, &seal, admits ? seal.epoch : r->pledge);
+        /* Who asks sees whether its number is above what stands. A promise that was not given is
+         * never named: the leader that hears it would step down. */
+        answer(r, &seal, journal_promised(r->journal));
         return;
     }
     if (!admits) {

@@ -169,11 +169,13 @@ static struct retransmitter_options options_of(const struct retransmitter_shell 
 {
     const struct config *c = s->config;
     const struct port *port = &s->transport->port;
-    struct retransmitter_options o = { .stream = journal_stream(s->journal),
-                                       .random = random_id(),
-                                       .fetch_udp = port->self,
-                                       .fetch_stream_port = port->stream_port,
-                                       .datagram_max = c->datagram_max };
+    struct retransmitter_options o;
+    retransmitter_options_default(&o);
+    o.stream = journal_stream(s->journal);
+    o.random = random_id();
+    o.fetch_udp = port->self;
+    o.fetch_stream_port = port->stream_port;
+    o.datagram_max = c->datagram_max;
     for (uint32_t i = 0; i < c->retransmitter_count && o.peer_count < FOLLOWER_SOURCES_MAX; i++) {
         const struct config_retransmitter *peer = &c->retransmitters[i];
         if (i != index)
@@ -181,7 +183,6 @@ static struct retransmitter_options options_of(const struct retransmitter_shell 
                 (struct follower_source) { .unicast = peer->unicast,
                                            .stream = { peer->unicast.ip, peer->stream_port } };
     }
-    retransmitter_options_default(&o);
     return o;
 }
 

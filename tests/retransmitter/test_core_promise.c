@@ -189,7 +189,8 @@ START_TEST(a_probe_changes_nothing)
     struct promise p;
     ck_assert(rig_last_promise(rig, &p));
     ck_assert(p.probe);
-    ck_assert(epoch_equal(p.promised, THIRD)); /* what would be answered */
+    ck_assert(epoch_equal(p.promised, FIRST)); /* what stands: the third would be admitted */
+    ck_assert(epoch_equal(p.asked, THIRD));
     ck_assert(epoch_equal(journal_promised(rig->journal), FIRST));
     rig_batches(rig, &l, 2, 4, 32);
     ck_assert_uint_eq(journal_tail(rig->journal).seq, l.next_seq - 1);
