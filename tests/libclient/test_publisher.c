@@ -1,0 +1,581 @@
+/* A publisher alone: the test plays the stream. What it sends is decoded from the port; outcomes,
+ * joins, forks and hints are handed to it directly, so that each can be lost, late or foreign. */
+#include "libclient/publisher.h"
+
+#include <stdio.h>
+
+#include "rig.h"
+#include "suite_main.h"
+
+enum { ID = 5, TOPIC = 20 };
+
+struct bench {
+    struct rig rig; /* for its port */
+    struct catalog *catalog;
+    struct publisher *p;
+    uint64_t counters[COUNTER_END];
+    struct publisher_outcome outcomes[4096];
+    uint32_t outcome_count;
+    uint64_t seq;
+    struct port_time now;
+};
+
+static void on_outcome(void *ctx, const struct publisher_outcome *o)
+{
+    struct bench *b = ctx;
+    ck_assert_uint_lt(b->outcome_count, 4096);
+    b->outcomes[b->outcome_count++] = *o;
+}
+
+static struct bench *bench_new(const struct publisher_options *changes)
+{
+    struct bench *b = calloc(1, sizeof *b);
+    rig_port_init(&b->rig);
+    struct publisher_options o = changes != NULL ? *changes : (struct publisher_options) { 0 };
+    snprintf(o.identity, sizeof o.identity, "me");
+    o.stream = RIG_STREAM;
+    o.nonce = 99;
+    struct catalog_options limits = { .topics_max = 64, .publishers_max = 64 };
+    b->catalog = catalog_create(&limits);
+    b->now.mono_ns = SECOND;
+    b->seq = 10;
+    b->p = publisher_create(&o, &b->rig.port, b->counters, on_outcome, b);
+    ck_assert(b->p != NULL && b->catalog != NULL);
+    return b;
+}
+
+static void bench_free(struct bench *b)
+{
+    publisher_destroy(b->p);
+    catalog_destroy(b->catalog);
+    free(b);
+}
+
+static uint64_t step(struct bench *b)
+{
+    b->rig.sent_count = 0;
+    return publisher_step(b->p, b->catalog, true, b->now);
+}
+
+static uint64_t join_record(struct bench *b, uint64_t nonce, uint32_t incarnation, uint64_t last)
+{
+    struct sys_join j = { .nonce = nonce,
+                          .publisher = ID,
+                          .incarnation = incarnation,
+                          .last_publisher_seq = last,
+                          .identity = "me" };
+    uint8_t payload[SYS_PAYLOAD_MAX];
+    size_t length = sys_join_encode(&j, payload, sizeof payload);
+    struct message m = {
+        .seq = ++b->seq, .topic = TOPIC_JOIN, .length = (uint32_t)length, .payload = payload
+    };
+    publisher_on_message(b->p, &m, b->now);
+    return m.seq;
+}
+
+static void activate(struct bench *b, uint64_t last)
+{
+    step(b);
+    publisher_on_stable(b->p, join_record(b, 99, 1, last));
+    step(b);
+    ck_assert_int_eq(publisher_state(b->p), PUBLISHER_ACTIVE);
+}
+
+static struct position here(const struct bench *b)
+{
+    return (struct position) { .epoch = { .number = 1 }, .seq = b->seq };
+}
+
+static uint64_t push(struct bench *b, const char *text)
+{
+    struct publisher_item item = { .topic = TOPIC,
+                                   .payload = text,
+                                   .length = (uint32_t)strlen(text) };
+    return publisher_push(b->p, &item, here(b));
+}
+
+static uint64_t sequenced(struct bench *b, uint64_t number, const void *payload, size_t length)
+{
+    struct message m = { .seq = ++b->seq,
+                         .topic = TOPIC,
+                         .publisher = ID,
+                         .publisher_seq = number,
+                         .payload = payload,
+                         .length = (uint32_t)length };
+    publisher_on_message(b->p, &m, b->now);
+    return m.seq;
+}
+
+static uint64_t said(struct bench *b, uint64_t number, const char *text)
+{
+    return sequenced(b, number, text, strlen(text));
+}
+
+/* Numbers in the i-th datagram sent in the last step: count, and the first in *first. */
+static uint32_t numbers_in(const struct bench *b, uint32_t i, uint64_t *first)
+{
+    struct proposal_header h;
+    ck_assert_uint_lt(i, b->rig.sent_count);
+    const struct rig_sent *d = &b->rig.sent[i];
+    ck_assert_int_eq(proposal_decode(d->bytes, d->length, RIG_STREAM, &h), WIRE_OK);
+    ck_assert_uint_eq(h.publisher, ID);
+    *first = h.first_publisher_seq;
+    return h.count;
+}
+
+/* ---- joining ----------------------------------------------------------------------------------
+ */
+
+START_TEST(it_joins_when_caught_up_and_again_until_its_record_is_stable)
+{
+    struct bench *b = bench_new(NULL);
+    ck_assert_uint_eq(publisher_step(b->p, b->catalog, false, b->now), PORT_NEVER);
+    ck_assert_uint_eq(b->rig.sent_count, 0);
+    for (uint32_t i = 0; i < 20; i++) {
+        uint64_t deadline = step(b);
+        ck_assert_uint_eq(b->rig.sent_count, 1);
+        struct join j;
+        ck_assert_int_eq(join_decode(b->rig.sent[0].bytes, b->rig.sent[0].length, RIG_STREAM, &j),
+                         WIRE_OK);
+        ck_assert_uint_eq(j.nonce, 99);
+        ck_assert_uint_eq(j.wanted, 1);
+        ck_assert_uint_gt(deadline, b->now.mono_ns);
+        ck_assert_uint_le(deadline - b->now.mono_ns, 100 * MS);
+        b->now.mono_ns = deadline;
+    }
+    join_record(b, 98, 1, 0); /* somebody else's */
+    ck_assert_uint_eq(publisher_id(b->p), 0);
+    uint64_t seq = join_record(b, 99, 2, 41);
+    ck_assert_uint_eq(publisher_id(b->p), ID);
+    step(b);
+    ck_assert_int_eq(publisher_state(b->p), PUBLISHER_JOINING);
+    ck_assert(!publisher_has_room(b->p, 1));
+    publisher_on_stable(b->p, seq - 1);
+    step(b);
+    ck_assert_int_eq(publisher_state(b->p), PUBLISHER_JOINING);
+    publisher_on_stable(b->p, seq);
+    step(b);
+    ck_assert_int_eq(publisher_state(b->p), PUBLISHER_ACTIVE);
+    ck_assert_uint_eq(push(b, "x"), 42); /* numbers go on */
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_later_incarnation_stops_it_for_good_once_stable)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    uint64_t seq = join_record(b, 7, 2, 0);
+    step(b);
+    ck_assert_int_eq(publisher_state(b->p), PUBLISHER_ACTIVE);
+    publisher_on_fork(b->p, (struct position) { .seq = seq - 1 }); /* it was taken back */
+    publisher_on_stable(b->p, seq + 10);
+    step(b);
+    ck_assert_int_eq(publisher_state(b->p), PUBLISHER_ACTIVE);
+    b->seq += 20;
+    seq = join_record(b, 7, 2, 0);
+    publisher_on_stable(b->p, seq);
+    step(b);
+    ck_assert_int_eq(publisher_state(b->p), PUBLISHER_SUPERSEDED);
+    ck_assert_uint_eq(publisher_superseded_seq(b->p), seq);
+    ck_assert_uint_eq(push(b, "x"), 0);
+    ck_assert_uint_eq(step(b), PORT_NEVER);
+    ck_assert_uint_eq(b->rig.sent_count, 0);
+    bench_free(b);
+}
+END_TEST
+
+/* ---- sending ----------------------------------------------------------------------------------
+ */
+
+START_TEST(proposals_share_datagrams_as_long_as_their_position_is_the_same)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    for (int i = 0; i < 10; i++)
+        push(b, "0123456789");
+    b->seq++; /* its author has applied more */
+    push(b, "other");
+    step(b);
+    ck_assert_uint_eq(b->rig.sent_count, 2);
+    uint64_t first;
+    ck_assert_uint_eq(numbers_in(b, 0, &first), 10);
+    ck_assert_uint_eq(first, 1);
+    ck_assert_uint_eq(numbers_in(b, 1, &first), 1);
+    ck_assert_uint_eq(first, 11);
+    for (int i = 0; i < 200; i++)
+        push(b, "0123456789");
+    step(b);
+    uint64_t expected = 12;
+    for (uint32_t i = 0; i < b->rig.sent_count; i++) {
+        uint32_t count = numbers_in(b, i, &first);
+        ck_assert_uint_eq(first, expected);
+        expected += count;
+    }
+    ck_assert_uint_eq(expected, 212);
+    ck_assert_uint_le(b->rig.sent_count, 3);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(what_has_no_outcome_is_sent_again_later_and_later)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    push(b, "a");
+    uint64_t deadline = step(b);
+    ck_assert_uint_eq(deadline - b->now.mono_ns, 300 * 1000);
+    uint64_t wait = 0;
+    for (int i = 0; i < 12; i++) {
+        b->now.mono_ns = deadline - 1;
+        step(b);
+        ck_assert_uint_eq(b->rig.sent_count, 0);
+        b->now.mono_ns = deadline;
+        deadline = step(b);
+        ck_assert_uint_eq(b->rig.sent_count, 1);
+        ck_assert_uint_ge(deadline - b->now.mono_ns, wait);
+        wait = deadline - b->now.mono_ns;
+    }
+    ck_assert_uint_eq(wait, 100 * MS);
+    ck_assert_uint_eq(b->counters[COUNTER_RESENT], 12);
+    publisher_on_stable(b->p, said(b, 1, "a"));
+    ck_assert_uint_eq(step(b), PORT_NEVER);
+    ck_assert_uint_eq(b->outcome_count, 1);
+    ck_assert_uint_eq(publisher_done_number(b->p), 1);
+    said(b, 1, "a"); /* a duplicate in the stream is not a second outcome */
+    ck_assert_uint_eq(b->outcome_count, 1);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(patience_follows_the_measured_round_trip)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    for (uint64_t i = 1; i <= 50; i++) {
+        push(b, "a");
+        step(b);
+        b->now.mono_ns += 5 * MS; /* slow disks */
+        said(b, i, "a");
+    }
+    push(b, "a");
+    uint64_t deadline = step(b);
+    ck_assert_uint_ge(deadline - b->now.mono_ns, 15 * MS);
+    ck_assert_uint_le(deadline - b->now.mono_ns, 25 * MS);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_retry_begins_small_and_doubles)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    char text[1200];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    for (int i = 0; i < 40; i++)
+        push(b, text);
+    uint64_t deadline = step(b);
+    ck_assert_uint_eq(b->rig.sent_count, 40);
+    static const uint32_t expected[] = { 1, 2, 4, 8, 16, 32, 40, 40 };
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        b->now.mono_ns = deadline;
+        deadline = step(b);
+        ck_assert_uint_eq(b->rig.sent_count, expected[i]);
+        uint64_t first;
+        numbers_in(b, 0, &first);
+        ck_assert_uint_eq(first, 1);
+    }
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_hint_brings_a_retry_forward_but_not_too_often)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    for (int i = 0; i < 10; i++)
+        push(b, "0123456789");
+    step(b);
+    struct hint h = { .reason = HINT_AHEAD, .publisher = ID, .next_publisher_seq = 4 };
+    b->now.mono_ns += 1000;
+    publisher_on_hint(b->p, &h, b->now);
+    step(b);
+    ck_assert_uint_eq(b->rig.sent_count, 1);
+    uint64_t first;
+    numbers_in(b, 0, &first);
+    ck_assert_uint_eq(first, 4);
+    b->now.mono_ns += 1000;
+    publisher_on_hint(b->p, &h, b->now);
+    step(b);
+    ck_assert_uint_eq(b->rig.sent_count, 0);
+    h.next_publisher_seq = 400; /* nothing of ours */
+    b->now.mono_ns += 200 * 1000;
+    publisher_on_hint(b->p, &h, b->now);
+    h.publisher = ID + 1;
+    h.next_publisher_seq = 4;
+    publisher_on_hint(b->p, &h, b->now);
+    step(b);
+    ck_assert_uint_eq(b->rig.sent_count, 0);
+    bench_free(b);
+}
+END_TEST
+
+/* ---- limits -----------------------------------------------------------------------------------
+ */
+
+START_TEST(the_window_counts_what_has_no_outcome)
+{
+    struct publisher_options o = { .window = 4 };
+    struct bench *b = bench_new(&o);
+    activate(b, 0);
+    for (int i = 0; i < 4; i++)
+        ck_assert_uint_ne(push(b, "a"), 0);
+    ck_assert(!publisher_has_room(b->p, 1));
+    ck_assert_uint_eq(push(b, "a"), 0);
+    ck_assert_uint_eq(publisher_in_flight(b->p), 4);
+    said(b, 1, "a");
+    ck_assert_uint_eq(push(b, "a"), 5);
+    ck_assert_uint_eq(push(b, "a"), 0);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(what_is_not_stable_yet_is_kept_and_bounded)
+{
+    struct publisher_options o = { .window = 16, .bytes_max = 4000 };
+    struct bench *b = bench_new(&o);
+    activate(b, 0);
+    char text[1001];
+    memset(text, 'y', 1000);
+    text[1000] = '\0';
+    uint64_t number = 0;
+    while (push(b, text) != 0) {
+        step(b);
+        said(b, ++number, text);
+    }
+    ck_assert_uint_eq(number, 4); /* bytes_max, though all have an outcome */
+    ck_assert_uint_eq(publisher_in_flight(b->p), 0);
+    publisher_on_stable(b->p, b->seq - 2);
+    ck_assert_uint_eq(push(b, text), 5);
+    ck_assert_uint_eq(push(b, text), 6);
+    ck_assert_uint_eq(push(b, text), 0);
+    publisher_on_stable(b->p, b->seq);
+    ck_assert_uint_eq(push(b, text), 7);
+    ck_assert(!publisher_has_room(b->p, 2001)); /* above bytes_max / 2: never */
+    ck_assert_uint_eq(publisher_item_max(b->p), 2000);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(large_items_travel_in_fragments_and_have_one_outcome)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    static uint8_t bytes[1 << 20];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 31 + i / 977);
+    struct publisher_item item = { .topic = TOPIC,
+                                   .payload = bytes,
+                                   .length = sizeof bytes,
+                                   .conditional = true,
+                                   .condition_topic = 21,
+                                   .condition_after = 3 };
+    ck_assert(publisher_has_room(b->p, sizeof bytes));
+    ck_assert_uint_eq(publisher_push(b->p, &item, here(b)), 1);
+    uint64_t count = publisher_next_number(b->p) - 1;
+    ck_assert_uint_gt(count, 700);
+    ck_assert_uint_eq(publisher_in_flight(b->p), 1);
+    static uint8_t joined[1 << 20];
+    size_t length = 0;
+    uint64_t next = 1;
+    while (next <= count) {
+        uint64_t deadline = step(b);
+        ck_assert(next + 64 > count || deadline == b->now.mono_ns);
+        ck_assert_uint_gt(b->rig.sent_count, 0);
+        for (uint32_t i = 0; i < b->rig.sent_count; i++) {
+            struct proposal_header h;
+            struct proposal_entry e;
+            const struct rig_sent *d = &b->rig.sent[i];
+            ck_assert_int_eq(proposal_decode(d->bytes, d->length, RIG_STREAM, &h), WIRE_OK);
+            struct proposal_cursor c = proposal_begin(d->bytes, &h);
+            while (proposal_next(&c, &e)) {
+                ck_assert_int_eq(e.conditional, next == 1);
+                ck_assert_uint_eq(e.flags, next < count ? MESSAGE_MORE | MESSAGE_FRAGMENT : 0);
+                memcpy(joined + length, e.payload, e.length);
+                length += e.length;
+                next++;
+            }
+        }
+    }
+    ck_assert_uint_eq(length, sizeof bytes);
+    ck_assert_mem_eq(joined, bytes, sizeof bytes);
+    sequenced(b, 1, bytes, sizeof bytes);
+    ck_assert_uint_eq(b->outcome_count, 1);
+    ck_assert_uint_eq(b->outcomes[0].first_number, 1);
+    ck_assert_uint_eq(b->outcomes[0].number, count);
+    ck_assert_uint_eq(publisher_in_flight(b->p), 0);
+    ck_assert_uint_eq(publisher_mismatches(b->p), 0);
+    item.length++;
+    ck_assert_uint_eq(publisher_push(b->p, &item, here(b)), 0);
+    bench_free(b);
+}
+END_TEST
+
+/* ---- outcomes ---------------------------------------------------------------------------------
+ */
+
+static void reject(struct bench *b, uint64_t number, uint32_t count, uint8_t reason)
+{
+    struct sys_reject r = { .reason = reason, .topic = TOPIC, .count = count };
+    uint8_t payload[SYS_PAYLOAD_MAX];
+    size_t length = sys_reject_encode(&r, payload, sizeof payload);
+    struct message m = { .seq = ++b->seq,
+                         .topic = TOPIC_REJECT,
+                         .publisher = ID,
+                         .publisher_seq = number,
+                         .payload = payload,
+                         .length = (uint32_t)length };
+    publisher_on_message(b->p, &m, b->now);
+}
+
+START_TEST(a_reject_is_an_outcome_of_all_the_numbers_it_consumes)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    push(b, "a");
+    char text[3001];
+    memset(text, 'z', 3000);
+    text[3000] = '\0';
+    push(b, text);
+    uint64_t numbers = publisher_next_number(b->p) - 2;
+    ck_assert_uint_gt(numbers, 1);
+    push(b, "b");
+    reject(b, 1, 1, REJECT_CONDITION);
+    reject(b, 2, (uint32_t)numbers, REJECT_TOO_LARGE);
+    ck_assert_uint_eq(b->outcome_count, 2);
+    ck_assert_uint_eq(b->outcomes[0].rejected, REJECT_CONDITION);
+    ck_assert_uint_eq(b->outcomes[1].rejected, REJECT_TOO_LARGE);
+    ck_assert_uint_eq(b->outcomes[1].first_number, 2);
+    said(b, 2 + numbers, "b");
+    ck_assert_uint_eq(b->outcomes[2].rejected, 0);
+    ck_assert_uint_eq(publisher_in_flight(b->p), 0);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(foreign_bytes_under_its_number_are_noticed)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    push(b, "mine");
+    said(b, 1, "thine");
+    ck_assert_uint_eq(publisher_mismatches(b->p), 1);
+    said(b, 2, "from nowhere");
+    ck_assert_uint_eq(publisher_mismatches(b->p), 2);
+    ck_assert_uint_eq(b->outcome_count, 1);
+    bench_free(b);
+}
+END_TEST
+
+/* ---- forks ------------------------------------------------------------------------------------
+ */
+
+START_TEST(a_fork_sends_again_what_still_answers_and_drops_what_does_not)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    push(b, "a");
+    uint64_t at_a = said(b, 1, "a");
+    push(b, "b"); /* its author knows of a */
+    push(b, "c");
+    step(b);
+    uint64_t at_b = said(b, 2, "b");
+    push(b, "d"); /* its author knows of b */
+    step(b);
+    ck_assert_uint_eq(publisher_in_flight(b->p), 2);
+    uint32_t lost = publisher_on_fork(b->p, (struct position) { .seq = at_a });
+    ck_assert_uint_eq(lost, 1);
+    ck_assert_uint_lt(at_a, at_b);
+    ck_assert_uint_eq(publisher_in_flight(b->p), 2); /* b and c */
+    ck_assert_uint_eq(publisher_next_number(b->p), 4);
+    step(b);
+    uint64_t first;
+    ck_assert_uint_eq(numbers_in(b, 0, &first), 2);
+    ck_assert_uint_eq(first, 2);
+    b->seq = at_a;
+    said(b, 2, "b");
+    said(b, 3, "c");
+    ck_assert_uint_eq(publisher_in_flight(b->p), 0);
+    ck_assert_uint_eq(push(b, "e"), 4);
+    ck_assert_uint_eq(publisher_mismatches(b->p), 0);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_blind_publisher_keeps_everything_through_a_fork)
+{
+    struct publisher_options o = { .blind = true };
+    struct bench *b = bench_new(&o);
+    activate(b, 0);
+    uint64_t common = b->seq;
+    push(b, "a");
+    said(b, 1, "a");
+    push(b, "b");
+    b->seq++;
+    push(b, "c");
+    step(b);
+    ck_assert_uint_eq(b->rig.sent_count, 2);
+    struct position p = { .epoch = { .number = 1 }, .seq = common };
+    ck_assert_uint_eq(publisher_on_fork(b->p, p), 1);
+    ck_assert_uint_eq(publisher_in_flight(b->p), 3);
+    step(b);
+    uint64_t first;
+    ck_assert_uint_eq(b->rig.sent_count, 1); /* one position for all of them */
+    ck_assert_uint_eq(numbers_in(b, 0, &first), 3);
+    ck_assert_uint_eq(first, 1);
+    bench_free(b);
+}
+END_TEST
+
+START_TEST(a_fork_below_its_join_begins_again)
+{
+    struct bench *b = bench_new(NULL);
+    step(b);
+    uint64_t seq = join_record(b, 99, 1, 0);
+    publisher_on_fork(b->p, (struct position) { .seq = seq - 1 });
+    ck_assert_uint_eq(publisher_id(b->p), 0);
+    b->now.mono_ns += SECOND;
+    step(b);
+    ck_assert_uint_eq(b->rig.sent_count, 1);
+    ck_assert_int_eq(publisher_state(b->p), PUBLISHER_JOINING);
+    seq = join_record(b, 99, 1, 0);
+    publisher_on_stable(b->p, seq);
+    step(b);
+    ck_assert_int_eq(publisher_state(b->p), PUBLISHER_ACTIVE);
+    bench_free(b);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("publisher");
+    TCase *t = tcase_create("publisher");
+    tcase_add_test(t, it_joins_when_caught_up_and_again_until_its_record_is_stable);
+    tcase_add_test(t, a_later_incarnation_stops_it_for_good_once_stable);
+    tcase_add_test(t, proposals_share_datagrams_as_long_as_their_position_is_the_same);
+    tcase_add_test(t, what_has_no_outcome_is_sent_again_later_and_later);
+    tcase_add_test(t, patience_follows_the_measured_round_trip);
+    tcase_add_test(t, a_retry_begins_small_and_doubles);
+    tcase_add_test(t, a_hint_brings_a_retry_forward_but_not_too_often);
+    tcase_add_test(t, the_window_counts_what_has_no_outcome);
+    tcase_add_test(t, what_is_not_stable_yet_is_kept_and_bounded);
+    tcase_add_test(t, large_items_travel_in_fragments_and_have_one_outcome);
+    tcase_add_test(t, a_reject_is_an_outcome_of_all_the_numbers_it_consumes);
+    tcase_add_test(t, foreign_bytes_under_its_number_are_noticed);
+    tcase_add_test(t, a_fork_sends_again_what_still_answers_and_drops_what_does_not);
+    tcase_add_test(t, a_blind_publisher_keeps_everything_through_a_fork);
+    tcase_add_test(t, a_fork_below_its_join_begins_again);
+    suite_add_tcase(s, t);
+    return suite_main(s);
+}
