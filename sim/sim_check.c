@@ -140,7 +140,10 @@ static void declare_stable(struct sim *s, const struct sim_node *n, uint32_t bra
     uint32_t holders = 0;
     for (uint32_t i = 0; i < s->store_count; i++)
         holders += h->stores[i].acked_in[branch] >= seq;
-    if (holders < quorum_of(s)) {
+    /* What an earlier leader has declared stable needs no new quorum. */
+    bool inherited = seq <= h->stable_seq && sim_history_owner(h, branch, seq) ==
+                                                 sim_history_owner(h, h->stable_branch, seq);
+    if (holders < quorum_of(s) && !inherited) {
         sim_violate(s, SIM_NOTHING_STABLE_LOST,
                     "%s calls %lu stable in " EPOCH_FORMAT
                     ", and %u of %u stores have acknowledged it there",
