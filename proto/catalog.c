@@ -206,7 +206,8 @@ static void add_topic(struct catalog *c, uint32_t id, const char *path, size_t l
     index[topic_slot(c, path, length)] = id;
     topics[id] = (struct topic_entry) { .path_at = c->path_bytes, .path_length = (uint32_t)length };
     memcpy(paths + c->path_bytes, path, length);
-    c->path_bytes += (uint32_t)length;
+    paths[c->path_bytes + length] = '\0'; /* apps are handed it as a string */
+    c->path_bytes += (uint32_t)length + 1;
 }
 
 uint32_t catalog_topic_end(const struct catalog *c)
@@ -252,7 +253,7 @@ enum reject_reason catalog_refuses_topic(const struct catalog *c, const char *pa
         return REJECT_NOT_PERMITTED;
     if (catalog_topic_find(c, path, length) != 0)
         return (enum reject_reason)0;
-    if (c->topic_end == c->options.topics_max || length > c->layout.path_bytes_max - c->path_bytes)
+    if (c->topic_end == c->options.topics_max || length >= c->layout.path_bytes_max - c->path_bytes)
         return REJECT_FULL;
     return (enum reject_reason)0;
 }

@@ -84,7 +84,8 @@ uint64_t catalog_session_seq(const struct catalog *c);
 
 uint32_t catalog_topic_end(const struct catalog *c); /* ids are below this */
 uint32_t catalog_topic_find(const struct catalog *c, const char *path, size_t length); /* or 0 */
-const char *catalog_topic_path(const struct catalog *c, uint32_t id, size_t *length);  /* or NULL */
+/* NUL-terminated; NULL if there is no such topic. */
+const char *catalog_topic_path(const struct catalog *c, uint32_t id, size_t *length);
 bool catalog_topic_exists(const struct catalog *c, uint32_t id);
 
 uint32_t catalog_publisher_end(const struct catalog *c);
