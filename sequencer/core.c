@@ -436,6 +436,7 @@ static uint64_t lead_step(struct sequencer *s)
     emit_tick(s);
     emit_close(s, false);
     emit_heartbeat(s);
+    s->ring_lent = UINT64_MAX;
     return emit_deadline(s);
 }
 

@@ -1,14 +1,5 @@
 #include "sequencer/core_private.h"
 
-/* The oldest index whose bytes stay as they are until what is sent now was flushed: one step comes
- * before that, and may overwrite as many slots as it may emit batches. */
-static uint64_t oldest_served(const struct sequencer *s)
-{
-    uint64_t overwritten = s->ring_end + s->o.step_batches_max + RING_RESERVE;
-    uint64_t safe = overwritten > s->ring_slots ? overwritten - s->ring_slots : 0;
-    return safe > s->ring_head ? safe : s->ring_head;
-}
-
 static void refuse(struct sequencer *s, const struct gap_request *r, struct port_addr to,
                    enum gap_refusal_reason reason, uint64_t oldest_seq)
 {
@@ -36,7 +27,7 @@ void answer_gap_request(struct sequencer *s, const struct port_datagram *d)
     if (s->state != SEQUENCER_LEADING)
         return;
     count(s, COUNTER_GAP_REQUESTS_IN, 1);
-    uint64_t index = oldest_served(s);
+    uint64_t index = s->ring_head;
     uint64_t oldest_seq = index < s->ring_end ? ring_slot_at(s, index)->first_seq : s->next_seq;
     if (r.first_seq >= s->next_seq) {
         refuse(s, &r, d->from, GAP_NOT_YET, oldest_seq);
@@ -48,6 +39,8 @@ void answer_gap_request(struct sequencer *s, const struct port_datagram *d)
     }
     index = ring_find(s, r.first_seq);
     assert(index != UINT64_MAX);
+    if (index < s->ring_lent)
+        s->ring_lent = index;
     for (uint32_t n = 0; index < s->ring_end && n < FILL_BATCHES_MAX; index++, n++) {
         const struct ring_slot *slot = ring_slot_at(s, index);
         if (slot->first_seq >= r.end_seq)

@@ -5,6 +5,7 @@
 void ring_reset(struct sequencer *s)
 {
     s->ring_head = s->ring_stable = s->ring_end = 0;
+    s->ring_lent = UINT64_MAX;
     s->unstable_bytes = 0;
     s->batch_is_open = false;
     s->paused = s->pacing = false;
@@ -61,6 +62,10 @@ static bool ring_take(struct sequencer *s, enum room room)
     }
     s->paused = false;
     if (s->ring_end - s->ring_head == s->ring_slots) {
+        if (s->ring_head == s->ring_lent) {
+            s->blocked = BLOCKED_BUDGET;
+            return false;
+        }
         if (s->ring_stable == s->ring_head) {
             s->unstable_bytes -= ring_slot_at(s, s->ring_stable)->length;
             s->ring_stable++;

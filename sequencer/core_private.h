@@ -184,6 +184,7 @@ struct sequencer {
     uint32_t ring_slots; /* a power of two */
     uint64_t ring_head;
     uint64_t ring_stable; /* first that is not wholly stable */
+    uint64_t ring_lent;   /* first whose bytes the port holds until the flush after this step */
     uint64_t ring_end;
     uint64_t unstable_bytes;
 
