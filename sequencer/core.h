@@ -45,7 +45,8 @@ struct sequencer_options {
     struct catalog_options catalog;
     uint32_t datagram_max;        /* default 1472 */
     uint64_t ring_bytes;          /* of recent batches; nothing above stable leaves; default 64 MiB */
-    uint32_t queue_max;           /* datagrams of proposals held, all publishers; default 8192 */
+    uint32_t queue_max;           /* datagrams of proposals held, all publishers; default 8192. A run
+                                     has at most half as many messages (and at most the window) */
     uint32_t window;              /* numbers held ahead of a publisher's next; default 4096 */
     uint32_t run_bytes_max;       /* default 1 MiB */
     uint32_t quantum_bytes;       /* deficit round robin; default 4096 */
@@ -55,7 +56,8 @@ struct sequencer_options {
     uint64_t tick_ns;             /* of /sys/clock; 0: none; default 1 s */
     uint64_t heartbeat_min_ns;    /* after a message; doubling up to heartbeat_max_ns */
     uint64_t heartbeat_max_ns;    /* defaults 20 us, 100 ms */
-    uint64_t pace_bytes;          /* lag of the quorum beyond which emission is slowed; default half the ring */
+    uint64_t pace_bytes;          /* room of the ring that waits for the quorum, beyond which emission
+                                     is slowed; default half the ring */
     uint64_t pace_ns;             /* then at most one batch per this; default 50 us */
     uint64_t clock_ahead_max_ns;  /* beyond the retransmitters' median: refused; default 10 s */
     uint64_t seal_retry_ns;       /* default 50 ms */
@@ -77,6 +79,7 @@ enum sequencer_sabotage {
 
 struct sequencer;
 
+/* Sets every field: to the default named above, or to zero. */
 void sequencer_options_default(struct sequencer_options *o);
 size_t sequencer_memory(const struct sequencer_options *o);
 struct sequencer *sequencer_create(const struct sequencer_options *o, struct port *port,

@@ -6,7 +6,6 @@ void ring_reset(struct sequencer *s)
 {
     s->ring_head = s->ring_stable = s->ring_end = 0;
     s->ring_lent = UINT64_MAX;
-    s->unstable_bytes = 0;
     s->batch_is_open = false;
     s->paused = s->pacing = false;
 }
@@ -66,10 +65,8 @@ static bool ring_take(struct sequencer *s, enum room room)
             s->blocked = BLOCKED_BUDGET;
             return false;
         }
-        if (s->ring_stable == s->ring_head) {
-            s->unstable_bytes -= ring_slot_at(s, s->ring_stable)->length;
+        if (s->ring_stable == s->ring_head)
             s->ring_stable++;
-        }
         s->ring_head++;
     }
     return true;
@@ -83,7 +80,6 @@ void ring_put_history(struct sequencer *s, const uint8_t *bytes, const struct ba
                                                            .end_seq = batch_end_seq(h),
                                                            .digest = h->digest,
                                                            .length = h->length };
-    s->unstable_bytes += h->length;
 }
 
 void emit_stable_rose(struct sequencer *s)
@@ -92,7 +88,6 @@ void emit_stable_rose(struct sequencer *s)
         const struct ring_slot *slot = ring_slot_at(s, s->ring_stable);
         if (slot->end_seq - 1 > s->stable)
             break;
-        s->unstable_bytes -= slot->length;
         s->ring_stable++;
         s->paused = false;
     }
@@ -100,10 +95,12 @@ void emit_stable_rose(struct sequencer *s)
 
 /* ---- batches -------------------------------------------------------------------------------- */
 
-/* Past a bound of the quorum's lag, one batch per pace_ns: the quorum is slow, not gone. */
+/* Past a bound of the quorum's lag, one batch per pace_ns: the quorum is slow, not gone. The lag is
+ * counted in room of the ring, of which a short batch takes as much as a long one. */
 static bool held_by_pace(struct sequencer *s)
 {
-    if (s->is_volatile || s->unstable_bytes <= s->o.pace_bytes) {
+    uint64_t lag = (s->ring_end - s->ring_stable) * s->ring_stride;
+    if (s->is_volatile || lag <= s->o.pace_bytes) {
         s->pacing = false;
         return false;
     }
@@ -167,7 +164,6 @@ void emit_close(struct sequencer *s, bool full)
                                                            .end_seq = batch_end_seq(h),
                                                            .digest = h->digest,
                                                            .length = h->length };
-    s->unstable_bytes += h->length;
     if (sabotaged(s, SEQUENCER_STABLE_UNACKED))
         emit_stable_rose(s);
     count(s, COUNTER_BATCHES_EMITTED, 1);

@@ -186,7 +186,6 @@ struct sequencer {
     uint64_t ring_stable; /* first that is not wholly stable */
     uint64_t ring_lent;   /* first whose bytes the port holds until the flush after this step */
     uint64_t ring_end;
-    uint64_t unstable_bytes;
 
     /* the open batch */
     struct batch_builder batch;

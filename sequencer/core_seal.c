@@ -228,7 +228,6 @@ static void begin_adopted(struct sequencer *s)
     if (s->stable > s->adopted.seq)
         s->stable = s->adopted.seq;
     ring_reset(s);
-    queue_reset_all(s);
     begin(s);
 }
 
@@ -278,8 +277,7 @@ void begin_volatile(struct sequencer *s)
          h.first_seq != 1 || h.length > s->ring_stride || s->o.volatile_epoch == 0))
         s->unfit = "the genesis record is not valid";
     if (s->unfit == NULL) {
-        catalog_reset(s->catalog);
-        ledger_reset(&s->ledger);
+        sequencer_rebuild(s, h.epoch);
         apply_genesis(s, &h);
     }
     if (s->unfit != NULL)
@@ -293,8 +291,6 @@ void begin_volatile(struct sequencer *s)
     s->epoch = (struct epoch) { .number = ++s->number_seen, .candidate = s->o.candidate };
     if (h.timestamp_ns > s->last_stamp_ns)
         s->last_stamp_ns = h.timestamp_ns;
-    ring_reset(s);
-    queue_reset_all(s);
     ring_put_history(s, s->o.volatile_genesis, &h);
     begin(s);
 }
