@@ -106,6 +106,7 @@ static bool format_store(const struct config *config, const struct config_retran
         return false;
     struct journal_options options = { .segment_bytes = (uint64_t)store->segment_mib << 20 };
     char reason[JOURNAL_ERROR_MAX] = "";
+    journal_options_default(&options);
     bool fine = journal_format(disk, &options, config->stream, store_id, genesis,
                                (uint32_t)genesis_length, reason) == JOURNAL_OK;
     if (!fine)

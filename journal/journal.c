@@ -2,6 +2,18 @@
 
 #include "journal/journal_private.h"
 
+void journal_options_default(struct journal_options *o)
+{
+    if (o->segment_bytes == 0)
+        o->segment_bytes = 32u << 20;
+    if (o->commit_bytes == 0)
+        o->commit_bytes = 1u << 20;
+    if (o->recent_bytes == 0)
+        o->recent_bytes = 32u << 20;
+    if (o->segments_max == 0)
+        o->segments_max = 65536;
+}
+
 const char *journal_options_check(const struct journal_options *o)
 {
     if (o->segment_bytes < SEGMENT_BYTES_MIN || o->segment_bytes > SEGMENT_BYTES_MAX ||

@@ -35,6 +35,9 @@ struct journal_options {
     uint32_t segments_max;   /* default 65536 */
 };
 
+/* Fills in the defaults named above where a field is zero. */
+void journal_options_default(struct journal_options *o);
+
 enum journal_error {
     JOURNAL_OK = 0,
     JOURNAL_NO_STORE,      /* the directory holds no store: format it, or the path is wrong */

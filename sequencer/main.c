@@ -36,18 +36,19 @@ static void catch_signals(void)
 
 static void usage(FILE *out)
 {
-    fputs("usage: cantus-sequencer --config FILE [--session NAME] [--why TEXT] [--check]\n"
-          "\n"
-          "Puts what is proposed on the stream that FILE describes into one order. It starts as it\n"
-          "would fail over: a quorum of the stores promises it an epoch, it adopts their history,\n"
-          "and begins. Ends cleanly on SIGTERM.\n"
-          "\n"
-          "  --config FILE   the deployment's cantus.yaml\n"
-          "  --session NAME  begin another session of the stream\n"
-          "  --why TEXT      recorded in the stream with the epoch\n"
-          "  --check         reports every problem of FILE with its line, and does nothing else\n"
-          "  --help          this text\n",
-          out);
+    fputs(
+        "usage: cantus-sequencer --config FILE [--session NAME] [--why TEXT] [--check]\n"
+        "\n"
+        "Puts what is proposed on the stream that FILE describes into one order. It starts as it\n"
+        "would fail over: a quorum of the stores promises it an epoch, it adopts their history,\n"
+        "and begins. Ends cleanly on SIGTERM.\n"
+        "\n"
+        "  --config FILE   the deployment's cantus.yaml\n"
+        "  --session NAME  begin another session of the stream\n"
+        "  --why TEXT      recorded in the stream with the epoch\n"
+        "  --check         reports every problem of FILE with its line, and does nothing else\n"
+        "  --help          this text\n",
+        out);
 }
 
 static void report(void *ctx, const char *file, unsigned line, const char *reason)
@@ -59,7 +60,8 @@ static void report(void *ctx, const char *file, unsigned line, const char *reaso
         fprintf(stderr, "%s: %s\n", file, reason);
 }
 
-/* ---- running ------------------------------------------------------------------------------------ */
+/* ---- running ------------------------------------------------------------------------------------
+ */
 
 struct watch {
     enum sequencer_state state;

@@ -15,7 +15,8 @@ static uint64_t random_id(void)
     return id;
 }
 
-/* ---- the genesis of a stream without stores ---------------------------------------------------- */
+/* ---- the genesis of a stream without stores ----------------------------------------------------
+ */
 
 static bool read_genesis(const struct config *config, uint8_t *bytes, uint32_t *length, char *error)
 {
@@ -35,13 +36,13 @@ static bool read_genesis(const struct config *config, uint8_t *bytes, uint32_t *
         return true;
     }
     snprintf(error, CONFIG_ERROR_MAX,
-             "sequencer: %.500s %s; a volatile stream begins with it, as `cantus init` wrote it", path,
-             n > 0 ? "is not the genesis of this stream" : strerror(problem));
+             "sequencer: %.500s %s; a volatile stream begins with it, as `cantus init` wrote it",
+             path, n > 0 ? "is not the genesis of this stream" : strerror(problem));
     return false;
 }
 
-/* Epochs of a volatile stream are kept nowhere, so that its clock has to tell them apart: two starts
- * are at least a second apart, or the later one waits for nobody to follow it. */
+/* Epochs of a volatile stream are kept nowhere, so that its clock has to tell them apart: two
+ * starts are at least a second apart, or the later one waits for nobody to follow it. */
 static uint32_t volatile_epoch(void)
 {
     struct timespec now;
@@ -49,7 +50,8 @@ static uint32_t volatile_epoch(void)
     return (uint32_t)now.tv_sec;
 }
 
-/* ---- the shell ---------------------------------------------------------------------------------- */
+/* ---- the shell ----------------------------------------------------------------------------------
+ */
 
 static bool open_transport(struct sequencer_shell *s, const struct config *config, char *error)
 {
@@ -70,36 +72,37 @@ static struct sequencer_options options_of(const struct config *config,
                                            const struct sequencer_start *start)
 {
     const struct config_sequencer *c = &config->sequencer;
-    struct sequencer_options o = {
-        .stream = config->stream,
-        .candidate = random_id(),
-        .lead = start->lead,
-        .how = start->how,
-        .why = start->why != NULL ? start->why : "",
-        .session = start->session,
-        .session_first = config->session,
-        .catalog = { .topics_max = c->topics_max, .publishers_max = c->publishers_max },
-        .datagram_max = config->datagram_max,
-        .ring_bytes = (uint64_t)c->ring_mib << 20,
-        .queue_max = c->queue_max,
-        .window = c->window,
-        .run_bytes_max = c->run_bytes_max,
-        .line_b = config->egress_b.port != 0,
-        .pad = config->segmentation,
-        .heartbeat_min_ns = (uint64_t)c->heartbeat_min_us * 1000,
-        .heartbeat_max_ns = (uint64_t)c->heartbeat_idle_ms * 1000000,
-        .pace_bytes = (uint64_t)c->pace_mib << 20,
-        .pace_ns = (uint64_t)c->pace_us * 1000,
-        .clock_ahead_max_ns = (uint64_t)c->clock_ahead_max_ms * 1000000,
-    };
-    for (uint32_t i = 0;
-         i < config->retransmitter_count && o.source_count < FOLLOWER_SOURCES_MAX; i++) {
+    struct sequencer_options o;
+    sequencer_options_default(&o);
+    o.stream = config->stream;
+    o.candidate = random_id();
+    o.lead = start->lead;
+    o.how = start->how;
+    o.why = start->why != NULL ? start->why : "";
+    o.session = start->session;
+    o.session_first = config->session;
+    o.catalog = (struct catalog_options) { .topics_max = c->topics_max,
+                                           .publishers_max = c->publishers_max };
+    o.datagram_max = config->datagram_max;
+    o.ring_bytes = (uint64_t)c->ring_mib << 20;
+    o.queue_max = c->queue_max;
+    o.window = c->window;
+    o.run_bytes_max = c->run_bytes_max;
+    o.line_b = config->egress_b.port != 0;
+    o.pad = config->segmentation;
+    o.heartbeat_min_ns = (uint64_t)c->heartbeat_min_us * 1000;
+    o.heartbeat_max_ns = (uint64_t)c->heartbeat_idle_ms * 1000000;
+    if (c->pace_mib != 0)
+        o.pace_bytes = (uint64_t)c->pace_mib << 20;
+    o.pace_ns = (uint64_t)c->pace_us * 1000;
+    o.clock_ahead_max_ns = (uint64_t)c->clock_ahead_max_ms * 1000000;
+    for (uint32_t i = 0; i < config->retransmitter_count && o.source_count < FOLLOWER_SOURCES_MAX;
+         i++) {
         const struct config_retransmitter *r = &config->retransmitters[i];
         o.sources[o.source_count++] =
             (struct follower_source) { .unicast = r->unicast,
                                        .stream = { r->unicast.ip, r->stream_port } };
     }
-    sequencer_options_default(&o);
     o.tick_ns = (uint64_t)c->tick_ms * 1000000;
     return o;
 }

@@ -485,18 +485,17 @@ static void on_listen(struct round *r)
     }
 }
 
-/* What epoll does not tell: full buffers are offered again (the core may be able to take more now),
- * and streams that we closed do not linger for ever. */
+/* What epoll does not tell: what was not consumed is offered again (the core may be able to take more
+ * now, and nothing new may ever arrive behind it), and streams that we closed do not linger for ever. */
 static void look_after(struct round *r)
 {
     struct kernel_streams *s = &r->k->streams;
     bool any = r->any;
     for (uint32_t i = 0; i < s->max; i++) {
         struct kernel_stream *stream = &s->table[i];
-        if (stream->state == KERNEL_STREAM_OPEN &&
-            stream->in_end - stream->in_start == s->buffer_bytes) {
-            if (offer(r, stream, id_of(s, stream)) &&
-                stream->in_end - stream->in_start < s->buffer_bytes) {
+        size_t left = stream->in_end - stream->in_start;
+        if (stream->state == KERNEL_STREAM_OPEN && left > 0) {
+            if (offer(r, stream, id_of(s, stream)) && stream->in_end - stream->in_start < left) {
                 any = true;
                 set_interest(s, stream);
             }
