@@ -43,17 +43,20 @@ bool cut_find(struct journal *j, uint64_t seq, struct digest digest, struct plac
     struct segment_file *file = segment_pin(j, number);
     if (file == NULL)
         return false;
-    bool ok = segment_header_read(j->disk, file->file, j->scratch, &header, j->spare);
-    segment_unpin(j, file);
-    if (!ok && segment_memory_begin(j, number) != 0)
-        return false;
-    if (!ok) {
-        /* The current segment has not been written at all yet. */
+    bool ok;
+    if (segment_memory_begin(j, number) == 0) {
+        /* The segment has just begun: its header may not be on disk, and will not come there by a
+         * commit if the cut leaves nothing of it but this. */
         uint32_t length = j->segments[number - 1].header_bytes;
         (void)segment_memory_copy(j, number, 0, j->scratch, length);
-        if (!segment_header_decode(j->scratch, length, &header, j->spare))
-            return false;
+        ok = segment_header_decode(j->scratch, length, &header, j->spare) &&
+             j->disk->ops->write(j->disk, file->file, 0, j->scratch, length) == (int64_t)length;
+    } else {
+        ok = segment_header_read(j->disk, file->file, j->scratch, &header, j->spare);
     }
+    segment_unpin(j, file);
+    if (!ok)
+        return false;
     j->spare_index.count = 0;
     struct chain chain = { .stream = j->stream,
                            .last = { .epoch = header.epoch_before, .seq = header.first_seq - 1 },
@@ -113,26 +116,23 @@ static bool remove_segments(struct journal *j, uint32_t above)
     return remove_file(j, name);
 }
 
-/* Everything from `at` to the end of the file becomes zeros, where it is not already. */
-static bool zero_above(struct journal *j, const struct segment_file *file, const struct place *at,
-                       const uint8_t *partial)
+/* Everything from the block that `at` is in becomes zeros, where it is not already: that block's
+ * bytes are in the slots, and its own place is empty until a commit completes it. */
+static bool zero_above(struct journal *j, const struct segment_file *file, const struct place *at)
 {
     int64_t size = j->disk->ops->size(j->disk, file->file);
     if (size < 0)
         return false;
-    uint64_t begin = block_floor(at->offset), kept = at->offset - begin;
-    for (uint64_t base = begin; base < (uint64_t)size; base += SCRATCH_BYTES) {
+    for (uint64_t base = block_floor(at->offset); base < (uint64_t)size; base += SCRATCH_BYTES) {
         uint64_t length = block_ceil((uint64_t)size) - base;
         length = length < SCRATCH_BYTES ? length : SCRATCH_BYTES;
         memset(j->scratch, 0, length);
         bool dirty = j->disk->ops->read(j->disk, file->file, base, j->scratch, length) < 0;
-        for (uint64_t i = base == begin ? kept : 0; i < length && !dirty; i++)
+        for (uint64_t i = 0; i < length && !dirty; i++)
             dirty = j->scratch[i] != 0;
         if (!dirty)
             continue;
         memset(j->scratch, 0, length);
-        if (base == begin)
-            memcpy(j->scratch, partial, kept);
         if (j->disk->ops->write(j->disk, file->file, base, j->scratch, length) != (int64_t)length)
             return false;
     }
@@ -191,7 +191,7 @@ bool cut_at(struct journal *j, const struct place *at, const uint8_t *partial)
     if (done) {
         /* From here on the other slot is the one that may be lost, if this has to be repeated. */
         j->durable_slot = (uint8_t)(1 - j->durable_slot);
-        done = remove_segments(j, at->segment) && zero_above(j, file, at, kept) &&
+        done = remove_segments(j, at->segment) && zero_above(j, file, at) &&
                slot_write(j, at, kept, (uint8_t)(1 - j->durable_slot), false);
     }
     if (!done) {

@@ -9,6 +9,7 @@ static void lay_over(struct image *image, uint32_t i, const struct mark_slot *sl
     image->patch_at[i] = block_floor(slot->end.offset);
     if (image->patch_at[i] + DISK_BLOCK > image->size)
         return;
+    image->laid[i] = true;
     uint8_t *block = image->bytes + image->patch_at[i];
     image->patched[i] = memcmp(block, slot->partial, slot->partial_length) != 0;
     memcpy(image->before[i], block, DISK_BLOCK);

@@ -412,7 +412,8 @@ struct image {
     uint8_t *bytes;
     uint64_t size;
     uint64_t patch_at[2]; /* of the blocks laid over, with what the disk had there */
-    bool patched[2];
+    bool laid[2];
+    bool patched[2]; /* and it differed */
     uint8_t (*before)[DISK_BLOCK];
     bool failed; /* a read error: zeros from there */
 };

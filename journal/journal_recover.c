@@ -340,6 +340,23 @@ static bool remove_leftovers(struct recovery *r)
     return true;
 }
 
+/* Whether the place of the last, partial block is still empty, as it is until a commit completes the
+ * block. If one tried, and tore or was not marked, the block is made anew. */
+static bool tail_block_untouched(const struct recovery *r)
+{
+    const struct image *image = &r->image;
+    if (r->mark->partial_length == 0)
+        return true;
+    /* The older slot was laid over first, so what it found is what the disk has. */
+    int older = 1 - r->newest;
+    bool both = image->laid[older] && image->patch_at[older] == image->patch_at[r->newest];
+    const uint8_t *block = image->before[both ? older : r->newest];
+    for (uint32_t i = 0; i < DISK_BLOCK; i++)
+        if (block[i] != 0)
+            return false;
+    return true;
+}
+
 static bool slot_ends_here(const struct recovery *r, const struct mark_slot *slot)
 {
     return slot->valid && slot->end.segment == r->j->segment_count &&
@@ -371,7 +388,8 @@ static bool settle_tail(struct recovery *r)
         buffer_begin(j, j->segment_count, block_floor(j->tail.offset), block, (uint32_t)partial);
         return true;
     }
-    if (slot_ends_here(r, r->mark) && r->report->torn_bytes == 0 && !r->mark->cutting) {
+    if (slot_ends_here(r, r->mark) && r->report->torn_bytes == 0 && !r->mark->cutting &&
+        tail_block_untouched(r)) {
         j->segment_closed = r->mark->closed;
         if (j->segment_closed)
             buffer_begin(j, j->segment_count, block_ceil(j->tail.offset), NULL, 0);

@@ -212,17 +212,18 @@ static int64_t fake_write(struct disk *d, int32_t n, uint64_t offset, const void
         abort();
     if (f->dead)
         return -EIO;
+    for (uint64_t b = offset / DISK_BLOCK; b < (offset + length) / DISK_BLOCK; b++)
+        if (b < file->capacity / DISK_BLOCK)
+            file->written[b] = 0;
     if (f->dying && f->die_after-- == 0) {
         tear(f, file, offset, bytes, length);
         f->dead = true;
         return -EIO;
     }
     if (f->refusal != 0 && f->refuse_blocking)
-        return f->refusal;
+        return -f->refusal;
     grow(file, offset + length);
     memcpy(file->bytes + offset, bytes, length);
-    for (uint64_t b = offset / DISK_BLOCK; b < (offset + length) / DISK_BLOCK; b++)
-        file->written[b] = 0;
     return (int64_t)length;
 }
 
@@ -236,8 +237,8 @@ static bool fake_submit(struct disk *d, const struct disk_request *r)
     flight->request = *r;
     if (r->op == DISK_PREPARE)
         (void)snprintf(flight->name, sizeof flight->name, "%s", r->name);
-    else
-        flight->file = f->handles[r->file];
+    else if ((flight->file = f->handles[r->file]) == NULL)
+        abort();
     if (r->op != DISK_PREPARE && (r->offset % DISK_BLOCK != 0 || r->length % DISK_BLOCK != 0 ||
                                   (uintptr_t)r->bytes % DISK_BLOCK != 0))
         abort();
@@ -271,7 +272,7 @@ static int64_t do_write(struct fake_disk *f, struct flight *flight)
     const struct disk_request *r = &flight->request;
     if (f->refusal != 0) {
         tear(f, file, r->offset, r->bytes, r->length);
-        return f->refusal;
+        return -f->refusal;
     }
     bool segment = strncmp(file->name, "segment-", 8) == 0;
     grow(file, r->offset + r->length);
@@ -287,7 +288,7 @@ static int64_t do_write(struct fake_disk *f, struct flight *flight)
 static int64_t do_prepare(struct fake_disk *f, const struct flight *flight)
 {
     if (f->refusal != 0)
-        return f->refusal;
+        return -f->refusal;
     (void)fake_remove(&f->disk, flight->name);
     struct fake_file *file = create(f, flight->name);
     grow(file, flight->request.length);
@@ -345,7 +346,7 @@ void fake_disk_crash(struct fake_disk *f)
 
 void fake_disk_die_after(struct fake_disk *f, uint32_t count)
 {
-    f->dying = true;
+    f->dying = count != UINT32_MAX;
     f->die_after = count;
 }
 

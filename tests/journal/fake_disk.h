@@ -20,7 +20,8 @@ uint32_t fake_disk_flying(const struct fake_disk *f);
 /* Power loss: of every write in flight any subset of its 512-byte sectors arrives; files are
  * closed, completions forgotten. */
 void fake_disk_crash(struct fake_disk *f);
-/* The next blocking writes after `count` tear and fail, and so does all else, until a crash. */
+/* The next blocking writes after `count` tear and fail, and so does all else, until a crash.
+ * UINT32_MAX: none will. */
 void fake_disk_die_after(struct fake_disk *f, uint32_t count);
 /* 0: none. Given to queued writes and preparations, and to blocking writes too if asked. */
 void fake_disk_refuse(struct fake_disk *f, int error, bool blocking_too);

@@ -65,13 +65,13 @@ void maker_genesis(struct history_maker *m, uint64_t store)
 
 void maker_batch(struct history_maker *m, uint16_t count, uint32_t payload, uint8_t fill)
 {
-    uint32_t capacity = BATCH_HEADER_SIZE + (uint32_t)count * (MESSAGE_HEADER_SIZE + payload);
+    uint32_t capacity = WIRE_DATAGRAM_MAX;
     struct made *made = next(m, capacity);
     struct batch_builder b;
     batch_open(&b, made->bytes, capacity, maker_tail(m) + 1);
     uint8_t bytes[MESSAGE_PAYLOAD_MAX];
     memset(bytes, fill, sizeof bytes);
-    for (uint16_t i = 0; i < count; i++)
+    for (uint16_t i = 0; i < count && batch_fits(&b, payload); i++)
         (void)batch_add(&b, TOPIC_FIRST_USER, 1, maker_tail(m) + 1 + i, 0, bytes, payload);
     close_batch(m, made, &b);
 }

@@ -163,8 +163,7 @@ static bool reopen(struct life *l, bool may_die)
         fake_disk_crash(l->fake);
         return false;
     }
-    if (may_die && fake_disk_flying(l->fake) > 0 && roll(l, 2) == 0)
-        fake_disk_work(l->fake, 1);
+    fake_disk_die_after(l->fake, UINT32_MAX);
     uint64_t tail = report.tail.seq;
     uint64_t least = l->cut_floor != 0 && l->cut_floor < l->durable_seq ? l->cut_floor
                                                                         : l->durable_seq;
