@@ -15,7 +15,6 @@ static void on_outcome(void *ctx, const struct publisher_outcome *o)
 {
     struct author *a = ctx;
     struct client_core *c = a->core;
-    a->last_seq = o->seq;
     a->ask = true;
     if (a->machine != NULL)
         machine_outcome(a->machine->machine, o->seq, o->rejected != 0);
@@ -81,6 +80,7 @@ void author_on_message(struct author *a, const struct message *m)
 {
     if (m->publisher_seq != 0) {
         a->items_seen++;
+        a->last_seq = m->seq;
         if (!a->core->rebuilding)
             a->items++;
     }

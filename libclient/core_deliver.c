@@ -195,6 +195,7 @@ void core_rewind(struct client_core *c, struct position common)
         uint32_t lost = publisher_on_fork(a->publisher, common);
         a->items = publisher_join_seq(a->publisher) == 0 || a->items < lost ? 0 : a->items - lost;
         a->items_seen = 0;
+        a->last_seq = 0;
         a->topic = TOPIC_NONE;
     }
 }

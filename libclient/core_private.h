@@ -27,7 +27,7 @@ struct author {
     uint64_t items;      /* of this identity with an outcome, in the history as delivered */
     uint64_t items_seen; /* the same, but counted again during a rebuild */
     uint64_t rejected;
-    uint64_t last_seq;
+    uint64_t last_seq; /* of its last outcome */
     union {
         bool (*item)(void *ctx, uint64_t index, struct cantus_item *out);
         bool (*difference)(void *ctx, struct cantus_proposal *proposal);

@@ -106,7 +106,7 @@ static struct rig_batch *append(struct rig *r, struct batch_builder *b, uint64_t
     r->digest = out->header.digest;
     follow_own(r, out);
     if (!r->hold_stable && !r->is_volatile)
-        r->stable = rig_tip(r);
+        r->stable = r->stable_max != 0 && rig_tip(r) > r->stable_max ? r->stable_max : rig_tip(r);
     return out;
 }
 
@@ -166,7 +166,9 @@ void rig_fork(struct rig *r, uint64_t seq)
     while (keep < r->log_count && batch_end_seq(&r->log[keep].header) - 1 <= seq)
         keep++;
     r->log_count = keep;
-    r->log_delivered = keep;
+    r->run_count = 0;
+    if (r->log_delivered > keep)
+        r->log_delivered = keep;
     r->digest = r->log[keep - 1].header.digest;
     catalog_reset(r->catalog);
     ledger_reset(&r->ledger);
@@ -245,6 +247,24 @@ static void reject(struct rig *r, const struct proposal_entry *e, uint32_t publi
     rig_emit(r, TOPIC_REJECT, publisher, number, 0, payload, length);
 }
 
+/* Runs are emitted once they are complete. */
+static void sequence(struct rig *r, const struct proposal_entry *e, uint32_t publisher)
+{
+    struct rig_fragment *f = &r->run[r->run_count++];
+    ck_assert_uint_le(r->run_count, RUN_MESSAGES_MAX);
+    *f = (struct rig_fragment) { .topic = e->topic, .length = e->length, .flags = e->flags };
+    memcpy(f->bytes, e->payload, e->length);
+    r->run_publisher = publisher;
+    if ((e->flags & MESSAGE_MORE) != 0)
+        return;
+    uint64_t first = ledger_next(&r->ledger, publisher); /* it moves once the run is whole */
+    for (uint32_t i = 0; i < r->run_count; i++) {
+        f = &r->run[i];
+        rig_emit(r, f->topic, publisher, first + i, f->flags, f->bytes, f->length);
+    }
+    r->run_count = 0;
+}
+
 static void on_proposals(struct rig *r, const struct rig_sent *d)
 {
     struct proposal_header h;
@@ -259,7 +279,9 @@ static void on_proposals(struct rig *r, const struct rig_sent *d)
     uint64_t number = h.first_publisher_seq;
     for (; proposal_next(&cursor, &e); number++) {
         r->proposals++;
-        if (number != ledger_next(&r->ledger, h.publisher)) {
+        if (r->run_count > 0 && r->run_publisher != h.publisher)
+            return; /* it is sent again */
+        if (number != ledger_next(&r->ledger, h.publisher) + r->run_count) {
             r->duplicates++;
             continue;
         }
@@ -270,7 +292,7 @@ static void on_proposals(struct rig *r, const struct rig_sent *d)
             r->conditions_failed++;
             reject(r, &e, h.publisher, number, REJECT_CONDITION);
         } else {
-            rig_emit(r, e.topic, h.publisher, number, e.flags, e.payload, e.length);
+            sequence(r, &e, h.publisher);
         }
     }
 }
@@ -441,8 +463,9 @@ struct rig *rig_new(enum follower_level level)
         .ctx = r,
     };
     r->log = calloc(RIG_LOG_MAX, sizeof *r->log);
+    r->run = calloc(RUN_MESSAGES_MAX, sizeof *r->run);
     r->catalog = catalog_create(&r->options.catalog);
-    ck_assert(r->log != NULL && r->catalog != NULL);
+    ck_assert(r->log != NULL && r->run != NULL && r->catalog != NULL);
     ck_assert(ledger_init(&r->ledger, &r->options.catalog));
     emit_genesis(r);
     emit_epoch(r);
@@ -465,5 +488,6 @@ void rig_free(struct rig *r)
     catalog_destroy(r->catalog);
     ledger_close(&r->ledger);
     free(r->log);
+    free(r->run);
     free(r);
 }

@@ -28,6 +28,12 @@ struct rig_batch {
     uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
 };
 
+struct rig_fragment {
+    uint32_t topic, length;
+    uint8_t flags;
+    uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
+};
+
 struct rig_report {
     struct cantus_report r;
     char identity[64], topic[256], text[256];
@@ -55,14 +61,19 @@ struct rig {
     struct digest digest;
     uint64_t timestamp_ns;
     uint64_t stable;
-    bool hold_stable; /* else all that was emitted is stable */
+    uint64_t stable_max; /* nothing above becomes stable; 0: no limit */
+    bool hold_stable;    /* else all that was emitted is stable */
     bool is_volatile;
     struct catalog *catalog;
     struct ledger ledger;
     struct rig_batch *log; /* RIG_LOG_MAX */
     uint32_t log_count, log_delivered;
-    uint8_t reject_next;  /* reason for the next proposal */
-    struct rig_sent last; /* of the client's proposals */
+    uint32_t
+        run_count; /* fragments of a run that is not complete yet: of one publisher at a time */
+    uint32_t run_publisher;
+    struct rig_fragment *run; /* RUN_MESSAGES_MAX */
+    uint8_t reject_next;      /* reason for the next proposal */
+    struct rig_sent last;     /* of the client's proposals */
     uint64_t creates, joins, proposals, duplicates, conditions_failed;
 
     struct port_time now;
