@@ -39,8 +39,11 @@ static uint32_t port_connect(struct port *port, struct port_addr to)
 {
     (void)to;
     struct rig *rig = of(port);
-    return rig->stream_count + 1 < RIG_STREAMS_MAX / 2 ? RIG_STREAMS_MAX / 2 + rig->stream_count++
-                                                       : 0;
+    if (RIG_STREAMS_MAX / 2 + rig->stream_count == RIG_STREAMS_MAX)
+        return 0;
+    uint32_t stream = RIG_STREAMS_MAX / 2 + rig->stream_count++;
+    rig->streams[stream].room = 64 * 1024;
+    return stream;
 }
 
 static size_t port_room(struct port *port, uint32_t stream, size_t want)

@@ -156,6 +156,54 @@ START_TEST(the_rival_of_a_promise_is_not_recorded)
 }
 END_TEST
 
+static void write_frame(uint8_t *out, size_t *length, enum replay_type type, const void *body,
+                        size_t size)
+{
+    size_t n = replay_frame_encode(type, body, size, out + *length, 8192 - *length);
+    ck_assert_uint_gt(n, 0);
+    *length += n;
+}
+
+/* The same over a replay, whose vouches only the follower sees. */
+START_TEST(the_rival_of_a_promise_is_not_copied)
+{
+    struct rig *rig = rig_new(1);
+    struct leader rival = leader_of(rig, RIVAL);
+    rig_seal(rig, SECOND, false);
+    rig_settle(rig);
+    rig_crash(rig);
+    rig->options.peer_count = 1;
+    rig->options.peers[0].unicast = (struct port_addr) { 0x0a00000b, 710 };
+    rig->options.peers[0].stream = (struct port_addr) { 0x0a00000b, 711 };
+    rig_start(rig);
+    ck_assert_uint_ge(rig->stream_count, 1); /* it looks for more at once */
+    uint32_t stream = RIG_STREAMS_MAX / 2 + rig->stream_count - 1;
+    rig_event(rig, PORT_STREAM_CONNECTED, stream, NULL, 0);
+    ck_assert_uint_gt(rig->streams[stream].length, 0);
+    struct batch_bytes record;
+    leader_begin(&rival, &record);
+    struct heartbeat vouch = { .epoch = RIVAL,
+                               .next_seq = rival.next_seq,
+                               .digest = rival.digest,
+                               .epoch_first_seq = rival.epoch_first_seq };
+    uint8_t bytes[8192], body[SIGNAL_SIZE_MAX];
+    size_t length = 0, size = heartbeat_encode(&vouch, RIG_STREAM, body, sizeof body);
+    write_frame(bytes, &length, REPLAY_BATCH, record.bytes, record.header.length);
+    write_frame(bytes, &length, REPLAY_VOUCH, body, size);
+    rig_event(rig, PORT_STREAM_BYTES, stream, bytes, length);
+    ck_assert_uint_eq(journal_tail(rig->journal).seq, 1);
+    ck_assert(epoch_equal(journal_promised(rig->journal), SECOND));
+    /* The candidate that has the promise is followed all the same, and so is a later one. */
+    static struct leader l;
+    l = leader_of(rig, SECOND);
+    rig_begin(rig, &l);
+    rig_settle(rig);
+    ck_assert_uint_eq(journal_tail(rig->journal).seq, 2);
+    ck_assert(digest_equal(journal_tail_digest(rig->journal), l.digest));
+    rig_free(rig);
+}
+END_TEST
+
 START_TEST(sabotage_forgets_its_promise)
 {
     struct rig *rig = rig_new(1);
@@ -281,6 +329,6 @@ END_TEST
 
 RIG_MAIN("retransmitter_promise", answered_when_durable, a_seal_during_commits_reports_all_of_them,
          sabotage_records_stale_batches, one_candidate_of_a_number,
-         the_rival_of_a_promise_is_not_recorded, sabotage_forgets_its_promise,
-         a_probe_changes_nothing, a_higher_seal_takes_over, an_epoch_heard_is_promised_to,
-         a_heartbeat_fences, leader_never_heard)
+         the_rival_of_a_promise_is_not_recorded, the_rival_of_a_promise_is_not_copied,
+         sabotage_forgets_its_promise, a_probe_changes_nothing, a_higher_seal_takes_over,
+         an_epoch_heard_is_promised_to, a_heartbeat_fences, leader_never_heard)
