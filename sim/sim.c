@@ -188,6 +188,8 @@ static void probe(struct sim *s)
     } else if (s->now - s->healed_at > LIVE_WITHIN_NS) {
         sim_violate(s, SIM_LIVE, "%s", why);
         return;
+    } else {
+        sim_fault_operate(s);
     }
     sim_schedule(s, s->now + PROBE_NS, SIM_EVENT_PROBE, 0, 0, 0);
 }

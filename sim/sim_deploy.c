@@ -257,12 +257,13 @@ static bool deploy_clients(struct sim *s)
         if (n == NULL)
             return false;
         n->index = i + 1;
-        char config[16], identity[24] = "";
+        char config[32], identity[24] = "";
         snprintf(config, sizeof config, "%u", sim_node_index(s, n));
         if (!add_app(n, &sim_follower_app, config, ""))
             return false;
         if (i < 3)
             snprintf(identity, sizeof identity, "solver-%u", i + 1);
+        snprintf(config, sizeof config, "%u %u", i + 1, s->solver_items);
         if (!add_app(n, &sim_solver_app, config, identity))
             return false;
     }
@@ -288,6 +289,7 @@ static bool add_numbered(struct sim *s, enum sim_kind kind, const char *what, ui
 
 bool sim_deploy(struct sim *s, char *error)
 {
+    static const uint32_t rounds[] = { 4, 12, 40 };
     static const uint64_t rings[] = { 128 * 1024, 256 * 1024, 1024 * 1024 };
     const struct sim_options *o = &s->options;
     s->store_count = o->stores > 0 ? o->stores : 1;
@@ -302,6 +304,7 @@ bool sim_deploy(struct sim *s, char *error)
     s->stream = sim_random_next(&s->random) | 1;
     s->line_b = !s->by_hand && sim_random_below(&s->random, 4) == 0;
     s->ring_bytes = rings[s->by_hand ? 2 : sim_random_below(&s->random, 3)];
+    s->solver_items = rounds[sim_random_below(&s->random, 3)];
     for (uint32_t i = 0; i < s->store_count; i++)
         s->store_ids[i] = sim_random_next(&s->random) | 1;
     bool ok = write_genesis(s);

@@ -171,6 +171,27 @@ static uint64_t draw_outage(struct sim *s)
                             s->mood->gap_max_ns > 60 * SIM_MS ? 120 * SIM_MS : 30 * SIM_MS);
 }
 
+static void block(struct sim *s, uint32_t from, uint32_t to, uint64_t until)
+{
+    if (s->network.blocked_until[from][to] < until) {
+        s->network.blocked_from[from][to] = s->now;
+        s->network.blocked_until[from][to] = until;
+    }
+}
+
+/* Mute soon after it comes up, at `up_at`: sealed, and its epoch record heard by few or nobody. */
+static void mute_later(struct sim *s, const struct sim_node *n, uint64_t up_at)
+{
+    uint64_t from = up_at + sim_random_scale(&s->random, 50 * SIM_US, 600 * SIM_US);
+    uint64_t until = from + sim_random_scale(&s->random, SIM_MS, 16 * SIM_MS);
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        if (s->nodes[i] == n || sim_random_below(&s->random, 4) == 0)
+            continue;
+        s->network.blocked_from[n->port.node][i] = from;
+        s->network.blocked_until[n->port.node][i] = until;
+    }
+}
+
 static bool crash(struct sim *s, enum sim_kind kind, bool stale)
 {
     struct sim_node *n = draw_node(s, kind);
@@ -182,6 +203,8 @@ static bool crash(struct sim *s, enum sim_kind kind, bool stale)
     s->result.crashes++;
     uint64_t outage = stale ? sim_random_scale(&s->random, 100 * SIM_US, 4 * SIM_MS)
                             : draw_outage(s);
+    if (stale && sim_random_below(&s->random, 2) == 0)
+        mute_later(s, n, s->now + outage);
     sim_schedule(s, s->now + outage, SIM_EVENT_RESTART, n->port.node, n->boot, 0);
     return true;
 }
@@ -194,12 +217,6 @@ static bool freeze(struct sim *s)
     n->frozen_until = s->now + draw_outage(s);
     s->result.freezes++;
     return true;
-}
-
-static void block(struct sim *s, uint32_t from, uint32_t to, uint64_t until)
-{
-    if (s->network.blocked_until[from][to] < until)
-        s->network.blocked_until[from][to] = until;
 }
 
 /* One node against the rest, or two halves; both ways or one. */
@@ -382,6 +399,24 @@ void sim_fault_begin(struct sim *s)
     for (uint32_t i = 0; i < s->node_count; i++)
         if (s->nodes[i]->kind == SIM_CLIENT && s->nodes[i]->client->work != SIM_WORK_NONE)
             sim_schedule(s, s->now + i * 50 * SIM_US, SIM_EVENT_WORK, i, 0, 0);
+}
+
+/* An operator, who promotes when nobody leads. */
+void sim_fault_operate(struct sim *s)
+{
+    struct sim_node *standby = NULL;
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        struct sim_node *n = s->nodes[i];
+        if (n->kind != SIM_SEQUENCER || !n->up)
+            continue;
+        if (sequencer_state(n->core) != SEQUENCER_FOLLOWING)
+            return;
+        standby = n;
+    }
+    if (standby == NULL)
+        return;
+    sequencer_lead(standby->core, SYS_EPOCH_PROMOTED, "nobody leads");
+    sim_node_wake(s, standby, s->now);
 }
 
 void sim_fault_heal(struct sim *s)

@@ -83,7 +83,8 @@ void sim_net_release(struct sim *s, uint32_t slot)
 
 bool sim_net_blocked(const struct sim *s, uint32_t from, uint32_t to)
 {
-    return s->network.blocked_until[from][to] > s->now;
+    return s->network.blocked_until[from][to] > s->now &&
+           s->network.blocked_from[from][to] <= s->now;
 }
 
 static void launch(struct sim *s, uint32_t from, uint32_t to, enum port_channel channel,

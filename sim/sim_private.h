@@ -77,7 +77,8 @@ struct sim_network {
     uint32_t free_arrival_count;
     uint64_t sent;
     struct sim_weather weather;
-    uint64_t blocked_until[SIM_NODES_MAX][SIM_NODES_MAX]; /* from, to */
+    uint64_t blocked_from[SIM_NODES_MAX][SIM_NODES_MAX]; /* sender, receiver */
+    uint64_t blocked_until[SIM_NODES_MAX][SIM_NODES_MAX];
     uint64_t newest[SIM_NODES_MAX][SIM_NODES_MAX]; /* order of the newest that arrived */
     uint32_t flight[SIM_FLIGHT_MAX];                      /* by hand: arrival slots, oldest first */
     uint32_t flight_count;
@@ -248,7 +249,7 @@ struct sim {
     const struct sim_mood *mood;
     uint64_t injector_limit;
     bool quiet; /* nobody pushes any more */
-    uint32_t solver_items; /* of the workload, per round */
+    uint32_t solver_items; /* of the workload, for a round of the race */
 
     char *trace; /* by hand, or traced */
     size_t trace_length, trace_capacity;
@@ -309,6 +310,7 @@ void sim_fault_strike(struct sim *s);
 void sim_fault_end(struct sim *s, uint32_t node, uint32_t kind);
 void sim_fault_weather(struct sim *s);
 void sim_fault_heal(struct sim *s);
+void sim_fault_operate(struct sim *s);
 
 /* sim_workload.c */
 enum { SIM_TOPICS_MAX = 96, SIM_RUN_BYTES_MAX = 40 * 1024, SIM_ITEM_HEADER = 16 };

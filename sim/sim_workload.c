@@ -10,7 +10,6 @@ enum {
     IN_FLIGHT_MAX = 48,
     PUSHES_MAX = 6,
     ITEM_BYTES_MAX = 30 * 1024,
-    ITEMS_PER_ROUND = 40,
     MAGIC_ITEM = 0x6d746943,
     MAGIC_RACE = 0x63617243
 };
@@ -242,12 +241,16 @@ struct solver {
     uint64_t last_seq; /* of /race */
     uint64_t items;
     uint32_t number;   /* not part of the digest: it tells the replicas apart */
+    uint32_t per_round;
 };
 
 static bool solver_init(void *state, const char *config, struct cantus_timers *timers)
 {
     (void)timers;
-    ((struct solver *)state)->number = (uint32_t)strtoul(config, NULL, 10);
+    struct solver *r = state;
+    char *rest = NULL;
+    r->number = (uint32_t)strtoul(config, &rest, 10);
+    r->per_round = (uint32_t)strtoul(rest, NULL, 10);
     return true;
 }
 
@@ -268,7 +271,7 @@ static void solver_apply(void *state, const struct cantus_message *m)
 static bool solver_next(const void *state, struct cantus_proposal *p)
 {
     const struct solver *r = state;
-    if (r->items < (r->rounds + 1) * ITEMS_PER_ROUND)
+    if (r->items < (r->rounds + 1) * r->per_round)
         return false;
     wire_store32(p->buffer, MAGIC_RACE);
     wire_store32(p->buffer + 4, r->number);
