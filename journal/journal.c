@@ -114,7 +114,7 @@ void journal_close(struct journal *j)
 {
     if (j == NULL)
         return;
-    (void)io_settle(j);
+    io_settle(j);
     for (uint32_t i = 0; i < FILES_MAX; i++)
         if (j->files[i].segment != 0)
             j->disk->ops->close_file(j->disk, j->files[i].file);

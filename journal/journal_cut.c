@@ -206,15 +206,15 @@ bool cut_at(struct journal *j, const struct place *at, const uint8_t *partial)
 
 bool journal_cut(struct journal *j, uint64_t seq, struct digest digest)
 {
-    if (!io_settle(j))
-        return false;
+    io_settle(j);
     if (j->cut_pending && seq >= j->cut_place.last.seq) {
         seq = j->cut_place.last.seq;
         digest = j->cut_place.digest;
     } else if (!j->cut_pending && seq == j->tail.last.seq && seq == j->durable.last.seq) {
         return digest_equal(digest, j->tail.digest);
     }
-    if (seq > j->durable.last.seq || seq + 1 < j->segments[0].first_seq)
+    if (seq > j->durable.last.seq || seq + 1 < j->segments[0].first_seq ||
+        io_in_the_way(j, segment_of(j, seq + 1)))
         return false;
     uint8_t partial[DISK_BLOCK];
     memset(partial, 0, sizeof partial);

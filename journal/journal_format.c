@@ -88,7 +88,7 @@ enum journal_error store_read(struct disk *disk, uint8_t *block, struct store_id
 
 struct leftovers {
     bool store, formatting, other;
-    char names[64][DISK_NAME_MAX + 1];
+    char names[65][DISK_NAME_MAX + 1];
     uint32_t count;
 };
 
@@ -98,7 +98,7 @@ static void look_at_name(void *ctx, const char *name)
     if (strcmp(name, "lock") == 0)
         return;
     if (strcmp(name, STORE_FILE) == 0)
-        l->store = true;
+        l->store = l->other = true;
     else if (strcmp(name, FORMATTING_FILE) == 0)
         l->formatting = true;
     else if (strcmp(name, "mark") == 0 || strcmp(name, "promise") == 0 ||
@@ -126,6 +126,16 @@ static int write_file(struct disk *disk, const char *name, const uint8_t *bytes,
     return wrote == (int64_t)length ? 0 : -EIO;
 }
 
+/* Whether `store` is whole: the last thing that format writes. */
+static bool store_whole(struct disk *disk)
+{
+    uint8_t *block = aligned_new(DISK_BLOCK);
+    struct store_identity id;
+    bool whole = block == NULL || store_read(disk, block, &id, NULL) != JOURNAL_IO;
+    free(block);
+    return whole;
+}
+
 /* An earlier format that was interrupted has acknowledged nothing: begin again. */
 static enum journal_error clear_directory(struct disk *disk, char *error)
 {
@@ -137,11 +147,13 @@ static enum journal_error clear_directory(struct disk *disk, char *error)
     if (result < 0) {
         journal_error_set(error, "cannot list the directory: %s", strerror(-result));
         code = JOURNAL_IO;
-    } else if (found->store || (found->other && !found->formatting)) {
+    } else if (found->other && (!found->formatting || (found->store && store_whole(disk)))) {
         journal_error_set(error, "the directory is not empty%s: give an empty one",
                           found->store ? ", it holds a store" : "");
         code = JOURNAL_NOT_EMPTY;
     }
+    if (code == JOURNAL_OK && found->store)
+        (void)snprintf(found->names[found->count++], DISK_NAME_MAX + 1, STORE_FILE);
     for (uint32_t i = 0; code == JOURNAL_OK && i < found->count; i++) {
         found->names[i][DISK_NAME_MAX] = 0;
         result = disk->ops->remove(disk, found->names[i]);

@@ -28,7 +28,7 @@ void holes_cut(struct journal *j, uint64_t seq)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < j->hole_count; i++)
-        if (j->holes[i].at.last.seq < seq && j->holes[i].end_seq <= seq + 1)
+        if (j->holes[i].end_seq <= seq + 1)
             j->holes[kept++] = j->holes[i];
     j->hole_count = kept;
 }
@@ -109,7 +109,8 @@ static bool finish_current(struct journal *j)
     memset(partial, 0, sizeof partial);
     struct place at;
     struct place tail = j->tail;
-    return io_settle(j) && cut_find(j, tail.last.seq, tail.digest, &at, partial) &&
+    io_settle(j);
+    return !io_in_the_way(j, j->segment_count) && cut_find(j, tail.last.seq, tail.digest, &at, partial) &&
            cut_at(j, &at, partial);
 }
 
@@ -142,14 +143,18 @@ bool journal_heal(struct journal *j, const uint8_t *batch, const struct batch_he
         hole->at.offset += journal_aligned(length);
         (void)hole_advance(j, hole);
     }
-    if (!hole_closed(hole))
-        return true;
-    bool current = hole->at.segment == j->segment_count;
-    if (current && !finish_current(j))
-        return false;
-    /* finish_current's cut dropped only holes above the tail, and there are none. */
+    heal_finish(j);
+    return true;
+}
+
+void heal_finish(struct journal *j)
+{
+    if (j->hole_count == 0 || !hole_closed(&j->holes[0]))
+        return;
+    if (j->holes[0].at.segment == j->segment_count && !finish_current(j))
+        return;
+    /* finish_current's cut is at the tail, so it has dropped no hole by itself. */
     for (uint32_t i = 1; i < j->hole_count; i++)
         j->holes[i - 1] = j->holes[i];
     j->hole_count--;
-    return true;
 }

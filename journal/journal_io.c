@@ -27,10 +27,13 @@ bool io_busy(const struct journal *j, enum io_kind kind)
     return j->ios[kind].state != IO_IDLE;
 }
 
-bool io_flying(const struct journal *j)
+static bool io_flying(const struct journal *j)
 {
     for (uint32_t i = 0; i < IO_KIND_END; i++)
         if (j->ios[i].state == IO_FLYING)
+            return true;
+    for (uint32_t i = 0; i < READS_MAX; i++)
+        if (j->reads[i].stage != READ_FREE)
             return true;
     return false;
 }
@@ -60,25 +63,28 @@ void io_forget_failures(struct journal *j)
     judge_full(j);
 }
 
-bool io_settle(struct journal *j)
+void io_settle(struct journal *j)
 {
     if (j->disk->ops->drain == NULL)
-        return !io_flying(j);
-    j->disk->ops->drain(j->disk);
+        return;
     struct disk_completion done[16];
-    uint32_t count;
-    /* A promise's second write begins when its first is done, so this may take two rounds. */
-    for (uint32_t rounds = 0; rounds < 2 * DISK_REQUESTS_MAX; rounds++) {
-        count = j->disk->ops->complete(j->disk, done, 16);
+    /* What completes may begin something (a promise is two writes): a few rounds. */
+    for (uint32_t rounds = 0; rounds < 2 * DISK_REQUESTS_MAX && io_flying(j); rounds++) {
+        j->disk->ops->drain(j->disk);
+        uint32_t count = j->disk->ops->complete(j->disk, done, 16);
         for (uint32_t i = 0; i < count; i++)
             journal_on_disk(j, &done[i]);
-        if (count == 0) {
-            if (!io_flying(j))
-                break;
-            j->disk->ops->drain(j->disk);
-        }
     }
-    return !io_flying(j);
+}
+
+bool io_in_the_way(const struct journal *j, uint32_t segment)
+{
+    if (j->ios[IO_DATA].state == IO_FLYING || j->ios[IO_MARK].state == IO_FLYING)
+        return true;
+    /* Files of later segments are about to be removed: they must not come into being meanwhile. */
+    return segment < j->segment_count && (j->ios[IO_PREPARE].state == IO_FLYING ||
+                                          j->ios[IO_INDEX_PREPARE].state == IO_FLYING ||
+                                          j->ios[IO_INDEX_WRITE].state == IO_FLYING);
 }
 
 /* The index of a closed segment is a convenience: whatever goes wrong, open rebuilds it. */
@@ -201,6 +207,7 @@ uint64_t journal_step(struct journal *j, uint64_t mono_ns)
     }
     if (!j->cut_pending)
         segment_prepare(j);
+    heal_finish(j);
     uint64_t retry = retry_refused(j, mono_ns);
     uint64_t renew = renew_mark(j, mono_ns);
     next = retry < next ? retry : next;

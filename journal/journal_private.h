@@ -394,10 +394,11 @@ void buffer_begin(struct journal *j, uint32_t segment, uint64_t base, const uint
 /* ---- journal_io.c ---- */
 void io_begin(struct journal *j, enum io_kind kind, const struct disk_request *request);
 bool io_busy(const struct journal *j, enum io_kind kind);
-bool io_flying(const struct journal *j);
 void io_forget_failures(struct journal *j);
-/* Waits, where the disk can, for what is in flight. False: something still is. */
-bool io_settle(struct journal *j);
+/* Waits, where the disk can, for what is in flight. */
+void io_settle(struct journal *j);
+/* Whether something is in flight that a cut inside this segment cannot have happen at its side. */
+bool io_in_the_way(const struct journal *j, uint32_t segment);
 
 /* ---- journal_recent.c ---- */
 void recent_add(struct recent *r, const uint8_t *batch, const struct batch_header *header);
@@ -451,6 +452,7 @@ bool hole_add(struct journal *j, const struct hole *hole); /* false: too many */
 bool hole_in(const struct journal *j, uint32_t segment);
 void hole_found(struct journal *j, uint32_t segment); /* by a read, in a closed segment */
 void holes_cut(struct journal *j, uint64_t seq);
+void heal_finish(struct journal *j); /* what a disk error kept a heal from finishing */
 
 /* ---- journal_read.c ---- */
 void read_completed(struct journal *j, uint32_t slot, int64_t result);
