@@ -248,8 +248,14 @@ void follower_adopt(struct follower *f, struct epoch epoch, struct position tail
     assert(!f->delivering);
     if (epoch_compare(epoch, f->heard) < 0)
         return;
-    follower_enter_epoch(f, epoch); /* whatever was adopted before for this epoch is void */
+    /* Whatever was adopted before for this epoch is void; what is known of the tail's is not. */
+    bool known = epoch_equal(f->heard, tail.epoch);
+    uint64_t first_seq = known ? f->epoch_first : 0;
+    uint32_t record_count = known && f->heard_record ? f->record.count : 0;
+    follower_enter_epoch(f, epoch);
+    f->record.count = record_count;
     f->adopted = true;
+    f->adopted_first = first_seq;
     f->adopted_epoch = tail.epoch;
     f->adopted_source = source;
     f->goal_next = tail.seq + 1;

@@ -280,12 +280,25 @@ static void compare(struct follower *f, const struct heartbeat *hb)
         follower_conflict(f);
 }
 
+/* An older epoch's word is good where the heard epoch's history is known to hold that epoch: a
+ * store vouches in the name of its tail's epoch, which is what a candidate adopts. */
+static bool older_heartbeat(struct follower *f, const struct heartbeat *hb)
+{
+    uint64_t seq = hb->next_seq > hb->epoch_first_seq ? hb->next_seq - 1 : hb->epoch_first_seq;
+    if (follower_on_history(f, hb->epoch, seq) != ON_HISTORY)
+        return true;
+    if (f->adopted && epoch_equal(hb->epoch, f->adopted_epoch))
+        f->adopted_first = hb->epoch_first_seq;
+    compare(f, hb);
+    return follower_advance(f);
+}
+
 bool follower_heartbeat(struct follower *f, const struct heartbeat *hb,
                         const struct follower_arrival *a)
 {
     int order = epoch_compare(hb->epoch, f->heard);
     if (order < 0)
-        return true;
+        return older_heartbeat(f, hb);
     if (order > 0)
         follower_enter_epoch(f, hb->epoch);
     if (a->datagram)

@@ -17,6 +17,7 @@ void follower_enter_epoch(struct follower *f, struct epoch epoch)
     f->goal_known = false;
     f->heard_record = false;
     f->adopted = false;
+    f->adopted_first = 0;
     f->adopted_source = (struct follower_source) { 0 };
     f->leader = (struct port_addr) { 0 };
     f->leader_heard_ns = 0;
@@ -140,7 +141,7 @@ uint64_t follower_record_wanted(const struct follower *f)
     if (!f->conflict && !follower_starved(f))
         return 0;
     if (f->record.count == 0)
-        return f->epoch_first;
+        return f->epoch_first != 0 ? f->epoch_first : f->adopted_first;
     uint64_t oldest = f->record.entries[0].first_seq;
     return oldest > 1 ? oldest : 0;
 }
@@ -187,9 +188,9 @@ bool follower_resolve(struct follower *f)
             drop_mismatch(f);
         return true;
     }
-    /* An adopted tail vouches for a history whose epochs nobody has listed yet, so the common end
-     * can't be told: start over. */
-    if (f->adopted && f->epoch_first == 0)
+    /* An adopted tail vouches for a history of which no record lists the epochs yet. Where that of
+     * the tail's own epoch is not known either, the common end can't be told: start over. */
+    if (f->adopted && f->epoch_first == 0 && f->adopted_first == 0)
         return follower_cut(f, 0, no_digest);
     return true;
 }

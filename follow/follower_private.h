@@ -169,6 +169,7 @@ struct follower {
     uint64_t stable_reported;
     uint64_t time_ns;
     struct epoch adopted_epoch; /* of the tail that was adopted */
+    uint64_t adopted_first;     /* seq of that epoch's record; 0: unknown */
     struct follower_source adopted_source;
     struct port_addr leader;
     uint64_t leader_heard_ns;

@@ -72,9 +72,9 @@ void history_begin_short(struct history *h, uint32_t number, uint32_t entries)
            e.entry_count * sizeof e.entries[0]);
     h->epoch = e.epoch;
     h->stable = 0;
-    epoch_table_append(&h->epochs, (struct epoch_entry) { .epoch = e.epoch,
-                                                          .first_seq = h->next_seq,
-                                                          .before = h->digest });
+    epoch_table_append(
+        &h->epochs,
+        (struct epoch_entry) { .epoch = e.epoch, .first_seq = h->next_seq, .before = h->digest });
     uint8_t payload[SYS_PAYLOAD_MAX];
     size_t length = sys_epoch_encode(&e, payload, sizeof payload);
     assert(length > 0);

@@ -1,5 +1,5 @@
-/* A history as a leader writes it: chained batches, epoch records, heartbeats. Copying one and going
- * on in another epoch makes two that diverge. */
+/* A history as a leader writes it: chained batches, epoch records, heartbeats. Copying one and
+ * going on in another epoch makes two that diverge. */
 #ifndef CANTUS_TESTS_FOLLOW_HISTORY_H
 #define CANTUS_TESTS_FOLLOW_HISTORY_H
 

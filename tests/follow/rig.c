@@ -84,11 +84,9 @@ struct rig *rig_new(const struct follower_options *options)
     struct rig *r = calloc(1, sizeof *r);
     assert(r != NULL);
     fake_port_init(&r->port);
-    struct follower_callbacks callbacks = { .deliver = on_deliver,
-                                            .forked = on_forked,
-                                            .stable = on_stable,
-                                            .lost = on_lost,
-                                            .ctx = r };
+    struct follower_callbacks callbacks = {
+        .deliver = on_deliver, .forked = on_forked, .stable = on_stable, .lost = on_lost, .ctx = r
+    };
     r->expected_seq = 1;
     r->now = (struct port_time) { .mono_ns = 1000000000, .wall_ns = 5 };
     r->follower = follower_create(options, &callbacks, &r->port.port, r->counters);
@@ -218,6 +216,6 @@ bool rig_has(const struct rig *r, const struct history *h, uint32_t count)
         if (!digest_equal(r->delivered[i].digest, h->batches[i].header.digest))
             return false;
     }
-    return count == 0 || digest_equal(follower_tail_digest(r->follower),
-                                      h->batches[count - 1].header.digest);
+    return count == 0 ||
+           digest_equal(follower_tail_digest(r->follower), h->batches[count - 1].header.digest);
 }

@@ -99,12 +99,11 @@ START_TEST(damage_is_dropped)
         ignored += !follower_on_datagram(r->follower, &d, r->now);
     }
     ck_assert(rig_has(r, h, 1));
-    ck_assert_uint_eq(r->counters[COUNTER_DROPPED_SHORT] + r->counters[COUNTER_DROPPED_FOREIGN] +
-                          r->counters[COUNTER_DROPPED_VERSION] +
-                          r->counters[COUNTER_DROPPED_STREAM] +
-                          r->counters[COUNTER_DROPPED_CORRUPT] +
-                          r->counters[COUNTER_DROPPED_MALFORMED] + ignored,
-                      b->header.length);
+    ck_assert_uint_eq(
+        r->counters[COUNTER_DROPPED_SHORT] + r->counters[COUNTER_DROPPED_FOREIGN] +
+            r->counters[COUNTER_DROPPED_VERSION] + r->counters[COUNTER_DROPPED_STREAM] +
+            r->counters[COUNTER_DROPPED_CORRUPT] + r->counters[COUNTER_DROPPED_MALFORMED] + ignored,
+        b->header.length);
     rig_batch(r, h, 1);
     ck_assert(rig_has(r, h, 2));
 }
@@ -175,8 +174,8 @@ START_TEST(watermark_is_believed_only_over_vouched_history)
     h->stable = h->next_seq - 1;
     rig_heartbeat(r, h, h->count); /* far ahead of what we have */
     ck_assert(rig_has(r, h, 5));
-    ck_assert_uint_eq(r->stable_seq, h->batches[4].header.first_seq +
-                                         h->batches[4].header.count - 1);
+    ck_assert_uint_eq(r->stable_seq,
+                      h->batches[4].header.first_seq + h->batches[4].header.count - 1);
     ck_assert_uint_eq(follower_stable(r->follower), r->stable_seq);
 }
 END_TEST

@@ -1,7 +1,7 @@
-/* Epochs: what a follower does when the leader changes, and the new one's history is longer, shorter
- * or other than its own. `old` is the history of the first leader, `new` that of the second, which
- * adopted only a part of it. Each way of finding out is tried alone: by the epoch record, by a later
- * batch, by a heartbeat, by a fill. */
+/* Epochs: what a follower does when the leader changes, and the new one's history is longer,
+ * shorter or other than its own. `old` is the history of the first leader, `new` that of the
+ * second, which adopted only a part of it. Each way of finding out is tried alone: by the epoch
+ * record, by a later batch, by a heartbeat, by a fill. */
 #include <check.h>
 #include <stdlib.h>
 
@@ -44,11 +44,16 @@ static uint64_t fork_seq(void)
     return new->batches[COMMON].header.first_seq;
 }
 
-static void expect_fork(void)
+static void expect_fork_at_common_end(void)
 {
     ck_assert_uint_eq(r->forks, 1);
     ck_assert_uint_eq(r->counters[COUNTER_FORKS], 1);
     ck_assert_uint_eq(r->forked_seq, fork_seq());
+}
+
+static void expect_fork(void)
+{
+    expect_fork_at_common_end();
     ck_assert(epoch_equal(r->forked_by, new->epoch));
 }
 
@@ -322,6 +327,25 @@ START_TEST(adopts_another_history_from_the_beginning)
 }
 END_TEST
 
+/* A standby that has heard the tail's epoch knows where its record is, or even what is in it. */
+START_TEST(adopts_another_history_by_its_record)
+{
+    for (uint32_t known = 0; known < 2; known++) {
+        teardown();
+        setup();
+        rig_batches(r, old, 0, old->count);
+        rig_heartbeat(r, new, new->count - 1); /* and then nothing more of that leader's */
+        if (known == 1)
+            rig_batch(r, new, COMMON);
+        adopt(new);
+        ck_assert(rig_heal(r, new));
+        ck_assert(rig_has(r, new, new->count));
+        ck_assert(follower_caught_up(r->follower));
+        expect_fork_at_common_end();
+    }
+}
+END_TEST
+
 START_TEST(adopts_across_an_epoch)
 {
     rig_batches(r, new, 0, 5);
@@ -394,6 +418,7 @@ int main(void)
     tcase_add_test(t, adopts_a_longer_tail);
     tcase_add_test(t, adopts_a_shorter_tail);
     tcase_add_test(t, adopts_another_history_from_the_beginning);
+    tcase_add_test(t, adopts_another_history_by_its_record);
     tcase_add_test(t, adopts_across_an_epoch);
     tcase_add_test(t, an_adopted_tail_ends_the_history);
     tcase_add_test(t, an_adoption_of_the_past_is_ignored);
