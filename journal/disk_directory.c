@@ -75,11 +75,13 @@ bool disk_directory_open(struct disk_directory *d, const struct disk_options *op
                        strerror(errno));
         return false;
     }
-    if (!take_lock(d, options->directory, error)) {
+    d->read_only = options->read_only;
+    if (!d->read_only && !take_lock(d, options->directory, error)) {
         disk_directory_close(d);
         return false;
     }
-    d->open_flags = options->direct && options->sync == DISK_SYNC_EVERY && direct_works(d)
+    d->open_flags = !d->read_only && options->direct &&
+                            options->sync == DISK_SYNC_EVERY && direct_works(d)
                         ? O_DIRECT
                         : 0;
     return true;
@@ -123,10 +125,10 @@ int disk_directory_create(struct disk_directory *d, const char *name)
 int32_t disk_directory_open_file(struct disk *disk, const char *name, bool create)
 {
     struct disk_directory *d = of(disk);
-    int flags = O_RDWR | O_CLOEXEC | d->open_flags;
+    int flags = (d->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | d->open_flags;
     int fd = openat(d->directory_fd, name, flags);
     bool created = false;
-    if (fd < 0 && errno == ENOENT && create) {
+    if (fd < 0 && errno == ENOENT && create && !d->read_only) {
         fd = openat(d->directory_fd, name, flags | O_CREAT, 0644);
         created = true;
     }
@@ -134,7 +136,7 @@ int32_t disk_directory_open_file(struct disk *disk, const char *name, bool creat
         return -errno;
     /* What is read from here on must be on disk and not only in the page cache, where an earlier
      * process may have left it: else it would be acknowledged, and lost with the power. */
-    if (fdatasync(fd) != 0 || (created && fsync(d->directory_fd) != 0)) {
+    if ((!d->read_only && fdatasync(fd) != 0) || (created && fsync(d->directory_fd) != 0)) {
         int error = errno;
         (void)close(fd);
         return -error;

@@ -15,6 +15,7 @@ struct disk_directory {
     int directory_fd;
     int lock_fd;
     int open_flags; /* O_DIRECT, or 0 */
+    bool read_only; /* opens without the lock, and writes nothing, not even a sync */
     int files[DISK_FILES_MAX]; /* file descriptors, -1: free */
 };
 
