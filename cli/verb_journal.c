@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/deployment.h"
 #include "journal/journal.h"
 #include "proto/catalog.h"
 
@@ -150,12 +151,12 @@ static void print_result(const struct journal_walk_result *r, bool json)
 /* A deployment's directory stands for its store, if it has just one. */
 static const char *store_directory(const char *path, char *out, size_t capacity)
 {
-    struct stat s;
-    snprintf(out, capacity, "%s/cantus.yaml", path);
-    if (stat(out, &s) != 0)
-        return path;
-    snprintf(out, capacity, "%s/store-1", path);
-    return stat(out, &s) == 0 ? out : path;
+    static struct config config;
+    if (deployment_exists(path) && deployment_config(path, &config) &&
+        config.retransmitter_count == 1 &&
+        config_path(&config, config.retransmitters[0].directory, out, capacity))
+        return out;
+    return path;
 }
 
 static int walk_store(struct walk *w, const char *path)
