@@ -1,0 +1,53 @@
+"""`cantus bench rtt` runs two processes on a stream of its own and prints one JSON line. The goal here is
+the line: every documented field is there, percentiles are in order, the ratio is that of the medians, and
+nothing is left behind. How fast it is, is not a test's business: the machine is shared.
+"""
+
+import json
+import os
+import unittest
+
+from cantus_test import Case
+
+
+class BenchTest(Case):
+    def bench(self, *args, **options):
+        env = dict(os.environ, TMPDIR=self.tmp)
+        return self.cantus("bench", *args, env=env, **options)
+
+    def test_rtt_prints_one_line_with_every_field(self):
+        done = self.bench("rtt", "--rounds", "2", "--trips", "200")
+        self.assertEqual(done.out.count("\n"), 1, done.out)
+        line = json.loads(done.out)
+        self.assertEqual(
+            set(line),
+            {"bench", "case", "payload_bytes", "p50_us", "p99_us", "p999_us", "max_us",
+             "floor_p50_us", "floor_p99_us", "ratio", "trips", "rounds", "floor_lost", "transport",
+             "idle", "processes"})
+        self.assertEqual(line["bench"], "rtt")
+        self.assertEqual((line["rounds"], line["trips"], line["payload_bytes"]), (2, 400, 32))
+        for name in ("p50_us", "p99_us", "p999_us", "max_us", "floor_p50_us", "floor_p99_us", "ratio"):
+            self.assertGreater(line[name], 0, name)
+        self.assertLessEqual(line["p50_us"], line["p99_us"])
+        self.assertLessEqual(line["p99_us"], line["p999_us"])
+        self.assertLessEqual(line["floor_p50_us"], line["floor_p99_us"])
+        # Printed with two decimals each.
+        self.assertAlmostEqual(line["ratio"], line["p50_us"] / line["floor_p50_us"], delta=0.02)
+
+    def test_size_is_the_payload(self):
+        line = json.loads(self.bench("rtt", "--rounds", "1", "--trips", "50", "--size", "1024").out)
+        self.assertEqual(line["payload_bytes"], 1024)
+
+    def test_leaves_nothing_behind(self):
+        self.bench("rtt", "--rounds", "1", "--trips", "20")
+        left = [n for n in os.listdir(self.tmp) if n.startswith("cantus-rtt")]
+        self.assertEqual(left, [])
+
+    def test_refuses_what_it_cannot_do(self):
+        self.assertIn("rtt", self.bench("nothing", status=2).err)
+        self.assertIn("--size", self.bench("rtt", "--size", "7", status=2).err)
+        self.assertIn("--trips", self.bench("rtt", "--trips", "0", status=2).err)
+
+
+if __name__ == "__main__":
+    unittest.main()
