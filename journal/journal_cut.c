@@ -35,10 +35,20 @@ static bool find_visit(void *ctx, const uint8_t *bytes, const struct batch_heade
     return true;
 }
 
+/* The segment that a cut down to seq ends in: the one that seq + 1 goes to; but if the one before is
+ * still being closed, that one, whose last block is only in a slot and in memory yet. */
+static uint32_t cut_segment(const struct journal *j, uint64_t seq)
+{
+    uint32_t number = segment_of(j, seq + 1);
+    if (j->commit.running && j->commit.closing && number > j->commit.end.segment)
+        return j->commit.end.segment;
+    return number;
+}
+
 bool cut_find(struct journal *j, uint64_t seq, struct digest digest, struct place *at,
               uint8_t partial[DISK_BLOCK])
 {
-    uint32_t number = segment_of(j, seq + 1);
+    uint32_t number = cut_segment(j, seq);
     struct segment_header header;
     struct segment_file *file = segment_pin(j, number);
     if (file == NULL)
@@ -214,7 +224,7 @@ bool journal_cut(struct journal *j, uint64_t seq, struct digest digest)
         return digest_equal(digest, j->tail.digest);
     }
     if (seq > j->durable.last.seq || seq + 1 < j->segments[0].first_seq ||
-        io_in_the_way(j, segment_of(j, seq + 1)))
+        io_in_the_way(j, cut_segment(j, seq)))
         return false;
     uint8_t partial[DISK_BLOCK];
     memset(partial, 0, sizeof partial);
