@@ -62,6 +62,7 @@ struct run_scan {
     uint32_t count;
     uint32_t bytes;
     uint32_t slot; /* last one looked at */
+    uint8_t extent; /* enum run_extent: once its end is known, nothing behind it is looked at */
 };
 
 struct queue {

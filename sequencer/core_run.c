@@ -9,7 +9,7 @@
 
 /* ---- collecting ----------------------------------------------------------------------------- */
 
-enum run_extent { RUN_INCOMPLETE, RUN_COMPLETE, RUN_TOO_LARGE };
+enum run_extent { RUN_INCOMPLETE = 0, RUN_COMPLETE, RUN_TOO_LARGE };
 
 /* Looks at one datagram's entries from number first + count on. */
 static enum run_extent scan_slot(struct sequencer *s, struct run_scan *scan, const struct held *h)
@@ -36,14 +36,19 @@ static enum run_extent scan_run(struct sequencer *s, struct queue *q, uint64_t n
     struct run_scan *scan = &q->scan;
     if (scan->first != next)
         *scan = (struct run_scan) { .first = next, .slot = q->head };
+    /* It was scanned to its end before, and then there was no room for it. */
+    if (scan->extent != RUN_INCOMPLETE)
+        return (enum run_extent)scan->extent;
     for (uint32_t at = scan->slot; at != NIL; at = s->held[at].next) {
         const struct held *h = &s->held[at];
         if (h->number > scan->first + scan->count)
             break;
         scan->slot = at;
         enum run_extent extent = scan_slot(s, scan, h);
-        if (extent != RUN_INCOMPLETE)
+        if (extent != RUN_INCOMPLETE) {
+            scan->extent = (uint8_t)extent;
             return extent;
+        }
     }
     return RUN_INCOMPLETE;
 }
