@@ -52,6 +52,7 @@ struct publisher *publisher_create(const struct publisher_options *options, stru
     p->state = PUBLISHER_WAITING;
     p->base = p->done = p->sent = p->next = 1;
     p->burst = 1;
+    p->round_trip_new_ns = UINT64_MAX;
     p->fragment_max = fragment_max(p->options.datagram_max);
     p->entries_max = p->options.window * PUBLISHER_KEPT_WINDOWS;
     p->entries = calloc(p->entries_max, sizeof *p->entries);
@@ -174,6 +175,8 @@ static void restart_numbers(struct publisher *p, uint64_t last)
     p->retries = 0;
     p->burst = 1;
     p->hinted = 0;
+    p->retry_left = 0;
+    p->retry_through = 0;
     p->partial_reject = 0;
 }
 
@@ -195,19 +198,25 @@ static void on_join(struct publisher *p, const struct message *m)
     }
 }
 
+/* The round trip is the least of what was seen lately. Every sample is too long rather than too
+ * short: what was lost counts from its first sending, and what waited behind it waits with it. */
 static void measure(struct publisher *p, const struct publisher_entry *e, uint64_t now_ns)
 {
     if (e->first_sent_ns == 0 || now_ns < e->first_sent_ns)
         return;
     uint64_t sample = now_ns - e->first_sent_ns;
-    /* A retried one counts too, from its first sending: else a publisher that always retries too
-     * early would never learn that it does. */
-    if (sample > p->options.resend_max_ns)
-        sample = p->options.resend_max_ns;
-    if (p->round_trip_ns == 0)
+    if (sample < p->round_trip_new_ns)
+        p->round_trip_new_ns = sample;
+    if (p->round_trip_ns == 0 || sample < p->round_trip_ns)
         p->round_trip_ns = sample;
-    else
-        p->round_trip_ns += (sample >> 3) - (p->round_trip_ns >> 3);
+    if (now_ns == p->measured_ns)
+        return;
+    p->measured_ns = now_ns;
+    if (++p->measured < PUBLISHER_SAMPLES)
+        return;
+    p->round_trip_ns = p->round_trip_new_ns;
+    p->round_trip_new_ns = UINT64_MAX;
+    p->measured = 0;
 }
 
 /* The outcome of `count` numbers from `done`: whole items, unless a reject covers a part of one. */
@@ -323,6 +332,8 @@ uint32_t publisher_on_fork(struct publisher *p, struct position common)
         p->next--;
     }
     p->partial_reject = 0;
+    p->retry_left = 0;
+    p->retry_through = 0;
     p->sent = p->done;
     p->retries = 0;
     p->hinted = 0;

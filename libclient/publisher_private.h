@@ -14,8 +14,9 @@
 #include "libclient/publisher.h"
 
 enum {
-    PUBLISHER_KEPT_WINDOWS = 8,   /* numbers kept until stable, in windows */
-    PUBLISHER_STEP_DATAGRAMS = 64 /* sent per step at most */
+    PUBLISHER_KEPT_WINDOWS = 8,    /* numbers kept until stable, in windows */
+    PUBLISHER_STEP_DATAGRAMS = 64, /* sent per step at most */
+    PUBLISHER_SAMPLES = 16         /* moments that a measured round trip is good for */
 };
 
 /* One number: a fragment, or a whole item. */
@@ -64,9 +65,15 @@ struct publisher {
 
     uint64_t join_at_ns;
     uint64_t join_wait_ns;
-    uint64_t round_trip_ns; /* smoothed; 0: not measured yet */
+    uint64_t round_trip_ns;     /* 0: not measured yet */
+    uint64_t round_trip_new_ns; /* least of the samples since it was set */
+    uint64_t measured_ns;
+    uint32_t measured;      /* moments of these samples */
     uint32_t retries;       /* of `done` */
     uint32_t burst;         /* datagrams of the next retry */
+    uint64_t retry_at;      /* number; a retry goes on from here */
+    uint64_t retry_through; /* at least up to here */
+    uint32_t retry_left;    /* datagrams, at least */
     uint64_t hinted;        /* number to send again at once; 0: none */
     uint64_t hinted_at_ns;
     uint8_t *datagrams; /* PUBLISHER_STEP_DATAGRAMS of datagram_max */

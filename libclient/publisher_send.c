@@ -2,7 +2,8 @@
  *
  * The sequencer holds what arrives ahead of its turn, so one lost datagram needs one datagram sent
  * again: a retry begins with the first datagram's worth. When that is not enough (a failover forgot
- * everything) each further retry sends twice as many. */
+ * everything) each further retry sends twice as many. Of a run, which shows no progress before it
+ * is complete, any fragment may be missing: it is sent again whole. */
 #include "libclient/publisher_private.h"
 
 static uint64_t retry_ns(const struct publisher *p)
@@ -64,15 +65,31 @@ static uint64_t send_one(struct publisher *p, uint64_t from, uint64_t end, uint6
     return n;
 }
 
-static void resend(struct publisher *p, uint64_t from, uint32_t datagrams, uint64_t now_ns)
+static void begin_retry(struct publisher *p, uint64_t from)
 {
-    uint64_t n = from;
-    for (uint32_t i = 0; i < datagrams && n < p->sent; i++) {
+    const struct publisher_entry *e = publisher_entry(p, from);
+    p->retry_at = from;
+    p->retry_left = p->burst;
+    p->retry_through = e->begins ? from + e->item_entries : from + 1;
+}
+
+/* False if there is more to send again than one step takes. */
+static bool go_on_with_retry(struct publisher *p, uint64_t now_ns)
+{
+    if (p->retry_at < p->done)
+        p->retry_at = p->done;
+    while (p->retry_at < p->sent && (p->retry_left > 0 || p->retry_at < p->retry_through)) {
         if (p->datagram_count == PUBLISHER_STEP_DATAGRAMS)
-            break;
-        n = send_one(p, n, p->sent, now_ns);
+            return false;
+        uint64_t from = p->retry_at;
+        p->retry_at = send_one(p, from, p->sent, now_ns);
+        p->counters[COUNTER_RESENT] += p->retry_at - from;
+        if (p->retry_left > 0)
+            p->retry_left--;
     }
-    p->counters[COUNTER_RESENT] += n - from;
+    p->retry_left = 0;
+    p->retry_through = 0;
+    return true;
 }
 
 /* The planted mistake: the retry is a new proposal. */
@@ -90,19 +107,20 @@ uint64_t publisher_transmit(struct publisher *p, uint64_t now_ns)
 {
     p->datagram_count = 0;
     if (p->hinted >= p->done && p->hinted < p->sent && p->hinted != 0)
-        resend(p, p->hinted, p->burst, now_ns);
+        begin_retry(p, p->hinted);
     p->hinted = 0;
     if (p->done < p->sent && now_ns >= publisher_entry(p, p->done)->sent_ns + retry_ns(p)) {
         if (p->options.renumbers)
             renumber(p);
-        resend(p, p->done, p->burst, now_ns);
+        begin_retry(p, p->done);
         p->retries++;
-        if (p->burst < PUBLISHER_STEP_DATAGRAMS)
+        if (p->burst < p->options.window)
             p->burst *= 2;
     }
+    bool retried = go_on_with_retry(p, now_ns);
     while (p->sent < p->next && p->datagram_count < PUBLISHER_STEP_DATAGRAMS)
         p->sent = send_one(p, p->sent, p->next, now_ns);
-    if (p->sent < p->next)
+    if (p->sent < p->next || !retried)
         return now_ns;
     if (p->done == p->sent)
         return PORT_NEVER;

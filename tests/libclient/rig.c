@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+bool rig_inside;
+
 /* ---- port -------------------------------------------------------------------------------------
  */
 
@@ -16,8 +18,8 @@ static void fake_send(struct port *port, enum port_channel channel, struct port_
     struct rig *r = rig_of(port);
     (void)to;
     (void)channel;
-    ck_assert_uint_lt(r->sent_count, RIG_SENT_MAX);
-    ck_assert_uint_le(length, WIRE_DATAGRAM_DEFAULT);
+    if (r->sent_count == RIG_SENT_MAX || length > WIRE_DATAGRAM_DEFAULT)
+        abort();
     r->datagrams++;
     r->sent[r->sent_count].length = length;
     memcpy(r->sent[r->sent_count].bytes, bytes, length);
@@ -27,7 +29,8 @@ static void fake_send(struct port *port, enum port_channel channel, struct port_
 static uint8_t *fake_scratch(struct port *port, uint32_t length)
 {
     struct rig *r = rig_of(port);
-    ck_assert_uint_le(length, PORT_SCRATCH_MAX);
+    if (length > PORT_SCRATCH_MAX)
+        abort();
     return r->scratch[r->scratch_used++ % 256];
 }
 
@@ -166,7 +169,7 @@ void rig_fork(struct rig *r, uint64_t seq)
     while (keep < r->log_count && batch_end_seq(&r->log[keep].header) - 1 <= seq)
         keep++;
     r->log_count = keep;
-    r->run_count = 0;
+    memset(r->held, 0, RIG_PUBLISHERS_MAX * RIG_WINDOW * sizeof *r->held);
     if (r->log_delivered > keep)
         r->log_delivered = keep;
     r->digest = r->log[keep - 1].header.digest;
@@ -198,6 +201,9 @@ uint32_t rig_join(struct rig *r, const char *identity, uint64_t nonce)
         j.last_publisher_seq = ledger_next(&r->ledger, id) - 1;
     }
     snprintf(j.identity, sizeof j.identity, "%s", identity);
+    ck_assert_uint_lt(j.publisher, RIG_PUBLISHERS_MAX);
+    /* What an older incarnation left is void. */
+    memset(&r->held[j.publisher * RIG_WINDOW], 0, RIG_WINDOW * sizeof *r->held);
     uint8_t payload[SYS_PAYLOAD_MAX];
     size_t length = sys_join_encode(&j, payload, sizeof payload);
     ck_assert_uint_gt(length, 0);
@@ -238,38 +244,55 @@ static void on_create(struct rig *r, const struct rig_sent *d)
 }
 
 static void reject(struct rig *r, const struct proposal_entry *e, uint32_t publisher,
-                   uint64_t number, uint8_t reason)
+                   uint64_t number, uint32_t count, uint8_t reason)
 {
-    struct sys_reject reject = { .reason = reason, .topic = e->topic, .count = 1 };
+    struct sys_reject reject = { .reason = reason, .topic = e->topic, .count = count };
     uint8_t payload[SYS_PAYLOAD_MAX];
     size_t length = sys_reject_encode(&reject, payload, sizeof payload);
     ck_assert_uint_gt(length, 0);
     rig_emit(r, TOPIC_REJECT, publisher, number, 0, payload, length);
 }
 
-/* Runs are emitted once they are complete. */
-static void sequence(struct rig *r, const struct proposal_entry *e, uint32_t publisher)
+static struct rig_fragment *held(struct rig *r, uint32_t publisher, uint64_t number)
 {
-    struct rig_fragment *f = &r->run[r->run_count++];
-    ck_assert_uint_le(r->run_count, RUN_MESSAGES_MAX);
-    *f = (struct rig_fragment) { .topic = e->topic, .length = e->length, .flags = e->flags };
-    memcpy(f->bytes, e->payload, e->length);
-    r->run_publisher = publisher;
-    if ((e->flags & MESSAGE_MORE) != 0)
-        return;
-    uint64_t first = ledger_next(&r->ledger, publisher); /* it moves once the run is whole */
-    for (uint32_t i = 0; i < r->run_count; i++) {
-        f = &r->run[i];
-        rig_emit(r, f->topic, publisher, first + i, f->flags, f->bytes, f->length);
+    ck_assert_uint_lt(publisher, RIG_PUBLISHERS_MAX);
+    struct rig_fragment *f = &r->held[publisher * RIG_WINDOW + number % RIG_WINDOW];
+    return f->number == number ? f : NULL;
+}
+
+/* Sequences or rejects what is held from the next number on, if it is there: a run only whole. */
+static bool sequence_next(struct rig *r, uint32_t publisher)
+{
+    uint64_t first = ledger_next(&r->ledger, publisher);
+    uint64_t end = first;
+    const struct rig_fragment *f;
+    do {
+        f = held(r, publisher, end++);
+    } while (f != NULL && (f->e.flags & MESSAGE_MORE) != 0);
+    if (f == NULL)
+        return false;
+    f = held(r, publisher, first);
+    uint32_t count = (uint32_t)(end - first);
+    if (r->reject_next != 0) {
+        reject(r, &f->e, publisher, first, count, r->reject_next);
+        r->reject_next = 0;
+    } else if (f->e.conditional &&
+               ledger_last_seq(&r->ledger, f->e.condition_topic) > f->e.after_seq) {
+        r->conditions_failed++;
+        reject(r, &f->e, publisher, first, count, REJECT_CONDITION);
+    } else {
+        for (; first < end; first++) {
+            f = held(r, publisher, first);
+            rig_emit(r, f->e.topic, publisher, first, f->e.flags, f->bytes, f->e.length);
+        }
     }
-    r->run_count = 0;
+    return true;
 }
 
 static void on_proposals(struct rig *r, const struct rig_sent *d)
 {
     struct proposal_header h;
     ck_assert_int_eq(proposal_decode(d->bytes, d->length, RIG_STREAM, &h), WIRE_OK);
-    r->last = *d;
     if (!catalog_publisher(r->catalog, h.publisher) ||
         catalog_publisher(r->catalog, h.publisher)->incarnation != h.incarnation ||
         !epoch_table_has(catalog_epochs(r->catalog), rig_tip(r), h.position))
@@ -277,23 +300,16 @@ static void on_proposals(struct rig *r, const struct rig_sent *d)
     struct proposal_cursor cursor = proposal_begin(d->bytes, &h);
     struct proposal_entry e;
     uint64_t number = h.first_publisher_seq;
+    uint64_t next = ledger_next(&r->ledger, h.publisher);
     for (; proposal_next(&cursor, &e); number++) {
         r->proposals++;
-        if (r->run_count > 0 && r->run_publisher != h.publisher)
-            return; /* it is sent again */
-        if (number != ledger_next(&r->ledger, h.publisher) + r->run_count) {
-            r->duplicates++;
+        if (number < next || number >= next + RIG_WINDOW)
             continue;
-        }
-        if (r->reject_next != 0) {
-            reject(r, &e, h.publisher, number, r->reject_next);
-            r->reject_next = 0;
-        } else if (e.conditional && ledger_last_seq(&r->ledger, e.condition_topic) > e.after_seq) {
-            r->conditions_failed++;
-            reject(r, &e, h.publisher, number, REJECT_CONDITION);
-        } else {
-            sequence(r, &e, h.publisher);
-        }
+        struct rig_fragment *f = &r->held[h.publisher * RIG_WINDOW + number % RIG_WINDOW];
+        *f = (struct rig_fragment) { .number = number, .e = e };
+        memcpy(f->bytes, e.payload, e.length);
+    }
+    while (sequence_next(r, h.publisher)) {
     }
 }
 
@@ -302,7 +318,9 @@ static void feed(struct rig *r, const uint8_t *bytes, uint32_t length, enum port
     struct port_datagram d = {
         .bytes = bytes, .length = length, .from = { 0x7f000001, 5000 }, .channel = channel
     };
+    rig_inside = true;
     client_participant.on_datagrams(r->core, &d, 1, r->now);
+    rig_inside = false;
 }
 
 static void on_gap_request(struct rig *r, const struct rig_sent *d)
@@ -314,6 +332,12 @@ static void on_gap_request(struct rig *r, const struct rig_sent *d)
         if (batch_end_seq(&b->header) > q.first_seq && b->header.first_seq < q.end_seq)
             feed(r, b->bytes, b->header.length, PORT_UNICAST);
     }
+}
+
+static bool is_lost(struct rig *r)
+{
+    r->loss_state = r->loss_state * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    return r->lose_one_of != 0 && (r->loss_state >> 33) % r->lose_one_of == 0;
 }
 
 static void leader_hears(struct rig *r)
@@ -328,7 +352,7 @@ static void leader_hears(struct rig *r)
             on_gap_request(r, d);
             continue;
         }
-        if (r->deaf || (r->lose_one_of != 0 && (r->datagrams + i) % r->lose_one_of == 0))
+        if (r->deaf || is_lost(r))
             continue;
         if (d->bytes[3] == WIRE_JOIN)
             on_join(r, d);
@@ -364,7 +388,9 @@ void rig_deliver(struct rig *r)
 void rig_step(struct rig *r)
 {
     for (int i = 0; i < 64; i++) {
+        rig_inside = true;
         r->deadline = client_participant.step(r->core, r->now);
+        rig_inside = false;
         if (r->deadline > r->now.mono_ns)
             return;
     }
@@ -407,7 +433,8 @@ void rig_tick(struct rig *r, uint64_t timestamp_ns)
 static void on_report(void *ctx, const struct cantus_report *report)
 {
     struct rig *r = ctx;
-    ck_assert_ptr_nonnull(report->text);
+    if (report->text == NULL || report->identity == NULL || report->topic == NULL)
+        abort();
     if (r->report_count == RIG_REPORTS_MAX)
         return;
     struct rig_report *out = &r->reports[r->report_count++];
@@ -429,7 +456,8 @@ const struct rig_report *rig_reported(const struct rig *r, enum cantus_report_ki
 void rig_see(void *ctx, const struct cantus_message *m)
 {
     struct rig *r = ctx;
-    ck_assert_uint_lt(r->seen_count, RIG_SEEN_MAX);
+    if (r->seen_count == RIG_SEEN_MAX)
+        abort();
     struct rig_seen *s = &r->seen[r->seen_count++];
     *s = (struct rig_seen) { .seq = m->seq,
                              .timestamp_ns = m->timestamp_ns,
@@ -463,9 +491,9 @@ struct rig *rig_new(enum follower_level level)
         .ctx = r,
     };
     r->log = calloc(RIG_LOG_MAX, sizeof *r->log);
-    r->run = calloc(RUN_MESSAGES_MAX, sizeof *r->run);
+    r->held = calloc(RIG_PUBLISHERS_MAX * RIG_WINDOW, sizeof *r->held);
     r->catalog = catalog_create(&r->options.catalog);
-    ck_assert(r->log != NULL && r->run != NULL && r->catalog != NULL);
+    ck_assert(r->log != NULL && r->held != NULL && r->catalog != NULL);
     ck_assert(ledger_init(&r->ledger, &r->options.catalog));
     emit_genesis(r);
     emit_epoch(r);
@@ -488,6 +516,6 @@ void rig_free(struct rig *r)
     catalog_destroy(r->catalog);
     ledger_close(&r->ledger);
     free(r->log);
-    free(r->run);
+    free(r->held);
     free(r);
 }

@@ -16,7 +16,14 @@
 #define MS         UINT64_C(1000000)
 #define SECOND     UINT64_C(1000000000)
 
-enum { RIG_SENT_MAX = 4096, RIG_LOG_MAX = 16384, RIG_REPORTS_MAX = 64, RIG_SEEN_MAX = 8192 };
+enum {
+    RIG_SENT_MAX = 4096,
+    RIG_LOG_MAX = 16384,
+    RIG_REPORTS_MAX = 64,
+    RIG_SEEN_MAX = 8192,
+    RIG_WINDOW = 1024,
+    RIG_PUBLISHERS_MAX = 16
+};
 
 struct rig_sent {
     uint32_t length;
@@ -29,8 +36,8 @@ struct rig_batch {
 };
 
 struct rig_fragment {
-    uint32_t topic, length;
-    uint8_t flags;
+    uint64_t number; /* 0: none */
+    struct proposal_entry e;
     uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
 };
 
@@ -54,8 +61,9 @@ struct rig {
     struct rig_sent sent[RIG_SENT_MAX];
     uint32_t sent_count;  /* not yet taken by the leader */
     uint64_t datagrams;   /* ever */
-    uint32_t lose_one_of; /* every n-th datagram to the leader is lost; 0: none */
-    bool deaf;            /* the leader hears nothing */
+    uint32_t lose_one_of; /* one of n datagrams to the leader is lost; 0: none */
+    uint64_t loss_state;
+    bool deaf; /* the leader hears nothing */
 
     struct epoch epoch;
     struct digest digest;
@@ -68,13 +76,9 @@ struct rig {
     struct ledger ledger;
     struct rig_batch *log; /* RIG_LOG_MAX */
     uint32_t log_count, log_delivered;
-    uint32_t
-        run_count; /* fragments of a run that is not complete yet: of one publisher at a time */
-    uint32_t run_publisher;
-    struct rig_fragment *run; /* RUN_MESSAGES_MAX */
-    uint8_t reject_next;      /* reason for the next proposal */
-    struct rig_sent last;     /* of the client's proposals */
-    uint64_t creates, joins, proposals, duplicates, conditions_failed;
+    struct rig_fragment *held; /* RIG_WINDOW of each of RIG_PUBLISHERS_MAX */
+    uint8_t reject_next;       /* reason for the next proposal */
+    uint64_t creates, joins, proposals, conditions_failed;
 
     struct port_time now;
     uint64_t deadline;
@@ -86,6 +90,9 @@ struct rig {
     uint32_t seen_count;
     char error[CANTUS_ERROR_MAX];
 };
+
+/* The client's code runs. Its callbacks here don't use Check, which allocates. */
+extern bool rig_inside;
 
 /* The leader has emitted the genesis and its first epoch record; the client has seen nothing yet.
  */

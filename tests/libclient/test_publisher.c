@@ -290,6 +290,39 @@ START_TEST(a_retry_begins_small_and_doubles)
 }
 END_TEST
 
+START_TEST(a_run_is_sent_again_whole)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    static uint8_t bytes[300000];
+    struct publisher_item item = { .topic = TOPIC, .payload = bytes, .length = sizeof bytes };
+    ck_assert_uint_eq(publisher_push(b->p, &item, here(b)), 1);
+    uint32_t sent = 0;
+    uint64_t deadline;
+    do {
+        deadline = step(b);
+        sent += b->rig.sent_count;
+    } while (deadline == b->now.mono_ns);
+    push(b, "behind it");
+    step(b);
+    b->now.mono_ns = deadline;
+    uint32_t again = 0;
+    uint64_t last = 0;
+    do {
+        deadline = step(b);
+        again += b->rig.sent_count;
+        if (b->rig.sent_count > 0) {
+            uint64_t first;
+            uint32_t count = numbers_in(b, b->rig.sent_count - 1, &first);
+            last = first + count - 1;
+        }
+    } while (deadline == b->now.mono_ns);
+    ck_assert_uint_eq(again, sent);
+    ck_assert_uint_ge(last, sent);
+    bench_free(b);
+}
+END_TEST
+
 START_TEST(a_hint_brings_a_retry_forward_but_not_too_often)
 {
     struct bench *b = bench_new(NULL);
@@ -567,6 +600,7 @@ int main(void)
     tcase_add_test(t, what_has_no_outcome_is_sent_again_later_and_later);
     tcase_add_test(t, patience_follows_the_measured_round_trip);
     tcase_add_test(t, a_retry_begins_small_and_doubles);
+    tcase_add_test(t, a_run_is_sent_again_whole);
     tcase_add_test(t, a_hint_brings_a_retry_forward_but_not_too_often);
     tcase_add_test(t, the_window_counts_what_has_no_outcome);
     tcase_add_test(t, what_is_not_stable_yet_is_kept_and_bounded);
