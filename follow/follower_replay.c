@@ -94,6 +94,8 @@ static bool on_frame(struct follower *f, enum replay_type type, const uint8_t *b
     case REPLAY_REQUEST:
     case REPLAY_STATUS_REQUEST:
     case REPLAY_STATUS:
+    case REPLAY_COMMAND:
+    case REPLAY_OUTCOME:
         break;
     }
     follower_count(f, COUNTER_DROPPED_MALFORMED);

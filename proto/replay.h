@@ -22,7 +22,9 @@ enum replay_type {
     REPLAY_VOUCH = 3,
     REPLAY_END = 4,
     REPLAY_STATUS_REQUEST = 5, /* empty body */
-    REPLAY_STATUS = 6          /* protobuf: proto/control.proto */
+    REPLAY_STATUS = 6,         /* protobuf: proto/control.proto */
+    REPLAY_COMMAND = 7,        /* protobuf: proto/command.h */
+    REPLAY_OUTCOME = 8         /* its answer */
 };
 
 struct replay_request {

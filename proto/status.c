@@ -1,9 +1,9 @@
 #include "proto/status.h"
 
-#include <stdalign.h>
 #include <string.h>
 
 #include "control.pb-c.h"
+#include "proto/arena.h"
 
 /* protobuf-c's structs want writable strings and arrays of pointers. All of them live in one of
  * these on the stack. */
@@ -126,30 +126,6 @@ size_t status_encode(const struct status *in, uint8_t *out, size_t capacity)
 
 /* ---- decoding ------------------------------------------------------------------------------- */
 
-/* What unpacking may take: a hostile message runs out of it and is refused. Nothing is given back
- * before the end. */
-struct arena {
-    alignas(16) uint8_t bytes[96 * 1024];
-    size_t used;
-};
-
-static void *arena_take(void *data, size_t size)
-{
-    struct arena *arena = data;
-    size_t rounded = (size + 15) & ~(size_t)15;
-    if (rounded < size || rounded > sizeof arena->bytes - arena->used)
-        return NULL;
-    void *p = arena->bytes + arena->used;
-    arena->used += rounded;
-    return p;
-}
-
-static void arena_give(void *data, void *p)
-{
-    (void)data;
-    (void)p;
-}
-
 static bool copy_text(char *out, size_t capacity, const char *text)
 {
     size_t length = strlen(text);
@@ -221,10 +197,7 @@ bool status_decode(const uint8_t *bytes, size_t length, struct status *out)
     if (length > STATUS_SIZE_MAX)
         return false;
     struct arena arena;
-    arena.used = 0;
-    ProtobufCAllocator allocator = { .alloc = arena_take,
-                                     .free = arena_give,
-                                     .allocator_data = &arena };
+    ProtobufCAllocator allocator = arena_allocator(&arena);
     Cantus__Status *in = cantus__status__unpack(&allocator, length, bytes);
     if (in == NULL)
         return false;
