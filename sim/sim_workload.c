@@ -151,8 +151,10 @@ void sim_work(struct sim *s, struct sim_node *n)
         }
         sim_node_step(s, n);
     }
+    /* Once there is enough, only so much that the faults have something to hit. */
+    uint64_t gap_max = s->history.stable_seq < s->options.messages_min ? 2 * SIM_MS : 20 * SIM_MS;
     if (busy)
-        sim_schedule(s, s->now + sim_random_between(&s->random, 100 * SIM_US, 2 * SIM_MS),
+        sim_schedule(s, s->now + sim_random_between(&s->random, gap_max / 20, gap_max),
                      SIM_EVENT_WORK, n->port.node, 0, 0);
 }
 
