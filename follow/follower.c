@@ -258,8 +258,8 @@ void follower_adopt(struct follower *f, struct epoch epoch, struct position tail
     f->adopted_first = first_seq;
     f->adopted_epoch = tail.epoch;
     f->adopted_source = source;
-    f->goal_next = tail.seq + 1;
-    f->goal_digest = digest;
+    f->adopted_next = f->goal_next = tail.seq + 1;
+    f->adopted_digest = f->goal_digest = digest;
     f->goal_known = true;
     follower_targets(f);
     follower_drop_dead_ahead(f);
@@ -275,6 +275,8 @@ void follower_adopt(struct follower *f, struct epoch epoch, struct position tail
         follower_conflict(f);
     } else if (have == 0 || epoch_equal(f->chain_epoch, tail.epoch)) {
         f->vouched_next = f->chain_next;
+    } else if (!follower_reconcile(f)) {
+        return;
     }
     follower_advance(f);
 }

@@ -32,7 +32,7 @@ enum follower_on follower_on_history(const struct follower *f, struct epoch epoc
         return ON_HISTORY;
     if (f->epoch_first != 0 && seq >= f->epoch_first)
         return OFF_HISTORY;
-    if (f->adopted && seq >= f->goal_next)
+    if (f->adopted && seq >= f->adopted_next)
         return OFF_HISTORY;
     const struct epoch_entry *entry = epoch_table_find(&f->record, seq);
     if (entry != NULL)
@@ -91,16 +91,22 @@ static bool extend_record(struct follower *f, const struct sys_epoch *e)
     return true;
 }
 
-static bool reconcile(struct follower *f)
+bool follower_reconcile(struct follower *f)
 {
+    assert(f->heard_record || f->adopted);
+    if (f->record.count == 0)
+        return true;
+    /* How far the history that the record tells of is known to go. */
+    uint64_t known_next = f->heard_record ? f->goal_next : f->adopted_next;
+    struct digest known_digest = f->heard_record ? f->goal_digest : f->adopted_digest;
     struct common_end end =
         epoch_table_common_end(&f->epochs, f->chain_next - 1, f->chain_digest, f->record.entries,
-                               f->record.count, f->goal_next - 1, f->goal_digest);
+                               f->record.count, known_next - 1, known_digest);
     if (!end.known)
         return true;
     f->conflict = false;
     uint64_t next = end.seq + 1;
-    if (next < f->chain_next && (next < f->goal_next || f->adopted))
+    if (next < f->chain_next && (next < known_next || f->adopted))
         return follower_cut(f, end.seq, end.digest);
     if (next > f->vouched_next)
         f->vouched_next = next;
@@ -133,15 +139,17 @@ bool follower_learn_record(struct follower *f, const uint8_t *bytes, const struc
     if (!extend_record(f, &e) && older)
         return true;
     follower_drop_dead_ahead(f);
-    return reconcile(f);
+    return follower_reconcile(f);
 }
 
 uint64_t follower_record_wanted(const struct follower *f)
 {
     if (!f->conflict && !follower_starved(f))
         return 0;
+    if (!f->heard_record && f->epoch_first != 0)
+        return f->epoch_first;
     if (f->record.count == 0)
-        return f->epoch_first != 0 ? f->epoch_first : f->adopted_first;
+        return f->adopted_first;
     uint64_t oldest = f->record.entries[0].first_seq;
     return oldest > 1 ? oldest : 0;
 }
@@ -182,7 +190,7 @@ bool follower_resolve(struct follower *f)
         return true;
     if (f->record.count > 0) {
         uint64_t chain_next = f->chain_next;
-        if (!reconcile(f))
+        if (!follower_reconcile(f))
             return false;
         if (!f->conflict && f->chain_next == chain_next)
             drop_mismatch(f);

@@ -150,7 +150,7 @@ struct follower {
     bool live; /* the leader of the heard epoch was heard, not only its history */
     bool goal_known;
     bool heard_record; /* `record` is that of the heard epoch */
-    bool adopted; /* the heard epoch has no record yet; its history is known to end at the goal */
+    bool adopted;      /* of the heard epoch's history only what lies below its record is known */
     bool gaps_stale;
     uint64_t blocked_ns; /* how long to wait before the next offer */
 
@@ -170,6 +170,8 @@ struct follower {
     uint64_t time_ns;
     struct epoch adopted_epoch; /* of the tail that was adopted */
     uint64_t adopted_first;     /* seq of that epoch's record; 0: unknown */
+    uint64_t adopted_next;      /* after that tail */
+    struct digest adopted_digest;
     struct follower_source adopted_source;
     struct port_addr leader;
     uint64_t leader_heard_ns;
@@ -223,6 +225,8 @@ void follower_drop_dead_ahead(struct follower *f);
 /* The chain and the heard epoch's history differ somewhere. */
 void follower_conflict(struct follower *f);
 bool follower_resolve(struct follower *f);
+/* Compares the chain with what the record tells: vouches for what is common, cuts what is not. */
+bool follower_reconcile(struct follower *f);
 bool follower_cut(struct follower *f, uint64_t end_seq, struct digest digest);
 /* Forgets what is linked but not delivered. */
 void follower_rewind(struct follower *f);
