@@ -11,8 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { FILES = 6, BUFFER_BYTES = 128 * 1024 };
 
-static const char *const names[FILES] = { "store", "mark", "promise", "segment-00000001",
-                                          "segment-00000002", "index-00000001" };
+static const char *const names[FILES] = {
+    "store", "mark", "promise", "segment-00000001", "segment-00000002", "index-00000001"
+};
 static const struct journal_options options = {
     .segment_bytes = 65536, .commit_bytes = 65536, .recent_bytes = 65536, .segments_max = 8
 };
@@ -123,7 +124,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (j != NULL) {
         static const uint64_t seqs[] = { 1, 50, 120, 170, 200, 249, 250 };
         for (size_t i = 0; i < sizeof seqs / sizeof seqs[0]; i++) {
-            struct journal_read read = { .first_seq = seqs[i], .buffer = buffer,
+            struct journal_read read = { .first_seq = seqs[i],
+                                         .buffer = buffer,
                                          .capacity = BUFFER_BYTES };
             (void)journal_read_begin(j, &read);
             complete(disk, fake, j);

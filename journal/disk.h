@@ -17,7 +17,7 @@ enum {
 };
 
 enum disk_op {
-    DISK_WRITE,  /* and durable when it completes, unless the disk was opened without syncing */
+    DISK_WRITE, /* and durable when it completes, unless the disk was opened without syncing */
     DISK_READ,
     DISK_PREPARE /* creates `name` anew with `length` zeros pre-written, durably; result is its file
                     number. When it fails nothing stays behind */
@@ -80,7 +80,7 @@ enum disk_sync {
 struct disk_options {
     const char *directory;
     enum disk_sync sync;
-    bool direct; /* O_DIRECT where the file system has it */
+    bool direct;    /* O_DIRECT where the file system has it */
     bool read_only; /* for looking only: takes no lock, creates and writes nothing */
 };
 

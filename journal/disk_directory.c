@@ -48,8 +48,8 @@ static bool take_lock(struct disk_directory *d, const char *directory, char *err
 /* Some file systems take the flag and refuse the first write: ask with a write. */
 static bool direct_works(struct disk_directory *d)
 {
-    int fd = openat(d->directory_fd, "probe", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_DIRECT,
-                    0644);
+    int fd =
+        openat(d->directory_fd, "probe", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_DIRECT, 0644);
     if (fd < 0)
         return false;
     void *block = aligned_alloc(DISK_BLOCK, DISK_BLOCK);
@@ -80,10 +80,10 @@ bool disk_directory_open(struct disk_directory *d, const struct disk_options *op
         disk_directory_close(d);
         return false;
     }
-    d->open_flags = !d->read_only && options->direct &&
-                            options->sync == DISK_SYNC_EVERY && direct_works(d)
-                        ? O_DIRECT
-                        : 0;
+    d->open_flags =
+        !d->read_only && options->direct && options->sync == DISK_SYNC_EVERY && direct_works(d)
+            ? O_DIRECT
+            : 0;
     return true;
 }
 
@@ -117,8 +117,8 @@ int disk_directory_fd(const struct disk_directory *d, int32_t file)
 
 int disk_directory_create(struct disk_directory *d, const char *name)
 {
-    int fd = openat(d->directory_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | d->open_flags,
-                    0644);
+    int fd =
+        openat(d->directory_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | d->open_flags, 0644);
     return fd < 0 ? -errno : fd;
 }
 

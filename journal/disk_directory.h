@@ -14,8 +14,8 @@ struct disk_directory {
     struct disk disk;
     int directory_fd;
     int lock_fd;
-    int open_flags; /* O_DIRECT, or 0 */
-    bool read_only; /* opens without the lock, and writes nothing, not even a sync */
+    int open_flags;            /* O_DIRECT, or 0 */
+    bool read_only;            /* opens without the lock, and writes nothing, not even a sync */
     int files[DISK_FILES_MAX]; /* file descriptors, -1: free */
 };
 

@@ -274,7 +274,8 @@ struct disk *disk_open_uring(const struct disk_options *options, char *error)
     if (result < 0) {
         (void)snprintf(error, 256,
                        "io_uring is not available (%s): choose the plain disk back end in the "
-                       "configuration", strerror(-result));
+                       "configuration",
+                       strerror(-result));
         goto failed;
     }
     if (!disk_directory_open(&d->directory, options, error)) {

@@ -9,8 +9,8 @@
  *
  * Group commit. Batches are appended to memory; a commit writes the blocks that are now complete to
  * their place in the segment, once and for all, and the incomplete last block into the next slot of
- * `mark`, both at the same time. So no block that holds acknowledged bytes is ever written again, an
- * idle stream's ticks cost bytes and not blocks, and every commit renews the mark: "acknowledged
+ * `mark`, both at the same time. So no block that holds acknowledged bytes is ever written again,
+ * an idle stream's ticks cost bytes and not blocks, and every commit renews the mark: "acknowledged
  * through (seq, digest)", which names the commit *before*, the last one known durable. Recovery
  * reads the last segment, lays the slots' partial blocks over it in order of commit, follows the
  * digest chain, and so tells a torn tail (beyond the mark: cut) from damage (below it: reported,
@@ -29,10 +29,10 @@
 enum { JOURNAL_ERROR_MAX = 320 };
 
 struct journal_options {
-    uint64_t segment_bytes;  /* default 32 MiB; a multiple of DISK_BLOCK */
-    uint32_t commit_bytes;   /* of one group commit; two buffers of it; default 1 MiB */
-    uint64_t recent_bytes;   /* newest batches kept in memory for fills; default 32 MiB */
-    uint32_t segments_max;   /* default 65536 */
+    uint64_t segment_bytes; /* default 32 MiB; a multiple of DISK_BLOCK */
+    uint32_t commit_bytes;  /* of one group commit; two buffers of it; default 1 MiB */
+    uint64_t recent_bytes;  /* newest batches kept in memory for fills; default 32 MiB */
+    uint32_t segments_max;  /* default 65536 */
 };
 
 /* Fills in the defaults named above where a field is zero. */
@@ -45,7 +45,7 @@ enum journal_error {
     JOURNAL_OTHER_VERSION, /* written by another format version */
     JOURNAL_IO,            /* the disk said no */
     JOURNAL_MEMORY,
-    JOURNAL_NOT_EMPTY      /* format: there is something already */
+    JOURNAL_NOT_EMPTY /* format: there is something already */
 };
 
 /* What open found. Everything below `tail` is readable unless damaged says otherwise. */
@@ -56,9 +56,9 @@ struct journal_report {
     uint64_t oldest_seq;
     uint64_t segments;
     uint64_t batches_checked;
-    uint64_t torn_bytes;      /* cut */
-    bool damaged;             /* below the mark: the store is not proven */
-    uint64_t damaged_seq;     /* first seq that is not readable */
+    uint64_t torn_bytes;  /* cut */
+    bool damaged;         /* below the mark: the store is not proven */
+    uint64_t damaged_seq; /* first seq that is not readable */
     uint64_t damaged_segment;
     uint64_t damaged_offset;
     struct epoch promised;
@@ -101,10 +101,11 @@ void journal_on_disk(struct journal *j, const struct disk_completion *completion
 /* Retries what a full or failing disk refused; call at the returned mono_ns or later. */
 uint64_t journal_step(struct journal *j, uint64_t mono_ns);
 
-/* ---- questions -------------------------------------------------------------------------------- */
+/* ---- questions --------------------------------------------------------------------------------
+ */
 uint64_t journal_store(const struct journal *j);
 uint64_t journal_stream(const struct journal *j);
-struct position journal_tail(const struct journal *j);  /* appended; seq 0: empty */
+struct position journal_tail(const struct journal *j); /* appended; seq 0: empty */
 struct digest journal_tail_digest(const struct journal *j);
 struct position journal_durable(const struct journal *j);
 struct digest journal_durable_digest(const struct journal *j);
@@ -119,7 +120,8 @@ const struct epoch_table *journal_epochs(const struct journal *j); /* of the app
 const struct membership *journal_members(const struct journal *j); /* newest in the tail */
 const uint64_t *journal_counters(const struct journal *j);         /* [COUNTER_END] */
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 /* The batch that contains seq, from memory; NULL if it is no longer there. Good until the next
  * append. */
@@ -151,7 +153,8 @@ static inline uint32_t journal_aligned(uint32_t length)
     return (length + 7u) & ~7u;
 }
 
-/* ---- offline ---------------------------------------------------------------------------------- */
+/* ---- offline ----------------------------------------------------------------------------------
+ */
 
 /* Walks a store's directory without recovering or changing it: `cantus journal verify` and `dump`,
  * offline replay. Calls back for each batch in order; stops when it returns false. */
@@ -166,8 +169,8 @@ struct journal_walk_result {
 };
 enum journal_error journal_walk(struct disk *disk, uint64_t first_seq,
                                 bool (*batch)(void *ctx, const uint8_t *bytes,
-                                              const struct batch_header *header,
-                                              uint64_t segment, uint64_t offset),
+                                              const struct batch_header *header, uint64_t segment,
+                                              uint64_t offset),
                                 void *ctx, struct journal_walk_result *result, char *error);
 
 #endif

@@ -196,8 +196,7 @@ bool journal_append(struct journal *j, const uint8_t *batch, const struct batch_
         j->segments[j->segment_count - 1].first_time_ns = header->timestamp_ns;
     sparse_add(&j->index, header->first_seq, header->timestamp_ns, j->tail.offset);
     recent_add(&j->recent, batch, header);
-    j->tail.last =
-        (struct position) { .epoch = header->epoch, .seq = batch_end_seq(header) - 1 };
+    j->tail.last = (struct position) { .epoch = header->epoch, .seq = batch_end_seq(header) - 1 };
     j->tail.digest = header->digest;
     j->tail.offset += size;
     j->counters[COUNTER_JOURNAL_BYTES] += size;

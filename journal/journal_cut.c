@@ -2,10 +2,10 @@
 
 #include "journal/journal_private.h"
 
-/* A cut is atomic through the slots: the first write names the new end, and that a cut down to it is
- * under way, so that a crash from there on completes it; the second, when everything above is gone
- * from disk, says that it is done. Both carry the last block, so both slots are of the new lineage
- * before anything is appended to it. */
+/* A cut is atomic through the slots: the first write names the new end, and that a cut down to it
+ * is under way, so that a crash from there on completes it; the second, when everything above is
+ * gone from disk, says that it is done. Both carry the last block, so both slots are of the new
+ * lineage before anything is appended to it. */
 
 struct find {
     struct journal *j;
@@ -35,8 +35,8 @@ static bool find_visit(void *ctx, const uint8_t *bytes, const struct batch_heade
     return true;
 }
 
-/* The segment that a cut down to seq ends in: the one that seq + 1 goes to; but if the one before is
- * still being closed, that one, whose last block is only in a slot and in memory yet. */
+/* The segment that a cut down to seq ends in: the one that seq + 1 goes to; but if the one before
+ * is still being closed, that one, whose last block is only in a slot and in memory yet. */
 static uint32_t cut_segment(const struct journal *j, uint64_t seq)
 {
     uint32_t number = segment_of(j, seq + 1);
@@ -75,8 +75,9 @@ bool cut_find(struct journal *j, uint64_t seq, struct digest digest, struct plac
     struct find find = { .j = j, .seq = seq, .end_offset = offset, .partial = partial };
     if (!segment_walk(j, number, &offset, &chain, find_visit, &find))
         return false;
-    *at = (struct place) { .last = chain.last, .digest = chain.digest, .offset = offset,
-                           .segment = number };
+    *at = (struct place) {
+        .last = chain.last, .digest = chain.digest, .offset = offset, .segment = number
+    };
     return chain.last.seq == seq && digest_equal(chain.digest, digest);
 }
 

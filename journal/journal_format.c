@@ -7,7 +7,8 @@
 #include "proto/hash.h"
 
 #define STORE_FILE "store"
-#define FORMATTING_FILE "formatting" /* while it is there and `store` is not, format may begin again */
+#define FORMATTING_FILE                                                                            \
+    "formatting" /* while it is there and `store` is not, format may begin again */
 
 void journal_error_set(char *error, const char *format, ...)
 {
@@ -43,8 +44,8 @@ enum seal_verdict journal_unseal(const uint8_t *bytes, size_t length, uint32_t m
     uint64_t checksum = wire_get64(&r);
     if (r.failed || got_magic != magic)
         return SEAL_BROKEN;
-    if (checksum != journal_checksum(bytes + SEAL_BYTES, length - SEAL_BYTES,
-                                     (uint64_t)version << 32 | magic))
+    if (checksum !=
+        journal_checksum(bytes + SEAL_BYTES, length - SEAL_BYTES, (uint64_t)version << 32 | magic))
         return SEAL_BROKEN;
     return version == JOURNAL_VERSION ? SEAL_OK : SEAL_OTHER_VERSION;
 }
@@ -262,8 +263,9 @@ enum journal_error journal_format(struct disk *disk, const struct journal_option
         journal_error_set(error, "not enough memory");
         return JOURNAL_MEMORY;
     }
-    struct segment_header header = { .stream = stream, .store = store, .first_seq = 1, .segment = 1,
-                                     .header_bytes = DISK_BLOCK };
+    struct segment_header header = {
+        .stream = stream, .store = store, .first_seq = 1, .segment = 1, .header_bytes = DISK_BLOCK
+    };
     segment_header_encode(&header, &m->history, m->segment);
     if (genesis_length > 0)
         memcpy(m->segment + DISK_BLOCK, genesis, genesis_length);

@@ -45,9 +45,7 @@ static bool any_batch(void *ctx, const uint8_t *bytes, const struct batch_header
 /* Follows what is readable from hole->at on. */
 static bool hole_advance(struct journal *j, struct hole *hole)
 {
-    struct chain chain = { .stream = j->stream,
-                           .last = hole->at.last,
-                           .digest = hole->at.digest };
+    struct chain chain = { .stream = j->stream, .last = hole->at.last, .digest = hole->at.digest };
     uint64_t offset = hole->at.offset;
     if (!segment_walk(j, hole->at.segment, &offset, &chain, any_batch, &hole->end_seq))
         return false;
@@ -110,8 +108,8 @@ static bool finish_current(struct journal *j)
     struct place at;
     struct place tail = j->tail;
     io_settle(j);
-    return !io_in_the_way(j, j->segment_count) && cut_find(j, tail.last.seq, tail.digest, &at, partial) &&
-           cut_at(j, &at, partial);
+    return !io_in_the_way(j, j->segment_count) &&
+           cut_find(j, tail.last.seq, tail.digest, &at, partial) && cut_at(j, &at, partial);
 }
 
 static bool hole_closed(const struct hole *hole)

@@ -92,8 +92,8 @@ bool index_summary_decode(const uint8_t *block, uint32_t segment, struct index_s
     return !r.failed && out->end.segment == segment;
 }
 
-/* Entries are looked at one by one: they are a few hundred, and what the file says is not trusted to
- * be in order. */
+/* Entries are looked at one by one: they are a few hundred, and what the file says is not trusted
+ * to be in order. */
 static bool lookup(const uint8_t *bytes, size_t length, uint32_t segment, bool by_time,
                    uint64_t key, struct index_entry *out)
 {

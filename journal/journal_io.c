@@ -2,8 +2,8 @@
 
 #include "journal/journal_private.h"
 
-/* Requests in flight: one of each kind, and the reads. A refused write changes nothing but time: its
- * bytes stay where they are, and journal_step tries it again until the disk takes it. */
+/* Requests in flight: one of each kind, and the reads. A refused write changes nothing but time:
+ * its bytes stay where they are, and journal_step tries it again until the disk takes it. */
 
 static void submit(struct journal *j, enum io_kind kind)
 {
@@ -82,9 +82,9 @@ bool io_in_the_way(const struct journal *j, uint32_t segment)
     if (j->ios[IO_DATA].state == IO_FLYING || j->ios[IO_MARK].state == IO_FLYING)
         return true;
     /* Files of later segments are about to be removed: they must not come into being meanwhile. */
-    return segment < j->segment_count && (j->ios[IO_PREPARE].state == IO_FLYING ||
-                                          j->ios[IO_INDEX_PREPARE].state == IO_FLYING ||
-                                          j->ios[IO_INDEX_WRITE].state == IO_FLYING);
+    return segment < j->segment_count &&
+           (j->ios[IO_PREPARE].state == IO_FLYING || j->ios[IO_INDEX_PREPARE].state == IO_FLYING ||
+            j->ios[IO_INDEX_WRITE].state == IO_FLYING);
 }
 
 /* The index of a closed segment is a convenience: whatever goes wrong, open rebuilds it. */
@@ -133,8 +133,7 @@ static void io_completed(struct journal *j, enum io_kind kind, int64_t result)
     struct io *io = &j->ios[kind];
     if (io->state != IO_FLYING)
         return;
-    bool ok = io->request.op == DISK_PREPARE ? result >= 0
-                                             : result == (int64_t)io->request.length;
+    bool ok = io->request.op == DISK_PREPARE ? result >= 0 : result == (int64_t)io->request.length;
     if (ok) {
         io->state = IO_IDLE;
         io->failures = 0;
@@ -170,8 +169,7 @@ static uint64_t retry_refused(struct journal *j, uint64_t mono_ns)
     if (mono_ns < j->retry_at_ns)
         return j->retry_at_ns;
     j->retry_at_ns = 0;
-    j->retry_delay_ns =
-        j->retry_delay_ns * 2 < RETRY_MAX_NS ? j->retry_delay_ns * 2 : RETRY_MAX_NS;
+    j->retry_delay_ns = j->retry_delay_ns * 2 < RETRY_MAX_NS ? j->retry_delay_ns * 2 : RETRY_MAX_NS;
     for (uint32_t i = 0; i < IO_KIND_END; i++)
         if (j->ios[i].state == IO_REFUSED)
             submit(j, (enum io_kind)i);

@@ -1,9 +1,6 @@
 #include "journal/journal_private.h"
 
-enum {
-    MARK_CUTTING = 1,
-    MARK_CLOSED = 2
-};
+enum { MARK_CUTTING = 1, MARK_CLOSED = 2 };
 
 static void put_place(struct wire_writer *w, const struct place *p)
 {
@@ -86,8 +83,7 @@ bool mark_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store,
     bool readable = false;
     for (uint32_t i = 0; i < 2; i++) {
         memset(scratch, 0, SLOT_BYTES);
-        int64_t got =
-            disk->ops->read(disk, file, (uint64_t)i * SLOT_BYTES, scratch, SLOT_BYTES);
+        int64_t got = disk->ops->read(disk, file, (uint64_t)i * SLOT_BYTES, scratch, SLOT_BYTES);
         readable = readable || got > 0;
         mark_decode(scratch, stream, store, &slots[i]);
         if (slots[i].valid && (*newest < 0 || slots[i].commit > slots[*newest].commit))
@@ -116,8 +112,7 @@ bool promise_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t sto
     bool found = false;
     *number = 0;
     for (uint32_t i = 0; i < 2; i++) {
-        int64_t got =
-            disk->ops->read(disk, file, (uint64_t)i * DISK_BLOCK, scratch, DISK_BLOCK);
+        int64_t got = disk->ops->read(disk, file, (uint64_t)i * DISK_BLOCK, scratch, DISK_BLOCK);
         if (got != DISK_BLOCK || journal_unseal(scratch, DISK_BLOCK, MAGIC_PROMISE) != SEAL_OK)
             continue;
         struct wire_reader r = wire_reader_of(scratch + SEAL_BYTES, DISK_BLOCK - SEAL_BYTES);

@@ -24,9 +24,8 @@ enum {
     BATCH_ROOM = 65536, /* no batch is longer: its length field has 16 bits */
     EPOCH_ENTRY_BYTES = 36,
     HEADER_FIXED_BYTES = 16 + 8 + 16 + 8 + 16 + 12 + 16 + MEMBERS_MAX * 8 + 4,
-    HEADER_BYTES_MAX =
-        (HEADER_FIXED_BYTES + EPOCH_TABLE_MAX * EPOCH_ENTRY_BYTES + DISK_BLOCK - 1) / DISK_BLOCK *
-        DISK_BLOCK,
+    HEADER_BYTES_MAX = (HEADER_FIXED_BYTES + EPOCH_TABLE_MAX * EPOCH_ENTRY_BYTES + DISK_BLOCK - 1) /
+                       DISK_BLOCK * DISK_BLOCK,
     INDEX_STRIDE = 64 * 1024,
     INDEX_ENTRY_BYTES = 24,
     SCRATCH_BYTES = 256 * 1024, /* holds a segment header, or two of the longest batches */
@@ -43,14 +42,14 @@ _Static_assert(READS_MAX + 8 <= DISK_REQUESTS_MAX, "the journal never overruns t
 
 #define SEGMENT_BYTES_MIN (UINT64_C(64) * 1024)
 #define SEGMENT_BYTES_MAX (UINT64_C(256) * 1024 * 1024) /* its index fits the smallest read */
-#define RETRY_MIN_NS UINT64_C(1000000)
-#define RETRY_MAX_NS UINT64_C(1000000000)
-#define RENEW_AFTER_NS UINT64_C(5000000) /* idle this long: the mark is brought up to the tail */
+#define RETRY_MIN_NS      UINT64_C(1000000)
+#define RETRY_MAX_NS      UINT64_C(1000000000)
+#define RENEW_AFTER_NS    UINT64_C(5000000) /* idle this long: the mark is brought up to the tail */
 
-#define MAGIC_STORE UINT32_C(0x74537443)   /* "CtSt" */
+#define MAGIC_STORE   UINT32_C(0x74537443) /* "CtSt" */
 #define MAGIC_SEGMENT UINT32_C(0x67537443) /* "CtSg" */
-#define MAGIC_INDEX UINT32_C(0x78497443)   /* "CtIx" */
-#define MAGIC_MARK UINT32_C(0x6b4d7443)    /* "CtMk" */
+#define MAGIC_INDEX   UINT32_C(0x78497443) /* "CtIx" */
+#define MAGIC_MARK    UINT32_C(0x6b4d7443) /* "CtMk" */
 #define MAGIC_PROMISE UINT32_C(0x72507443) /* "CtPr" */
 
 /* The end of a batch, where the next begins. */
@@ -124,7 +123,7 @@ struct segment {
 
 /* A piece of acknowledged history that is not readable. */
 struct hole {
-    struct place at; /* everything through here is fine: what is missing comes next */
+    struct place at;  /* everything through here is fine: what is missing comes next */
     uint64_t end_seq; /* first that is there again */
     struct digest end_digest;
 };
@@ -189,11 +188,7 @@ struct recent {
     uint32_t entries_max, first, count;
 };
 
-enum read_stage {
-    READ_FREE,
-    READ_INDEX,
-    READ_DATA
-};
+enum read_stage { READ_FREE, READ_INDEX, READ_DATA };
 
 struct read_slot {
     struct journal_read *read; /* NULL: cancelled */
@@ -204,7 +199,7 @@ struct read_slot {
     int32_t index_file;
     struct segment_file *file;
     uint64_t seq;
-    uint64_t start;      /* where in the segment to begin the walk: a batch boundary */
+    uint64_t start; /* where in the segment to begin the walk: a batch boundary */
     uint8_t *buffer;
     uint32_t capacity;
     uint32_t disk_bytes; /* asked of the disk; what follows was copied from memory */
@@ -293,11 +288,7 @@ const char *journal_options_check(const struct journal_options *options);
 void *aligned_new(size_t size); /* zeroed, DISK_BLOCK-aligned */
 
 /* ---- journal_format.c ---- */
-enum seal_verdict {
-    SEAL_OK,
-    SEAL_BROKEN,
-    SEAL_OTHER_VERSION
-};
+enum seal_verdict { SEAL_OK, SEAL_BROKEN, SEAL_OTHER_VERSION };
 enum { SEAL_BYTES = 16 }; /* magic, version, zero, checksum of the rest */
 uint64_t journal_checksum(const void *bytes, size_t length, uint64_t seed);
 void journal_seal(uint8_t *bytes, size_t length, uint32_t magic);
@@ -372,8 +363,7 @@ bool history_apply(struct history *history, const uint8_t *batch,
 
 /* ---- journal_mark.c ---- */
 /* Returns the bytes to write: one block, or two if there is a partial one. bytes: SLOT_BYTES. */
-uint32_t mark_encode(const struct mark_slot *slot, uint64_t stream, uint64_t store,
-                     uint8_t *bytes);
+uint32_t mark_encode(const struct mark_slot *slot, uint64_t stream, uint64_t store, uint8_t *bytes);
 void mark_decode(const uint8_t *bytes, uint64_t stream, uint64_t store, struct mark_slot *slot);
 /* Both slots; false: the file is not readable. Index of the newer valid one, or -1, in *newest. */
 bool mark_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store, uint8_t *scratch,
@@ -431,7 +421,7 @@ struct image_walk {
     uint64_t batches;
     segment_visit *visit;
     void *visit_ctx;
-    bool stopped; /* by the visitor */
+    bool stopped;       /* by the visitor */
     uint64_t until_seq; /* stop with this seq's batch; 0: at the end */
 };
 uint64_t image_follow(const struct image *image, uint64_t offset, struct image_walk *walk);

@@ -27,7 +27,8 @@ static void add_hint(struct journal *j, uint64_t seq, uint32_t segment, uint64_t
         if (j->hints[i].segment == segment && j->hints[i].seq == seq)
             return;
     }
-    j->hints[j->hint_next] = (struct read_hint) { .seq = seq, .offset = offset, .segment = segment };
+    j->hints[j->hint_next] =
+        (struct read_hint) { .seq = seq, .offset = offset, .segment = segment };
     j->hint_next = (j->hint_next + 1) % HINTS_MAX;
 }
 
@@ -69,8 +70,7 @@ static void walk(struct journal *j, struct read_slot *slot)
     struct batch_header header;
     while (at < slot->total) {
         size_t length = batch_length_at(slot->buffer + at, slot->total - at);
-        if (length == 0 ||
-            batch_decode(slot->buffer + at, length, j->stream, &header) != WIRE_OK ||
+        if (length == 0 || batch_decode(slot->buffer + at, length, j->stream, &header) != WIRE_OK ||
             header.first_seq > slot->seq)
             break;
         if (batch_end_seq(&header) > slot->seq) {
@@ -85,8 +85,7 @@ static void walk(struct journal *j, struct read_slot *slot)
         }
         at += journal_aligned((uint32_t)length);
     }
-    uint32_t rounds_max =
-        (uint32_t)(j->options.segment_bytes / (slot->capacity - BATCH_ROOM)) + 8;
+    uint32_t rounds_max = (uint32_t)(j->options.segment_bytes / (slot->capacity - BATCH_ROOM)) + 8;
     if (base + at > slot->start && slot->total == slot->capacity && slot->rounds < rounds_max) {
         slot->start = base + at;
         fetch(j, slot);
@@ -284,8 +283,7 @@ static void time_start(struct journal *j, uint32_t number, uint64_t time_ns, uin
     *offset = j->segments[number - 1].header_bytes;
     *seq = j->segments[number - 1].first_seq;
     if (number == j->segment_count) {
-        const struct index_entry *e =
-            sparse_find_time(j->index.entries, j->index.count, time_ns);
+        const struct index_entry *e = sparse_find_time(j->index.entries, j->index.count, time_ns);
         if (e != NULL) {
             *offset = e->offset;
             *seq = e->seq;

@@ -15,7 +15,7 @@ struct recovery {
     enum journal_error code;
     struct mark_slot slots[2];
     int newest;
-    struct mark_slot *mark; /* the newer */
+    struct mark_slot *mark;       /* the newer */
     struct segment_header header; /* of the segment looked at */
     struct history history;       /* at its beginning */
     struct image image;
@@ -45,10 +45,10 @@ static bool header_load(struct recovery *r, uint32_t number, struct segment_head
 
 static struct chain chain_of(const struct recovery *r)
 {
-    return (struct chain) { .stream = r->j->stream,
-                            .last = { .epoch = r->header.epoch_before,
-                                      .seq = r->header.first_seq - 1 },
-                            .digest = r->header.before };
+    return (
+        struct chain) { .stream = r->j->stream,
+                        .last = { .epoch = r->header.epoch_before, .seq = r->header.first_seq - 1 },
+                        .digest = r->header.before };
 }
 
 static bool image_open(struct recovery *r, uint32_t number)
@@ -84,7 +84,8 @@ static bool report_hole(struct recovery *r, const struct chain *at, uint32_t seg
     return true;
 }
 
-/* Whether the index of a closed segment is there and says that it ends where the next one begins. */
+/* Whether the index of a closed segment is there and says that it ends where the next one begins.
+ */
 static bool index_fits(struct recovery *r, uint32_t number, const struct segment_header *next)
 {
     char name[DISK_NAME_MAX + 1];
@@ -146,8 +147,10 @@ static bool recover_closed(struct recovery *r, uint32_t number, const struct seg
         return true;
     }
     if (chain.last.seq >= next->first_seq - 1) {
-        journal_error_set(r->error, "segments %u and %u are not of one history: restored from "
-                                    "different backups? Format a new store", number, number + 1);
+        journal_error_set(r->error,
+                          "segments %u and %u are not of one history: restored from "
+                          "different backups? Format a new store",
+                          number, number + 1);
         return refuse(r, JOURNAL_IO);
     }
     return report_hole(r, &chain, number, offset, next->first_seq, next->before);
@@ -159,8 +162,9 @@ static bool header_rebuild(struct recovery *r, uint32_t number, struct segment_h
 {
     struct journal *j = r->j;
     memset(next, 0, sizeof *next);
-    *next = (struct segment_header) { .stream = j->stream, .store = j->store, .first_seq = 1,
-                                      .segment = number };
+    *next = (struct segment_header) {
+        .stream = j->stream, .store = j->store, .first_seq = 1, .segment = number
+    };
     bool whole = number == 1;
     *j->spare = r->history;
     if (number > 1) {
@@ -301,8 +305,9 @@ static bool follow_last(struct recovery *r, struct chain *chain)
         offset = image_follow(&r->image, offset, &walk);
     j->segments[number - 1].first_time_ns = walk.first_time_ns;
     r->report->batches_checked += walk.batches;
-    j->tail = (struct place) { .last = chain->last, .digest = chain->digest, .offset = offset,
-                               .segment = number };
+    j->tail = (struct place) {
+        .last = chain->last, .digest = chain->digest, .offset = offset, .segment = number
+    };
     return true;
 }
 
@@ -340,8 +345,8 @@ static bool remove_leftovers(struct recovery *r)
     return true;
 }
 
-/* Whether the place of the last, partial block is still empty, as it is until a commit completes the
- * block. If one tried, and tore or was not marked, the block is made anew. */
+/* Whether the place of the last, partial block is still empty, as it is until a commit completes
+ * the block. If one tried, and tore or was not marked, the block is made anew. */
 static bool tail_block_untouched(const struct recovery *r)
 {
     const struct image *image = &r->image;
@@ -360,8 +365,7 @@ static bool tail_block_untouched(const struct recovery *r)
 static bool slot_ends_here(const struct recovery *r, const struct mark_slot *slot)
 {
     return slot->valid && slot->end.segment == r->j->segment_count &&
-           slot->end.offset == r->j->tail.offset &&
-           slot->end.last.seq == r->j->tail.last.seq &&
+           slot->end.offset == r->j->tail.offset && slot->end.last.seq == r->j->tail.last.seq &&
            digest_equal(slot->end.digest, r->j->tail.digest);
 }
 
@@ -451,9 +455,8 @@ static bool open_marks(struct recovery *r)
     j->generation = r->mark->generation;
     j->marked_seq = r->mark->acknowledged.last.seq;
     j->promise_file = r->disk->ops->open(r->disk, "promise", false);
-    if (j->promise_file < 0 ||
-        !promise_read(r->disk, j->promise_file, j->stream, j->store, j->scratch,
-                      &j->promise_number, &j->promised)) {
+    if (j->promise_file < 0 || !promise_read(r->disk, j->promise_file, j->stream, j->store,
+                                             j->scratch, &j->promise_number, &j->promised)) {
         journal_error_set(r->error, "the file `promise` is missing or damaged: a store that may "
                                     "have forgotten a promise must not vote. Format a new one, "
                                     "add it as a member and remove this one");
@@ -502,7 +505,8 @@ struct journal *journal_open(struct disk *disk, const struct journal_options *op
     struct store_identity id;
     r->code = store_read(disk, j->scratch, &id, error);
     if (r->code == JOURNAL_OK && stream != 0 && id.stream != stream) {
-        journal_error_set(error, "the store belongs to stream %016llx, not %016llx: wrong directory?",
+        journal_error_set(error,
+                          "the store belongs to stream %016llx, not %016llx: wrong directory?",
                           (unsigned long long)id.stream, (unsigned long long)stream);
         r->code = JOURNAL_FOREIGN;
     }

@@ -117,8 +117,7 @@ bool segment_header_read(struct disk *disk, int32_t file, uint8_t *scratch,
     uint32_t bytes = wire_load32(scratch + SEAL_BYTES);
     if (bytes < DISK_BLOCK || bytes > HEADER_BYTES_MAX || bytes % DISK_BLOCK != 0)
         return false;
-    if (bytes > DISK_BLOCK &&
-        disk->ops->read(disk, file, 0, scratch, bytes) != (int64_t)bytes)
+    if (bytes > DISK_BLOCK && disk->ops->read(disk, file, 0, scratch, bytes) != (int64_t)bytes)
         return false;
     return segment_header_decode(scratch, bytes, header, history);
 }
@@ -166,8 +165,9 @@ struct segment_file *segment_adopt(struct journal *j, uint32_t number, int32_t f
         j->disk->ops->close_file(j->disk, file);
         return NULL;
     }
-    *f = (struct segment_file) { .used_at = ++j->files_clock, .segment = number, .pins = 1,
-                                 .file = file };
+    *f = (struct segment_file) {
+        .used_at = ++j->files_clock, .segment = number, .pins = 1, .file = file
+    };
     return f;
 }
 

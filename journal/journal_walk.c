@@ -142,8 +142,8 @@ static bool walk_segments(struct walk *w)
 
 enum journal_error journal_walk(struct disk *disk, uint64_t first_seq,
                                 bool (*batch)(void *ctx, const uint8_t *bytes,
-                                              const struct batch_header *header,
-                                              uint64_t segment, uint64_t offset),
+                                              const struct batch_header *header, uint64_t segment,
+                                              uint64_t offset),
                                 void *ctx, struct journal_walk_result *result, char *error)
 {
     memset(result, 0, sizeof *result);
@@ -153,8 +153,13 @@ enum journal_error journal_walk(struct disk *disk, uint64_t first_seq,
     journal_error_set(error, "not enough memory");
     if (w == NULL || scratch == NULL)
         goto done;
-    *w = (struct walk) { .disk = disk, .scratch = scratch, .result = result, .batch = batch,
-                         .ctx = ctx, .first_seq = first_seq, .newest = -1 };
+    *w = (struct walk) { .disk = disk,
+                         .scratch = scratch,
+                         .result = result,
+                         .batch = batch,
+                         .ctx = ctx,
+                         .first_seq = first_seq,
+                         .newest = -1 };
     code = store_read(disk, scratch, &w->id, error);
     if (code != JOURNAL_OK)
         goto done;

@@ -5,11 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    FILES = 512,
-    HANDLES = 256,
-    SECTOR = 512
-};
+enum { FILES = 512, HANDLES = 256, SECTOR = 512 };
 
 struct fake_file {
     char name[DISK_NAME_MAX + 1]; /* "": free */
@@ -174,7 +170,8 @@ static int fake_list(struct disk *d, void (*name)(void *ctx, const char *name), 
     return 0;
 }
 
-static int64_t read_file(const struct fake_file *file, uint64_t offset, void *bytes, uint64_t length)
+static int64_t read_file(const struct fake_file *file, uint64_t offset, void *bytes,
+                         uint64_t length)
 {
     if (offset >= file->size)
         return 0;
@@ -190,8 +187,8 @@ static int64_t fake_read(struct disk *d, int32_t n, uint64_t offset, void *bytes
     return f->dead ? -EIO : read_file(f->handles[n], offset, bytes, length);
 }
 
-static void tear(struct fake_disk *f, struct fake_file *file, uint64_t offset,
-                 const uint8_t *bytes, uint64_t length)
+static void tear(struct fake_disk *f, struct fake_file *file, uint64_t offset, const uint8_t *bytes,
+                 uint64_t length)
 {
     uint64_t mood = fake_disk_random(f) % 4;
     for (uint64_t at = 0; at < length; at += SECTOR) {

@@ -5,10 +5,7 @@
 #include "journal/journal.h"
 #include "proto/topic.h"
 
-enum {
-    MADE_MAX = 20000,
-    MADE_STREAM = 0x5357
-};
+enum { MADE_MAX = 20000, MADE_STREAM = 0x5357 };
 
 struct made {
     uint8_t *bytes; /* header.length of them, then zeros to 8 */

@@ -46,6 +46,7 @@ static void setup(void)
 
 static void teardown(void)
 {
+    (void)umount2(directory, MNT_DETACH); /* where a test mounted something and failed */
     remove_directory(directory);
 }
 
@@ -82,8 +83,12 @@ static void check_disk(int kind, const char *path, enum disk_sync sync)
     ck_assert_int_ge(a, 0);
     memset(bytes, 7, 3 * DISK_BLOCK);
     ck_assert_int_eq(d->ops->write(d, a, 0, bytes, DISK_BLOCK), DISK_BLOCK);
-    struct disk_request write = { .op = DISK_WRITE, .file = a, .offset = DISK_BLOCK,
-                                  .length = DISK_BLOCK, .bytes = bytes, .cookie = 5 };
+    struct disk_request write = { .op = DISK_WRITE,
+                                  .file = a,
+                                  .offset = DISK_BLOCK,
+                                  .length = DISK_BLOCK,
+                                  .bytes = bytes,
+                                  .cookie = 5 };
     ck_assert(d->ops->submit(d, &write));
     ck_assert_int_eq(await(d, 5), DISK_BLOCK);
     write.offset += DISK_BLOCK;
@@ -92,8 +97,9 @@ static void check_disk(int kind, const char *path, enum disk_sync sync)
     ck_assert_int_eq(await(d, 6), DISK_BLOCK);
     ck_assert_int_eq(d->ops->size(d, a), 3 * DISK_BLOCK);
     memset(bytes, 0, 3 * DISK_BLOCK);
-    struct disk_request read = { .op = DISK_READ, .file = a, .length = 3 * DISK_BLOCK,
-                                 .bytes = bytes, .cookie = 7 };
+    struct disk_request read = {
+        .op = DISK_READ, .file = a, .length = 3 * DISK_BLOCK, .bytes = bytes, .cookie = 7
+    };
     ck_assert(d->ops->submit(d, &read));
     ck_assert_int_eq(await(d, 7), 3 * DISK_BLOCK);
     for (uint32_t i = 0; i < 3 * DISK_BLOCK; i++)
@@ -101,8 +107,9 @@ static void check_disk(int kind, const char *path, enum disk_sync sync)
     ck_assert_int_eq(d->ops->read(d, a, 2 * DISK_BLOCK, bytes, 2 * DISK_BLOCK), DISK_BLOCK);
     ck_assert_int_eq(d->ops->truncate(d, a, DISK_BLOCK), 0);
     ck_assert_int_eq(d->ops->size(d, a), DISK_BLOCK);
-    struct disk_request prepare = { .op = DISK_PREPARE, .name = "p",
-                                    .length = 3 * 1024 * 1024 + DISK_BLOCK, .cookie = 8 };
+    struct disk_request prepare = {
+        .op = DISK_PREPARE, .name = "p", .length = 3 * 1024 * 1024 + DISK_BLOCK, .cookie = 8
+    };
     ck_assert(d->ops->submit(d, &prepare));
     int32_t p = (int32_t)await(d, 8);
     ck_assert_int_ge(p, 0);
@@ -160,7 +167,8 @@ START_TEST(one_process_per_directory)
 }
 END_TEST
 
-/* ---- a journal on it -------------------------------------------------------------------------- */
+/* ---- a journal on it --------------------------------------------------------------------------
+ */
 
 static const struct journal_options options = {
     .segment_bytes = 262144, .commit_bytes = 65536, .recent_bytes = 65536, .segments_max = 100
@@ -254,7 +262,7 @@ START_TEST(a_full_file_system_suspends_and_clears)
     (void)fclose(file);
     for (uint32_t i = 0; i < 500; i++)
         maker_batch(&m, 2, 600, (uint8_t)(i + 1));
-    for (uint32_t i = 0; i < 20000; i++) {
+    for (uint32_t i = 0; i < 10000000 && !journal_full(j); i++) {
         const struct made *next = maker_find(&m, journal_tail(j).seq + 1);
         if (next == NULL || !journal_append(j, next->bytes, &next->header))
             turn(d, j, &now_ns);

@@ -119,8 +119,7 @@ static void check_reads(void)
 {
     uint64_t seq = 1;
     while (seq <= maker_tail(&maker)) {
-        struct journal_read read = { .first_seq = seq, .buffer = buffer,
-                                     .capacity = BUFFER_BYTES };
+        struct journal_read read = { .first_seq = seq, .buffer = buffer, .capacity = BUFFER_BYTES };
         ck_assert(journal_read_begin(j, &read));
         complete_all();
         ck_assert(read.done);
@@ -144,24 +143,24 @@ START_TEST(format_refuses_what_is_there)
                      JOURNAL_NOT_EMPTY);
     struct fake_disk *other = fake_disk_new(2);
     fake_disk_put(other, "holiday.jpg", "x", 1);
-    ck_assert_int_eq(journal_format(fake_disk_of(other), &options, MADE_STREAM, STORE, NULL, 0,
-                                    error),
-                     JOURNAL_NOT_EMPTY);
+    ck_assert_int_eq(
+        journal_format(fake_disk_of(other), &options, MADE_STREAM, STORE, NULL, 0, error),
+        JOURNAL_NOT_EMPTY);
     fake_disk_remove(other, "holiday.jpg");
     /* Killed at any of its writes, it can be done again. */
     for (uint32_t i = 0; i < 7; i++) {
         fake_disk_die_after(other, i);
-        ck_assert_int_ne(journal_format(fake_disk_of(other), &options, MADE_STREAM, STORE, NULL, 0,
-                                        error),
-                         JOURNAL_OK);
+        ck_assert_int_ne(
+            journal_format(fake_disk_of(other), &options, MADE_STREAM, STORE, NULL, 0, error),
+            JOURNAL_OK);
         fake_disk_crash(other);
     }
     ck_assert_int_eq(journal_format(fake_disk_of(other), &options, MADE_STREAM, STORE,
                                     maker.made[0].bytes, maker.made[0].header.length - 8u, error),
                      JOURNAL_FOREIGN);
-    ck_assert_int_eq(journal_format(fake_disk_of(other), &options, MADE_STREAM, STORE, NULL, 0,
-                                    error),
-                     JOURNAL_OK);
+    ck_assert_int_eq(
+        journal_format(fake_disk_of(other), &options, MADE_STREAM, STORE, NULL, 0, error),
+        JOURNAL_OK);
     fake_disk_free(other);
 }
 END_TEST
@@ -311,8 +310,7 @@ START_TEST(damage_in_an_old_segment_is_found_by_reading)
     ck_assert(journal_proven(j)); /* not looked at yet */
     uint64_t end = 0;
     for (uint64_t seq = 1; seq < 60 && journal_proven(j); seq++) {
-        struct journal_read read = { .first_seq = seq, .buffer = buffer,
-                                     .capacity = BUFFER_BYTES };
+        struct journal_read read = { .first_seq = seq, .buffer = buffer, .capacity = BUFFER_BYTES };
         ck_assert(journal_read_begin(j, &read));
         complete_all();
         ck_assert(read.done);

@@ -165,8 +165,8 @@ static bool reopen(struct life *l, bool may_die)
     }
     fake_disk_die_after(l->fake, UINT32_MAX);
     uint64_t tail = report.tail.seq;
-    uint64_t least = l->cut_floor != 0 && l->cut_floor < l->durable_seq ? l->cut_floor
-                                                                        : l->durable_seq;
+    uint64_t least =
+        l->cut_floor != 0 && l->cut_floor < l->durable_seq ? l->cut_floor : l->durable_seq;
     ck_assert_msg(!report.damaged, "seed %lu: damage reported at %lu of %lu", l->seed,
                   report.damaged_seq, tail);
     ck_assert_msg(tail >= least, "seed %lu: %lu was durable, %lu is there", l->seed, least, tail);
