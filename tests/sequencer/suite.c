@@ -66,9 +66,11 @@ static void port_send_op(struct port *port, enum port_channel channel, struct po
         for (uint32_t i = 0; i < SENT_MAX / 2; i++)
             t->sent[i] = t->sent[SENT_MAX / 2 + i];
         t->sent_count = SENT_MAX / 2;
+        ck_assert_uint_ge(t->flushed, SENT_MAX / 2);
+        t->flushed -= SENT_MAX / 2;
     }
     struct sent *sent = &t->sent[t->sent_count++];
-    *sent = (struct sent) { .channel = channel, .to = to, .length = length };
+    *sent = (struct sent) { .channel = channel, .to = to, .length = length, .lent = bytes };
     struct kept *kept = malloc(sizeof *kept + length);
     ck_assert_ptr_nonnull(kept);
     kept->next = t->kept;
@@ -82,7 +84,8 @@ static uint8_t *port_scratch_op(struct port *port, uint32_t length)
 {
     struct suite *t = (struct suite *)port;
     ck_assert_uint_le(length, PORT_SCRATCH_MAX);
-    return t->scratch + PORT_SCRATCH_MAX * (t->scratch_used++ % 64);
+    ck_assert_uint_lt(t->scratch_used, SCRATCH_MAX);
+    return t->scratch + PORT_SCRATCH_MAX * t->scratch_used++;
 }
 
 static uint32_t port_connect_op(struct port *port, struct port_addr to)
@@ -178,6 +181,8 @@ static void make_genesis(struct suite *t, uint32_t stores)
 void suite_start(struct suite *t)
 {
     sequencer_destroy(t->core);
+    t->flushed = t->sent_count;
+    t->scratch_used = 0;
     t->core = sequencer_create(&t->options, &t->port, t->now);
     ck_assert_ptr_nonnull(t->core);
 }
@@ -235,6 +240,11 @@ void suite_restart(struct suite *t, uint64_t seq)
 void suite_step(struct suite *t)
 {
     t->deadline = sequencer_participant.step(t->core, t->now);
+    for (; t->flushed < t->sent_count; t->flushed++) {
+        const struct sent *sent = &t->sent[t->flushed];
+        ck_assert_mem_eq(sent->lent, sent->bytes, sent->length);
+    }
+    t->scratch_used = 0;
 }
 
 void suite_run(struct suite *t)

@@ -16,14 +16,21 @@
 #define SECOND       UINT64_C(1000000000)
 #define WALL_START   (UINT64_C(1700000000) * SECOND)
 
-enum { SENT_MAX = 32768, SEEN_MAX = 65536, STREAM_OUT_MAX = 128 * 1024, SENT_ANSWERED = -1 };
+enum {
+    SENT_MAX = 32768,
+    SCRATCH_MAX = 8192,
+    SEEN_MAX = 65536,
+    STREAM_OUT_MAX = 128 * 1024,
+    SENT_ANSWERED = -1
+};
 
 struct sent {
     enum port_channel channel;
     struct port_addr to;
     uint32_t length;
-    uint8_t *bytes;
-    int type; /* enum wire_type; SENT_ANSWERED */
+    uint8_t *bytes;      /* a copy */
+    const uint8_t *lent; /* what was handed over; must stay as it is until the flush */
+    int type;            /* enum wire_type; SENT_ANSWERED */
 };
 
 struct seen { /* a message emitted */
@@ -46,6 +53,7 @@ struct suite {
     uint64_t deadline; /* as the last step said */
     struct sent sent[SENT_MAX];
     uint32_t sent_count;
+    uint32_t flushed;           /* of them */
     struct seen seen[SEEN_MAX]; /* by seq - 1; the genesis record is there from the beginning */
     uint64_t tip;
     uint64_t store_tip; /* what stores say they have */
@@ -64,7 +72,7 @@ struct suite {
     uint8_t genesis[WIRE_DATAGRAM_DEFAULT];
     uint32_t genesis_length;
     struct batch_header genesis_header;
-    uint8_t scratch[64 * PORT_SCRATCH_MAX];
+    uint8_t scratch[SCRATCH_MAX * PORT_SCRATCH_MAX];
     uint32_t scratch_used;
     uint8_t stream_out[STREAM_OUT_MAX];
     size_t stream_out_length;
@@ -85,6 +93,7 @@ void suite_lead(struct suite *t, uint32_t stores);
 /* Makes the core anew, as a process that is started again. */
 void suite_start(struct suite *t);
 
+/* A step and the flush after it. */
 void suite_step(struct suite *t);
 /* Steps until it has nothing more to do at once. */
 void suite_run(struct suite *t);
