@@ -299,7 +299,8 @@ uint64_t emit_deadline(const struct sequencer *s)
     if (s->blocked == BLOCKED_BUDGET)
         return s->now.mono_ns;
     uint64_t deadline = s->heartbeat_at_ns;
-    if (s->o.tick_ns > 0 && s->tick_at_ns < deadline)
+    /* A run that waits for room is woken by what makes room; the tick comes behind it. */
+    if (s->o.tick_ns > 0 && s->run.left == 0 && s->tick_at_ns < deadline)
         deadline = s->tick_at_ns;
     if (s->blocked == BLOCKED_PACE && s->pace_at_ns < deadline)
         deadline = s->pace_at_ns;
