@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/hash.h"
 #include "sim/sim_private.h"
 
 enum { NETWORK = 0x0a000000, PORT_NUMBER = 7000 };
@@ -174,13 +175,10 @@ static void send_to(struct sim *s, uint32_t from, uint32_t to, enum port_channel
 
 static void send_one(struct sim *s, struct sim_node *n, const struct sim_out *out)
 {
-    if (out->length == 0 || out->length > SIM_DATAGRAM_MAX) {
-        sim_violate(s, SIM_BOUNDED, "%s sends a datagram of %u bytes", n->name, out->length);
-        return;
-    }
     if (out->channel == PORT_EGRESS_B && !s->line_b)
         return;
-    sim_check_send(s, n, out->channel, out->bytes, out->length);
+    if (hash64(out->bytes, out->length, 0) != out->hash)
+        sim_violate(s, SIM_BOUNDED, "%s changes the bytes of a datagram before the flush", n->name);
     if (sim_tracing(s)) {
         static const char *const channels[] = { "", "ingress", "egress-a", "egress-b" };
         char text[160];
@@ -273,10 +271,20 @@ static void port_queue(struct port *port, enum port_channel channel, struct port
 {
     struct sim_port *p = (struct sim_port *)port;
     struct sim_node *n = p->sim->nodes[p->node];
+    if (length == 0 || length > SIM_DATAGRAM_MAX) {
+        sim_violate(p->sim, SIM_BOUNDED, "%s sends a datagram of %u bytes", n->name, length);
+        return;
+    }
     if (n->out_count == SIM_OUT_MAX)
         sim_net_flush(p->sim, n);
-    n->out[n->out_count++] =
-        (struct sim_out) { .bytes = bytes, .length = length, .channel = channel, .to = to };
+    /* Looked at now: what a store says is about its disk as it is when it says so. */
+    if (channel != PORT_EGRESS_B || p->sim->line_b)
+        sim_check_send(p->sim, n, channel, bytes, length);
+    n->out[n->out_count++] = (struct sim_out) { .bytes = bytes,
+                                                .length = length,
+                                                .channel = channel,
+                                                .to = to,
+                                                .hash = hash64(bytes, length, 0) };
 }
 
 static uint8_t *port_memory(struct port *port, uint32_t length)

@@ -114,6 +114,7 @@ struct sim_out {
     uint32_t length;
     enum port_channel channel;
     struct port_addr to;
+    uint64_t hash; /* of the bytes as they were handed over */
 };
 
 struct sim_port {
