@@ -129,7 +129,10 @@ enum cantus_status client_poll_journal(struct cantus_client *c)
     char text[JOURNAL_ERROR_MAX] = "";
     enum journal_error e = journal_walk(c->disk, c->next_seq, on_batch, &w, &result, text);
     enum cantus_status status = client_core_status(c->core);
-    if (w.broken) {
+    if (result.damaged && (w.broken || !w.paused)) {
+        snprintf(c->error, sizeof c->error, "%s", result.damage);
+        c->status = CANTUS_ERROR;
+    } else if (w.broken) {
         c->status = CANTUS_ERROR;
     } else if (status != CANTUS_OK) {
         c->status = status;
@@ -137,9 +140,7 @@ enum cantus_status client_poll_journal(struct cantus_client *c)
         snprintf(c->error, sizeof c->error, "%s", text);
         c->status = CANTUS_ERROR;
     } else if (!w.paused) {
-        c->status = result.damaged ? CANTUS_ERROR : CANTUS_END;
-        if (result.damaged)
-            snprintf(c->error, sizeof c->error, "%s", result.damage);
+        c->status = CANTUS_END;
     }
     return c->status;
 }
