@@ -11,7 +11,8 @@
  * their place in the segment, once and for all, and the incomplete last block into the next slot of
  * `mark`, both at the same time. So no block that holds acknowledged bytes is ever written again,
  * an idle stream's ticks cost bytes and not blocks, and every commit renews the mark: "acknowledged
- * through (seq, digest)", which names the commit *before*, the last one known durable. Recovery
+ * through (seq, digest)", which names the commit *before*, the last one known durable; when nothing
+ * follows for some milliseconds it is written once more, and then names the tail. Recovery
  * reads the last segment, lays the slots' partial blocks over it in order of commit, follows the
  * digest chain, and so tells a torn tail (beyond the mark: cut) from damage (below it: reported,
  * healed from a peer; not proven, so no vote, until it is).
@@ -78,13 +79,16 @@ enum journal_error journal_format(struct disk *disk, const struct journal_option
 struct journal *journal_open(struct disk *disk, const struct journal_options *options,
                              uint64_t stream, struct journal_report *report,
                              enum journal_error *code, char *error);
-void journal_close(struct journal *j); /* the disk stays the caller's */
+/* The disk stays the caller's, and is still there: what is in flight is waited for where the disk
+ * can (see drain in disk.h). */
+void journal_close(struct journal *j);
 size_t journal_memory(const struct journal_options *options);
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
 /* Appends a batch whose `before` is the tail's digest and whose first_seq follows it (asserted).
- * False: no room now (commits in flight, disk full, segment not ready): offer it again later. */
+ * False: no room now (commits in flight, disk full, segment not ready), a hole in the last segment
+ * not healed yet, a cut to be repeated, or the epoch table is full: offer it again later. */
 bool journal_append(struct journal *j, const uint8_t *batch, const struct batch_header *header);
 /* Starts a group commit of what was appended, if none is in flight. Call after each round. */
 void journal_commit(struct journal *j);
@@ -92,10 +96,14 @@ void journal_commit(struct journal *j);
  * another is in flight, or if it is not above the promise that stands. */
 bool journal_promise(struct journal *j, struct epoch epoch);
 /* Cuts everything above seq, a batch boundary with this digest; durable when it returns. Blocks: it
- * happens once per failover. False on a disk error: nothing was changed, try again. */
+ * happens once per failover. False: a disk error, no such boundary in what is readable, or commits
+ * in flight that the disk cannot wait for, or seq is not durable yet. The questions then answer as
+ * before; commit, and try again. Once a cut has failed on the disk nothing is appended until one
+ * succeeds, and then at the lower of the two ends: look at journal_tail. */
 bool journal_cut(struct journal *j, uint64_t seq, struct digest digest);
-/* Puts back batches of the damaged piece fetched from a peer; each must close the chain. True when
- * it was taken. When all is whole again journal_proven turns true. */
+/* Puts back a batch of the damaged piece, fetched from a peer: the one that begins at
+ * journal_damaged_seq, which moves on past it and past what follows it undamaged. True when it was
+ * taken. When all is whole again journal_proven turns true. */
 bool journal_heal(struct journal *j, const uint8_t *batch, const struct batch_header *header);
 void journal_on_disk(struct journal *j, const struct disk_completion *completion);
 /* Retries what a full or failing disk refused; call at the returned mono_ns or later. */
@@ -114,7 +122,10 @@ uint64_t journal_oldest_seq(const struct journal *j);
 bool journal_proven(const struct journal *j);
 uint64_t journal_damaged_seq(const struct journal *j);     /* first missing; 0: none */
 uint64_t journal_damaged_end_seq(const struct journal *j); /* first that is there again */
-bool journal_full(const struct journal *j);                /* acknowledging is suspended */
+/* The disk refused a write or the next segment; it is tried again. What is durable stays so and may
+ * be acknowledged. When only the next segment is refused, half of the current one is left: the
+ * reserve for the records that lead out of this. */
+bool journal_full(const struct journal *j);
 bool journal_idle(const struct journal *j); /* nothing in flight, nothing left to commit */
 const struct epoch_table *journal_epochs(const struct journal *j); /* of the appended history */
 const struct membership *journal_members(const struct journal *j); /* newest in the tail */
