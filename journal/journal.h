@@ -109,8 +109,7 @@ void journal_on_disk(struct journal *j, const struct disk_completion *completion
 /* Retries what a full or failing disk refused; call at the returned mono_ns or later. */
 uint64_t journal_step(struct journal *j, uint64_t mono_ns);
 
-/* ---- questions --------------------------------------------------------------------------------
- */
+/* ---- questions ------------------------------------------------------------------------------ */
 uint64_t journal_store(const struct journal *j);
 uint64_t journal_stream(const struct journal *j);
 struct position journal_tail(const struct journal *j); /* appended; seq 0: empty */
@@ -131,8 +130,7 @@ const struct epoch_table *journal_epochs(const struct journal *j); /* of the app
 const struct membership *journal_members(const struct journal *j); /* newest in the tail */
 const uint64_t *journal_counters(const struct journal *j);         /* [COUNTER_END] */
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 /* The batch that contains seq, from memory; NULL if it is no longer there. Good until the next
  * append. */
@@ -164,8 +162,7 @@ static inline uint32_t journal_aligned(uint32_t length)
     return (length + 7u) & ~7u;
 }
 
-/* ---- offline ----------------------------------------------------------------------------------
- */
+/* ---- offline -------------------------------------------------------------------------------- */
 
 /* Walks a store's directory without recovering or changing it: `cantus journal verify` and `dump`,
  * offline replay. Calls back for each batch in order; stops when it returns false. */
