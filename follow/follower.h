@@ -40,8 +40,9 @@ struct follower_source {
 struct follower_options {
     uint64_t stream;
     enum follower_level level;
-    uint32_t
-        pending_max; /* batches held at most: ahead, unvouched, or not yet stable; default 4096 */
+    /* Batches held at most: ahead, unvouched, or not yet stable; default 4096. A replay of an older
+     * epoch needs room for what lies between two vouches (64 batches in our stores). */
+    uint32_t pending_max;
     uint32_t datagram_max; /* longest batch; default 1472 */
     uint64_t gap_delay_ns; /* patience with reordering before the first request; default 20 us */
     uint64_t retry_ns;     /* then, doubling up to retry_max_ns; defaults 300 us, 50 ms */
@@ -95,7 +96,9 @@ uint64_t follower_step(struct follower *f, struct port_time now);
 /* Hears an epoch without a message of it: a store that promised listens to nothing older. */
 void follower_hear_epoch(struct follower *f, struct epoch epoch);
 /* A candidate's promised quorum vouches for the tail it adopts: as a heartbeat of `epoch` at that
- * position would, with a source that surely has it. */
+ * position would, with a source that surely has it. What we have beyond that tail is cut. If our
+ * history is another one and neither the tail's epoch record nor its place is known, it is forked
+ * at 1 and read anew. */
 void follower_adopt(struct follower *f, struct epoch epoch, struct position tail,
                     struct digest digest, struct follower_source source);
 /* Where to look for history, from now on (members come and go). */
