@@ -43,7 +43,7 @@ static bool load_config(struct cantus_client *c, const char *directory, char *er
     struct config_text text = { .text = problems, .capacity = sizeof problems };
     if (config_load(path, &c->config, config_report_text, &text))
         return true;
-    snprintf(error, CANTUS_ERROR_MAX, "%.310s", problems);
+    snprintf(error, CANTUS_ERROR_MAX, "%s", problems);
     size_t length = strlen(error);
     if (length > 0 && error[length - 1] == '\n')
         error[length - 1] = '\0';

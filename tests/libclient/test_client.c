@@ -72,7 +72,10 @@ static void write_store(const struct rig *r)
     struct disk_options d = { .directory = directory, .sync = DISK_SYNC_NONE };
     struct disk *disk = disk_open_file(&d, text);
     ck_assert_msg(disk != NULL, "%s", text);
-    struct journal_options o = { .segment_bytes = 256 * 1024, .commit_bytes = 64 * 1024 };
+    struct journal_options o = { .segment_bytes = 256 * 1024,
+                                 .commit_bytes = 64 * 1024,
+                                 .recent_bytes = 256 * 1024,
+                                 .segments_max = 64 };
     enum journal_error formatted =
         journal_format(disk, &o, RIG_STREAM, 5, r->log[0].bytes, r->log[0].header.length, text);
     ck_assert_msg(formatted == JOURNAL_OK, "%s", text);

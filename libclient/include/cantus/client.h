@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define CANTUS_ERROR_MAX 320
+#define CANTUS_ERROR_MAX 1024
 
 enum cantus_level {
     CANTUS_STABLE = 0, /* the default */
