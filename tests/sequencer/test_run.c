@@ -332,9 +332,45 @@ START_TEST(runs_that_compete_for_the_pool_are_all_completed)
 }
 END_TEST
 
-SUITE_MAIN("sequencer_run", a_group_in_one_datagram, fragments_over_many_datagrams_in_any_order,
-           a_whole_mebibyte, an_incomplete_run_holds_up_nobody,
-           nothing_gets_inside_a_run_that_takes_many_steps,
+/* A whole run waits for room in a full ring, again and again, with more behind it and a tick due: it
+ * stays the run it is, the tick does not keep the loop spinning, and room lets all of it through. */
+START_TEST(a_run_that_waits_for_room_stays_what_it_is)
+{
+    struct suite *t = suite_new();
+    t->options.ring_bytes = 1; /* 64 slots */
+    t->options.pace_ns = 0;
+    t->options.tick_ns = MS;
+    suite_lead(t, 1);
+    struct fixture f = { .t = t };
+    f.alice = suite_join(t, "alice");
+    f.topic = suite_topic(t, f.alice, "/t");
+    while (!sequencer_paused(t->core))
+        suite_advance(t, MS); /* ticks fill the ring */
+    f.tip = t->tip;
+    give_fragments(&f, f.alice, 1, 20, 0, 20);
+    for (uint64_t n = 21; n <= 23; n++)
+        suite_propose(t, f.alice, n, f.topic, 8);
+    for (int i = 0; i < 5; i++) {
+        suite_advance(t, MS);
+        ck_assert_uint_gt(t->deadline, t->now.mono_ns);
+        suite_propose(t, f.alice, 24, f.topic, 8);
+    }
+    ck_assert_uint_eq(t->tip, f.tip);
+    suite_ack(t, 1, f.tip);
+    suite_run(t);
+    uint64_t first = f.tip + 1;
+    while (suite_message(t, first)->topic == TOPIC_CLOCK)
+        first++;
+    check_run(&f, first, f.alice, 1, 20);
+    ck_assert_uint_eq(suite_count(t, f.tip + 1, f.alice), 24);
+    ck_assert_uint_eq(suite_counter(t, COUNTER_PROPOSALS_REJECTED), 0);
+    suite_free(t);
+}
+END_TEST
+
+SUITE_MAIN("sequencer_run", a_run_that_waits_for_room_stays_what_it_is, a_group_in_one_datagram,
+           fragments_over_many_datagrams_in_any_order, a_whole_mebibyte,
+           an_incomplete_run_holds_up_nobody, nothing_gets_inside_a_run_that_takes_many_steps,
            a_refusal_is_one_record_for_all_its_numbers,
            the_condition_of_a_run_is_judged_at_its_first_message,
            a_run_too_large_is_consumed_to_its_end, a_run_of_too_many_messages,
