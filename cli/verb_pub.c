@@ -1,7 +1,9 @@
 #include "cli/cli.h"
 
 #include <cantus/cantus.h>
+#include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,13 +12,16 @@ static const char help[] =
     "usage: cantus --dir DIR pub TOPIC [PAYLOAD | -] [--publisher NAME] [--sequenced] [--json]\n"
     "\n"
     "Publishes one message, or with - each line of standard input, and waits until the stream has\n"
-    "it. The outcome is read from the stream: exit status 0 means that every message is there, once.\n"
+    "it. The outcome is read from the stream: exit status 0 means that every message is there, "
+    "once.\n"
     "\n"
     "  --publisher NAME  continue that publisher's numbers (default: one of cli-0 .. cli-63)\n"
     "  --sequenced       wait until sequenced only, not until stable\n"
     "  --json            print one object at the end: publisher, messages, rejected, last_seq\n";
 
 enum { OPTION_PUBLISHER, OPTION_SEQUENCED, OPTION_JSON, LINE_MAX_BYTES = 1 << 20 };
+#define POLL_NS UINT64_C(100000000)
+
 static const struct option options[] = {
     { "publisher", required_argument, NULL, OPTION_PUBLISHER },
     { "sequenced", no_argument, NULL, OPTION_SEQUENCED },
@@ -52,14 +57,14 @@ static void on_report(void *ctx, const struct cantus_report *r)
         p->failed = true;
 }
 
-static bool poll_once(struct pub *p)
+static bool poll_once(struct pub *p, uint64_t timeout_ns)
 {
     if (!cli_running()) {
         cli_fail("interrupted; %" PRIu64 " of %" PRIu64 " messages are known to be in the stream",
                  cantus_pipe_sequenced(p->pipe) - p->first_item, p->pushed);
         return false;
     }
-    enum cantus_status status = cantus_client_poll(p->client, 100 * 1000 * 1000);
+    enum cantus_status status = cantus_client_poll(p->client, timeout_ns);
     if (status == CANTUS_OK)
         return true;
     cli_fail("%s", cantus_client_error(p->client));
@@ -69,44 +74,88 @@ static bool poll_once(struct pub *p)
 static bool push(struct pub *p, const char *payload, size_t length)
 {
     while (!cantus_pipe_push(p->pipe, p->topic, payload, length))
-        if (p->failed || !poll_once(p))
+        if (p->failed || !poll_once(p, POLL_NS))
             return false;
     p->pushed++;
     return true;
 }
 
+/* ---- lines of standard input ------------------------------------------------------------------- */
+
+struct lines {
+    char bytes[LINE_MAX_BYTES + 1];
+    size_t used;
+    bool ended;
+};
+
+/* Waits for more input, and keeps the client going meanwhile: what was pushed travels while the next
+ * line is still being thought of. */
+static bool read_more(struct pub *p, struct lines *in)
+{
+    for (;;) {
+        struct pollfd fds[] = { { .fd = STDIN_FILENO, .events = POLLIN },
+                                { .fd = cantus_client_fd(p->client), .events = POLLIN } };
+        uint64_t wait_ns = cantus_client_timeout_ns(p->client);
+        if (wait_ns > POLL_NS)
+            wait_ns = POLL_NS;
+        if (poll(fds, 2, (int)((wait_ns + 999999) / 1000000)) > 0 && fds[0].revents != 0) {
+            ssize_t n = read(STDIN_FILENO, in->bytes + in->used, sizeof in->bytes - in->used);
+            in->ended = n <= 0 && !(n < 0 && errno == EINTR);
+            in->used += n > 0 ? (size_t)n : 0;
+            return true;
+        }
+        if (!poll_once(p, 0))
+            return false;
+    }
+}
+
+/* Pushes the whole lines there are; at the end of the input also what is left without a newline. */
+static bool push_read(struct pub *p, struct lines *in)
+{
+    size_t at = 0;
+    for (char *end; (end = memchr(in->bytes + at, '\n', in->used - at)) != NULL;) {
+        size_t length = (size_t)(end - in->bytes) - at;
+        if (!push(p, in->bytes + at, length))
+            return false;
+        at += length + 1;
+    }
+    if (in->ended && at < in->used && !push(p, in->bytes + at, in->used - at))
+        return false;
+    in->used -= at;
+    memmove(in->bytes, in->bytes + at, in->used);
+    if (in->used < sizeof in->bytes || in->ended)
+        return true;
+    cli_fail("line %" PRIu64 " is longer than the %d bytes that a message may have", p->pushed + 1,
+             LINE_MAX_BYTES);
+    return false;
+}
+
 static bool push_lines(struct pub *p)
 {
-    char *line = NULL;
-    size_t room = 0;
-    bool fine = true;
-    for (ssize_t n; fine && (n = getline(&line, &room, stdin)) >= 0;) {
-        if (n > 0 && line[n - 1] == '\n')
-            n--;
-        if (n > LINE_MAX_BYTES) {
-            cli_fail("line %" PRIu64 " has %zd bytes; a message has at most %d", p->pushed + 1, n,
-                     LINE_MAX_BYTES);
-            fine = false;
-        } else
-            fine = push(p, line, (size_t)n);
+    struct lines *in = calloc(1, sizeof *in);
+    if (in == NULL) {
+        cli_fail("out of memory");
+        return false;
     }
-    free(line);
+    bool fine = true;
+    while (fine && !in->ended)
+        fine = read_more(p, in) && push_read(p, in);
+    free(in);
     return fine;
 }
 
 static int publish(struct pub *p)
 {
     while (!cantus_pipe_ready(p->pipe))
-        if (!poll_once(p))
+        if (!poll_once(p, POLL_NS))
             return CLI_FAILED;
     p->first_item = cantus_pipe_sequenced(p->pipe);
     bool fine = p->lines ? push_lines(p) : push(p, p->payload, strlen(p->payload));
     struct cli_progress progress = { .what = "publishing" };
     while (fine && cantus_pipe_sequenced(p->pipe) < p->first_item + p->pushed) {
-        fine = poll_once(p);
+        fine = poll_once(p, POLL_NS);
         if (p->lines)
-            cli_progress_show(&progress, cantus_pipe_sequenced(p->pipe) - p->first_item,
-                              p->pushed);
+            cli_progress_show(&progress, cantus_pipe_sequenced(p->pipe) - p->first_item, p->pushed);
     }
     cli_progress_end(&progress);
     if (!fine)
