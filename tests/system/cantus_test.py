@@ -6,6 +6,7 @@ ends is asked to stop (SIGTERM) and has to do so with status 0; and what a proce
 must not hold a sanitizer's report, however it ended.
 """
 
+import itertools
 import json
 import os
 import re
@@ -139,6 +140,7 @@ class Case(unittest.TestCase):
         self.tmp = tempfile.mkdtemp(prefix="cantus-test-")
         self.addCleanup(shutil.rmtree, self.tmp, ignore_errors=True)
         self.processes = []
+        self.numbers = itertools.count(1)  # tests with threads start processes from each
         self.addCleanup(self.end_processes)
 
     # ---- processes ------------------------------------------------------------------------------
@@ -147,7 +149,7 @@ class Case(unittest.TestCase):
         return os.path.join(self.tmp, *names)
 
     def start(self, argv, **options):
-        log = self.path(f"process-{len(self.processes)}")
+        log = self.path(f"process-{next(self.numbers)}")
         process = Process([str(a) for a in argv], log, **options)
         self.processes.append(process)
         return process

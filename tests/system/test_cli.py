@@ -214,6 +214,20 @@ class PubSubTest(Case):
     def test_stdin_without_a_line(self):
         self.assertIn("0 messages", self.pub(self.d, "/e", "-", input="").out)
 
+    def test_lines_travel_while_the_input_is_still_open(self):
+        reader, writer = os.pipe()
+        publisher = self.start([program("cantus"), "--dir", self.d, "pub", "/typed", "-"], stdin=reader)
+        os.close(reader)
+        for i in range(3):
+            os.write(writer, b"half a ")
+            os.write(writer, b"line %d\n" % i)
+            wait_until(lambda: len(self.payloads(self.d, "/typed")) == i + 1, "the line just typed")
+        os.write(writer, b"no newline")
+        os.close(writer)
+        self.assertEqual(publisher.wait(), 0, publisher.describe())
+        self.assertEqual(self.payloads(self.d, "/typed"),
+                         ["half a line 0", "half a line 1", "half a line 2", "no newline"])
+
     def test_lines_keep_their_order_and_numbers(self):
         lines = [f"line {i}" for i in range(5000)]
         result = self.pub_lines(self.d, "/lines", lines, "--publisher", "p")
