@@ -222,9 +222,7 @@ struct journal {
     struct history *spare; /* for walks that may fail */
 
     struct segment *segments;
-    uint32_t segment_count; /* the last is the current one */
-    uint64_t segment_limit; /* of the current one: no batch reaches beyond */
-    bool segment_closed;
+    uint64_t segment_limit;    /* of the current one: no batch reaches beyond */
     struct sparse_index index; /* of the current segment */
     struct sparse_index spare_index;
     struct segment_file files[FILES_MAX];
@@ -233,42 +231,46 @@ struct journal {
     struct segment_file *next_file;    /* pinned; NULL: not prepared yet */
 
     struct commit_buffer buffers[2];
-    uint32_t buffer_bytes;
-    uint8_t filling; /* the other one is in flight, while commit.running */
     struct commit commit;
     struct segment_file *closing_file;
 
-    int32_t mark_file, promise_file;
     uint64_t commit_number, generation;
-    uint8_t durable_slot; /* of `mark`: not to be overwritten by the next commit */
-    uint8_t *slot_bytes;  /* SLOT_BYTES */
+    uint8_t *slot_bytes; /* SLOT_BYTES */
     struct epoch promised, promising;
     uint64_t promise_number;
-    uint8_t promise_writes; /* of the two slots, done */
     uint8_t *promise_bytes;
 
-    bool cut_pending; /* a cut failed half way: nothing else may happen before it is repeated */
     struct place cut_place;
 
     struct io ios[IO_KIND_END];
     char prepare_name[DISK_NAME_MAX + 1];
     char index_name[DISK_NAME_MAX + 1];
     uint8_t *index_bytes; /* of a closed segment, on its way to disk */
-    uint32_t index_length;
-    int32_t index_file;
     uint64_t retry_at_ns, retry_delay_ns, idle_since_ns;
-    bool full;
 
     struct recent recent;
     struct read_slot reads[READS_MAX];
     struct read_hint hints[HINTS_MAX];
-    uint32_t hint_next;
 
     struct hole holes[HOLES_MAX];
-    uint32_t hole_count;
 
     uint8_t *scratch; /* SCRATCH_BYTES */
     uint64_t counters[COUNTER_END];
+
+    /* Small ones together. */
+    uint32_t hint_next;
+    uint32_t hole_count;
+    uint32_t segment_count; /* the last is the current one */
+    uint32_t buffer_bytes;
+    uint32_t index_length;
+    int32_t index_file;
+    int32_t mark_file, promise_file;
+    bool segment_closed;
+    bool cut_pending; /* a cut failed half way: nothing else may happen before it is repeated */
+    bool full;
+    uint8_t filling;        /* the other one is in flight, while commit.running */
+    uint8_t durable_slot;   /* of `mark`: not to be overwritten by the next commit */
+    uint8_t promise_writes; /* of the two slots, done */
 };
 
 static inline uint64_t block_floor(uint64_t offset)

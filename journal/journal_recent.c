@@ -6,6 +6,7 @@
 
 static struct recent_entry *entry_at(const struct recent *r, uint32_t i)
 {
+    assert(r->entries_max > 0);
     return &r->entries[(r->first + i) % r->entries_max];
 }
 
