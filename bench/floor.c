@@ -17,9 +17,9 @@ static uint64_t mono_ns(void)
 
 static struct sockaddr_in address_of(struct port_addr a)
 {
-    return (struct sockaddr_in){ .sin_family = AF_INET,
-                                 .sin_port = htons(a.port),
-                                 .sin_addr.s_addr = htonl(a.ip) };
+    return (struct sockaddr_in) { .sin_family = AF_INET,
+                                  .sin_port = htons(a.port),
+                                  .sin_addr.s_addr = htonl(a.ip) };
 }
 
 bool floor_open(struct floor_socket *s, struct port_addr from, struct port_addr to,

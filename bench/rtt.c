@@ -36,7 +36,7 @@ static uint64_t mono_ns(void)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* ---- the other process: sequencer and echo in turn ---------------------------------------------- */
+/* ---- the other process: sequencer and echo in turn ------------------------------------------- */
 
 static int serve(struct rtt *r)
 {
@@ -61,7 +61,7 @@ static int serve(struct rtt *r)
     return 0;
 }
 
-/* ---- set-up ------------------------------------------------------------------------------------- */
+/* ---- set-up ---------------------------------------------------------------------------------- */
 
 static bool make_stream(struct rtt *r, char *error)
 {
@@ -107,8 +107,8 @@ static bool wait_until_ready(struct rtt *r, char *error)
 
 static bool start(struct rtt *r, char *error)
 {
-    r->phase = mmap(NULL, sizeof *r->phase, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                    -1, 0);
+    r->phase =
+        mmap(NULL, sizeof *r->phase, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (r->phase == MAP_FAILED) {
         r->phase = NULL;
         snprintf(error, DEPLOYMENT_ERROR_MAX, "out of memory");
@@ -151,7 +151,7 @@ static void stop(struct rtt *r)
         rmdir(r->dir);
 }
 
-/* ---- measuring ---------------------------------------------------------------------------------- */
+/* ---- measuring ------------------------------------------------------------------------------- */
 
 static bool measure_cantus(struct rtt *r, const uint8_t *payload, uint32_t length, uint32_t trips,
                            struct histogram *into, char *error)
@@ -198,8 +198,8 @@ static bool measure(struct rtt *r, const struct rtt_options *o, struct rtt_resul
         *r->phase = PHASE_FLOOR;
         result->floor_lost += measure_floor(r, o->trips, counts ? &r->floor : NULL);
         *r->phase = PHASE_CANTUS;
-        if (!measure_cantus(r, payload, o->payload_length, o->trips,
-                            counts ? &r->measured : NULL, error))
+        if (!measure_cantus(r, payload, o->payload_length, o->trips, counts ? &r->measured : NULL,
+                            error))
             return false;
         if (o->progress != NULL)
             o->progress(round, o->rounds);

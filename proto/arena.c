@@ -20,7 +20,6 @@ static void arena_give(void *data, void *p)
 ProtobufCAllocator arena_allocator(struct arena *arena)
 {
     arena->used = 0;
-    return (ProtobufCAllocator) { .alloc = arena_take,
-                                  .free = arena_give,
-                                  .allocator_data = arena };
+    return (
+        ProtobufCAllocator) { .alloc = arena_take, .free = arena_give, .allocator_data = arena };
 }

@@ -7,7 +7,7 @@ static const char *const book_topics[] = { "/md/btcusd", NULL };
 
 enum { SLOTS = BOOK_ORDERS_MAX * 2 };
 
-/* ---- orders ------------------------------------------------------------------------------------ */
+/* ---- orders ---------------------------------------------------------------------------------- */
 
 static uint32_t slot_of(uint64_t id)
 {
@@ -33,7 +33,7 @@ static void order_remove(struct book *b, struct book_order *order)
             hole = i;
         }
     }
-    b->orders[hole] = (struct book_order){ 0 };
+    b->orders[hole] = (struct book_order) { 0 };
 }
 
 static uint64_t order_hash(const struct book_order *o)
@@ -42,7 +42,7 @@ static uint64_t order_hash(const struct book_order *o)
     return cantus_hash(0, fields, sizeof fields);
 }
 
-/* ---- levels ------------------------------------------------------------------------------------ */
+/* ---- levels ---------------------------------------------------------------------------------- */
 
 static uint32_t level_index(const struct book_side *s, uint32_t price)
 {
@@ -62,7 +62,7 @@ static void level_add(struct book_side *s, uint32_t price, uint64_t volume)
     uint32_t i = level_index(s, price);
     if (i == s->count || s->levels[i].price != price) {
         memmove(&s->levels[i + 1], &s->levels[i], (s->count - i) * sizeof s->levels[0]);
-        s->levels[i] = (struct book_level){ .price = price };
+        s->levels[i] = (struct book_level) { .price = price };
         s->count++;
     }
     s->levels[i].volume += volume;
@@ -81,7 +81,7 @@ static void level_remove(struct book_side *s, uint32_t price, uint64_t volume)
     }
 }
 
-/* ---- the state machine ------------------------------------------------------------------------- */
+/* ---- the state machine ----------------------------------------------------------------------- */
 
 static void enter(struct book *b, const struct book_order *order)
 {
@@ -146,7 +146,7 @@ static void book_apply(void *state, const struct cantus_message *m)
     if (is_live)
         leave(b, order);
     if (e.action != EVENT_DELETED)
-        enter(b, &(struct book_order){
+        enter(b, &(struct book_order) {
                      .id = e.order_id, .volume = e.volume, .price = e.price, .side = e.side });
 }
 

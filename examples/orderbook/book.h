@@ -31,8 +31,8 @@ struct book_side {
 struct book {
     struct book_order *orders; /* open addressing by id, BOOK_ORDERS_MAX * 2 slots */
     struct book_side sides[BOOK_SIDES];
-    uint64_t events;   /* applied, those below included */
-    uint64_t unknown;  /* changed or deleted, but not live at that moment */
+    uint64_t events;  /* applied, those below included */
+    uint64_t unknown; /* changed or deleted, but not live at that moment */
     uint64_t malformed;
     uint64_t overflow; /* created beyond BOOK_ORDERS_MAX: not kept */
     uint64_t live;

@@ -32,7 +32,7 @@ static void command_path(char *out, size_t capacity)
 
 bool embedded_start(struct embedded *e, char *error)
 {
-    *e = (struct embedded){ .child = -1 };
+    *e = (struct embedded) { .child = -1 };
     const char *tmp = getenv("TMPDIR");
     snprintf(e->dir, sizeof e->dir, "%.40s/orderbook-XXXXXX", tmp != NULL ? tmp : "/tmp");
     if (mkdtemp(e->dir) == NULL) {

@@ -35,17 +35,17 @@ bool event_decode(const void *payload, size_t length, struct event *out)
     const uint8_t *in = payload;
     if (length != EVENT_SIZE)
         return false;
-    *out = (struct event){ .order_id = get(in, 8),
-                           .time_ms = get(in + 8, 8),
-                           .volume = get(in + 16, 8),
-                           .price = (uint32_t)get(in + 24, 4),
-                           .action = in[28],
-                           .side = in[29] };
+    *out = (struct event) { .order_id = get(in, 8),
+                            .time_ms = get(in + 8, 8),
+                            .volume = get(in + 16, 8),
+                            .price = (uint32_t)get(in + 24, 4),
+                            .action = in[28],
+                            .side = in[29] };
     return out->action >= EVENT_CREATED && out->action <= EVENT_DELETED &&
            (out->side == EVENT_BID || out->side == EVENT_ASK);
 }
 
-/* ---- the file ---------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static char *file_read(const char *path, size_t *length, char *error)
 {
@@ -91,11 +91,10 @@ static char *unpack_xz(const char *path, char *packed, size_t packed_length, siz
     size_t room = 64 << 20, in = 0, out = 0;
     uint64_t memory = 256 << 20;
     char *bytes = malloc(room + 1);
-    lzma_ret verdict = bytes == NULL ? LZMA_MEM_ERROR
-                                     : lzma_stream_buffer_decode(&memory, 0, NULL,
-                                                                 (const uint8_t *)packed, &in,
-                                                                 packed_length, (uint8_t *)bytes,
-                                                                 &out, room);
+    lzma_ret verdict =
+        bytes == NULL ? LZMA_MEM_ERROR
+                      : lzma_stream_buffer_decode(&memory, 0, NULL, (const uint8_t *)packed, &in,
+                                                  packed_length, (uint8_t *)bytes, &out, room);
     free(packed);
     if (verdict != LZMA_OK) {
         snprintf(error, 256, "%s: not a whole .xz file of at most 64 MiB (lzma code %d)", path,
@@ -152,7 +151,7 @@ static const char *parse_line(char *line, struct event *e)
         }
     }
     static const char *actions[] = { "", "created", "changed", "deleted" };
-    *e = (struct event){ 0 };
+    *e = (struct event) { 0 };
     for (uint8_t a = EVENT_CREATED; a <= EVENT_DELETED; a++)
         if (strcmp(column[5], actions[a]) == 0)
             e->action = a;
@@ -179,7 +178,11 @@ struct event *events_load(const char *path, size_t *count, char *error)
 {
     size_t length = 0;
     char *text = file_read(path, &length, error);
-    if (text != NULL && length >= 6 && memcmp(text, "\xfd" "7zXZ", 6) == 0)
+    if (text != NULL && length >= 6 &&
+        memcmp(text,
+               "\xfd"
+               "7zXZ",
+               6) == 0)
         text = unpack_xz(path, text, length, &length, error);
     if (text == NULL)
         return NULL;

@@ -19,20 +19,25 @@ static const char help[] =
     "       orderbook --dir DIR --role injector --events FILE\n"
     "       orderbook --dir DIR --role book|quoter [--until SEQ | --once] [--plot FILE.svg]\n"
     "\n"
-    "Sends a day of limit-order events through Cantus and prints the book it leads to, as one JSON\n"
-    "line. Without --dir it starts a deployment of its own in a temporary directory, runs injector,\n"
+    "Sends a day of limit-order events through Cantus and prints the book it leads to, as one "
+    "JSON\n"
+    "line. Without --dir it starts a deployment of its own in a temporary directory, runs "
+    "injector,\n"
     "book and quoter on it, and stops it.\n"
     "\n"
-    "  --events FILE      the events: id,timestamp,exchange.timestamp,price,volume,action,direction;\n"
+    "  --events FILE      the events: "
+    "id,timestamp,exchange.timestamp,price,volume,action,direction;\n"
     "                     plain CSV or .xz\n"
     "  --dir DIR          use the running deployment of DIR (cantus dev --dir DIR)\n"
-    "  --role ROLE        run one part: injector, book or quoter; any number of each of the latter\n"
+    "  --role ROLE        run one part: injector, book or quoter; any number of each of the "
+    "latter\n"
     "  --identity NAME    publisher identity of the injector or quoter (default: the role)\n"
     "  --until SEQ        stop after message SEQ of the stream and print the line\n"
     "  --once             stop at the end of the stream as it is now\n"
     "  --sequenced        follow at sequenced instead of stable\n"
     "  --plot FILE.svg    draw best bid, best ask and depth over the day\n"
-    "Without --until or --once, book and quoter run until SIGINT or SIGTERM, then print the line.\n";
+    "Without --until or --once, book and quoter run until SIGINT or SIGTERM, then print the "
+    "line.\n";
 
 enum role { ROLE_ALL, ROLE_INJECTOR, ROLE_BOOK, ROLE_QUOTER };
 
@@ -73,7 +78,7 @@ static bool next_event(void *ctx, uint64_t index, struct cantus_item *out)
     if (index >= run->event_count)
         return false;
     event_encode(&run->events[index], run->encoded);
-    *out = (struct cantus_item){ "/md/btcusd", run->encoded, EVENT_SIZE };
+    *out = (struct cantus_item) { "/md/btcusd", run->encoded, EVENT_SIZE };
     return true;
 }
 
@@ -82,7 +87,7 @@ static void on_plotted(void *ctx, const struct cantus_message *m)
     plot_message(ctx, m);
 }
 
-/* ---- progress ---------------------------------------------------------------------------------- */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 static double now_seconds(void)
 {
@@ -102,14 +107,13 @@ static void show_progress(const struct run *run, uint64_t done, double began, bo
     size_t total = run->event_count ? run->event_count : 1;
     int filled = (int)(done * BAR / total);
     fprintf(stderr, "\r[%.*s%*s] %3d %%  %" PRIu64 " of %zu events  %.0f/s ", filled,
-            "########################################", BAR - filled, "",
-            (int)(done * 100 / total), done, run->event_count,
-            now > began ? (double)done / (now - began) : 0);
+            "########################################", BAR - filled, "", (int)(done * 100 / total),
+            done, run->event_count, now > began ? (double)done / (now - began) : 0);
     if (last)
         fputc('\n', stderr);
 }
 
-/* ---- the line ---------------------------------------------------------------------------------- */
+/* ---- the line -------------------------------------------------------------------------------- */
 
 static const struct book *book_of(const struct run *run)
 {
@@ -121,8 +125,7 @@ static void print_line(const struct run *run)
 {
     if (run->machine == NULL) {
         printf("{\"events\":%" PRIu64 ",\"last_seq\":%" PRIu64 "}\n",
-               cantus_injector_sequenced(run->injector),
-               cantus_injector_last_seq(run->injector));
+               cantus_injector_sequenced(run->injector), cantus_injector_last_seq(run->injector));
         return;
     }
     const struct book *b = book_of(run);
@@ -141,7 +144,7 @@ static void print_line(const struct run *run)
     printf("}\n");
 }
 
-/* ---- running ----------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static bool quoter_silent(const struct run *run)
 {
@@ -170,8 +173,8 @@ static bool is_done(const struct run *run, uint64_t once_seq)
 static bool open_parts(struct run *run, char *error)
 {
     struct cantus_client_options options = { .source = run->dir,
-                                             .level = run->sequenced ? CANTUS_SEQUENCED
-                                                                     : CANTUS_STABLE,
+                                             .level =
+                                                 run->sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
                                              .until_seq = run->until_seq,
                                              .report = on_report,
                                              .ctx = run };
@@ -180,10 +183,9 @@ static bool open_parts(struct run *run, char *error)
         return false;
     const char *identity = run->identity;
     if (run->role == ROLE_ALL || run->role == ROLE_INJECTOR) {
-        run->injector = cantus_injector_open(run->client,
-                                             identity && run->role == ROLE_INJECTOR ? identity
-                                                                                    : "injector",
-                                             next_event, run, error);
+        run->injector = cantus_injector_open(
+            run->client, identity && run->role == ROLE_INJECTOR ? identity : "injector", next_event,
+            run, error);
         if (run->injector == NULL)
             return false;
     }

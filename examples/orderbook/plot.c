@@ -103,10 +103,10 @@ void plot_message(struct plot *p, const struct cantus_message *m)
     p->next_ms = p->book.last_time_ms + SAMPLE_MS;
 }
 
-/* ---- drawing ----------------------------------------------------------------------------------- */
+/* ---- drawing --------------------------------------------------------------------------------- */
 
 struct scale {
-    double from, to; /* values */
+    double from, to;   /* values */
     double begin, end; /* pixels */
 };
 
@@ -163,7 +163,9 @@ static void draw_cells(FILE *f, const struct sample *s, const struct book_level 
         double strength = log10(1 + sums[cell]) / 2.2;
         fprintf(f, "<rect x='%.1f' y='%.1f' width='%.1f' height='%.1f' fill='%s' opacity='%.2f'/>",
                 at(x, (double)s->time_ms), TOP + cell * row, width, row + .3, colour,
-                strength > .95 ? .95 : strength < .05 ? .05 : strength);
+                strength > .95   ? .95
+                : strength < .05 ? .05
+                                 : strength);
     }
     fputc('\n', f);
 }
@@ -188,8 +190,7 @@ static void draw_depth(FILE *f, const struct plot *p, const struct scale *x, con
     fprintf(f, "<path class='%s' d='M%.1f %.1f", class, at(x, x->from), at(y, 0));
     for (uint32_t i = 0; i < p->count; i++) {
         const struct sample *s = &p->samples[i];
-        fprintf(f, "L%.1f %.1f", at(x, (double)s->time_ms),
-                at(y, bid ? s->near_bid : s->near_ask));
+        fprintf(f, "L%.1f %.1f", at(x, (double)s->time_ms), at(y, bid ? s->near_bid : s->near_ask));
     }
     fprintf(f, "L%.1f %.1fZ'/>\n", at(x, x->to), at(y, 0));
 }

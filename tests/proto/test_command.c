@@ -19,10 +19,9 @@ START_TEST(round_trips)
         ck_assert_str_eq(out.why, in.why);
         ck_assert_str_eq(out.name, in.name);
     }
-    struct outcome in = { .verdict = OUTCOME_REFUSED,
-                          .seq = 1,
-                          .position = { { 2, 3 }, 4 },
-                          .digest = { 5, 6 } };
+    struct outcome in = {
+        .verdict = OUTCOME_REFUSED, .seq = 1, .position = { { 2, 3 }, 4 }, .digest = { 5, 6 }
+    };
     memset(in.text, 't', OUTCOME_TEXT_MAX);
     struct outcome out;
     size_t length = outcome_encode(&in, bytes, sizeof bytes);

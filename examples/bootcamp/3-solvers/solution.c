@@ -42,8 +42,8 @@ static bool solver_next(const void *state, struct cantus_proposal *p)
     uint64_t factor = smallest_factor(s->puzzles[s->answered]);
     p->topic = "/solution";
     p->payload = p->buffer;
-    p->length = (size_t)snprintf((char *)p->buffer, p->buffer_size, "%llu",
-                                 (unsigned long long)factor);
+    p->length =
+        (size_t)snprintf((char *)p->buffer, p->buffer_size, "%llu", (unsigned long long)factor);
     p->condition_topic = "/solution";
     p->condition_after = s->last_answer_seq;
     return true;
