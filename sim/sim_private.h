@@ -224,6 +224,7 @@ struct sim {
     struct sim_queue queue;
     struct sim_network network;
     struct sim_connection connections[SIM_STREAMS_MAX];
+    uint32_t connections_end; /* none at or above was ever used */
     uint8_t *stream_memory;
     struct sim_node *nodes[SIM_NODES_MAX];
     uint32_t node_count;

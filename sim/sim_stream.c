@@ -91,6 +91,8 @@ uint32_t sim_stream_connect(struct port *port, struct port_addr to)
         at++;
     if (at == SIM_STREAMS_MAX)
         return 0;
+    if (s->connections_end <= at)
+        s->connections_end = at + 1;
     struct sim_connection *c = &s->connections[at];
     uint32_t peer = to.ip - sim_net_address(0).ip;
     bool there = peer < s->node_count && s->nodes[peer]->port.port.stream_port == to.port;
@@ -307,7 +309,7 @@ void sim_stream_event(struct sim *s, uint32_t connection, uint32_t event)
 void sim_stream_offer(struct sim *s, struct sim_node *n)
 {
     uint32_t node = n->port.node;
-    for (uint32_t i = 0; i < SIM_STREAMS_MAX; i++) {
+    for (uint32_t i = 0; i < s->connections_end; i++) {
         struct sim_connection *c = &s->connections[i];
         for (uint32_t end = 0; end < 2 && c->used; end++)
             if (c->node[end] == node && c->open && c->way[1 - end].arrived > 0)
