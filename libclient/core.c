@@ -47,10 +47,11 @@ uint64_t core_random(struct client_core *c)
 static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_header *header)
 {
     struct client_core *c = ctx;
-    if (header->first_seq >= c->next)
+    bool stopped = c->status < 0 && c->status != CANTUS_SUPERSEDED;
+    if (!stopped && header->first_seq >= c->next)
         core_apply(c, batch, header);
     else
-        assert((c->options.sabotage & CLIENT_DELIVERS_AHEAD) != 0);
+        assert(stopped || (c->options.sabotage & CLIENT_DELIVERS_AHEAD) != 0);
     return true;
 }
 
@@ -64,6 +65,10 @@ static void on_forked(void *ctx, uint64_t first_seq, struct epoch by)
                   "message %llu was stable and is no longer in the stream: stores have lost what "
                   "they promised; restart from a store that is whole",
                   (unsigned long long)first_seq);
+        return;
+    }
+    if (c->ended && first_seq > c->options.until_seq) {
+        c->next = first_seq; /* what was asked for still holds */
         return;
     }
     char text[CLIENT_TEXT_MAX];

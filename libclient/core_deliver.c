@@ -166,6 +166,9 @@ void core_rewind(struct client_core *c, struct position common)
 {
     c->rebuilding = true;
     c->live = false;
+    c->ended = false;
+    if (c->status == CANTUS_END)
+        c->status = CANTUS_OK;
     c->any = false;
     c->next = 1;
     c->position = (struct position) { .seq = 0 };

@@ -385,6 +385,14 @@ void rig_deliver(struct rig *r)
     feed(r, bytes, (uint32_t)length, PORT_EGRESS_A);
 }
 
+void rig_hint(struct rig *r, struct hint h)
+{
+    uint8_t bytes[SIGNAL_SIZE_MAX];
+    size_t length = hint_encode(&h, RIG_STREAM, bytes, sizeof bytes);
+    ck_assert_uint_gt(length, 0);
+    feed(r, bytes, (uint32_t)length, PORT_UNICAST);
+}
+
 void rig_step(struct rig *r)
 {
     for (int i = 0; i < 64; i++) {
@@ -476,10 +484,11 @@ void rig_make_core(struct rig *r)
     ck_assert_msg(r->core != NULL, "%s", r->error);
 }
 
-struct rig *rig_new(enum follower_level level)
+static struct rig *make(enum follower_level level, bool is_volatile)
 {
     struct rig *r = calloc(1, sizeof *r);
     ck_assert_ptr_nonnull(r);
+    r->is_volatile = is_volatile;
     rig_port_init(r);
     r->now = (struct port_time) { .mono_ns = SECOND, .wall_ns = 1000 * SECOND };
     r->timestamp_ns = 1000 * SECOND;
@@ -499,6 +508,16 @@ struct rig *rig_new(enum follower_level level)
     emit_epoch(r);
     rig_make_core(r);
     return r;
+}
+
+struct rig *rig_new(enum follower_level level)
+{
+    return make(level, false);
+}
+
+struct rig *rig_new_volatile(void)
+{
+    return make(FOLLOWER_SEQUENCED, true);
 }
 
 void rig_restart(struct rig *r)

@@ -97,6 +97,7 @@ extern bool rig_inside;
 /* The leader has emitted the genesis and its first epoch record; the client has seen nothing yet.
  */
 struct rig *rig_new(enum follower_level level);
+struct rig *rig_new_volatile(void);
 void rig_free(struct rig *r);
 /* Another client on the same stream; the old one is gone. */
 void rig_restart(struct rig *r);
@@ -107,7 +108,8 @@ void rig_run(struct rig *r);
 bool rig_run_until(struct rig *r, bool (*done)(struct rig *r), uint64_t ns, uint32_t rounds);
 /* One step of the client, nothing else. */
 void rig_step(struct rig *r);
-void rig_deliver(struct rig *r);                     /* what was emitted, and a heartbeat */
+void rig_deliver(struct rig *r); /* what was emitted, and a heartbeat */
+void rig_hint(struct rig *r, struct hint h);
 void rig_tick(struct rig *r, uint64_t timestamp_ns); /* a message on /sys/clock, delivered */
 
 /* Emission. Each call is a batch; rig_emit_many puts `count` equal messages into one. */

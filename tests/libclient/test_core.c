@@ -557,6 +557,71 @@ START_TEST(an_app_decides_again_after_a_fork)
 }
 END_TEST
 
+START_TEST(a_fork_of_what_was_stable_stops_the_client)
+{
+    struct rig *r = rig_new(FOLLOWER_STABLE);
+    struct machine *m = add(r, &counter_app, "0", NULL);
+    for (int i = 0; i < 8; i++)
+        rig_say(r, "/count", "x");
+    rig_run(r);
+    rig_fork(r, rig_tip(r) - 3);
+    rig_say(r, "/count", "y");
+    rig_run_until(r, NULL, MS, 50);
+    ck_assert_int_eq(client_core_status(r->core), CANTUS_ERROR);
+    ck_assert_ptr_nonnull(strstr(client_core_error(r->core), "was stable"));
+    ck_assert_uint_eq(((struct tally *)machine_state(m))->count, 8);
+    rig_free(r);
+}
+END_TEST
+
+START_TEST(a_fork_above_until_seq_changes_nothing_and_one_below_rebuilds)
+{
+    struct rig *r = rig_new(FOLLOWER_SEQUENCED);
+    r->hold_stable = true;
+    r->options.until_seq = 8;
+    rig_restart(r);
+    struct machine *m = add(r, &counter_app, "0", NULL);
+    for (int i = 0; i < 10; i++)
+        rig_say(r, "/count", "x");
+    rig_run(r);
+    ck_assert_int_eq(client_core_status(r->core), CANTUS_END);
+    uint64_t digest = machine_digest(m);
+    rig_fork(r, 9);
+    rig_run_until(r, NULL, MS, 20);
+    ck_assert_int_eq(client_core_status(r->core), CANTUS_END);
+    ck_assert_uint_eq(machine_digest(m), digest);
+    ck_assert_ptr_null(rig_reported(r, CANTUS_REPORT_FORKED));
+    rig_fork(r, 6);
+    rig_run_until(r, NULL, MS, 20);
+    ck_assert_ptr_nonnull(rig_reported(r, CANTUS_REPORT_FORKED));
+    ck_assert_int_eq(client_core_status(r->core), CANTUS_OK); /* 7 is the epoch's record */
+    rig_say(r, "/count", "y");
+    rig_say(r, "/count", "y");
+    rig_run_until(r, NULL, MS, 20);
+    ck_assert_int_eq(client_core_status(r->core), CANTUS_END);
+    ck_assert_uint_eq(client_core_seq(r->core), 8);
+    ck_assert_uint_eq(((struct tally *)machine_state(m))->count, 3);
+    rig_free(r);
+}
+END_TEST
+
+START_TEST(hints_for_humans_are_reported_but_not_over_and_over)
+{
+    struct rig *r = rig_new(FOLLOWER_STABLE);
+    watched = add(r, &counter_app, "1", "me");
+    rig_deliver(r);
+    rig_step(r);
+    for (int i = 0; i < 100; i++) {
+        rig_hint(r, (struct hint) { .reason = HINT_PAUSED });
+        r->now.mono_ns += MS;
+    }
+    ck_assert_uint_eq(r->report_count, 1);
+    ck_assert_int_eq(r->reports[0].r.kind, CANTUS_REPORT_HINT);
+    ck_assert_ptr_nonnull(strstr(r->reports[0].text, "paused"));
+    rig_free(r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("core");
@@ -578,6 +643,9 @@ int main(void)
     tcase_add_test(t, a_later_incarnation_supersedes_and_numbers_go_on);
     tcase_add_test(t, a_fork_rebuilds_the_apps_and_hands_nothing_over_twice);
     tcase_add_test(t, an_app_decides_again_after_a_fork);
+    tcase_add_test(t, a_fork_of_what_was_stable_stops_the_client);
+    tcase_add_test(t, a_fork_above_until_seq_changes_nothing_and_one_below_rebuilds);
+    tcase_add_test(t, hints_for_humans_are_reported_but_not_over_and_over);
     suite_add_tcase(s, t);
     return suite_main(s);
 }

@@ -171,6 +171,24 @@ START_TEST(a_fork_takes_nothing_from_a_pipe)
 }
 END_TEST
 
+START_TEST(a_volatile_stream_that_begins_again_takes_new_items)
+{
+    struct rig *r = rig_new_volatile();
+    struct cantus_pipe *p = pipe_of(r);
+    push_through(r, p, 30, 200);
+    ck_assert_uint_eq(cantus_pipe_sequenced(p), 30);
+    rig_fork(r, 1); /* its sequencer has restarted, and nobody has what it knew */
+    rig_run_until(r, NULL, MS, 100);
+    ck_assert_ptr_nonnull(rig_reported(r, CANTUS_REPORT_FORKED));
+    ck_assert(cantus_pipe_ready(p));
+    ck_assert_uint_eq(cantus_pipe_sequenced(p), 0);
+    ck_assert_uint_eq(cantus_pipe_in_flight(p), 0);
+    push_through(r, p, 20, 200);
+    all_in_log_once(r, "/feed", 20);
+    rig_free(r);
+}
+END_TEST
+
 /* ---- injector ---------------------------------------------------------------------------------
  */
 
@@ -273,6 +291,7 @@ int main(void)
     tcase_add_test(t, a_malformed_item_stops_the_client_with_a_reason);
     tcase_add_test(t, rejects_are_outcomes_too);
     tcase_add_test(t, a_fork_takes_nothing_from_a_pipe);
+    tcase_add_test(t, a_volatile_stream_that_begins_again_takes_new_items);
     tcase_add_test(t, an_injector_goes_on_at_the_right_item_after_any_restart);
     tcase_add_test(t, a_reconciler_takes_each_step_once);
     suite_add_tcase(s, t);

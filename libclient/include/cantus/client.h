@@ -109,7 +109,9 @@ CANTUS_API struct cantus_pipe *cantus_pipe_open(struct cantus_client *client, co
 /* Whether the pipe has joined and knows where it stands; then pushes are taken. */
 CANTUS_API bool cantus_pipe_ready(const struct cantus_pipe *pipe);
 /* Copies the item; up to 1 MiB (it travels in fragments and arrives whole). False: the window is
- * full, or it is not ready yet; poll and push again. */
+ * full, the pipe is not ready yet, or the topic is still being made; poll and push again. An item that
+ * can never be sequenced (a malformed topic, too large) ends the client with CANTUS_ERROR. Items
+ * outlive a fork: the library sends them again, in their order. */
 CANTUS_API bool cantus_pipe_push(struct cantus_pipe *pipe, const char *topic, const void *payload,
                                  size_t length);
 CANTUS_API uint64_t
