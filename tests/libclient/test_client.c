@@ -199,7 +199,8 @@ static void live_open(struct live *l)
     l->config.is_volatile = true;
     l->config.retransmitter_count = 0;
     ck_assert_msg(config_write(path_in(CONFIG_FILE), &l->config, text), "%s", text);
-    struct transport_options t = config_transport(&l->config, l->config.sequencer.unicast);
+    struct transport_options t =
+        config_transport(&l->config, (struct port_addr) { .ip = l->config.interface });
     t.join[PORT_INGRESS] = true;
     l->transport = transport_open_kernel(&t, text);
     ck_assert_msg(l->transport != NULL, "%s", text);
