@@ -119,7 +119,8 @@ bool sim_app_quarantined(struct sim *s, uint32_t node);
 uint64_t sim_seq(struct sim *s, uint32_t node); /* applied through */
 /* Messages sequenced on user topics; for assertions. */
 uint64_t sim_sequenced(struct sim *s, const char *topic);
-/* Proposes as if a process had: from outside, through a pipe of that identity. */
+/* Proposes as if a process had: from outside, through a pipe of that identity; up to 40 KiB. What
+ * the pipe can't take yet waits. False: too long, or too many wait. */
 bool sim_publish(struct sim *s, const char *identity, const char *topic, const void *payload,
                  size_t length);
 /* The trace so far: one line an event, no times or addresses that differ between machines. */

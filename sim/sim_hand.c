@@ -162,7 +162,8 @@ static struct sim_node *publisher_of(struct sim *s, const char *identity)
 bool sim_publish(struct sim *s, const char *identity, const char *topic, const void *payload,
                  size_t length)
 {
-    if (strlen(identity) > SIM_NAME_MAX || strlen(topic) > TOPIC_PATH_MAX)
+    if (strlen(identity) > SIM_NAME_MAX || strlen(topic) > TOPIC_PATH_MAX ||
+        length > SIM_RUN_BYTES_MAX)
         return false;
     struct sim_node *n = publisher_of(s, identity);
     if (n == NULL || n->client->queued_count == SIM_QUEUED_MAX)

@@ -8,9 +8,9 @@
 
 enum {
     SIM_BRANCHES_MAX = 1024,
-    SIM_PUBLISHERS_MAX = 64,
-    SIM_NONE = UINT32_MAX
+    SIM_PUBLISHERS_MAX = 64
 };
+#define SIM_NONE UINT32_MAX
 
 /* One message that was emitted. */
 struct sim_entry {

@@ -198,7 +198,9 @@ void sim_node_stream(struct sim *s, struct sim_node *n, const struct port_stream
         return;
     size_t taken = n->ops->on_stream(n->core, event, sim_node_time(s, n));
     *consumed = event->type == PORT_STREAM_BYTES ? taken : 0;
-    sim_node_wake(s, n, s->now);
+    /* A run steps after what it offers; what is not wanted then is offered by the next one. */
+    if (!n->running || *consumed > 0)
+        sim_node_wake(s, n, s->now);
 }
 
 static void take_datagrams(struct sim *s, struct sim_node *n)
@@ -238,10 +240,12 @@ void sim_node_run(struct sim *s, struct sim_node *n)
     if (!s->by_hand)
         n->busy_until = s->now + BUSY_NS + n->inbox_count * (uint64_t)BUSY_DATAGRAM_NS;
     sim_work_context(s);
+    n->running = true;
     take_datagrams(s, n);
     if (n->disk != NULL)
         take_completions(s, n);
     sim_stream_offer(s, n);
+    n->running = false;
     sim_node_step(s, n);
     empty_inbox(s, n);
 }

@@ -161,6 +161,7 @@ struct sim_node {
     uint32_t index;   /* among its kind, from 1 */
     bool up;
     bool ever;        /* has been up before */
+    bool running;
     uint64_t frozen_until;
     bool rotten;      /* a store's disk lost what was durable */
     uint32_t boot;    /* counts starts */

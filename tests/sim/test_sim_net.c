@@ -17,7 +17,8 @@ struct fake {
     uint32_t stream;
     uint8_t *bytes; /* everything that came over the stream */
     size_t length;
-    size_t appetite; /* bytes that it consumes at most of what it is offered; 0: all */
+    size_t appetite; /* bytes that it consumes at most in a tenth of a millisecond; 0: all */
+    uint64_t hungry_ns;
     uint64_t steps;
 };
 
@@ -39,7 +40,6 @@ static void on_datagrams(void *core, const struct port_datagram *d, uint32_t cou
 
 static size_t on_stream(void *core, const struct port_stream_event *e, struct port_time now)
 {
-    (void)now;
     struct fake *f = core;
     size_t taken = 0;
     switch (e->type) {
@@ -57,6 +57,9 @@ static size_t on_stream(void *core, const struct port_stream_event *e, struct po
         f->closed++;
         break;
     case PORT_STREAM_BYTES:
+        if (f->appetite != 0 && now.mono_ns < f->hungry_ns)
+            break;
+        f->hungry_ns = now.mono_ns + 100000;
         taken = f->appetite != 0 && f->appetite < e->length ? f->appetite : e->length;
         ck_assert_uint_le(f->length + taken, BYTES_MAX);
         memcpy(f->bytes + f->length, e->bytes, taken);
