@@ -9,7 +9,6 @@ enum {
     SEGMENT_BYTES = 256 * 1024,
     COMMIT_BYTES = 64 * 1024,
     RECENT_BYTES = 128 * 1024,
-    FOLLOWER_PENDING = 512,
     BULK_MESSAGES = 200
 };
 
@@ -49,7 +48,7 @@ static bool create_sequencer(struct sim *s, struct sim_node *n)
     o.catalog = (struct catalog_options) { SIM_TOPICS_MAX, SIM_PUBLISHERS_MAX };
     o.datagram_max = SIM_DATAGRAM_MAX;
     o.ring_bytes = s->ring_bytes;
-    o.queue_max = 1024;
+    o.queue_max = s->queue_max;
     o.window = 256;
     o.run_bytes_max = SIM_RUN_BYTES_MAX;
     o.line_b = s->line_b;
@@ -93,7 +92,7 @@ static bool create_store(struct sim *s, struct sim_node *n)
     o.fetch_stream_port = n->port.port.stream_port;
     o.peer_count = sources(s, n, o.peers);
     o.datagram_max = SIM_DATAGRAM_MAX;
-    o.pending_max = FOLLOWER_PENDING;
+    o.pending_max = s->pending_max;
     o.ack_repeat_ns = 10 * SIM_MS;
     o.requesters_max = 64;
     o.replays_max = 4;
@@ -137,7 +136,7 @@ static bool create_client(struct sim *s, struct sim_node *n)
         .follower = {
             .stream = s->stream,
             .level = n->client->level == CANTUS_SEQUENCED ? FOLLOWER_SEQUENCED : FOLLOWER_STABLE,
-            .pending_max = FOLLOWER_PENDING,
+            .pending_max = s->pending_max,
             .datagram_max = SIM_DATAGRAM_MAX,
             .bulk_messages = BULK_MESSAGES,
             .random = sim_random_next(&s->random),
@@ -290,6 +289,9 @@ static bool add_numbered(struct sim *s, enum sim_kind kind, const char *what, ui
 bool sim_deploy(struct sim *s, char *error)
 {
     static const uint32_t rounds[] = { 4, 12, 40 };
+    static const uint32_t large[] = { 20, 80, 400 };
+    static const uint32_t pending[] = { 40, 128, 512 };
+    static const uint32_t queues[] = { 64, 256, 1024 };
     static const uint64_t rings[] = { 128 * 1024, 256 * 1024, 1024 * 1024 };
     const struct sim_options *o = &s->options;
     s->store_count = o->stores > 0 ? o->stores : 1;
@@ -304,6 +306,9 @@ bool sim_deploy(struct sim *s, char *error)
     s->stream = sim_random_next(&s->random) | 1;
     s->line_b = !s->by_hand && sim_random_below(&s->random, 4) == 0;
     s->ring_bytes = rings[s->by_hand ? 2 : sim_random_below(&s->random, 3)];
+    s->large_every = large[sim_random_below(&s->random, 3)];
+    s->pending_max = s->by_hand ? 512 : pending[sim_random_below(&s->random, 3)];
+    s->queue_max = s->by_hand ? 1024 : queues[sim_random_below(&s->random, 3)];
     s->solver_items = rounds[sim_random_below(&s->random, 3)];
     for (uint32_t i = 0; i < s->store_count; i++)
         s->store_ids[i] = sim_random_next(&s->random) | 1;

@@ -9,7 +9,8 @@
     [SIM_FAULT_FREEZE] = 3, [SIM_FAULT_PARTITION] = 3, [SIM_FAULT_ONE_WAY] = 3,                    \
     [SIM_FAULT_DISK_FULL] = 2, [SIM_FAULT_DISK_ERRORS] = 2, [SIM_FAULT_DISK_STALL] = 2,            \
     [SIM_FAULT_READ_FLIPS] = 2, [SIM_FAULT_CLOCK] = 3, [SIM_FAULT_RESET_STREAMS] = 2,              \
-    [SIM_FAULT_WEATHER] = 5, [SIM_FAULT_PROMOTE] = 3, [SIM_FAULT_STALE] = 2
+    [SIM_FAULT_WEATHER] = 5, [SIM_FAULT_PROMOTE] = 3, [SIM_FAULT_STALE] = 2,             \
+    [SIM_FAULT_ROT] = 1
 
 static const struct sim_mood moods[] = {
     { .name = "usual",
@@ -36,6 +37,7 @@ static const struct sim_mood moods[] = {
                   [SIM_FAULT_DISK_ERRORS] = 4,
                   [SIM_FAULT_DISK_STALL] = 4,
                   [SIM_FAULT_READ_FLIPS] = 3,
+                  [SIM_FAULT_ROT] = 2,
                   [SIM_FAULT_CRASH_SEQUENCER] = 2,
                   [SIM_FAULT_CRASH_CLIENT] = 2 },
       .gap_min_ns = SIM_MS,

@@ -242,7 +242,9 @@ struct sim {
     uint32_t sequencer_count;
     uint32_t sabotage_sequencer, sabotage_retransmitter, sabotage_client;
     bool line_b;
-    uint64_t ring_bytes;
+    uint64_t ring_bytes;    /* limits of the cores, drawn so that they are reached now and then */
+    uint32_t pending_max, queue_max;
+    uint32_t large_every;   /* one item in so many */
     bool by_hand;
     bool healed;
     bool stopped;

@@ -36,11 +36,12 @@ static uint64_t mix(uint64_t x)
 uint32_t sim_item_length(uint32_t author, uint64_t item)
 {
     uint64_t drawn = mix(item * 64 + author);
-    uint32_t kind = (uint32_t)(drawn % 400);
+    uint32_t large_every = current != NULL ? current->large_every : 400;
+    uint32_t kind = (uint32_t)(drawn % large_every);
     drawn >>= 16;
     if (kind == 0)
         return 4096 + (uint32_t)(drawn % (ITEM_BYTES_MAX - 4096));
-    if (kind < 8)
+    if (kind < large_every / 16)
         return 1000 + (uint32_t)(drawn % 3000);
     return SIM_ITEM_HEADER + (uint32_t)(drawn % 64);
 }
