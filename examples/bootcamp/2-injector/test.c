@@ -8,7 +8,7 @@ START_TEST(all_prices_arrive)
     struct sim_options options = { .seed = 1 };
     struct sim *s = sim_open(&options);
     sim_add_app(s, &cantus_app_v1, "", "injector", CANTUS_STABLE);
-    sim_settle(s);
+    bootcamp_wait(s);
     ck_assert_uint_eq(sim_sequenced(s, "/prices"), PRICES);
     sim_close(s);
 }
@@ -24,7 +24,7 @@ static void crash_after(uint32_t steps)
         sim_deliver(s, 0);
     sim_crash(s, injector);
     sim_restart(s, injector);
-    sim_settle(s);
+    bootcamp_wait(s);
     uint64_t found = sim_sequenced(s, "/prices");
     ck_assert_msg(found == PRICES,
                   "crashed after %u datagrams: %llu prices are in the stream instead of %d", steps,
@@ -44,7 +44,7 @@ START_TEST(asking_does_not_change_the_answer)
     struct sim_options options = { .seed = 3 };
     struct sim *s = sim_open(&options);
     uint32_t injector = sim_add_app(s, &cantus_app_v1, "", NULL, CANTUS_STABLE);
-    sim_settle(s);
+    bootcamp_wait(s);
     struct cantus_proposal first, second;
     ck_assert(sim_would_propose(s, injector, &first));
     char payload[16] = "";

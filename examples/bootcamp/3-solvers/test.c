@@ -7,7 +7,7 @@ START_TEST(each_puzzle_is_answered_once)
     struct sim *s = sim_open(&options);
     sim_add_app(s, &cantus_app_v1, "", "solver-a", CANTUS_SEQUENCED);
     sim_add_app(s, &cantus_app_v1, "", "solver-b", CANTUS_SEQUENCED);
-    sim_settle(s);
+    bootcamp_wait(s);
     bootcamp_publish(s, "/puzzle", "91");
     ck_assert_uint_eq(sim_sequenced(s, "/solution"), 1);
     bootcamp_publish(s, "/puzzle", "77");
@@ -23,12 +23,12 @@ START_TEST(one_may_die)
     struct sim *s = sim_open(&options);
     uint32_t a = sim_add_app(s, &cantus_app_v1, "", "solver-a", CANTUS_STABLE);
     uint32_t b = sim_add_app(s, &cantus_app_v1, "", "solver-b", CANTUS_STABLE);
-    sim_settle(s);
+    bootcamp_wait(s);
     bootcamp_publish(s, "/puzzle", "91");
     sim_crash(s, a);
     bootcamp_publish(s, "/puzzle", "77");
     sim_restart(s, a);
-    sim_settle(s);
+    bootcamp_wait(s);
     bootcamp_publish(s, "/puzzle", "15");
     ck_assert_uint_eq(sim_sequenced(s, "/solution"), 3);
     ck_assert_uint_eq(sim_app_digest(s, a), sim_app_digest(s, b));

@@ -6,7 +6,7 @@ START_TEST(one_pong_a_ping)
     struct sim_options options = { .seed = 1 };
     struct sim *s = sim_open(&options);
     uint32_t app = sim_add_app(s, &cantus_app_v1, "", "ponger", CANTUS_STABLE);
-    sim_settle(s);
+    bootcamp_wait(s);
     for (int i = 1; i <= 3; i++) {
         bootcamp_publish(s, "/ping", "ping");
         ck_assert_msg(!sim_app_quarantined(s, app),
