@@ -298,9 +298,13 @@ static bool promote(struct sim *s)
     return true;
 }
 
+/* One store of a run: what rots on a majority before it is healed may be gone for good. */
 static bool rot(struct sim *s)
 {
-    struct sim_node *n = draw_node(s, SIM_STORE);
+    struct sim_node *n = NULL;
+    for (uint32_t i = 0; i < s->node_count && (n == NULL || !n->rotten); i++)
+        if (s->nodes[i]->kind == SIM_STORE)
+            n = s->nodes[i];
     if (n == NULL || s->store_count < 3 || !sim_disk_rot(n->disk, "segment-"))
         return false;
     n->rotten = true;
