@@ -24,7 +24,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb verb_init, verb_dev, verb_pub, verb_sub, verb_status, verb_journal,
-    verb_sim, verb_bench;
+    verb_sim, verb_bench, verb_promote, verb_member, verb_session, verb_history, verb_verify;
 
 /* Parses the options of a verb; handles --help and --dir, which every verb has. `parse` is called
  * for each other option, false if its value is bad (and it has said why). Returns the index of the
@@ -36,6 +36,7 @@ int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int ar
 /* Says on standard error, prefixed with the command's name. Returns CLI_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool cli_parse_u64(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out);
+bool cli_parse_u32(const char *what, const char *text, uint32_t min, uint32_t max, uint32_t *out);
 
 /* True until SIGINT or SIGTERM arrives. */
 bool cli_running(void);

@@ -123,7 +123,7 @@ static uint64_t random64(void)
     return value;
 }
 
-static bool make_stream(struct config *config, const char *dir, char *error)
+static bool make_stream(struct config *config, uint32_t quorum, const char *dir, char *error)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -132,7 +132,7 @@ static bool make_stream(struct config *config, const char *dir, char *error)
         .created_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
         .protocol_version = WIRE_VERSION,
         .is_volatile = config->is_volatile,
-        .members = { .seq = 1, .count = config->retransmitter_count },
+        .members = { .seq = 1, .quorum = quorum, .count = config->retransmitter_count },
     };
     for (uint32_t i = 0; i < genesis.members.count; i++)
         genesis.members.stores[i] = random64();
@@ -150,6 +150,62 @@ static bool make_stream(struct config *config, const char *dir, char *error)
     return path_in(dir, CONFIG_FILE, path, sizeof path) && config_write(path, config, error);
 }
 
+static uint32_t stores_of(const struct deployment_init *what)
+{
+    return what->is_volatile ? 0 : what->stores == 0 ? 1 : what->stores;
+}
+
+static uint32_t sequencers_of(const struct deployment_init *what)
+{
+    return what->sequencers == 0 ? 1 : what->sequencers;
+}
+
+static bool check_numbers(const struct deployment_init *what, char *error)
+{
+    if (what->is_volatile && (what->stores > 0 || what->quorum > 0 || sequencers_of(what) > 1))
+        snprintf(error, DEPLOYMENT_ERROR_MAX,
+                 "a volatile stream has no stores, so no quorum, and nothing that a second "
+                 "sequencer could take over from");
+    else if (stores_of(what) > CONFIG_RETRANSMITTERS_MAX ||
+             sequencers_of(what) > CONFIG_SEQUENCERS_MAX)
+        snprintf(error, DEPLOYMENT_ERROR_MAX, "at most %d stores and %d sequencers",
+                 CONFIG_RETRANSMITTERS_MAX, CONFIG_SEQUENCERS_MAX);
+    else if (what->quorum > stores_of(what))
+        snprintf(error, DEPLOYMENT_ERROR_MAX,
+                 "a quorum of %u of %u stores: nothing would ever be stable", what->quorum,
+                 stores_of(what));
+    else
+        return true;
+    return false;
+}
+
+void deployment_print_notes(const struct deployment_init *what)
+{
+    struct membership m = { .seq = 1, .quorum = what->quorum, .count = stores_of(what) };
+    uint32_t stable = membership_stable_quorum(&m), seal = membership_seal_quorum(&m);
+    if (m.count < 2)
+        return;
+    if (stable < m.count / 2 + 1) {
+        fprintf(stderr,
+                "cantus: note: W = %u of %u is below a majority: it fixes the membership (no store "
+                "can be added, removed or replaced)\n",
+                stable, m.count);
+        if (seal == m.count)
+            fprintf(stderr,
+                    "cantus: note: W = %u of %u means one lost store blocks failover: whoever is "
+                    "to lead needs the promise of all %u\n",
+                    stable, m.count, seal);
+        else
+            fprintf(stderr,
+                    "cantus: note: W = %u of %u means that failover needs the promises of %u "
+                    "stores\n",
+                    stable, m.count, seal);
+    }
+    if (stable == m.count)
+        fprintf(stderr, "cantus: note: W = %u of %u means that one lost store pauses the stream\n",
+                stable, m.count);
+}
+
 bool deployment_init(const struct deployment_init *what, uint64_t *stream, char *error)
 {
     if (deployment_exists(what->dir)) {
@@ -158,6 +214,8 @@ bool deployment_init(const struct deployment_init *what, uint64_t *stream, char 
                  what->dir);
         return false;
     }
+    if (!check_numbers(what, error))
+        return false;
     if (sodium_init() < 0) {
         snprintf(error, DEPLOYMENT_ERROR_MAX, "libsodium found no source of randomness");
         return false;
@@ -168,12 +226,12 @@ bool deployment_init(const struct deployment_init *what, uint64_t *stream, char 
     config_default_for_dir(&config, what->dir, random64());
     config.stream = random64();
     config.is_volatile = what->is_volatile;
-    if (what->is_volatile)
-        config.retransmitter_count = 0;
+    config_resize(&config, stores_of(what), sequencers_of(what));
     if (what->session != NULL)
         snprintf(config.session, sizeof config.session, "%s", what->session);
     *stream = config.stream;
-    return make_stream(&config, what->dir, error);
+    uint32_t majority = config.retransmitter_count / 2 + 1;
+    return make_stream(&config, what->quorum == majority ? 0 : what->quorum, what->dir, error);
 }
 
 /* ---- one process ------------------------------------------------------------------------------- */
@@ -189,6 +247,30 @@ static bool add_stores(struct deployment *d, char *error)
     return true;
 }
 
+static bool add_sequencer(struct deployment *d, uint32_t index, const char *session, char *error)
+{
+    struct sequencer_start start = { .index = index,
+                                     .lead = index == 0,
+                                     .how = SYS_EPOCH_STARTED,
+                                     .session = index == 0 ? session : NULL };
+    struct sequencer_shell *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        snprintf(error, DEPLOYMENT_ERROR_MAX, "out of memory");
+        return false;
+    }
+    if (!sequencer_shell_open(s, &d->config, &start, error)) {
+        free(s);
+        return false;
+    }
+    d->sequencers[d->sequencer_count++] = s;
+    struct loop_participant p = sequencer_shell_participant(s);
+    if (!loop_add(d->loop, &p)) {
+        snprintf(error, DEPLOYMENT_ERROR_MAX, "the event loop takes no more participants");
+        return false;
+    }
+    return true;
+}
+
 bool deployment_open(struct deployment *d, const char *dir, const char *session, char *error)
 {
     *d = (struct deployment) { 0 };
@@ -199,23 +281,27 @@ bool deployment_open(struct deployment *d, const char *dir, const char *session,
     log_init(&d->log, STDERR_FILENO, LOG_INFO);
     struct loop_options options = config_loop(&d->config);
     d->loop = loop_create(&options, error);
-    if (d->loop == NULL)
-        return false;
-    struct sequencer_start start = { .lead = true,
-                                     .how = SYS_EPOCH_STARTED,
-                                     .session = session };
-    if (!add_stores(d, error) ||
-        !sequencer_shell_open(&d->sequencer, &d->config, &start, error)) {
+    bool fine = d->loop != NULL && add_stores(d, error);
+    for (uint32_t i = 0; fine && i < d->config.sequencer_count; i++)
+        fine = add_sequencer(d, i, session, error);
+    if (!fine)
         deployment_close(d);
-        return false;
+    return fine;
+}
+
+int deployment_leader(const struct deployment *d)
+{
+    int leader = -1;
+    uint32_t newest = 0;
+    for (uint32_t i = 0; i < d->sequencer_count; i++) {
+        const struct sequencer *core = d->sequencers[i]->core;
+        uint32_t number = sequencer_epoch(core).number;
+        if (sequencer_state(core) == SEQUENCER_LEADING && (leader < 0 || number > newest)) {
+            leader = (int)i;
+            newest = number;
+        }
     }
-    struct loop_participant p = sequencer_shell_participant(&d->sequencer);
-    if (!loop_add(d->loop, &p)) {
-        snprintf(error, DEPLOYMENT_ERROR_MAX, "the event loop takes no more participants");
-        deployment_close(d);
-        return false;
-    }
-    return true;
+    return leader;
 }
 
 static bool drained(struct deployment *d)
@@ -229,9 +315,10 @@ static bool drained(struct deployment *d)
 void deployment_close(struct deployment *d)
 {
     const uint64_t patience_ns = UINT64_C(2000000000);
-    if (d->sequencer.core != NULL) {
-        loop_remove(d->loop, d->sequencer.core);
-        sequencer_shell_close(&d->sequencer);
+    for (uint32_t i = 0; i < d->sequencer_count; i++) {
+        loop_remove(d->loop, d->sequencers[i]->core);
+        sequencer_shell_close(d->sequencers[i]);
+        free(d->sequencers[i]);
     }
     for (uint64_t began = loop_clock().mono_ns;
          !drained(d) && loop_clock().mono_ns - began < patience_ns;)

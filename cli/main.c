@@ -8,8 +8,8 @@
 #include <string.h>
 
 static const struct cli_verb *const verbs[] = {
-    &verb_init,   &verb_dev,     &verb_pub, &verb_sub,
-    &verb_status, &verb_journal, &verb_sim, &verb_bench,
+    &verb_init,    &verb_dev,    &verb_pub,     &verb_sub,    &verb_status,  &verb_promote, &verb_member,
+    &verb_session, &verb_verify, &verb_history, &verb_journal, &verb_sim,    &verb_bench,
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
@@ -46,6 +46,15 @@ bool cli_parse_u64(const char *what, const char *text, uint64_t min, uint64_t ma
     }
     *out = value;
     return true;
+}
+
+bool cli_parse_u32(const char *what, const char *text, uint32_t min, uint32_t max, uint32_t *out)
+{
+    uint64_t value = 0;
+    bool fine = cli_parse_u64(what, text, min, max, &value);
+    if (fine)
+        *out = (uint32_t)value;
+    return fine;
 }
 
 static volatile sig_atomic_t stopped;

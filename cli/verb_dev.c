@@ -7,74 +7,134 @@
 #include "cli/deployment.h"
 
 static const char help[] =
-    "usage: cantus dev --dir DIR [--session NAME] [--volatile]\n"
+    "usage: cantus dev --dir DIR [--session NAME] [--stores N] [--sequencers M] [--quorum W]\n"
+    "                  [--volatile]\n"
     "\n"
     "Runs a whole deployment in one process, in the foreground: makes a stream in DIR if there is\n"
-    "none, starts its stores and its sequencer, and prints one line that begins with `ready` when\n"
-    "proposals are accepted. Started again on the same DIR it continues the stream. Ends cleanly on\n"
-    "SIGTERM and SIGINT.\n"
+    "none, starts its stores and its sequencers, of which the first leads and the others stand by,\n"
+    "and prints one line that begins with `ready` when proposals are accepted. Says who leads when\n"
+    "that changes. Started again on the same DIR it continues the stream. Ends cleanly on SIGTERM\n"
+    "and SIGINT.\n"
     "\n"
     "  --session NAME  begin another session of the stream\n"
-    "  --volatile      if a stream is made, make it without stores\n";
+    "  --stores N, --sequencers M, --quorum W, --volatile\n"
+    "                  if a stream is made: see cantus init --help\n";
 
-enum { OPTION_SESSION, OPTION_VOLATILE };
+enum { OPTION_SESSION, OPTION_VOLATILE, OPTION_STORES, OPTION_SEQUENCERS, OPTION_QUORUM };
 static const struct option options[] = {
     { "session", required_argument, NULL, OPTION_SESSION },
     { "volatile", no_argument, NULL, OPTION_VOLATILE },
+    { "stores", required_argument, NULL, OPTION_STORES },
+    { "sequencers", required_argument, NULL, OPTION_SEQUENCERS },
+    { "quorum", required_argument, NULL, OPTION_QUORUM },
     { 0 },
 };
 
 static bool parse(void *ctx, int option, const char *value)
 {
     struct deployment_init *what = ctx;
-    if (option == OPTION_SESSION)
+    switch (option) {
+    case OPTION_SESSION:
         what->session = value;
-    else
-        what->is_volatile = true;
-    return true;
+        return true;
+    case OPTION_STORES:
+        return cli_parse_u32("--stores", value, 1, CONFIG_RETRANSMITTERS_MAX, &what->stores);
+    case OPTION_SEQUENCERS:
+        return cli_parse_u32("--sequencers", value, 1, CONFIG_SEQUENCERS_MAX, &what->sequencers);
+    case OPTION_QUORUM:
+        return cli_parse_u32("--quorum", value, 1, CONFIG_RETRANSMITTERS_MAX, &what->quorum);
+    default:
+        return what->is_volatile = true;
+    }
 }
 
-static void print_ready(const struct deployment *d, const char *dir)
+struct watch {
+    const char *dir;
+    int leader; /* as said last; -1: none */
+    bool ready; /* was said */
+    uint64_t since_ns;
+    char said[256];
+};
+
+static void print_ready(const struct deployment *d, const struct sequencer *core, const char *dir)
 {
-    struct epoch epoch = sequencer_epoch(d->sequencer.core);
     printf("ready: stream %016" PRIx64 " session %s epoch %" PRIu32 " tip %" PRIu64
            " stores %" PRIu32 "%s; try: cantus --dir %s pub /hello world\n",
-           d->config.stream, catalog_session(sequencer_catalog(d->sequencer.core)), epoch.number,
-           sequencer_tip(d->sequencer.core), d->store_count,
+           d->config.stream, catalog_session(sequencer_catalog(core)),
+           sequencer_epoch(core).number, sequencer_tip(core), d->store_count,
            d->config.is_volatile ? " (volatile: nothing is ever stable)" : "", dir);
     fflush(stdout);
 }
 
-/* What stands in the way, said once it has lasted, and again only when it changes. */
-static void explain_wait(const struct deployment *d, uint64_t waited_ns)
+static void say_leader(struct watch *w, const struct deployment *d, int leader)
 {
-    static char said[256];
-    const char *reason = sequencer_waiting_for(d->sequencer.core);
-    if (waited_ns < UINT64_C(2000000000) || strcmp(said, reason) == 0)
+    const struct sequencer *old = w->leader >= 0 ? d->sequencers[w->leader]->core : NULL;
+    if (old != NULL && sequencer_state(old) != SEQUENCER_LEADING)
+        fprintf(stderr,
+                "cantus: %s is fenced: another sequencer has begun a later epoch; following it\n",
+                d->config.sequencers[w->leader].name);
+    if (leader >= 0) {
+        const struct sequencer *new = d->sequencers[leader]->core;
+        if (!w->ready)
+            print_ready(d, new, w->dir);
+        else
+            fprintf(stderr, "cantus: %s leads: epoch %" PRIu32 ", tip %" PRIu64 "\n",
+                    d->config.sequencers[leader].name, sequencer_epoch(new).number,
+                    sequencer_tip(new));
+        w->ready = true;
+    }
+    w->leader = leader;
+    w->since_ns = cli_mono_ns();
+    w->said[0] = '\0';
+}
+
+/* What stands in the way, said once it has lasted, and again only when it changes. */
+static void explain_wait(struct watch *w, const struct deployment *d)
+{
+    const char *reason = "";
+    for (uint32_t i = 0; i < d->sequencer_count && reason[0] == '\0'; i++)
+        if (sequencer_state(d->sequencers[i]->core) != SEQUENCER_FOLLOWING)
+            reason = sequencer_waiting_for(d->sequencers[i]->core);
+    if (reason[0] == '\0')
+        reason = "every sequencer here stands by; see: cantus promote --help";
+    if (cli_mono_ns() - w->since_ns < UINT64_C(2000000000) || strcmp(w->said, reason) == 0)
         return;
-    snprintf(said, sizeof said, "%s", reason);
+    snprintf(w->said, sizeof w->said, "%s", reason);
     fprintf(stderr, "cantus: not leading yet: %s\n", reason);
 }
 
 static int serve(struct deployment *d, const char *dir)
 {
-    bool ready = false;
-    uint64_t since = cli_mono_ns();
+    struct watch w = { .dir = dir, .leader = -1, .since_ns = cli_mono_ns() };
     while (cli_running()) {
-        loop_poll(d->loop, ready ? UINT64_C(1000000000) : 10 * 1000 * 1000);
-        bool leads = sequencer_state(d->sequencer.core) == SEQUENCER_LEADING;
-        if (leads && !ready)
-            print_ready(d, dir);
-        else if (!leads && ready) {
-            since = cli_mono_ns();
-            fputs("cantus: fenced: another sequencer has begun a later epoch; following it\n",
-                  stderr);
-        }
-        ready = leads;
-        if (!leads)
-            explain_wait(d, cli_mono_ns() - since);
+        loop_poll(d->loop, w.leader >= 0 ? UINT64_C(1000000000) : 10 * 1000 * 1000);
+        int leader = deployment_leader(d);
+        if (leader != w.leader)
+            say_leader(&w, d, leader);
+        if (leader < 0)
+            explain_wait(&w, d);
     }
     return CLI_OK;
+}
+
+/* A stream is made if there is none, and what its numbers mean is said. */
+static bool make_if_missing(const struct deployment_init *what)
+{
+    char error[DEPLOYMENT_ERROR_MAX];
+    uint64_t stream;
+    if (deployment_exists(what->dir)) {
+        if (what->stores > 0 || what->sequencers > 0 || what->quorum > 0)
+            fprintf(stderr, "cantus: %s holds a stream already: its numbers of stores and "
+                            "sequencers and its quorum stay as they are\n",
+                    what->dir);
+        return true;
+    }
+    if (!deployment_init(what, &stream, error)) {
+        cli_fail("%s", error);
+        return false;
+    }
+    deployment_print_notes(what);
+    return true;
 }
 
 static int run(const struct cli_globals *globals, int argc, char **argv)
@@ -89,11 +149,10 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
         return CLI_USAGE;
     }
     char error[DEPLOYMENT_ERROR_MAX];
-    uint64_t stream;
     what.dir = g.dir;
     cli_catch_signals();
-    if (!deployment_exists(g.dir) && !deployment_init(&what, &stream, error))
-        return cli_fail("%s", error);
+    if (!make_if_missing(&what))
+        return CLI_FAILED;
     struct deployment *d = calloc(1, sizeof *d);
     if (d == NULL)
         return cli_fail("out of memory");

@@ -7,21 +7,40 @@
 #include "cli/deployment.h"
 
 static const char help[] =
-    "usage: cantus init DIR [--volatile] [--session NAME] [--json]\n"
+    "usage: cantus init DIR [--stores N] [--sequencers M] [--quorum W] [--session NAME]\n"
+    "                   [--volatile] [--json]\n"
     "\n"
     "Makes a stream in DIR: cantus.yaml (commented), the genesis, the administrator's key\n"
-    "(admin.key: keep it), and the first store.\n"
+    "(admin.key: keep it), and the stores, which all begin with the genesis.\n"
     "\n"
-    "  --volatile      without stores, for measuring: nothing in it is ever stable, and what leaves the\n"
-    "                  sequencer's ring is forgotten\n"
+    "  --stores N      retransmitters, one store each: r1, r2 ... (default 1)\n"
+    "  --sequencers M  s1, s2 ..., of which one leads and the others stand by (default 1)\n"
+    "  --quorum W      stores that make a message stable (default: a majority). Below a majority\n"
+    "                  the membership can't change, and a failover needs the promises of N-W+1\n"
+    "                  stores: with W = 1 one lost store blocks it\n"
     "  --session NAME  of the first session (default: main)\n"
-    "  --json          print one object: dir, stream, volatile\n";
+    "  --volatile      without stores, for measuring: nothing in it is ever stable, and what\n"
+    "                  leaves the sequencer's ring is forgotten\n"
+    "  --json          print one object: dir, stream, volatile, stores, sequencers\n"
+    "\n"
+    "All of it is on this host. For several, give each process its address and interface in\n"
+    "cantus.yaml, and carry that file and each store's directory to where they belong.\n";
 
-enum { OPTION_VOLATILE, OPTION_SESSION, OPTION_JSON };
+enum {
+    OPTION_VOLATILE,
+    OPTION_SESSION,
+    OPTION_JSON,
+    OPTION_STORES,
+    OPTION_SEQUENCERS,
+    OPTION_QUORUM
+};
 static const struct option options[] = {
     { "volatile", no_argument, NULL, OPTION_VOLATILE },
     { "session", required_argument, NULL, OPTION_SESSION },
     { "json", no_argument, NULL, OPTION_JSON },
+    { "stores", required_argument, NULL, OPTION_STORES },
+    { "sequencers", required_argument, NULL, OPTION_SEQUENCERS },
+    { "quorum", required_argument, NULL, OPTION_QUORUM },
     { 0 },
 };
 
@@ -33,13 +52,22 @@ struct init {
 static bool parse(void *ctx, int option, const char *value)
 {
     struct init *i = ctx;
-    if (option == OPTION_VOLATILE)
-        i->what.is_volatile = true;
-    else if (option == OPTION_SESSION)
-        i->what.session = value;
-    else
-        i->json = true;
-    return true;
+    struct deployment_init *what = &i->what;
+    switch (option) {
+    case OPTION_VOLATILE:
+        return what->is_volatile = true;
+    case OPTION_SESSION:
+        what->session = value;
+        return true;
+    case OPTION_STORES:
+        return cli_parse_u32("--stores", value, 1, CONFIG_RETRANSMITTERS_MAX, &what->stores);
+    case OPTION_SEQUENCERS:
+        return cli_parse_u32("--sequencers", value, 1, CONFIG_SEQUENCERS_MAX, &what->sequencers);
+    case OPTION_QUORUM:
+        return cli_parse_u32("--quorum", value, 1, CONFIG_RETRANSMITTERS_MAX, &what->quorum);
+    default:
+        return i->json = true;
+    }
 }
 
 static int run(const struct cli_globals *globals, int argc, char **argv)
@@ -58,11 +86,15 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     char error[DEPLOYMENT_ERROR_MAX];
     if (!deployment_init(&i.what, &stream, error))
         return cli_fail("%s", error);
+    deployment_print_notes(&i.what);
+    uint32_t stores = i.what.is_volatile ? 0 : i.what.stores > 0 ? i.what.stores : 1;
     if (i.json) {
         fputs("{\"dir\":", stdout);
         cli_json_string(stdout, i.what.dir, strlen(i.what.dir));
-        printf(",\"stream\":\"%016" PRIx64 "\",\"volatile\":%s}\n", stream,
-               i.what.is_volatile ? "true" : "false");
+        printf(",\"stream\":\"%016" PRIx64 "\",\"volatile\":%s,\"stores\":%" PRIu32
+               ",\"sequencers\":%" PRIu32 "}\n",
+               stream, i.what.is_volatile ? "true" : "false", stores,
+               i.what.sequencers > 0 ? i.what.sequencers : 1);
     } else
         printf("stream %016" PRIx64 " in %s%s\nrun it: cantus dev --dir %s\n", stream, i.what.dir,
                i.what.is_volatile ? " (volatile: nothing in it is ever stable)" : "", i.what.dir);

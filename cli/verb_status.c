@@ -1,25 +1,22 @@
 #include "cli/cli.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <unistd.h>
 
+#include "cli/ask.h"
 #include "cli/deployment.h"
-#include "proto/replay.h"
 
 static const char help[] =
     "usage: cantus --dir DIR status [--json] [--all]\n"
     "\n"
-    "Asks each process of a deployment what it is doing: state, epoch, tip, stable, members,\n"
-    "publishers, and the counters that are not zero. Exit status 1 if none answers.\n"
+    "Asks each process of a deployment what it is doing: who leads, state, epoch, tip, stable, members,\n"
+    "publishers, and the counters that are not zero; and warns of what an operator should know. Exit\n"
+    "status 1 if none answers.\n"
     "\n"
-    "  --json  one object: stream, session, epoch, tip, stable, members, publishers, counters, and the\n"
-    "          answer of every process under `processes`\n"
+    "  --json  one object: stream, leader, warnings, session, epoch, tip, stable, members, publishers,\n"
+    "          counters, and the answer of every process under `processes`\n"
     "  --all   counters that are zero, too\n";
 
 enum { OPTION_JSON, OPTION_ALL };
@@ -27,14 +24,6 @@ static const struct option options[] = {
     { "json", no_argument, NULL, OPTION_JSON },
     { "all", no_argument, NULL, OPTION_ALL },
     { 0 },
-};
-
-struct asked {
-    char name[48];
-    struct port_addr address;
-    bool answered;
-    char problem[128];
-    struct status status;
 };
 
 struct status_arguments {
@@ -52,68 +41,97 @@ static bool parse(void *ctx, int option, const char *value)
     return true;
 }
 
-/* ---- asking ------------------------------------------------------------------------------------ */
+/* ---- warnings ---------------------------------------------------------------------------------- */
 
-static bool read_answer(int fd, struct asked *a)
+enum { WARNINGS_MAX = 4 * CONFIG_PROCESSES_MAX, WARNING_SIZE = 256 };
+
+struct warnings {
+    uint32_t count;
+    char text[WARNINGS_MAX][WARNING_SIZE];
+};
+
+__attribute__((format(printf, 2, 3))) static void warn(struct warnings *w, const char *format, ...)
 {
-    static uint8_t bytes[REPLAY_FRAME_MAX + REPLAY_FRAME_HEADER];
-    size_t have = 0;
-    for (;;) {
-        ssize_t n = recv(fd, bytes + have, sizeof bytes - have, 0);
-        if (n <= 0) {
-            snprintf(a->problem, sizeof a->problem, "%s",
-                     n == 0 ? "closed the connection" : "no answer within 2 s");
-            return false;
-        }
-        have += (size_t)n;
-        enum replay_type type;
-        size_t whole = replay_frame_peek(bytes, have, &type);
-        if (whole == 0)
+    if (w->count == WARNINGS_MAX)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(w->text[w->count++], WARNING_SIZE, format, arguments);
+    va_end(arguments);
+}
+
+static void warn_of_sequencers(struct warnings *w, const struct processes *p,
+                               const struct process *leader)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct process *one = &p->all[i];
+        if (!one->sequencer || !one->answered)
             continue;
-        if (whole == SIZE_MAX || type != REPLAY_STATUS ||
-            !status_decode(bytes + REPLAY_FRAME_HEADER, whole - REPLAY_FRAME_HEADER, &a->status)) {
-            snprintf(a->problem, sizeof a->problem, "answered with something else; not Cantus?");
-            return false;
-        }
-        return true;
+        any = true;
+        if (one != leader && status_leads(&one->status))
+            warn(w, "%s believes that it leads, in epoch %" PRIu32 "; it is fenced by epoch %" PRIu32
+                 " and has not heard of it",
+                 one->name, one->status.epoch.number, leader->status.epoch.number);
+        if (strstr(one->status.state, "deaf") != NULL)
+            warn(w, "%s is deaf: it hears the stream but not the ingress group, so that promoting it "
+                 "loses time; look at its interface and at IGMP",
+                 one->name);
+    }
+    if (any && leader == NULL)
+        warn(w, "no sequencer leads: nothing is put in order; see cantus promote --help");
+}
+
+static void warn_of_members(struct warnings *w, struct processes *p, const struct process *leader)
+{
+    const struct status *s = &leader->status;
+    uint32_t current = 0;
+    for (uint32_t i = 0; i < s->member_count; i++) {
+        const struct status_member *m = &s->members[i];
+        const struct process *store = processes_store(p, m->store);
+        current += m->current ? 1 : 0;
+        if (store == NULL)
+            warn(w, "store %016" PRIx64 " is a member, and no process that answers has it", m->store);
+        else if (m->full)
+            warn(w, "%s: its disk is full, it acknowledges nothing", store->name);
+        else if (!m->current)
+            warn(w, "%s has acknowledged nothing of this epoch yet", store->name);
+    }
+    if (current < s->quorum)
+        warn(w, "%" PRIu32 " of the %" PRIu32 " stores that make a message stable acknowledge",
+             current, s->quorum);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct process *one = &p->all[i];
+        if (!one->sequencer && one->answered && one->status.store != 0 &&
+            !status_has_member(s, one->status.store))
+            warn(w, "%s is no member: its store %016" PRIx64 " counts for nothing until: "
+                 "cantus member add %s",
+                 one->name, one->status.store, one->name);
     }
 }
 
-static void ask(struct asked *a)
+static void find_warnings(struct warnings *w, struct processes *p)
 {
-    struct sockaddr_in to = { .sin_family = AF_INET,
-                              .sin_port = htons(a->address.port),
-                              .sin_addr.s_addr = htonl(a->address.ip) };
-    struct timeval patience = { .tv_sec = 2 };
-    uint8_t request[REPLAY_FRAME_HEADER];
-    size_t length = replay_frame_encode(REPLAY_STATUS_REQUEST, NULL, 0, request, sizeof request);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0 ||
-        send(fd, request, length, MSG_NOSIGNAL) != (ssize_t)length)
-        snprintf(a->problem, sizeof a->problem, "%s",
-                 errno == ECONNREFUSED ? "not running" : strerror(errno));
-    else
-        a->answered = read_answer(fd, a);
-    if (fd >= 0)
-        close(fd);
-}
-
-static uint32_t ask_all(const struct config *config, struct asked *all)
-{
-    uint32_t n = 0;
-    all[n].address = config->sequencer.unicast;
-    all[n].address.port = config->sequencer.stream_port;
-    snprintf(all[n++].name, sizeof all[0].name, "sequencer");
-    for (uint32_t i = 0; i < config->retransmitter_count; i++, n++) {
-        all[n].address = config->retransmitters[i].unicast;
-        all[n].address.port = config->retransmitters[i].stream_port;
-        snprintf(all[n].name, sizeof all[n].name, "%s", config->retransmitters[i].name);
+    const struct process *leader = processes_leader(p);
+    if (p->config->is_volatile)
+        warn(w, "a volatile stream: it has no stores, and nothing in it is ever stable");
+    if (leader != NULL && status_is_paused(&leader->status))
+        warn(w, "the stream is paused: the ring of %s is full of what no quorum of stores has; the "
+             "members say which are missing",
+             leader->name);
+    warn_of_sequencers(w, p, leader);
+    if (leader != NULL && !p->config->is_volatile)
+        warn_of_members(w, p, leader);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct process *one = &p->all[i];
+        if (!one->answered)
+            warn(w, "%s does not answer: %s", one->name, one->problem);
+        else if (strcmp(one->status.state, "damaged") == 0)
+            warn(w, "%s: its journal is damaged; it does not vote until it is healed from a peer",
+                 one->name);
+        else if (strcmp(one->status.state, "history lost") == 0)
+            warn(w, "%s lacks history that no peer has any more; replace its store", one->name);
     }
-    for (uint32_t i = 0; i < n; i++)
-        ask(&all[i]);
-    return n;
 }
 
 /* ---- printing ---------------------------------------------------------------------------------- */
@@ -123,7 +141,7 @@ static void print_address(struct port_addr a)
     printf("%u.%u.%u.%u:%u", a.ip >> 24, a.ip >> 16 & 255, a.ip >> 8 & 255, a.ip & 255, a.port);
 }
 
-static void print_text(const struct asked *a, bool all)
+static void print_text(struct processes *p, const struct process *a, bool all)
 {
     printf("%s  ", a->name);
     print_address(a->address);
@@ -140,10 +158,15 @@ static void print_text(const struct asked *a, bool all)
            s->is_volatile ? " (volatile: nothing is ever stable)" : "");
     if (s->store != 0)
         printf("  store %016" PRIx64 "\n", s->store);
-    for (uint32_t i = 0; i < s->member_count; i++)
-        printf("  member %016" PRIx64 "  durable %" PRIu64 "%s%s\n", s->members[i].store,
-               s->members[i].durable_seq, s->members[i].current ? "" : "  (not of this epoch)",
-               s->members[i].full ? "  DISK FULL" : "");
+    for (uint32_t i = 0; i < s->member_count; i++) {
+        const struct process *has = processes_store(p, s->members[i].store);
+        printf("  member %016" PRIx64 " %-4s", s->members[i].store, has != NULL ? has->name : "?");
+        if (status_leads(s))
+            printf("  durable %" PRIu64 "%s%s", s->members[i].durable_seq,
+                   s->members[i].current ? "" : "  (not of this epoch)",
+                   s->members[i].full ? "  DISK FULL" : "");
+        putchar('\n');
+    }
     if (s->publisher_count != 0)
         printf("  %" PRIu32 " publishers, %" PRIu32 " topics\n", s->publisher_count,
                s->topic_count);
@@ -151,6 +174,17 @@ static void print_text(const struct asked *a, bool all)
         if (all || s->counters[c] != 0)
             printf("    %-22s %12" PRIu64 " %s %s\n", counter_name((enum counter)c),
                    s->counters[c], counter_unit((enum counter)c), counter_help((enum counter)c));
+}
+
+static void print_all(struct processes *p, const struct process *leader,
+                      const struct warnings *w, bool all)
+{
+    if (leader != NULL)
+        printf("%s leads\n", leader->name);
+    for (uint32_t i = 0; i < p->count; i++)
+        print_text(p, &p->all[i], all);
+    for (uint32_t i = 0; i < w->count; i++)
+        printf("warning: %s\n", w->text[i]);
 }
 
 static void print_json_status(const struct status *s, bool all)
@@ -188,25 +222,36 @@ static void print_json_status(const struct status *s, bool all)
     putchar('}');
 }
 
-static void print_json(const struct asked *asked, uint32_t count, const struct asked *best,
-                       bool all)
+static void print_json(const struct processes *p, const struct process *best,
+                       const struct process *leader, const struct warnings *w, bool all)
 {
-    printf("{\"stream\":\"%016" PRIx64 "\",", best->status.stream);
+    printf("{\"stream\":\"%016" PRIx64 "\",\"leader\":", best->status.stream);
+    if (leader != NULL)
+        cli_json_string(stdout, leader->name, strlen(leader->name));
+    else
+        fputs("null", stdout);
+    fputs(",\"warnings\":[", stdout);
+    for (uint32_t i = 0; i < w->count; i++) {
+        fputs(i ? "," : "", stdout);
+        cli_json_string(stdout, w->text[i], strlen(w->text[i]));
+    }
+    fputs("],", stdout);
     print_json_status(&best->status, all);
     fputs(",\"processes\":[", stdout);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct process *one = &p->all[i];
         printf("%s{\"name\":", i ? "," : "");
-        cli_json_string(stdout, asked[i].name, strlen(asked[i].name));
+        cli_json_string(stdout, one->name, strlen(one->name));
         fputs(",\"address\":\"", stdout);
-        print_address(asked[i].address);
+        print_address(one->address);
         putchar('"');
-        if (asked[i].answered) {
-            printf(",\"role\":\"%s\",\"store\":\"%016" PRIx64 "\",", asked[i].status.role,
-                   asked[i].status.store);
-            print_json_status(&asked[i].status, all);
+        if (one->answered) {
+            printf(",\"role\":\"%s\",\"store\":\"%016" PRIx64 "\",", one->status.role,
+                   one->status.store);
+            print_json_status(&one->status, all);
         } else {
             fputs(",\"problem\":", stdout);
-            cli_json_string(stdout, asked[i].problem, strlen(asked[i].problem));
+            cli_json_string(stdout, one->problem, strlen(one->problem));
         }
         putchar('}');
     }
@@ -225,23 +270,27 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
         return CLI_USAGE;
     }
     static struct config config;
-    static struct asked asked[CONFIG_RETRANSMITTERS_MAX + 1];
+    static struct warnings warnings;
     if (!deployment_config(g.dir, &config))
         return CLI_FAILED;
-    uint32_t count = ask_all(&config, asked);
-    const struct asked *best = NULL;
-    for (uint32_t i = count; i-- > 0;)
-        if (asked[i].answered)
-            best = &asked[i];
+    struct processes *p = processes_create(&config);
+    if (p == NULL)
+        return cli_fail("out of memory");
+    processes_ask(p);
+    const struct process *leader = processes_leader(p), *best = leader;
+    for (uint32_t i = 0; best == NULL && i < p->count; i++)
+        if (p->all[i].answered)
+            best = &p->all[i];
+    find_warnings(&warnings, p);
     if (a.json && best != NULL)
-        print_json(asked, count, best, a.all);
+        print_json(p, best, leader, &warnings, a.all);
     else if (!a.json)
-        for (uint32_t i = 0; i < count; i++)
-            print_text(&asked[i], a.all);
-    if (best == NULL)
-        return cli_fail("no process of %s answers; start it with: cantus dev --dir %s", g.dir,
-                        g.dir);
-    return CLI_OK;
+        print_all(p, leader, &warnings, a.all);
+    int status = best != NULL ? CLI_OK
+                              : cli_fail("no process of %s answers; start it with: cantus dev --dir %s",
+                                         g.dir, g.dir);
+    processes_destroy(p);
+    return status;
 }
 
 const struct cli_verb verb_status = { "status", "ask a deployment what it is doing", help, run };

@@ -129,7 +129,7 @@ int main(int argc, char **argv)
     unsigned problems = 0;
     if (!config_load(file, &config, report, &problems))
         return EXIT_FAILURE;
-    int index = check && name == NULL ? 0 : retransmitter_shell_find(&config, name, error);
+    int index = check && name == NULL ? 0 : config_find_retransmitter(&config, name, error);
     if (index < 0) {
         fprintf(stderr, "%s: %s\n", file, error);
         return EXIT_FAILURE;

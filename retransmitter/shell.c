@@ -29,28 +29,6 @@ static uint64_t random_id(void)
     return id;
 }
 
-int retransmitter_shell_find(const struct config *config, const char *name, char *error)
-{
-    bool named = name != NULL && name[0] != '\0';
-    if (!named && config->retransmitter_count == 1)
-        return 0;
-    for (uint32_t i = 0; named && i < config->retransmitter_count; i++) {
-        if (strcmp(config->retransmitters[i].name, name) == 0)
-            return (int)i;
-    }
-    int at = snprintf(error, RETRANSMITTER_SHELL_ERROR_MAX, "%s%s%s; the configuration has",
-                      named ? "no retransmitter is named '" : "which retransmitter? use --name",
-                      named ? name : "", named ? "'" : "");
-    for (uint32_t i = 0; i < config->retransmitter_count && at < RETRANSMITTER_SHELL_ERROR_MAX; i++)
-        at += snprintf(error + at, (size_t)(RETRANSMITTER_SHELL_ERROR_MAX - at), " %s",
-                       config->retransmitters[i].name);
-    if (config->retransmitter_count == 0)
-        snprintf(error, RETRANSMITTER_SHELL_ERROR_MAX,
-                 "the configuration has no retransmitters: a volatile stream needs none, another "
-                 "one wants at least one under 'retransmitters'");
-    return -1;
-}
-
 /* ---- the store ----------------------------------------------------------------------------------
  */
 
@@ -153,7 +131,8 @@ bool retransmitter_shell_format(const struct config *config, uint32_t index, uin
 static bool open_transport(struct retransmitter_shell *s, uint32_t index, char *error)
 {
     const struct config_retransmitter *own = &s->config->retransmitters[index];
-    struct transport_options options = config_transport(s->config, own->unicast);
+    struct transport_options options =
+        config_transport_on(s->config, own->unicast, own->interface);
     options.join[PORT_EGRESS_A] = true;
     options.join[PORT_EGRESS_B] = s->config->egress_b.port != 0;
     options.listen = true;

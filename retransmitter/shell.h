@@ -12,10 +12,6 @@ enum { RETRANSMITTER_SHELL_ERROR_MAX = 1024 };
 
 struct retransmitter_shell;
 
-/* The index of the retransmitter of this name; NULL or "": of the only one. -1 if there is none
- * such, or it is not said which, with a text in error[RETRANSMITTER_SHELL_ERROR_MAX]. */
-int retransmitter_shell_find(const struct config *config, const char *name, char *error);
-
 /* Makes a new store without history, with a random id, in the directory of that retransmitter,
  * which is created when it is missing. It copies the history from its peers once it runs, and
  * counts for nothing until it has been added as a member. */

@@ -62,6 +62,8 @@ struct sequencer_options {
     uint64_t clock_ahead_max_ns;  /* beyond the retransmitters' median: refused; default 10 s */
     uint64_t seal_retry_ns;       /* default 50 ms */
     uint64_t adopt_timeout_ns;    /* without progress: seal again without that store; default 2 s */
+    uint64_t silence_ns;          /* a standby promotes itself after this silence of the leader, having
+                                     asked the stores; 0: never */
 
     /* Planted mistakes, by the simulator only; 0 in every other build of options. */
     uint32_t sabotage; /* enum sequencer_sabotage, a bit set */

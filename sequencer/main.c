@@ -37,13 +37,19 @@ static void catch_signals(void)
 static void usage(FILE *out)
 {
     fputs(
-        "usage: cantus-sequencer --config FILE [--session NAME] [--why TEXT] [--check]\n"
+        "usage: cantus-sequencer --config FILE [--name NAME] [--standby] [--session NAME]\n"
+        "                        [--why TEXT] [--check]\n"
         "\n"
         "Puts what is proposed on the stream that FILE describes into one order. It starts as it\n"
         "would fail over: a quorum of the stores promises it an epoch, it adopts their history,\n"
-        "and begins. Ends cleanly on SIGTERM.\n"
+        "and begins; whoever led before is fenced by that. Ends cleanly on SIGTERM.\n"
         "\n"
         "  --config FILE   the deployment's cantus.yaml\n"
+        "  --name NAME     which of its sequencers; needed when there are several\n"
+        "  --standby       follows, and leads when `cantus promote` says so, or, if FILE says\n"
+        "                  `promotion: automatic`, when the leader has been silent for silence_ms.\n"
+        "                  What a service manager should start again after a crash, where there\n"
+        "                  are several: without it, the one that is started leads\n"
         "  --session NAME  begin another session of the stream\n"
         "  --why TEXT      recorded in the stream with the epoch\n"
         "  --check         reports every problem of FILE with its line, and does nothing else\n"
@@ -64,26 +70,53 @@ static void report(void *ctx, const char *file, unsigned line, const char *reaso
  */
 
 struct watch {
+    const char *name;
     enum sequencer_state state;
     uint64_t since_ns; /* in this state */
+    struct epoch led;  /* by another, as was said last */
     char said[256];
 };
 
-/* Says what became of it: leading, fenced, or what it waits for. */
+static void say_state(struct watch *w, struct sequencer *core, enum sequencer_state state,
+                      struct log *log)
+{
+    struct epoch epoch = sequencer_epoch(core);
+    if (state == SEQUENCER_LEADING)
+        log_line(log, LOG_INFO, "sequencer", "ready", "name=%s epoch=%u tip=%lu", w->name,
+                 epoch.number, (unsigned long)sequencer_tip(core));
+    else if (w->state == SEQUENCER_LEADING)
+        log_line(log, LOG_WARN, "sequencer",
+                 "fenced: another sequencer has begun a later epoch; following it",
+                 "name=%s epoch=%u", w->name, epoch.number);
+    else if (state == SEQUENCER_SEALING && w->state == SEQUENCER_FOLLOWING)
+        log_line(log, LOG_INFO, "sequencer", "promoting", "name=%s", w->name);
+}
+
+/* A standby follows whoever leads, and says when that is another one than before. */
+static void say_followed(struct watch *w, struct sequencer *core, struct log *log)
+{
+    struct epoch epoch = sequencer_epoch(core);
+    if (epoch.number == 0 || epoch_equal(epoch, w->led))
+        return;
+    w->led = epoch;
+    log_line(log, LOG_INFO, "sequencer", "standing by", "name=%s epoch=%u tip=%lu", w->name,
+             epoch.number, (unsigned long)sequencer_tip(core));
+}
+
+/* Says what became of it: leading, fenced, standing by, or what it waits for. */
 static void watch_state(struct watch *w, struct sequencer *core, struct log *log)
 {
     enum sequencer_state state = sequencer_state(core);
     uint64_t now = loop_clock().mono_ns;
     if (state != w->state) {
-        if (state == SEQUENCER_LEADING)
-            log_line(log, LOG_INFO, "sequencer", "ready", "epoch=%u tip=%lu",
-                     sequencer_epoch(core).number, (unsigned long)sequencer_tip(core));
-        else if (w->state == SEQUENCER_LEADING)
-            log_line(log, LOG_WARN, "sequencer",
-                     "fenced: another sequencer has begun a later epoch; following it", NULL);
+        say_state(w, core, state, log);
         w->state = state;
         w->since_ns = now;
         w->said[0] = '\0';
+    }
+    if (state == SEQUENCER_FOLLOWING) {
+        say_followed(w, core, log);
+        return;
     }
     const char *reason = sequencer_waiting_for(core);
     if (state == SEQUENCER_LEADING || now - w->since_ns < PATIENCE_NS ||
@@ -112,7 +145,9 @@ static int run(const struct config *config, const struct sequencer_start *start)
     running = loop;
     struct loop_participant participant = sequencer_shell_participant(&shell);
     bool added = loop_add(loop, &participant);
-    struct watch watch = { .state = SEQUENCER_FOLLOWING, .since_ns = loop_clock().mono_ns };
+    struct watch watch = { .name = config->sequencers[start->index].name,
+                           .state = SEQUENCER_FOLLOWING,
+                           .since_ns = loop_clock().mono_ns };
     while (added && !atomic_load(&stopping)) {
         loop_poll(loop, watch.state == SEQUENCER_LEADING ? POLL_NS : POLL_NS / 10);
         watch_state(&watch, shell.core, &log);
@@ -126,41 +161,67 @@ static int run(const struct config *config, const struct sequencer_start *start)
     return added ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+struct arguments {
+    const char *file, *name;
+    bool check, help, wrong;
+    struct sequencer_start start;
+};
+
+static struct arguments parse(int argc, char **argv)
+{
+    static const struct option OPTIONS[] = { { "config", required_argument, NULL, 'c' },
+                                             { "name", required_argument, NULL, 'n' },
+                                             { "standby", no_argument, NULL, 'b' },
+                                             { "session", required_argument, NULL, 's' },
+                                             { "why", required_argument, NULL, 'w' },
+                                             { "check", no_argument, NULL, 'k' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { 0 } };
+    struct arguments a = { .start = { .lead = true, .how = SYS_EPOCH_STARTED } };
+    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
+        a.help = a.help || option == 'h';
+        a.wrong = a.wrong || option == '?';
+        a.check = a.check || option == 'k';
+        a.file = option == 'c' ? optarg : a.file;
+        a.name = option == 'n' ? optarg : a.name;
+        a.start.lead = a.start.lead && option != 'b';
+        a.start.session = option == 's' ? optarg : a.start.session;
+        a.start.why = option == 'w' ? optarg : a.start.why;
+    }
+    a.wrong = a.wrong || a.file == NULL || optind < argc;
+    return a;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option OPTIONS[] = {
-        { "config", required_argument, NULL, 'c' }, { "session", required_argument, NULL, 's' },
-        { "why", required_argument, NULL, 'w' },    { "check", no_argument, NULL, 'k' },
-        { "help", no_argument, NULL, 'h' },         { 0 }
-    };
-    const char *file = NULL;
-    bool check = false;
-    struct sequencer_start start = { .lead = true, .how = SYS_EPOCH_STARTED };
-    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        if (option == 'h') {
-            usage(stdout);
-            return EXIT_SUCCESS;
-        }
-        if (option == '?') {
-            usage(stderr);
-            return EXIT_FAILURE;
-        }
-        file = option == 'c' ? optarg : file;
-        start.session = option == 's' ? optarg : start.session;
-        start.why = option == 'w' ? optarg : start.why;
-        check = check || option == 'k';
-    }
-    if (file == NULL || optind < argc) {
-        usage(stderr);
-        return EXIT_FAILURE;
+    struct arguments a = parse(argc, argv);
+    if (a.help || a.wrong) {
+        usage(a.help ? stdout : stderr);
+        return a.help ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     static struct config config;
-    if (!config_load(file, &config, report, NULL))
+    char error[CONFIG_ERROR_MAX];
+    if (!config_load(a.file, &config, report, NULL))
         return EXIT_FAILURE;
-    if (check) {
-        printf("%s: no problems\n", file);
+    int index = a.check && a.name == NULL ? 0 : config_find_sequencer(&config, a.name, error);
+    if (index < 0) {
+        fprintf(stderr, "%s: %s\n", a.file, error);
+        return EXIT_FAILURE;
+    }
+    if (a.start.why != NULL && strlen(a.start.why) > WHY_MAX) {
+        fprintf(stderr, "cantus-sequencer: --why: at most %d bytes\n", WHY_MAX);
+        return EXIT_FAILURE;
+    }
+    if (!a.start.lead && config.is_volatile) {
+        fprintf(stderr, "cantus-sequencer: --standby: a volatile stream has no stores, so there is "
+                        "nothing to take over\n");
+        return EXIT_FAILURE;
+    }
+    if (a.check) {
+        printf("%s: no problems\n", a.file);
         return EXIT_SUCCESS;
     }
     catch_signals();
-    return run(&config, &start);
+    a.start.index = (uint32_t)index;
+    return run(&config, &a.start);
 }

@@ -53,25 +53,27 @@ static uint32_t volatile_epoch(void)
 /* ---- the shell ----------------------------------------------------------------------------------
  */
 
-static bool open_transport(struct sequencer_shell *s, const struct config *config, char *error)
+static bool open_transport(struct sequencer_shell *s, const struct config *config,
+                           const struct config_sequencer *own, char *error)
 {
-    struct transport_options options = config_transport(config, config->sequencer.unicast);
+    struct transport_options options =
+        config_transport_on(config, own->unicast, own->interface);
     options.join[PORT_INGRESS] = true;
     options.join[PORT_EGRESS_A] = true;
     options.join[PORT_EGRESS_B] = config->egress_b.port != 0;
     options.listen = true;
-    options.stream_port = config->sequencer.stream_port;
+    options.stream_port = own->stream_port;
     char text[TRANSPORT_ERROR_MAX] = "";
     s->transport = transport_open_kernel(&options, text);
     if (s->transport == NULL)
-        snprintf(error, CONFIG_ERROR_MAX, "sequencer: %s", text);
+        snprintf(error, CONFIG_ERROR_MAX, "sequencer %s: %s", own->name, text);
     return s->transport != NULL;
 }
 
 static struct sequencer_options options_of(const struct config *config,
                                            const struct sequencer_start *start)
 {
-    const struct config_sequencer *c = &config->sequencer;
+    const struct config_sequencing *c = &config->sequencer;
     struct sequencer_options o;
     sequencer_options_default(&o);
     o.stream = config->stream;
@@ -104,6 +106,8 @@ static struct sequencer_options options_of(const struct config *config,
                                        .stream = { r->unicast.ip, r->stream_port } };
     }
     o.tick_ns = (uint64_t)c->tick_ms * 1000000;
+    if (config->promotion == CONFIG_PROMOTION_AUTOMATIC)
+        o.silence_ns = (uint64_t)config->silence_ms * 1000000;
     return o;
 }
 
@@ -118,7 +122,7 @@ bool sequencer_shell_open(struct sequencer_shell *s, const struct config *config
         o.volatile_genesis = s->genesis;
         o.volatile_epoch = volatile_epoch();
     }
-    if (!open_transport(s, config, error))
+    if (!open_transport(s, config, &config->sequencers[start->index], error))
         return false;
     s->core = sequencer_create(&o, &s->transport->port, loop_clock());
     if (s->core != NULL)

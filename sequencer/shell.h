@@ -13,7 +13,8 @@ struct sequencer_shell {
 };
 
 struct sequencer_start {
-    bool lead;
+    uint32_t index;      /* of the configuration's sequencers */
+    bool lead;           /* else it stands by */
     uint8_t how;         /* enum sys_epoch_how */
     const char *why;     /* may be NULL */
     const char *session; /* NULL: go on with the one that runs */

@@ -76,42 +76,42 @@ static const yaml_node_t *earlier(struct config_reader *r, const yaml_node_t *ma
 static void read_section(struct config_reader *r, enum config_section_id id, const yaml_node_t *map,
                          void *base, unsigned *lines);
 
-static void read_list(struct config_reader *r, const yaml_node_t *node)
+static void read_list(struct config_reader *r, enum config_section_id id, const yaml_node_t *node)
 {
-    r->list_line = config_line(node);
+    const struct config_section *section = &config_sections[id];
+    uint32_t *count = (uint32_t *)(void *)((uint8_t *)r->config + section->count_offset);
+    *count = 0;
     if (node->type != YAML_SEQUENCE_NODE) {
-        config_complain(r, config_line(node), "retransmitters: must be a list");
+        config_complain(r, config_line(node), "%s: must be a list", section->name);
         return;
     }
-    uint32_t count = 0;
     for (const yaml_node_item_t *i = node->data.sequence.items.start;
          i < node->data.sequence.items.top; i++) {
         const yaml_node_t *item = yaml_document_get_node(r->document, *i);
-        if (count == CONFIG_RETRANSMITTERS_MAX) {
-            config_complain(r, config_line(item), "retransmitters: at most %d",
-                            CONFIG_RETRANSMITTERS_MAX);
+        if (*count == section->items_max) {
+            config_complain(r, config_line(item), "%s: at most %u", section->name,
+                            section->items_max);
             break;
         }
-        read_section(r, CONFIG_RETRANSMITTER, item, &r->config->retransmitters[count],
-                     r->item_lines[count]);
-        count++;
+        uint8_t *base = (uint8_t *)r->config + section->offset + *count * section->item_size;
+        read_section(r, id, item, base, r->item_lines[id][*count]);
+        (*count)++;
     }
-    r->config->retransmitter_count = count;
 }
 
 /* A key of the top level that names a section. False if it is none. */
-static bool read_subsection(struct config_reader *r, const char *name, const yaml_node_t *value)
+static bool read_subsection(struct config_reader *r, const char *name, unsigned line,
+                            const yaml_node_t *value)
 {
     for (int s = CONFIG_NETWORK; s < CONFIG_SECTIONS; s++) {
         if (strcmp(config_sections[s].name, name) != 0)
             continue;
-        if (s == CONFIG_RETRANSMITTER) {
-            r->list_seen = true;
-            read_list(r, value);
-        } else {
+        r->section_lines[s] = line;
+        if (config_sections[s].items_max > 0)
+            read_list(r, (enum config_section_id)s, value);
+        else
             read_section(r, (enum config_section_id)s, value,
                          (uint8_t *)r->config + config_sections[s].offset, r->lines[s]);
-        }
         return true;
     }
     return false;
@@ -142,7 +142,7 @@ static void read_pair(struct config_reader *r, enum config_section_id id, const 
             lines[i] = config_line(key);
         return;
     }
-    if (id != CONFIG_TOP || !read_subsection(r, config_text_of(key), value))
+    if (id != CONFIG_TOP || !read_subsection(r, config_text_of(key), config_line(key), value))
         complain_unknown(r, section, key, id == CONFIG_TOP);
 }
 
@@ -154,7 +154,7 @@ static void read_section(struct config_reader *r, enum config_section_id id, con
     bool seen[CONFIG_KEYS_MAX] = { false };
     if (map->type != YAML_MAPPING_NODE) {
         config_complain(r, config_line(map), "%s: must be keys and values%s", name,
-                        id == CONFIG_RETRANSMITTER ? ", each" : "");
+                        section->items_max > 0 ? ", each" : "");
         return;
     }
     /* So many pairs are no configuration, and looking for duplicates among them takes a while. */
@@ -176,23 +176,15 @@ static void read_section(struct config_reader *r, enum config_section_id id, con
 
 static void read_root(struct config_reader *r, const yaml_node_t *root)
 {
-    bool missing[CONFIG_SECTIONS] = { false };
     read_section(r, CONFIG_TOP, root, r->config, r->lines[CONFIG_TOP]);
     if (root->type != YAML_MAPPING_NODE)
         return;
     for (int s = CONFIG_NETWORK; s < CONFIG_SECTIONS; s++) {
-        missing[s] = s != CONFIG_IDLING;
-        for (const yaml_node_pair_t *p = root->data.mapping.pairs.start;
-             p < root->data.mapping.pairs.top; p++) {
-            const yaml_node_t *key = yaml_document_get_node(r->document, p->key);
-            if (config_is_text(key) && strcmp(config_text_of(key), config_sections[s].name) == 0)
-                missing[s] = false;
-        }
-    }
-    missing[CONFIG_RETRANSMITTER] &= !r->config->is_volatile;
-    for (int s = CONFIG_NETWORK; s < CONFIG_SECTIONS; s++)
-        if (missing[s])
+        bool required = config_sections[s].required &&
+                        !(s == CONFIG_RETRANSMITTERS && r->config->is_volatile);
+        if (required && r->section_lines[s] == 0)
             config_complain(r, config_line(root), "'%s' is missing", config_sections[s].name);
+    }
     config_check(r);
 }
 
@@ -342,4 +334,45 @@ bool config_path(const struct config *config, const char *relative, char *out, s
     int n = relative[0] == '/' ? snprintf(out, capacity, "%s", relative)
                                : snprintf(out, capacity, "%s/%s", config->directory, relative);
     return n >= 0 && (size_t)n < capacity;
+}
+
+/* ---- looking up a process ----------------------------------------------------------------------
+ */
+
+static const char *name_at(const struct config *c, enum config_section_id list, uint32_t index)
+{
+    return list == CONFIG_SEQUENCERS ? c->sequencers[index].name : c->retransmitters[index].name;
+}
+
+static int find(const struct config *c, enum config_section_id list, uint32_t count,
+                const char *kind, const char *name, char *error)
+{
+    bool named = name != NULL && name[0] != '\0';
+    if (!named && count == 1)
+        return 0;
+    for (uint32_t i = 0; named && i < count; i++)
+        if (strcmp(name_at(c, list, i), name) == 0)
+            return (int)i;
+    size_t at = (size_t)(named ? snprintf(error, CONFIG_ERROR_MAX, "no %s is named '%.100s'", kind,
+                                          name)
+                               : snprintf(error, CONFIG_ERROR_MAX, "which %s? use --name", kind));
+    at += (size_t)snprintf(error + at, CONFIG_ERROR_MAX - at, "; the configuration has%s",
+                           count == 0 ? " none" : "");
+    for (uint32_t i = 0; i < count; i++)
+        at += (size_t)snprintf(error + at, CONFIG_ERROR_MAX - at, " %s", name_at(c, list, i));
+    return -1;
+}
+
+_Static_assert(CONFIG_ITEMS_MAX * (CONFIG_NAME_MAX + 1) + 200 < CONFIG_ERROR_MAX,
+               "all names have room");
+
+int config_find_sequencer(const struct config *config, const char *name, char *error)
+{
+    return find(config, CONFIG_SEQUENCERS, config->sequencer_count, "sequencer", name, error);
+}
+
+int config_find_retransmitter(const struct config *config, const char *name, char *error)
+{
+    return find(config, CONFIG_RETRANSMITTERS, config->retransmitter_count, "retransmitter", name,
+                error);
 }

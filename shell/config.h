@@ -13,7 +13,9 @@
 #define CONFIG_FILE "cantus.yaml"
 
 enum {
+    CONFIG_SEQUENCERS_MAX = 7,
     CONFIG_RETRANSMITTERS_MAX = 15,
+    CONFIG_PROCESSES_MAX = CONFIG_SEQUENCERS_MAX + CONFIG_RETRANSMITTERS_MAX,
     CONFIG_NAME_MAX = 31,
     CONFIG_PATH_MAX = 511,
     CONFIG_ERROR_MAX = 768,
@@ -22,9 +24,8 @@ enum {
     CONFIG_TEXT_MAX = 64 * 1024     /* of what config_format writes */
 };
 
-struct config_sequencer {
-    struct port_addr unicast;
-    uint16_t stream_port;
+/* What all sequencers of a deployment have in common. */
+struct config_sequencing {
     uint32_t ring_mib;
     uint32_t queue_max;
     uint32_t window;
@@ -39,10 +40,20 @@ struct config_sequencer {
     uint32_t clock_ahead_max_ms;
 };
 
+enum config_promotion { CONFIG_PROMOTION_MANUAL, CONFIG_PROMOTION_AUTOMATIC };
+
+struct config_sequencer {
+    char name[CONFIG_NAME_MAX + 1];
+    struct port_addr unicast;
+    uint16_t stream_port;
+    uint32_t interface; /* ip; 0: the deployment's */
+};
+
 struct config_retransmitter {
     char name[CONFIG_NAME_MAX + 1];
     struct port_addr unicast;
     uint16_t stream_port;
+    uint32_t interface;                  /* ip; 0: the deployment's */
     char directory[CONFIG_PATH_MAX + 1]; /* as written: see config_path */
     enum disk_sync sync;
     bool direct;
@@ -67,7 +78,11 @@ struct config {
     uint32_t spin_us;
     bool yield;
 
-    struct config_sequencer sequencer;
+    struct config_sequencing sequencer;
+    enum config_promotion promotion;
+    uint32_t silence_ms;
+    uint32_t sequencer_count;
+    struct config_sequencer sequencers[CONFIG_SEQUENCERS_MAX];
     uint32_t retransmitter_count;
     struct config_retransmitter retransmitters[CONFIG_RETRANSMITTERS_MAX];
 
@@ -93,10 +108,13 @@ void config_report_text(void *ctx, const char *file, unsigned line, const char *
 
 /* What every key is when the file leaves it out. */
 void config_default(struct config *out);
-/* Fit for a first start in dir: one retransmitter, groups and ports that collide with no other
- * deployment on this host, as far as can be told (they are drawn from dir and seed, and taken ports
- * are passed over), a stream id drawn from the seed. */
+/* Fit for a first start in dir: one sequencer, one retransmitter, groups and ports that collide
+ * with no other deployment on this host, as far as can be told (they are drawn from dir and seed,
+ * and taken ports are passed over), a stream id drawn from the seed. */
 void config_default_for_dir(struct config *out, const char *dir, uint64_t seed);
+/* Gives what config_default_for_dir made so many of each, all on this host: s1, s2, ... and r1, r2,
+ * ... with ports of its block. At most the _MAX of each. */
+void config_resize(struct config *config, uint32_t retransmitters, uint32_t sequencers);
 
 /* The file's text, every key with its explanation. Returns its length; 0 if it does not fit. */
 size_t config_format(const struct config *config, char *out, size_t capacity);
@@ -106,9 +124,18 @@ bool config_write(const char *path, const struct config *config, char *error);
 /* The path of something the file names, relative to the file. False if it does not fit. */
 bool config_path(const struct config *config, const char *relative, char *out, size_t capacity);
 
+/* The index of the sequencer of this name; NULL or "": of the only one. -1 if there is none such,
+ * or it is not said which, with a text in error[CONFIG_ERROR_MAX]. */
+int config_find_sequencer(const struct config *config, const char *name, char *error);
+int config_find_retransmitter(const struct config *config, const char *name, char *error);
+
 /* What the transports of this deployment have in common; the caller adds what it joins and where
  * it listens. */
 struct transport_options config_transport(const struct config *config, struct port_addr unicast);
+/* The same for a process with an interface of its own (0: the deployment's). Line B stays on
+ * interface_b. */
+struct transport_options config_transport_on(const struct config *config, struct port_addr unicast,
+                                             uint32_t interface);
 struct loop_options config_loop(const struct config *config);
 
 #endif

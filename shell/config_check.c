@@ -28,43 +28,79 @@ static void check_groups(struct config_reader *r)
         config_complain(r, line, "interface_b: there is no egress_b that would use it");
 }
 
-/* What each process binds to; index 0 is the sequencer. */
-struct endpoint {
+/* ---- processes --------------------------------------------------------------------------------
+ */
+
+/* What every process has, be it a sequencer (which come first) or a retransmitter. Lines of what
+ * was not read are 0. */
+struct process {
+    const char *name;
     struct port_addr unicast;
     uint16_t stream_port;
-    unsigned unicast_line, stream_line;
+    unsigned name_line, unicast_line, stream_line;
 };
 
-static struct endpoint endpoint(const struct config_reader *r, uint32_t index)
+static struct process process(const struct config_reader *r, uint32_t index)
 {
     const struct config *c = r->config;
-    if (index == 0)
-        return (struct endpoint) {
-            c->sequencer.unicast, c->sequencer.stream_port,
-            key_line(r->lines[CONFIG_SEQUENCER], CONFIG_SEQUENCER, "unicast"),
-            key_line(r->lines[CONFIG_SEQUENCER], CONFIG_SEQUENCER, "stream_port")
-        };
-    const unsigned *lines = r->item_lines[index - 1];
-    return (struct endpoint) { c->retransmitters[index - 1].unicast,
-                               c->retransmitters[index - 1].stream_port,
-                               key_line(lines, CONFIG_RETRANSMITTER, "unicast"),
-                               key_line(lines, CONFIG_RETRANSMITTER, "stream_port") };
+    bool sequencer = index < c->sequencer_count;
+    enum config_section_id id = sequencer ? CONFIG_SEQUENCERS : CONFIG_RETRANSMITTERS;
+    uint32_t item = sequencer ? index : index - c->sequencer_count;
+    const unsigned *lines = r->item_lines[id][item];
+    struct process p = { .name_line = key_line(lines, id, "name"),
+                         .unicast_line = key_line(lines, id, "unicast"),
+                         .stream_line = key_line(lines, id, "stream_port") };
+    p.name = sequencer ? c->sequencers[item].name : c->retransmitters[item].name;
+    p.unicast = sequencer ? c->sequencers[item].unicast : c->retransmitters[item].unicast;
+    p.stream_port =
+        sequencer ? c->sequencers[item].stream_port : c->retransmitters[item].stream_port;
+    return p;
 }
 
-static void check_endpoints(struct config_reader *r)
+static void check_pair(struct config_reader *r, const struct process *a, const struct process *b)
 {
-    for (uint32_t i = 1; i <= r->config->retransmitter_count; i++)
+    if (a->name_line != 0 && b->name_line != 0 && strcmp(a->name, b->name) == 0)
+        config_complain(r, a->name_line, "name: '%s' is taken on line %u", a->name, b->name_line);
+    if (a->unicast_line == 0 || b->unicast_line == 0 || a->unicast.ip != b->unicast.ip)
+        return;
+    if (a->unicast.port == b->unicast.port)
+        config_complain(r, a->unicast_line, "unicast: the same address and port as on line %u",
+                        b->unicast_line);
+    if (a->stream_line != 0 && b->stream_line != 0 && a->stream_port == b->stream_port)
+        config_complain(r, a->stream_line, "stream_port: the same as on line %u", b->stream_line);
+}
+
+static void check_processes(struct config_reader *r)
+{
+    const struct config *c = r->config;
+    for (uint32_t i = 1; i < c->sequencer_count + c->retransmitter_count; i++)
         for (uint32_t j = 0; j < i; j++) {
-            struct endpoint a = endpoint(r, i), b = endpoint(r, j);
-            if (a.unicast_line == 0 || b.unicast_line == 0 || a.unicast.ip != b.unicast.ip)
-                continue;
-            if (a.unicast.port == b.unicast.port)
-                config_complain(r, a.unicast_line,
-                                "unicast: the same address and port as on line %u", b.unicast_line);
-            if (a.stream_line != 0 && b.stream_line != 0 && a.stream_port == b.stream_port)
-                config_complain(r, a.stream_line, "stream_port: the same as on line %u",
-                                b.stream_line);
+            struct process a = process(r, i), b = process(r, j);
+            check_pair(r, &a, &b);
         }
+}
+
+static void check_sequencers(struct config_reader *r)
+{
+    const struct config *c = r->config;
+    unsigned line = r->section_lines[CONFIG_SEQUENCERS];
+    if (line != 0 && c->sequencer_count == 0 && r->problem_count == 0)
+        config_complain(r, line, "sequencers: nothing is put in order without any: list one");
+    if (c->is_volatile && c->sequencer_count > 1)
+        config_complain(r, line,
+                        "sequencers: a volatile stream (line %u) has one: without stores there is "
+                        "nothing that another could take over from",
+                        key_line(r->lines[CONFIG_TOP], CONFIG_TOP, "volatile"));
+    /* A leader with nothing to say is heard once in heartbeat_idle_ms; one or two may get lost. */
+    unsigned silence = key_line(r->lines[CONFIG_FAILOVER], CONFIG_FAILOVER, "silence_ms");
+    if (silence == 0)
+        silence = key_line(r->lines[CONFIG_SEQUENCING], CONFIG_SEQUENCING, "heartbeat_idle_ms");
+    if (c->promotion == CONFIG_PROMOTION_AUTOMATIC && silence != 0 &&
+        c->silence_ms < 3 * c->sequencer.heartbeat_idle_ms)
+        config_complain(r, silence,
+                        "silence_ms: %u is too short for heartbeats that can be %u ms apart: give "
+                        "it three times heartbeat_idle_ms at least, or lower that",
+                        c->silence_ms, c->sequencer.heartbeat_idle_ms);
 }
 
 static void check_stores(struct config_reader *r)
@@ -74,23 +110,20 @@ static void check_stores(struct config_reader *r)
         for (uint32_t j = 0; j < i; j++) {
             const struct config_retransmitter *a = &c->retransmitters[i],
                                               *b = &c->retransmitters[j];
-            unsigned name = key_line(r->item_lines[i], CONFIG_RETRANSMITTER, "name");
-            unsigned directory = key_line(r->item_lines[i], CONFIG_RETRANSMITTER, "directory");
-            if (name != 0 && strcmp(a->name, b->name) == 0)
-                config_complain(r, name, "name: '%s' is taken on line %u", a->name,
-                                key_line(r->item_lines[j], CONFIG_RETRANSMITTER, "name"));
+            unsigned(*lines)[CONFIG_KEYS_MAX] = r->item_lines[CONFIG_RETRANSMITTERS];
+            unsigned directory = key_line(lines[i], CONFIG_RETRANSMITTERS, "directory");
             /* The same path on two hosts is two directories. */
             if (directory != 0 && strcmp(a->directory, b->directory) == 0 &&
                 a->unicast.ip == b->unicast.ip)
                 config_complain(r, directory, "directory: '%s' is taken on line %u", a->directory,
-                                key_line(r->item_lines[j], CONFIG_RETRANSMITTER, "directory"));
+                                key_line(lines[j], CONFIG_RETRANSMITTERS, "directory"));
         }
-    unsigned line = key_line(r->lines[CONFIG_TOP], CONFIG_TOP, "volatile");
+    unsigned line = r->section_lines[CONFIG_RETRANSMITTERS];
     if (c->is_volatile && c->retransmitter_count > 0)
-        config_complain(r, r->list_line, "retransmitters: a volatile stream (line %u) has none",
-                        line);
-    if (!c->is_volatile && r->list_seen && c->retransmitter_count == 0 && r->problem_count == 0)
-        config_complain(r, r->list_line,
+        config_complain(r, line, "retransmitters: a volatile stream (line %u) has none",
+                        key_line(r->lines[CONFIG_TOP], CONFIG_TOP, "volatile"));
+    if (!c->is_volatile && line != 0 && c->retransmitter_count == 0 && r->problem_count == 0)
+        config_complain(r, line,
                         "retransmitters: without any nothing is ever recorded: list one, or say "
                         "'volatile: true'");
 }
@@ -98,6 +131,7 @@ static void check_stores(struct config_reader *r)
 void config_check(struct config_reader *r)
 {
     check_groups(r);
-    check_endpoints(r);
+    check_processes(r);
+    check_sequencers(r);
     check_stores(r);
 }

@@ -13,10 +13,13 @@
 enum {
     LOOPBACK = 0x7f000001,
     PORTS_FIRST = 20000, /* below the ephemeral ones, which begin at 32768 */
-    PORTS_EACH = 4,      /* groups, sequencer, retransmitter, and one to spare */
-    PORTS_BLOCKS = 3000,
+    PORTS_EACH = 32,     /* of a deployment: groups, sequencers, retransmitters, some to spare */
+    PORTS_BLOCKS = 390,
+    PORT_SEQUENCERS = 1, /* from here in the block */
+    PORT_RETRANSMITTERS = PORT_SEQUENCERS + CONFIG_SEQUENCERS_MAX,
     BLOCKS_TRIED_MAX = 64
 };
+_Static_assert(PORT_RETRANSMITTERS + CONFIG_RETRANSMITTERS_MAX <= PORTS_EACH, "all have a port");
 
 void config_default(struct config *c)
 {
@@ -40,6 +43,8 @@ void config_default(struct config *c)
                        .heartbeat_idle_ms = 100,
                        .pace_us = 50,
                        .clock_ahead_max_ms = 10000 },
+        .promotion = CONFIG_PROMOTION_MANUAL,
+        .silence_ms = 500,
     };
     for (int i = 0; i < CONFIG_RETRANSMITTERS_MAX; i++) {
         c->retransmitters[i].sync = DISK_SYNC_EVERY;
@@ -105,30 +110,56 @@ void config_default_for_dir(struct config *c, const char *dir, uint64_t seed)
     uint32_t group = 0xefc00000u | ((uint32_t)(draw(&state) & 0xffff) << 2);
     c->ingress = (struct port_addr) { group, first };
     c->egress_a = (struct port_addr) { group + 1, first };
-    c->sequencer.unicast = (struct port_addr) { LOOPBACK, (uint16_t)(first + 1) };
-    c->sequencer.stream_port = (uint16_t)(first + 1);
-    struct config_retransmitter *r = &c->retransmitters[0];
-    c->retransmitter_count = 1;
-    snprintf(r->name, sizeof r->name, "r1");
-    snprintf(r->directory, sizeof r->directory, "r1");
-    r->unicast = (struct port_addr) { LOOPBACK, (uint16_t)(first + 2) };
-    r->stream_port = (uint16_t)(first + 2);
+    config_resize(c, 1, 1);
     int n = snprintf(c->directory, sizeof c->directory, "%s", dir);
     if (n < 0 || (size_t)n >= sizeof c->directory)
         c->directory[0] = '\0';
 }
 
+static struct port_addr own_port(const struct config *c, uint32_t at)
+{
+    return (struct port_addr) { LOOPBACK, (uint16_t)(c->ingress.port + at) };
+}
+
+void config_resize(struct config *c, uint32_t retransmitters, uint32_t sequencers)
+{
+    for (uint32_t i = c->sequencer_count; i < sequencers && i < CONFIG_SEQUENCERS_MAX; i++) {
+        struct config_sequencer *s = &c->sequencers[i];
+        snprintf(s->name, sizeof s->name, "s%u", i + 1);
+        s->unicast = own_port(c, PORT_SEQUENCERS + i);
+        s->stream_port = s->unicast.port;
+    }
+    for (uint32_t i = c->retransmitter_count; i < retransmitters && i < CONFIG_RETRANSMITTERS_MAX;
+         i++) {
+        struct config_retransmitter *r = &c->retransmitters[i];
+        snprintf(r->name, sizeof r->name, "r%u", i + 1);
+        snprintf(r->directory, sizeof r->directory, "r%u", i + 1);
+        r->unicast = own_port(c, PORT_RETRANSMITTERS + i);
+        r->stream_port = r->unicast.port;
+    }
+    c->sequencer_count = sequencers < CONFIG_SEQUENCERS_MAX ? sequencers : CONFIG_SEQUENCERS_MAX;
+    c->retransmitter_count =
+        retransmitters < CONFIG_RETRANSMITTERS_MAX ? retransmitters : CONFIG_RETRANSMITTERS_MAX;
+}
+
 struct transport_options config_transport(const struct config *c, struct port_addr unicast)
 {
+    return config_transport_on(c, unicast, 0);
+}
+
+struct transport_options config_transport_on(const struct config *c, struct port_addr unicast,
+                                             uint32_t interface)
+{
+    uint32_t a = interface != 0 ? interface : c->interface;
     struct transport_options o = {
         .unicast = unicast,
         .groups = { [PORT_INGRESS] = c->ingress,
                     [PORT_EGRESS_A] = c->egress_a,
                     [PORT_EGRESS_B] = c->egress_b },
         .interfaces = { [PORT_UNICAST] = unicast.ip,
-                        [PORT_INGRESS] = c->interface,
-                        [PORT_EGRESS_A] = c->interface,
-                        [PORT_EGRESS_B] = c->interface_b != 0 ? c->interface_b : c->interface },
+                        [PORT_INGRESS] = a,
+                        [PORT_EGRESS_A] = a,
+                        [PORT_EGRESS_B] = c->interface_b != 0 ? c->interface_b : a },
         .datagram_max = c->datagram_max,
         .ttl = (uint8_t)c->ttl,
         .segmentation = c->segmentation,

@@ -2,7 +2,8 @@
 
 #include <stddef.h>
 
-#define KEYS(table) (uint32_t)(sizeof(table) / sizeof((table)[0])), table
+#define KEYS(table)                                                                                \
+    .key_count = (uint32_t)(sizeof(table) / sizeof((table)[0])), .keys = (table)
 
 #define TOP(field) offsetof(struct config, field)
 
@@ -43,12 +44,9 @@ static const struct config_key idle_keys[] = {
       "Give way to other processes while spinning: for hosts with fewer cores than spinners." },
 };
 
-#define SEQ(field) offsetof(struct config_sequencer, field)
+#define SEQ(field) offsetof(struct config_sequencing, field)
 
-static const struct config_key sequencer_keys[] = {
-    { "unicast", CONFIG_ADDRESS, true, SEQ(unicast), 0, 0,
-      "Where it is asked for recent batches and its status: address and UDP port." },
-    { "stream_port", CONFIG_PORT, true, SEQ(stream_port), 1, 65535, "Its TCP port." },
+static const struct config_key sequencing_keys[] = {
     { "ring_mib", CONFIG_U32, false, SEQ(ring_mib), 1, 65536,
       "Recent batches in memory. Nothing leaves it before it is stable: when it is full, appending "
       "pauses." },
@@ -75,14 +73,39 @@ static const struct config_key sequencer_keys[] = {
       "A clock further ahead of the stores' median is refused, because time never goes back." },
 };
 
+static const struct config_key failover_keys[] = {
+    { "promotion", CONFIG_PROMOTION, false, TOP(promotion), 0, 0,
+      "manual: a standby leads when `cantus promote` says so. automatic: it promotes itself when it "
+      "has not heard the leader for silence_ms and the stores, which it asks first, haven't "
+      "either." },
+    { "silence_ms", CONFIG_U32, false, TOP(silence_ms), 5, 60000,
+      "That silence. Three times heartbeat_idle_ms at least." },
+};
+
+#define SEQR(field) offsetof(struct config_sequencer, field)
+
+static const struct config_key sequencer_keys[] = {
+    { "name", CONFIG_NAME, true, SEQR(name), 1, CONFIG_NAME_MAX,
+      "Its name: for --name and `cantus promote`." },
+    { "unicast", CONFIG_ADDRESS, true, SEQR(unicast), 0, 0,
+      "Where it is asked for recent batches: address and UDP port." },
+    { "stream_port", CONFIG_PORT, true, SEQR(stream_port), 1, 65535,
+      "Where it is asked for its status and told what to do: its TCP port." },
+    { "interface", CONFIG_IP, false, SEQR(interface), 0, 0,
+      "Its host's interface for multicast, if that is not the one under 'network'." },
+};
+
 #define RETR(field) offsetof(struct config_retransmitter, field)
 
 static const struct config_key retransmitter_keys[] = {
-    { "name", CONFIG_NAME, true, RETR(name), 1, CONFIG_NAME_MAX, "Its name, for people." },
+    { "name", CONFIG_NAME, true, RETR(name), 1, CONFIG_NAME_MAX,
+      "Its name: for --name and `cantus member`." },
     { "unicast", CONFIG_ADDRESS, true, RETR(unicast), 0, 0,
       "Where it is asked for gaps: address and UDP port." },
     { "stream_port", CONFIG_PORT, true, RETR(stream_port), 1, 65535,
       "Where it serves bulk replay: its TCP port." },
+    { "interface", CONFIG_IP, false, RETR(interface), 0, 0,
+      "Its host's interface for multicast, if that is not the one under 'network'." },
     { "directory", CONFIG_PATH, true, RETR(directory), 1, CONFIG_PATH_MAX,
       "Its journal; relative to this file." },
     { "sync", CONFIG_SYNC, false, RETR(sync), 0, 0,
@@ -93,20 +116,36 @@ static const struct config_key retransmitter_keys[] = {
     { "segment_mib", CONFIG_U32, false, RETR(segment_mib), 1, 4096, "Size of a journal file." },
 };
 
-_Static_assert(sizeof sequencer_keys / sizeof sequencer_keys[0] <= CONFIG_KEYS_MAX,
+_Static_assert(sizeof sequencing_keys / sizeof sequencing_keys[0] <= CONFIG_KEYS_MAX,
                "lines are kept for that many keys");
+_Static_assert((int)CONFIG_SEQUENCERS_MAX <= (int)CONFIG_ITEMS_MAX, "and items");
+
+#define SECTION(title, table, must, where, text)                                                   \
+    { .name = (title), .help = (text), .required = (must), .offset = (where), KEYS(table) }
+#define LIST(title, table, array, text)                                                            \
+    { .name = (title),                                                                             \
+      .help = (text),                                                                              \
+      .required = true,                                                                            \
+      .offset = TOP(array##s),                                                                     \
+      .items_max = sizeof ((struct config *)0)->array##s / sizeof(struct config_##array),          \
+      .item_size = sizeof(struct config_##array),                                                  \
+      .count_offset = TOP(array##_count),                                                          \
+      KEYS(table) }
 
 const struct config_section config_sections[CONFIG_SECTIONS] = {
-    [CONFIG_TOP] = { NULL, NULL, 0, KEYS(top_keys) },
-    [CONFIG_NETWORK] = { "network",
-                         "How the parts hear each other. The same groups for all of them.", 0,
-                         KEYS(network_keys) },
-    [CONFIG_IDLING] = { "idle", "Latency against electricity.", 0, KEYS(idle_keys) },
-    [CONFIG_SEQUENCER] = { "sequencer", "The process that puts messages in order.",
-                           offsetof(struct config, sequencer), KEYS(sequencer_keys) },
-    [CONFIG_RETRANSMITTER] = { "retransmitters",
-                               "The processes that record the stream, one store each.",
-                               offsetof(struct config, retransmitters), KEYS(retransmitter_keys) },
+    [CONFIG_TOP] = SECTION(NULL, top_keys, true, 0, NULL),
+    [CONFIG_NETWORK] = SECTION("network", network_keys, true, 0,
+                               "How the parts hear each other. The same groups for all of them."),
+    [CONFIG_IDLING] = SECTION("idle", idle_keys, false, 0, "Latency against electricity."),
+    [CONFIG_SEQUENCING] = SECTION("sequencer", sequencing_keys, false, TOP(sequencer),
+                                  "How messages are put in order, whichever sequencer leads."),
+    [CONFIG_FAILOVER] = SECTION("failover", failover_keys, false, 0,
+                                "What happens when the sequencer that leads falls silent."),
+    [CONFIG_SEQUENCERS] = LIST("sequencers", sequencer_keys, sequencer,
+                               "The processes that can put messages in order. One leads, the "
+                               "others follow and wait to be promoted."),
+    [CONFIG_RETRANSMITTERS] = LIST("retransmitters", retransmitter_keys, retransmitter,
+                                   "The processes that record the stream, one store each."),
 };
 
 const struct config_word *config_words(enum config_type type)
@@ -118,5 +157,11 @@ const struct config_word *config_words(enum config_type type)
     static const struct config_word sync[] = { { "every", DISK_SYNC_EVERY },
                                                { "none", DISK_SYNC_NONE },
                                                { NULL, 0 } };
-    return type == CONFIG_IDLE ? idle : type == CONFIG_SYNC ? sync : NULL;
+    static const struct config_word promotion[] = { { "manual", CONFIG_PROMOTION_MANUAL },
+                                                    { "automatic", CONFIG_PROMOTION_AUTOMATIC },
+                                                    { NULL, 0 } };
+    return type == CONFIG_IDLE        ? idle
+           : type == CONFIG_SYNC      ? sync
+           : type == CONFIG_PROMOTION ? promotion
+                                      : NULL;
 }

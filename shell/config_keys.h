@@ -15,7 +15,8 @@ enum config_type {
     CONFIG_GROUP,     /* struct port_addr, multicast */
     CONFIG_PORT,      /* uint16_t */
     CONFIG_IDLE,      /* enum loop_idle */
-    CONFIG_SYNC       /* enum disk_sync */
+    CONFIG_SYNC,      /* enum disk_sync */
+    CONFIG_PROMOTION  /* enum config_promotion */
 };
 
 struct config_key {
@@ -31,24 +32,30 @@ enum config_section_id {
     CONFIG_TOP,
     CONFIG_NETWORK,
     CONFIG_IDLING,
-    CONFIG_SEQUENCER,
-    CONFIG_RETRANSMITTER, /* one of a list */
+    CONFIG_SEQUENCING,
+    CONFIG_FAILOVER,
+    CONFIG_SEQUENCERS,     /* one of a list */
+    CONFIG_RETRANSMITTERS, /* one of a list */
     CONFIG_SECTIONS
 };
 
-enum { CONFIG_KEYS_MAX = 16 };
+enum { CONFIG_KEYS_MAX = 16, CONFIG_ITEMS_MAX = CONFIG_RETRANSMITTERS_MAX };
 
 struct config_section {
     const char *name; /* NULL: the file itself */
     const char *help;
-    size_t offset; /* of its struct in struct config; of the first in a list */
+    bool required;
+    size_t offset;         /* of its struct in struct config; of the first in a list */
+    uint32_t items_max;    /* of a list; 0: it is none */
+    size_t item_size;      /* of a list's struct */
+    size_t count_offset;   /* of its number of items in struct config */
     uint32_t key_count;
     const struct config_key *keys;
 };
 
 extern const struct config_section config_sections[CONFIG_SECTIONS];
 
-/* The words of CONFIG_IDLE and CONFIG_SYNC; NULL beyond the last. */
+/* The words of CONFIG_IDLE, CONFIG_SYNC and CONFIG_PROMOTION; NULL beyond the last. */
 struct config_word {
     const char *word;
     int value;

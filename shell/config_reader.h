@@ -22,9 +22,8 @@ struct config_reader {
     struct config_problem problems[CONFIG_PROBLEMS_MAX];
     /* Where each key was found, for problems between keys; 0: it was not, or was wrong already. */
     unsigned lines[CONFIG_SECTIONS][CONFIG_KEYS_MAX];
-    unsigned item_lines[CONFIG_RETRANSMITTERS_MAX][CONFIG_KEYS_MAX];
-    unsigned list_line;
-    bool list_seen;
+    unsigned item_lines[CONFIG_SECTIONS][CONFIG_ITEMS_MAX][CONFIG_KEYS_MAX];
+    unsigned section_lines[CONFIG_SECTIONS]; /* 0: it is not there */
 };
 
 __attribute__((format(printf, 3, 4))) void config_complain(struct config_reader *r, unsigned line,

@@ -180,8 +180,10 @@ static bool set_word(struct config_reader *r, const struct config_key *key, cons
         if (strcmp(w->word, config_text_of(node)) == 0) {
             if (key->type == CONFIG_IDLE)
                 *(enum loop_idle *)field = (enum loop_idle)w->value;
-            else
+            else if (key->type == CONFIG_SYNC)
                 *(enum disk_sync *)field = (enum disk_sync)w->value;
+            else
+                *(enum config_promotion *)field = (enum config_promotion)w->value;
             return true;
         }
         int n =
@@ -218,6 +220,7 @@ bool config_set_value(struct config_reader *r, const struct config_key *key,
         return set_address(r, key, node, field);
     case CONFIG_IDLE:
     case CONFIG_SYNC:
+    case CONFIG_PROMOTION:
         return set_word(r, key, node, field);
     }
     return false;

@@ -103,6 +103,9 @@ static void put_value(struct writer *w, const struct config_key *key, const void
     case CONFIG_SYNC:
         put_word(w, key->type, (int)*(const enum disk_sync *)field);
         break;
+    case CONFIG_PROMOTION:
+        put_word(w, key->type, (int)*(const enum config_promotion *)field);
+        break;
     }
 }
 
@@ -124,6 +127,9 @@ static void put_keys(struct writer *w, const struct config_section *section, con
     for (uint32_t i = 0; i < section->key_count; i++) {
         const struct config_key *key = &section->keys[i];
         const void *field = (const uint8_t *)base + key->offset;
+        const char *example = absent(key, field);
+        if (example != NULL && !explain)
+            continue;
         char help[512];
         if (key->type == CONFIG_U32)
             snprintf(help, sizeof help, "%s (%" PRIu64 " to %" PRIu64 ")", key->help, key->min,
@@ -132,7 +138,6 @@ static void put_keys(struct writer *w, const struct config_section *section, con
             snprintf(help, sizeof help, "%s", key->help);
         if (explain)
             put_comment(w, indent, help);
-        const char *example = absent(key, field);
         size_t lead = strlen(indent);
         if (list_item && i == 0)
             put(w, "%.*s- ", (int)(lead - 2), indent);
@@ -162,15 +167,16 @@ size_t config_format(const struct config *config, char *out, size_t capacity)
         }
         put(&w, "\n");
         put_comment(&w, "", section->help);
-        if (s != CONFIG_RETRANSMITTER) {
+        if (section->items_max == 0) {
             put(&w, "%s:\n", section->name);
             put_keys(&w, section, base, "  ", false, true);
             continue;
         }
-        put(&w, config->retransmitter_count > 0 ? "%s:\n" : "%s: []\n", section->name);
-        for (uint32_t r = 0; r < config->retransmitter_count; r++)
-            put_keys(&w, section, base + r * sizeof config->retransmitters[0], "    ", true,
-                     r == 0);
+        uint32_t count =
+            *(const uint32_t *)(const void *)((const uint8_t *)config + section->count_offset);
+        put(&w, count > 0 ? "%s:\n" : "%s: []\n", section->name);
+        for (uint32_t i = 0; i < count; i++)
+            put_keys(&w, section, base + i * section->item_size, "    ", true, i == 0);
     }
     return w.overflow ? 0 : w.length;
 }

@@ -80,22 +80,6 @@ static void found(uint32_t index)
     disk->ops->destroy(disk);
 }
 
-START_TEST(names_are_found)
-{
-    ck_assert_int_eq(retransmitter_shell_find(&config, "a", error), 0);
-    ck_assert_int_eq(retransmitter_shell_find(&config, "b", error), 1);
-    ck_assert_int_eq(retransmitter_shell_find(&config, "c", error), -1);
-    ck_assert_msg(strstr(error, "'c'") != NULL && strstr(error, " a b") != NULL, "%s", error);
-    ck_assert_int_eq(retransmitter_shell_find(&config, NULL, error), -1);
-    ck_assert_msg(strstr(error, "--name") != NULL, "%s", error);
-    config.retransmitter_count = 1;
-    ck_assert_int_eq(retransmitter_shell_find(&config, NULL, error), 0);
-    config.retransmitter_count = 0;
-    ck_assert_int_eq(retransmitter_shell_find(&config, "a", error), -1);
-    ck_assert_msg(strstr(error, "no retransmitters") != NULL, "%s", error);
-}
-END_TEST
-
 START_TEST(what_is_wrong_is_told)
 {
     /* No directory, no store in it, twice formatted, of another stream, opened twice. */
@@ -166,7 +150,6 @@ int main(void)
     Suite *suite = suite_create("retransmitter_shell");
     TCase *tcase = tcase_create("shell");
     tcase_add_checked_fixture(tcase, set_up, tear_down);
-    tcase_add_test(tcase, names_are_found);
     tcase_add_test(tcase, what_is_wrong_is_told);
     tcase_add_test(tcase, a_new_store_copies_from_its_peer);
     suite_add_tcase(suite, tcase);

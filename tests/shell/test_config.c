@@ -44,9 +44,10 @@ static const char *const minimal = "stream: \"00000000000000a1\"\n"
                                    "network:\n"
                                    "  ingress: 239.1.2.3:20000\n"
                                    "  egress_a: 239.1.2.4:20000\n"
-                                   "sequencer:\n"
-                                   "  unicast: 127.0.0.1:20001\n"
-                                   "  stream_port: 20001\n"
+                                   "sequencers:\n"
+                                   "  - name: s1\n"
+                                   "    unicast: 127.0.0.1:20001\n"
+                                   "    stream_port: 20001\n"
                                    "retransmitters:\n"
                                    "  - name: r1\n"
                                    "    unicast: 127.0.0.1:20002\n"
@@ -65,6 +66,11 @@ START_TEST(minimal_file_has_defaults)
     ck_assert_uint_eq(c.datagram_max, d.datagram_max);
     ck_assert_uint_eq(c.sequencer.tick_ms, 1000);
     ck_assert_uint_eq(c.sequencer.heartbeat_idle_ms, 100);
+    ck_assert_uint_eq(c.sequencer_count, 1);
+    ck_assert_str_eq(c.sequencers[0].name, "s1");
+    ck_assert_uint_eq(c.sequencers[0].interface, 0);
+    ck_assert_int_eq(c.promotion, CONFIG_PROMOTION_MANUAL);
+    ck_assert_uint_eq(c.silence_ms, 500);
     ck_assert_uint_eq(c.retransmitter_count, 1);
     ck_assert_str_eq(c.retransmitters[0].name, "r1");
     ck_assert_int_eq(c.retransmitters[0].sync, DISK_SYNC_EVERY);
@@ -106,7 +112,13 @@ START_TEST(everything_survives_the_file)
     c.sequencer.pace_mib = 5;
     c.sequencer.pace_us = 51;
     c.sequencer.clock_ahead_max_ms = 999;
-    c.retransmitter_count = 3;
+    c.promotion = CONFIG_PROMOTION_AUTOMATIC;
+    c.silence_ms = 640;
+    config_resize(&c, 3, 2);
+    strcpy(c.sequencers[1].name, "second");
+    c.sequencers[1].unicast.ip = 0x0a000009;
+    c.sequencers[1].interface = 0x0a000009;
+    c.retransmitters[0].interface = 0x0a000001;
     for (uint32_t i = 0; i < 3; i++) {
         struct config_retransmitter *r = &c.retransmitters[i];
         snprintf(r->name, sizeof r->name, "store-%u", i);
@@ -130,6 +142,14 @@ START_TEST(everything_survives_the_file)
     ck_assert_uint_eq(again.retransmitters[2].segment_mib, 10);
     ck_assert_uint_eq(again.sequencer.clock_ahead_max_ms, 999);
     ck_assert_uint_eq(again.egress_b.port, 3);
+    ck_assert_uint_eq(again.sequencer_count, 2);
+    ck_assert_str_eq(again.sequencers[1].name, "second");
+    ck_assert_uint_eq(again.sequencers[0].interface, 0);
+    ck_assert_uint_eq(again.sequencers[1].interface, 0x0a000009);
+    ck_assert_uint_eq(again.retransmitters[0].interface, 0x0a000001);
+    ck_assert_uint_eq(again.retransmitters[1].interface, 0);
+    ck_assert_int_eq(again.promotion, CONFIG_PROMOTION_AUTOMATIC);
+    ck_assert_uint_eq(again.silence_ms, 640);
     /* People read it: every line but a few is about a hundred columns at most, and explained. */
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
         ck_assert_uint_le(strlen(line), 100);
@@ -137,7 +157,7 @@ START_TEST(everything_survives_the_file)
 }
 END_TEST
 
-START_TEST(ten_mistakes_give_ten_lines)
+START_TEST(every_mistake_gives_its_line)
 {
     static const char text[] = "stream: \"12\"\n"               /* 1 */
                                "volatle: true\n"                /* 2: unknown, near one */
@@ -146,16 +166,21 @@ START_TEST(ten_mistakes_give_ten_lines)
                                "  ingress: 10.0.0.1:20000\n"    /* 5: not multicast */
                                "  egress_a: 239.1.2.4\n"        /* 6: no port */
                                "  datagram_max: 100000\n"       /* 7: out of range */
-                               "sequencer:\n"                   /* 8: stream_port missing */
-                               "  unicast: 127.0.0.1:20001\n"   /* 9 */
-                               "  window: many\n"               /* 10 */
-                               "  window: 5\n"                  /* 11: duplicate */
-                               "retransmitters:\n"              /* 12 */
-                               "  - name: r1\n"                 /* 13 */
-                               "    unicast: 127.0.0.1:20001\n" /* 14: taken on line 9 */
-                               "    stream_port: 20002\n"       /* 15 */
-                               "    directory: [a, b]\n"        /* 16: not a single value */
-                               "    sync: sometimes\n";         /* 17 */
+                               "sequencer:\n"                   /* 8 */
+                               "  window: many\n"               /* 9 */
+                               "  window: 5\n"                  /* 10: duplicate */
+                               "sequencers:\n"                  /* 11 */
+                               "  - unicast: 127.0.0.1:20001\n" /* 12: stream_port missing */
+                               "    name: r1\n"                 /* 13 */
+                               "retransmitters:\n"              /* 14 */
+                               "  - name: r1\n"                 /* 15: taken on line 13 */
+                               "    unicast: 127.0.0.1:20001\n" /* 16: taken on line 12 */
+                               "    stream_port: 20002\n"       /* 17 */
+                               "    directory: [a, b]\n"        /* 18: not a single value */
+                               "    sync: sometimes\n"          /* 19 */
+                               "failover:\n"                    /* 20 */
+                               "  promotion: perhaps\n"         /* 21 */
+                               "  silence_ms: 4\n";             /* 22 */
     static const struct {
         unsigned line;
         const char *word;
@@ -166,12 +191,15 @@ START_TEST(ten_mistakes_give_ten_lines)
         { 5, "not multicast" },
         { 6, "239.1.2.3:20000" },
         { 7, "512 to 8972" },
-        { 9, "'stream_port' is missing" },
-        { 10, "not a whole number" },
-        { 11, "first on line 10" },
-        { 14, "line 9" },
-        { 16, "single value" },
-        { 17, "every, none" },
+        { 9, "not a whole number" },
+        { 10, "first on line 9" },
+        { 12, "'stream_port' is missing" },
+        { 15, "'r1' is taken on line 13" },
+        { 16, "line 12" },
+        { 18, "single value" },
+        { 19, "every, none" },
+        { 21, "manual, automatic" },
+        { 22, "5 to 60000" },
     };
     struct config c;
     ck_assert(!parse(text, &c));
@@ -199,34 +227,58 @@ static const struct {
     { "239.1.2.4:20000", "239.1.2.4:0", 4, "not an address" },
     { "239.1.2.4:20000", "239.1.2.4:65536", 4, "not an address" },
     { "239.1.2.4:20000", "239.1.2.4:20000\n  interface_b: 127.0.0.1", 5, "egress_b" },
-    { "unicast: 127.0.0.1:20001", "unicast: 239.0.0.1:20001", 6, "not the address of a host" },
-    { "unicast: 127.0.0.1:20001", "unicast: 0.0.0.0:20001", 6, "not the address of a host" },
-    { "stream_port: 20002", "stream_port: 20001", 11, "same as on line 7" },
-    { "stream_port: 20002", "stream_port: 0", 11, "1 to 65535" },
-    { "stream_port: 20002", "stream_port: -1", 11, "not a whole number" },
-    { "stream_port: 20002", "stream_port: 99999999999999999999999", 11, "not a whole number" },
-    { "name: r1", "name: \"r 1\"", 9, "not allowed" },
-    { "name: r1", "name: \"\"", 9, "must have 1 to 31 bytes" },
-    { "directory: r1", "directory: r1\n    direct: yes", 13, "neither true nor false" },
-    { "directory: r1", "directory: \"a\\0b\"", 12, "single value" },
-    { "directory: r1", "directory: \"a\\eb\"", 12, "not allowed" },
+    { "unicast: 127.0.0.1:20001", "unicast: 239.0.0.1:20001", 7, "not the address of a host" },
+    { "unicast: 127.0.0.1:20001", "unicast: 0.0.0.0:20001", 7, "not the address of a host" },
+    { "sequencers:\n", "sequencer:\n  unicast: 127.0.0.1:20001\nsequencers:\n", 6,
+      "unknown key 'unicast' in sequencer" },
+    { "  - name: s1\n    unicast: 127.0.0.1:20001\n    stream_port: 20001\n", "  []\n", 5,
+      "list one" },
+    { "sequencers:\n", "sequencers:\n  - name: s1\n    unicast: 127.0.0.2:1\n    stream_port: 1\n",
+      9, "'s1' is taken on line 6" },
+    { "sequencers:\n",
+      "sequencers:\n  - name: s0\n    unicast: 127.0.0.1:1\n    stream_port: 20001\n", 11,
+      "same as on line 8" },
+    { "sequencers:\n",
+      "sequencers:\n  - name: s0\n    unicast: 127.0.0.1:20001\n    stream_port: 1\n", 10,
+      "same address and port as on line 7" },
+    { "stream_port: 20001\n", "stream_port: 20001\n    interface: 239.0.0.1\n", 9,
+      "not an IPv4 address of an interface" },
+    { "name: s1", "name: r1", 10, "'r1' is taken on line 6" },
+    { "network:\n", "failover: {promotion: automatic, silence_ms: 299}\nnetwork:\n", 2,
+      "three times heartbeat_idle_ms" },
+    { "network:\n",
+      "failover: {promotion: automatic}\nsequencer: {heartbeat_idle_ms: 167}\nnetwork:\n", 3,
+      "500 is too short for heartbeats that can be 167 ms apart" },
+    { "stream_port: 20002", "stream_port: 20001", 12, "same as on line 8" },
+    { "stream_port: 20002", "stream_port: 0", 12, "1 to 65535" },
+    { "stream_port: 20002", "stream_port: -1", 12, "not a whole number" },
+    { "stream_port: 20002", "stream_port: 99999999999999999999999", 12, "not a whole number" },
+    { "name: r1", "name: \"r 1\"", 10, "not allowed" },
+    { "name: r1", "name: \"\"", 10, "must have 1 to 31 bytes" },
+    { "directory: r1", "directory: r1\n    direct: yes", 14, "neither true nor false" },
+    { "directory: r1", "directory: \"a\\0b\"", 13, "single value" },
+    { "directory: r1", "directory: \"a\\eb\"", 13, "not allowed" },
     { "directory: r1\n",
       "directory: r1\n  - name: r1\n    unicast: 127.0.0.1:20003\n    stream_port: 20003\n"
       "    directory: r2\n",
-      13, "'r1' is taken on line 9" },
+      14, "'r1' is taken on line 10" },
     { "directory: r1\n",
       "directory: r1\n  - name: r2\n    unicast: 127.0.0.1:20003\n    stream_port: 20003\n"
       "    directory: r1\n",
-      16, "'r1' is taken on line 12" },
+      17, "'r1' is taken on line 13" },
     { "stream: \"0", "volatile: true\nstream: \"0", 10, "a volatile stream (line 1) has none" },
+    { "sequencers:\n",
+      "volatile: true\nsequencers:\n  - name: s0\n    unicast: 127.0.0.1:1\n"
+      "    stream_port: 1\n",
+      6, "a volatile stream (line 5) has one" },
     { "network:\n", "idle: {strategy: sleep}\nnetwork:\n", 2, "spin-then-wait, spin, wait" },
     { "network:\n", "idle: 5\nnetwork:\n", 2, "idle: must be keys and values" },
     { "network:\n", "netwrok:\n", 2, "is 'network' meant" },
     { "  ingress", "  zebra: 1\n  ingress", 3, "unknown key 'zebra' in network" },
     { "  ingress", "  [a]: 1\n  ingress", 3, "single word" },
     { "  ingress", "\tingress", 3, "" },
-    { "  ingress: 239.1.2.3:20000", "  ingress: \"239", 13, "begun on line 3" },
-    { "    directory: r1\n", "    directory: r1\n---\nmore: 1\n", 14, "second document" },
+    { "  ingress: 239.1.2.3:20000", "  ingress: \"239", 14, "begun on line 3" },
+    { "    directory: r1\n", "    directory: r1\n---\nmore: 1\n", 15, "second document" },
 };
 
 START_TEST(single_mistakes)
@@ -261,6 +313,24 @@ START_TEST(whole_files_that_are_none)
     ck_assert(!parse_bytes("a\0b: 1", 6, &c));
     ck_assert(!config_load("/nonexistent/cantus.yaml", &c, config_report_text,
                            &(struct config_text) { (char[256]) { 0 }, 256, 0 }));
+}
+END_TEST
+
+START_TEST(lists_end_at_their_maximum)
+{
+    static char text[1u << 14];
+    size_t length = (size_t)sprintf(text, "sequencers:\n");
+    for (int i = 0; i <= CONFIG_SEQUENCERS_MAX; i++)
+        length += (size_t)sprintf(text + length,
+                                  "  - {name: s%d, unicast: \"127.0.0.1:%d\", stream_port: %d}\n",
+                                  i, 100 + i, 100 + i);
+    struct config c;
+    ck_assert(!parse_bytes(text, length, &c));
+    bool found = false;
+    for (uint32_t i = 0; i < report_count; i++)
+        if (strcmp(reports[i].reason, "sequencers: at most 7") == 0)
+            found = reports[i].line == 9;
+    ck_assert(found);
 }
 END_TEST
 
@@ -322,15 +392,89 @@ START_TEST(deployments_differ)
     ck_assert(a.ingress.ip >> 2 != c.ingress.ip >> 2);
     ck_assert_uint_eq(a.ingress.ip >> 18, 0xefc00000u >> 18);
     ck_assert_uint_lt(a.ingress.port, 32768);
-    struct transport_options o = config_transport(&a, a.sequencer.unicast);
+    struct transport_options o = config_transport(&a, a.sequencers[0].unicast);
     char error[TRANSPORT_ERROR_MAX];
     o.join[PORT_INGRESS] = true;
     struct transport *t = transport_open_kernel(&o, error);
     ck_assert_msg(t != NULL, "%s", error);
     /* What is taken now is passed over next time. */
     config_default_for_dir(&b, "/tmp/a", 1);
-    ck_assert_uint_ne(b.sequencer.unicast.port, a.sequencer.unicast.port);
+    ck_assert_uint_ne(b.sequencers[0].unicast.port, a.sequencers[0].unicast.port);
     t->ops->close(t);
+}
+END_TEST
+
+START_TEST(a_deployment_grows_within_its_ports)
+{
+    static char text[CONFIG_TEXT_MAX];
+    struct config c, again;
+    config_default_for_dir(&c, "dir", 3);
+    uint16_t sequencer = c.sequencers[0].unicast.port, store = c.retransmitters[0].unicast.port;
+    strcpy(c.retransmitters[0].directory, "elsewhere");
+    config_resize(&c, 1000, 1000);
+    ck_assert_uint_eq(c.sequencer_count, CONFIG_SEQUENCERS_MAX);
+    ck_assert_uint_eq(c.retransmitter_count, CONFIG_RETRANSMITTERS_MAX);
+    ck_assert_uint_eq(c.sequencers[0].unicast.port, sequencer);
+    ck_assert_uint_eq(c.retransmitters[0].unicast.port, store);
+    ck_assert_str_eq(c.retransmitters[0].directory, "elsewhere"); /* what was there stays */
+    ck_assert_str_eq(c.sequencers[6].name, "s7");
+    ck_assert_str_eq(c.retransmitters[14].directory, "r15");
+    ck_assert_uint_lt(c.retransmitters[14].unicast.port, c.ingress.port + 32);
+    /* The checks find nothing that is there twice. */
+    size_t length = config_format(&c, text, sizeof text);
+    ck_assert_uint_gt(length, 0);
+    ck_assert_msg(parse_bytes(text, length, &again), "line %u: %s", reports[0].line,
+                  reports[0].reason);
+    ck_assert_uint_eq(again.sequencer_count, CONFIG_SEQUENCERS_MAX);
+    ck_assert_uint_eq(again.retransmitter_count, CONFIG_RETRANSMITTERS_MAX);
+    config_resize(&c, 1, 2);
+    ck_assert_uint_eq(c.sequencer_count, 2);
+    ck_assert_uint_eq(c.retransmitter_count, 1);
+}
+END_TEST
+
+START_TEST(a_process_has_its_own_interface)
+{
+    struct config c;
+    config_default_for_dir(&c, "dir", 3);
+    struct port_addr at = { 0x0a000002, 7 };
+    struct transport_options o = config_transport_on(&c, at, 0);
+    ck_assert_uint_eq(o.interfaces[PORT_UNICAST], at.ip);
+    ck_assert_uint_eq(o.interfaces[PORT_INGRESS], c.interface);
+    ck_assert_uint_eq(o.interfaces[PORT_EGRESS_B], c.interface);
+    c.interface_b = 0x0b000001;
+    o = config_transport_on(&c, at, 0x0a000002);
+    ck_assert_uint_eq(o.interfaces[PORT_INGRESS], 0x0a000002);
+    ck_assert_uint_eq(o.interfaces[PORT_EGRESS_A], 0x0a000002);
+    ck_assert_uint_eq(o.interfaces[PORT_EGRESS_B], c.interface_b);
+}
+END_TEST
+
+START_TEST(processes_are_found_by_name)
+{
+    struct config c;
+    char error[CONFIG_ERROR_MAX] = "";
+    config_default_for_dir(&c, "dir", 3);
+    ck_assert_int_eq(config_find_sequencer(&c, NULL, error), 0);
+    ck_assert_int_eq(config_find_retransmitter(&c, "", error), 0);
+    config_resize(&c, 3, 2);
+    ck_assert_int_eq(config_find_sequencer(&c, "s2", error), 1);
+    ck_assert_int_eq(config_find_retransmitter(&c, "r3", error), 2);
+    ck_assert_int_eq(config_find_sequencer(&c, NULL, error), -1);
+    ck_assert_str_eq(error, "which sequencer? use --name; the configuration has s1 s2");
+    ck_assert_int_eq(config_find_retransmitter(&c, "s1", error), -1);
+    ck_assert_str_eq(error, "no retransmitter is named 's1'; the configuration has r1 r2 r3");
+    c.retransmitter_count = 0;
+    ck_assert_int_eq(config_find_retransmitter(&c, NULL, error), -1);
+    ck_assert_ptr_nonnull(strstr(error, "has none"));
+    /* The longest names there can be have room. */
+    config_resize(&c, CONFIG_RETRANSMITTERS_MAX, 1);
+    for (uint32_t i = 0; i < CONFIG_RETRANSMITTERS_MAX; i++)
+        memset(c.retransmitters[i].name, 'n', CONFIG_NAME_MAX);
+    char name[200] = "";
+    memset(name, 'x', sizeof name - 1);
+    ck_assert_int_eq(config_find_retransmitter(&c, name, error), -1);
+    ck_assert_uint_lt(strlen(error), CONFIG_ERROR_MAX);
 }
 END_TEST
 
@@ -340,10 +484,14 @@ int main(void)
     TCase *all = tcase_create("all");
     tcase_add_test(all, minimal_file_has_defaults);
     tcase_add_test(all, everything_survives_the_file);
-    tcase_add_test(all, ten_mistakes_give_ten_lines);
+    tcase_add_test(all, every_mistake_gives_its_line);
     tcase_add_loop_test(all, single_mistakes, 0, (int)(sizeof single / sizeof single[0]));
     tcase_add_test(all, whole_files_that_are_none);
     tcase_add_test(all, problems_without_end_are_cut_off);
+    tcase_add_test(all, lists_end_at_their_maximum);
+    tcase_add_test(all, a_deployment_grows_within_its_ports);
+    tcase_add_test(all, a_process_has_its_own_interface);
+    tcase_add_test(all, processes_are_found_by_name);
     tcase_add_test(all, written_files_load);
     tcase_add_test(all, deployments_differ);
     suite_add_tcase(suite, all);

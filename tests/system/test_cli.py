@@ -91,7 +91,7 @@ class InitTest(Case):
     def test_two_streams_are_two(self):
         ids = {json.loads(self.cantus("init", self.path(n), "--json").out)["stream"] for n in "ab"}
         self.assertEqual(len(ids), 2)
-        self.assertNotEqual(Endpoints(self.path("a")).ports(), Endpoints(self.path("b")).ports())
+        self.assertNotEqual(Endpoints(self.path("a")).ingress, Endpoints(self.path("b")).ingress)
 
     def test_where_nothing_can_be_made(self):
         with open(self.path("file"), "w", encoding="ascii"):

@@ -165,7 +165,7 @@ class DaemonsCase(CrashCase):
         self.cantus("init", self.d)
 
     def sequencer(self):
-        before = self.process_status(self.d, "sequencer")
+        before = self.process_status(self.d, "s1")
         process = self.start([program("cantus-sequencer"), "--config", config_path(self.d)])
         if before is None:
             process.wait_said(r"sequencer: ready")
@@ -220,7 +220,7 @@ class DaemonsKilledTest(DaemonsCase):
 
     def wait_status_of_sequencer(self, condition):
         return wait_until(lambda: (lambda s: s is not None and condition(s))(
-            self.process_status(self.d, "sequencer")), "the sequencer's status")
+            self.process_status(self.d, "s1")), "the sequencer's status")
 
     def test_sequencer_stopped_and_superseded(self):
         """A paused old sequencer that wakes up harms nobody, and says that it is fenced."""
@@ -298,8 +298,8 @@ class ForkTest(DaemonsCase):
         waiting = self.start([program("cantus"), "--dir", self.d, "pub", "/a", "wants stable",
                               "--publisher", "p"])
         # It joined, and was sequenced, on a history that nobody records; or it waits for its join.
-        wait_until(lambda: (self.process_status(self.d, "sequencer") or {"tip": 0, "stable": 0})["tip"] >
-                   self.process_status(self.d, "sequencer")["stable"], "something that is not stable")
+        wait_until(lambda: (self.process_status(self.d, "s1") or {"tip": 0, "stable": 0})["tip"] >
+                   self.process_status(self.d, "s1")["stable"], "something that is not stable")
         sequencer.kill()
         self.retransmitter()
         self.sequencer()
