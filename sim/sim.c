@@ -180,6 +180,8 @@ static void probe(struct sim *s)
     if (!s->healed) {
         if (tormented_enough(s) || s->now > TORMENT_MAX_NS)
             sim_fault_heal(s);
+        else if (s->sequencer_count > 1 && sim_random_below(&s->random, 8) == 0)
+            sim_fault_operate(s);
     } else if (!s->quiet && s->history.stable_seq >= s->options.messages_min) {
         s->quiet = true;
     } else if (sim_check_live(s, why, sizeof why)) {

@@ -147,7 +147,9 @@ void sim_work(struct sim *s, struct sim_node *n)
         if (c->work == SIM_WORK_PIPE) {
             push_items(s, n);
         } else {
-            s->injector_limit += sim_random_between(&s->random, 1, PUSHES_MAX);
+            uint64_t more = sim_random_between(&s->random, 1, PUSHES_MAX);
+            if (s->injector_limit < cantus_injector_sequenced(c->injector) + IN_FLIGHT_MAX)
+                s->injector_limit += more;
             c->goal = s->injector_limit;
         }
         sim_node_step(s, n);
