@@ -127,8 +127,8 @@ struct retransmitter *retransmitter_create(const struct retransmitter_options *o
     if (epoch_compare(journal_promised(journal), r->pledge) > 0 &&
         !core_sabotaged(r, RETRANSMITTER_VOLATILE_PROMISE))
         r->pledge = journal_promised(journal);
-    follower_start(r->follower, tail, journal_tail_digest(journal), journal_epochs(journal),
-                   r->pledge);
+    r->restart_pending = true;
+    record_restart(r);
     record_recover_stable(r);
     return r;
 }

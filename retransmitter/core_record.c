@@ -84,12 +84,20 @@ void record_heard(struct retransmitter *r)
     }
 }
 
+/* Damage may hide the record of the epoch that the tail is of: then nothing can be compared with
+ * this history until it is healed. */
+static bool tail_understood(const struct retransmitter *r)
+{
+    struct position tail = journal_tail(r->journal);
+    return epoch_table_has(journal_epochs(r->journal), tail.seq, tail);
+}
+
 /* The follower forgets what it heard and goes on behind what is recorded. */
 void record_restart(struct retransmitter *r)
 {
     bool half_cut =
         r->cut_pending && r->cut_retry_ns != 0; /* the journal wants it repeated first */
-    if (!r->restart_pending || half_cut)
+    if (!r->restart_pending || half_cut || !tail_understood(r))
         return;
     r->restart_pending = false;
     r->cut_pending = false;
