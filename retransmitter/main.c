@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "retransmitter/shell.h"
+#include "shell/notify.h"
 
 #define DRAIN_NS                                                                                   \
     UINT64_C(10000000000) /* then it goes without: what is not durable is not acknowledged */
@@ -80,8 +81,14 @@ static int run(const struct config *config, uint32_t index)
         loop_destroy(loop);
         return EXIT_FAILURE;
     }
-    while (!atomic_load(&stopping))
-        loop_poll(loop, POLL_NS);
+    struct notify notify;
+    notify_open(&notify);
+    notify_ready(&notify, "recording");
+    while (!atomic_load(&stopping)) {
+        loop_poll(loop, notify_wait_ns(&notify, POLL_NS));
+        notify_alive(&notify, loop_now(loop).mono_ns);
+    }
+    notify_stopping(&notify);
     uint64_t until = loop_clock().mono_ns + DRAIN_NS;
     bool drained = retransmitter_shell_drain(shell);
     while (!drained && loop_clock().mono_ns < until) {
@@ -92,6 +99,7 @@ static int run(const struct config *config, uint32_t index)
              drained ? "stopped" : "stopped before everything was durable", NULL);
     log_flush(&log);
     running = NULL;
+    notify_close(&notify);
     retransmitter_shell_close(shell);
     loop_destroy(loop);
     return EXIT_SUCCESS;

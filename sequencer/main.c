@@ -9,6 +9,7 @@
 
 #include "sequencer/shell.h"
 #include "shell/log.h"
+#include "shell/notify.h"
 
 #define POLL_NS     UINT64_C(1000000000)
 #define PATIENCE_NS UINT64_C(2000000000) /* with not leading, before it is said why */
@@ -47,7 +48,8 @@ static void usage(FILE *out)
         "  --config FILE   the deployment's cantus.yaml\n"
         "  --name NAME     which of its sequencers; needed when there are several\n"
         "  --standby       follows, and leads when `cantus promote` says so, or, if FILE says\n"
-        "                  `promotion: automatic`, when the leader has been silent for silence_ms.\n"
+        "                  `promotion: automatic`, when the leader has been silent for "
+        "silence_ms.\n"
         "                  What a service manager should start again after a crash, where there\n"
         "                  are several: without it, the one that is started leads\n"
         "  --session NAME  begin another session of the stream\n"
@@ -75,12 +77,25 @@ struct watch {
     uint64_t since_ns; /* in this state */
     struct epoch led;  /* by another, as was said last */
     char said[256];
+    struct notify notify;
 };
+
+static void notify_state(struct watch *w, enum sequencer_state state, struct epoch epoch)
+{
+    char status[NOTIFY_STATUS_MAX];
+    snprintf(status, sizeof status, "%s, epoch %u",
+             state == SEQUENCER_LEADING     ? "leading"
+             : state == SEQUENCER_FOLLOWING ? "standing by"
+                                            : "promoting",
+             epoch.number);
+    notify_status(&w->notify, status);
+}
 
 static void say_state(struct watch *w, struct sequencer *core, enum sequencer_state state,
                       struct log *log)
 {
     struct epoch epoch = sequencer_epoch(core);
+    notify_state(w, state, epoch);
     if (state == SEQUENCER_LEADING)
         log_line(log, LOG_INFO, "sequencer", "ready", "name=%s epoch=%u tip=%lu", w->name,
                  epoch.number, (unsigned long)sequencer_tip(core));
@@ -99,6 +114,7 @@ static void say_followed(struct watch *w, struct sequencer *core, struct log *lo
     if (epoch.number == 0 || epoch_equal(epoch, w->led))
         return;
     w->led = epoch;
+    notify_state(w, SEQUENCER_FOLLOWING, epoch);
     log_line(log, LOG_INFO, "sequencer", "standing by", "name=%s epoch=%u tip=%lu", w->name,
              epoch.number, (unsigned long)sequencer_tip(core));
 }
@@ -148,14 +164,21 @@ static int run(const struct config *config, const struct sequencer_start *start)
     struct watch watch = { .name = config->sequencers[start->index].name,
                            .state = SEQUENCER_FOLLOWING,
                            .since_ns = loop_clock().mono_ns };
+    /* Ready as soon as it takes part: when it leads is for a quorum of stores to say. */
+    notify_open(&watch.notify);
+    notify_ready(&watch.notify, "standing by");
     while (added && !atomic_load(&stopping)) {
-        loop_poll(loop, watch.state == SEQUENCER_LEADING ? POLL_NS : POLL_NS / 10);
+        uint64_t wait_ns = watch.state == SEQUENCER_LEADING ? POLL_NS : POLL_NS / 10;
+        loop_poll(loop, notify_wait_ns(&watch.notify, wait_ns));
+        notify_alive(&watch.notify, loop_now(loop).mono_ns);
         watch_state(&watch, shell.core, &log);
     }
+    notify_stopping(&watch.notify);
     log_line(&log, LOG_INFO, "sequencer", "stopped", "tip=%lu",
              (unsigned long)sequencer_tip(shell.core));
     log_flush(&log);
     running = NULL;
+    notify_close(&watch.notify);
     loop_destroy(loop);
     sequencer_shell_close(&shell);
     return added ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -169,14 +192,12 @@ struct arguments {
 
 static struct arguments parse(int argc, char **argv)
 {
-    static const struct option OPTIONS[] = { { "config", required_argument, NULL, 'c' },
-                                             { "name", required_argument, NULL, 'n' },
-                                             { "standby", no_argument, NULL, 'b' },
-                                             { "session", required_argument, NULL, 's' },
-                                             { "why", required_argument, NULL, 'w' },
-                                             { "check", no_argument, NULL, 'k' },
-                                             { "help", no_argument, NULL, 'h' },
-                                             { 0 } };
+    static const struct option OPTIONS[] = {
+        { "config", required_argument, NULL, 'c' }, { "name", required_argument, NULL, 'n' },
+        { "standby", no_argument, NULL, 'b' },      { "session", required_argument, NULL, 's' },
+        { "why", required_argument, NULL, 'w' },    { "check", no_argument, NULL, 'k' },
+        { "help", no_argument, NULL, 'h' },         { 0 }
+    };
     struct arguments a = { .start = { .lead = true, .how = SYS_EPOCH_STARTED } };
     for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         a.help = a.help || option == 'h';
