@@ -247,8 +247,9 @@ class Case(unittest.TestCase):
         last = [None]
 
         def holds():
-            last[0] = self.status(dir)
-            return last[0] if last[0] is not None and condition(last[0]) else None
+            done = self.cantus("--dir", dir, "status", "--json", "--all", status=None)
+            last[0] = json.loads(done.out) if done.returncode == 0 else done.err
+            return last[0] if done.returncode == 0 and condition(last[0]) else None
         return wait_until(holds, lambda: f"{what}; the last status: {last[0]}", deadline_s)
 
     def verify(self, path, status=0):
