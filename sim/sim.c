@@ -168,9 +168,9 @@ static void count_faults(struct sim *s)
         r->bit_flips += c->flips;
         errors += c->errors;
     }
-    r->faults = r->lost + r->duplicated + r->reordered + r->delayed + r->corrupted +
-                r->partitions + r->crashes + r->freezes + r->torn_writes + r->lost_writes +
-                r->disk_full + r->bit_flips + errors + r->clock_jumps;
+    r->faults = r->lost + r->duplicated + r->reordered + r->delayed + r->corrupted + r->partitions +
+                r->crashes + r->freezes + r->torn_writes + r->lost_writes + r->disk_full +
+                r->bit_flips + errors + r->clock_jumps;
 }
 
 static void probe(struct sim *s)

@@ -151,8 +151,8 @@ static void declare_stable(struct sim *s, const struct sim_node *n, uint32_t bra
         return;
     }
     uint64_t shared = seq < h->stable_seq ? seq : h->stable_seq;
-    if (h->stable_seq > 0 && sim_history_owner(h, branch, shared) !=
-                                 sim_history_owner(h, h->stable_branch, shared))
+    if (h->stable_seq > 0 &&
+        sim_history_owner(h, branch, shared) != sim_history_owner(h, h->stable_branch, shared))
         sim_violate(s, SIM_NOTHING_STABLE_LOST,
                     "%s calls %lu stable, but another message is stable at %lu", n->name, seq,
                     shared);
@@ -195,8 +195,7 @@ static uint32_t begin_branch(struct sim *s, const struct sim_node *n, const stru
         if (h->branches[i].epoch.number == b->epoch.number)
             sim_violate(s, SIM_FENCED, "%s begins " EPOCH_FORMAT ", which another has begun too",
                         n->name, b->epoch.number);
-    if (h->stable_seq > 0 &&
-        epoch_compare(b->epoch, h->branches[h->stable_branch].epoch) > 0 &&
+    if (h->stable_seq > 0 && epoch_compare(b->epoch, h->branches[h->stable_branch].epoch) > 0 &&
         (record.adopted.seq < h->stable_seq ||
          sim_history_owner(h, parent, h->stable_seq) !=
              sim_history_owner(h, h->stable_branch, h->stable_seq)))
@@ -362,8 +361,7 @@ static void check_ack(struct sim *s, struct sim_node *n, const uint8_t *bytes, u
         sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s acknowledges %lu, and %lu is durable", n->name,
                     ack.tail.seq, durable);
     uint32_t branch = sim_history_branch(h, ack.tail.epoch);
-    if (ack.tail.seq > 0 &&
-        (branch == SIM_NONE || !sim_history_has(h, branch, ack.tail))) {
+    if (ack.tail.seq > 0 && (branch == SIM_NONE || !sim_history_has(h, branch, ack.tail))) {
         sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s acknowledges %lu of a history that never was",
                     n->name, ack.tail.seq);
         return;
@@ -376,8 +374,8 @@ static void check_ack(struct sim *s, struct sim_node *n, const uint8_t *bytes, u
     bool reported = ack.tail.seq <= word->promised_tail.seq;
     if (old && !reported && (promised == SIM_NONE || !sim_history_has(h, promised, ack.tail)))
         sim_violate(s, SIM_FENCED,
-                    "%s promised " EPOCH_FORMAT " with a tail of %lu, and records %lu of "
-                    EPOCH_FORMAT " after that",
+                    "%s promised " EPOCH_FORMAT
+                    " with a tail of %lu, and records %lu of " EPOCH_FORMAT " after that",
                     n->name, word->promised.number, word->promised_tail.seq, ack.tail.seq,
                     ack.tail.epoch.number);
     word->acked = ack.tail;
@@ -413,8 +411,7 @@ static bool excused(const struct sim *s, struct position acked, struct position 
     const struct sim_history *h = &s->history;
     uint32_t branch = sim_history_branch(h, acked.epoch);
     for (uint32_t i = 0; i < h->branch_count; i++)
-        if (epoch_compare(h->branches[i].epoch, acked.epoch) > 0 &&
-            !sim_history_has(h, i, acked) &&
+        if (epoch_compare(h->branches[i].epoch, acked.epoch) > 0 && !sim_history_has(h, i, acked) &&
             tail.seq >= sim_history_common(h, branch, acked.seq, i))
             return true;
     return false;

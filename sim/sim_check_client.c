@@ -78,8 +78,7 @@ void sim_check_message(void *ctx, const struct cantus_message *m)
     if (s->result.violated != SIM_FINE)
         return;
     uint32_t branch = heard_branch(n);
-    const struct sim_entry *e =
-        branch != SIM_NONE ? sim_history_at(h, branch, m->seq) : NULL;
+    const struct sim_entry *e = branch != SIM_NONE ? sim_history_at(h, branch, m->seq) : NULL;
     if (e == NULL) {
         sim_violate(s, SIM_ONE_ORDER, "%s is handed %lu, which its leader has not emitted", n->name,
                     m->seq);
@@ -101,8 +100,8 @@ void sim_check_message(void *ctx, const struct cantus_message *m)
         sim_violate(s, SIM_ONE_ORDER, "%s is handed other bytes for %lu than were sequenced",
                     n->name, m->seq);
     if (n->client->level == CANTUS_STABLE &&
-        (m->seq > h->stable_seq || sim_history_owner(h, branch, m->seq) !=
-                                       sim_history_owner(h, h->stable_branch, m->seq)))
+        (m->seq > h->stable_seq ||
+         sim_history_owner(h, branch, m->seq) != sim_history_owner(h, h->stable_branch, m->seq)))
         sim_violate(s, SIM_ONE_ORDER, "%s, at stable, is handed %lu, which is not", n->name,
                     m->seq);
     if (n->index == 1) /* the others get the same bytes, or were found out above */
@@ -136,8 +135,9 @@ void sim_check_report(void *ctx, const struct cantus_report *report)
 {
     struct sim_node *n = ctx;
     struct sim *s = sim_of(n);
-    static const char *const names[] = { "",           "FORKED", "REBUILT", "REJECTED",
-                                         "QUARANTINED", "SUPERSEDED", "LOST", "HINT" };
+    static const char *const names[] = { "",         "FORKED",      "REBUILT",
+                                         "REJECTED", "QUARANTINED", "SUPERSEDED",
+                                         "LOST",     "HINT" };
     if (sim_tracing(s))
         sim_trace_line(s, "%s reports %s %lu %s", n->name, names[report->kind], report->seq,
                        report->text != NULL ? report->text : "");
@@ -181,8 +181,8 @@ static struct sim_node *leader_of(const struct sim *s)
         struct sim_node *n = s->nodes[i];
         if (n->kind != SIM_SEQUENCER || !n->up || sequencer_state(n->core) != SEQUENCER_LEADING)
             continue;
-        if (leader == NULL || epoch_compare(sequencer_epoch(n->core),
-                                            sequencer_epoch(leader->core)) > 0)
+        if (leader == NULL ||
+            epoch_compare(sequencer_epoch(n->core), sequencer_epoch(leader->core)) > 0)
             leader = n;
     }
     return leader;
@@ -258,8 +258,7 @@ static bool replay_batch(void *ctx, const uint8_t *bytes, const struct batch_hea
     (void)offset;
     struct replay *r = ctx;
     const struct sim_history *h = &r->sim->history;
-    const struct sim_entry *last =
-        sim_history_at(h, h->stable_branch, batch_end_seq(header) - 1);
+    const struct sim_entry *last = sim_history_at(h, h->stable_branch, batch_end_seq(header) - 1);
     if (last == NULL || !last->last || !digest_equal(last->digest, header->digest) ||
         !client_core_apply_batch(r->core, bytes, header)) {
         r->refused = true;
@@ -296,8 +295,8 @@ static void check_replay(struct sim *s, struct sim_node *store, const uint64_t *
         sim_violate(s, SIM_NOTHING_STABLE_LOST, "the journal of %s is not the history behind %lu",
                     store->name, r.seq);
     else if (r.seq != s->history.stable_seq)
-        sim_violate(s, SIM_NOTHING_STABLE_LOST, "the journal of %s ends at %lu of %lu",
-                    store->name, r.seq, s->history.stable_seq);
+        sim_violate(s, SIM_NOTHING_STABLE_LOST, "the journal of %s ends at %lu of %lu", store->name,
+                    r.seq, s->history.stable_seq);
     else
         for (uint32_t i = 0; i < 2; i++)
             if (digests[i] != 0 && machine_digest(machines[i]) != digests[i])

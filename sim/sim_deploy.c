@@ -24,7 +24,8 @@ static struct follower_source source_of(const struct sim_node *n)
     return (struct follower_source) { .unicast = n->port.port.self, .stream = n->port.port.self };
 }
 
-static uint32_t sources(const struct sim *s, const struct sim_node *but, struct follower_source *out)
+static uint32_t sources(const struct sim *s, const struct sim_node *but,
+                        struct follower_source *out)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < s->node_count; i++)

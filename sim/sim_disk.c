@@ -203,8 +203,8 @@ static bool disk_submit(struct disk *disk, const struct disk_request *request)
         memcpy(io->name, request->name, strnlen(request->name, DISK_NAME_MAX));
     if (request->op == DISK_WRITE)
         io->hash = hash64(request->bytes, request->length, 0);
-    io->due_ns = *d->now_ns +
-                 sim_random_between(d->random, d->weather.latency_min_ns, d->weather.latency_max_ns);
+    io->due_ns = *d->now_ns + sim_random_between(d->random, d->weather.latency_min_ns,
+                                                 d->weather.latency_max_ns);
     if (io->due_ns < d->weather.stall_until_ns)
         io->due_ns = d->weather.stall_until_ns;
     d->in_flight++;
@@ -285,7 +285,7 @@ static void write_partly(struct sim_disk *d, const struct disk_request *r)
     bool tears = sim_random_below(d->random, 4) == 0;
     uint64_t kept = 0;
     for (uint64_t i = 0; i < sectors; i++) {
-        bool keep = mode == 0 ? false
+        bool keep = mode == 0   ? false
                     : mode == 1 ? true
                     : mode == 2 ? i < prefix
                                 : sim_random_below(d->random, 2) == 0;

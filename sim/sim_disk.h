@@ -31,10 +31,10 @@ struct sim_disk_io {
 
 /* How this disk fails, right now. */
 struct sim_disk_weather {
-    bool full;              /* nothing that needs new blocks */
-    bool thin;              /* while full: nothing at all */
-    uint32_t error_chance;  /* per million operations */
-    uint32_t flip_chance;   /* per million asynchronous reads */
+    bool full;             /* nothing that needs new blocks */
+    bool thin;             /* while full: nothing at all */
+    uint32_t error_chance; /* per million operations */
+    uint32_t flip_chance;  /* per million asynchronous reads */
     uint64_t latency_min_ns;
     uint64_t latency_max_ns;
     uint64_t stall_until_ns; /* nothing completes before */
@@ -56,7 +56,7 @@ struct sim_disk {
     uint32_t in_flight;
     uint32_t done_count;
     uint64_t submitted;
-    bool dead; /* its host is down: it takes nothing */
+    bool dead;          /* its host is down: it takes nothing */
     const char *misuse; /* what the caller did wrong; NULL: nothing */
 };
 

@@ -9,8 +9,7 @@
     [SIM_FAULT_FREEZE] = 3, [SIM_FAULT_PARTITION] = 3, [SIM_FAULT_ONE_WAY] = 3,                    \
     [SIM_FAULT_DISK_FULL] = 2, [SIM_FAULT_DISK_ERRORS] = 2, [SIM_FAULT_DISK_STALL] = 2,            \
     [SIM_FAULT_READ_FLIPS] = 2, [SIM_FAULT_CLOCK] = 3, [SIM_FAULT_RESET_STREAMS] = 2,              \
-    [SIM_FAULT_WEATHER] = 5, [SIM_FAULT_PROMOTE] = 3, [SIM_FAULT_STALE] = 2,             \
-    [SIM_FAULT_ROT] = 1
+    [SIM_FAULT_WEATHER] = 5, [SIM_FAULT_PROMOTE] = 3, [SIM_FAULT_STALE] = 2, [SIM_FAULT_ROT] = 1
 
 static const struct sim_mood moods[] = {
     { .name = "usual",
@@ -203,8 +202,8 @@ static bool crash(struct sim *s, enum sim_kind kind, bool stale)
         sim_net_linger(s, n->port.node, SIM_MS, 30 * SIM_MS);
     sim_node_crash(s, n);
     s->result.crashes++;
-    uint64_t outage = stale ? sim_random_scale(&s->random, 100 * SIM_US, 4 * SIM_MS)
-                            : draw_outage(s);
+    uint64_t outage =
+        stale ? sim_random_scale(&s->random, 100 * SIM_US, 4 * SIM_MS) : draw_outage(s);
     if (stale && sim_random_below(&s->random, 2) == 0)
         mute_later(s, n, s->now + outage);
     sim_schedule(s, s->now + outage, SIM_EVENT_RESTART, n->port.node, n->boot, 0);

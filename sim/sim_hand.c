@@ -244,8 +244,7 @@ bool sim_drop(struct sim *s, uint32_t index)
 bool sim_duplicate(struct sim *s, uint32_t index)
 {
     struct sim_network *n = &s->network;
-    if (index >= n->flight_count || n->flight_count == SIM_FLIGHT_MAX ||
-        n->free_arrival_count == 0)
+    if (index >= n->flight_count || n->flight_count == SIM_FLIGHT_MAX || n->free_arrival_count == 0)
         return false;
     uint32_t copy = n->free_arrivals[--n->free_arrival_count];
     n->arrivals[copy] = n->arrivals[n->flight[index]];

@@ -74,8 +74,7 @@ uint32_t sim_history_grow(struct sim_history *h, struct epoch epoch, uint32_t pa
 static const uint8_t *keep(struct sim_history *h, const uint8_t *bytes, uint32_t length)
 {
     if (h->chunk_used + length > CHUNK_BYTES) {
-        void *chunks =
-            grow(h->chunks, h->chunk_count, &h->chunk_capacity, sizeof *h->chunks, 16);
+        void *chunks = grow(h->chunks, h->chunk_count, &h->chunk_capacity, sizeof *h->chunks, 16);
         if (chunks == NULL)
             return NULL;
         h->chunks = chunks;
@@ -96,8 +95,7 @@ struct sim_entry *sim_history_append(struct sim_history *h, uint32_t branch,
                                      const struct message *m)
 {
     struct sim_branch *b = &h->branches[branch];
-    void *entries =
-        grow(h->entries, h->entry_count, &h->entry_capacity, sizeof *h->entries, 2048);
+    void *entries = grow(h->entries, h->entry_count, &h->entry_capacity, sizeof *h->entries, 2048);
     if (entries == NULL)
         return NULL;
     h->entries = entries;

@@ -6,10 +6,7 @@
 #include "proto/batch.h"
 #include "proto/sys.h"
 
-enum {
-    SIM_BRANCHES_MAX = 1024,
-    SIM_PUBLISHERS_MAX = 64
-};
+enum { SIM_BRANCHES_MAX = 1024, SIM_PUBLISHERS_MAX = 64 };
 #define SIM_NONE UINT32_MAX
 
 /* One message that was emitted. */
@@ -42,9 +39,9 @@ struct sim_tally {
 
 struct sim_branch {
     struct epoch epoch;
-    uint64_t first_seq; /* of its epoch record */
-    uint64_t end_seq;   /* one after its last */
-    uint32_t parent;    /* SIM_NONE: the genesis */
+    uint64_t first_seq;   /* of its epoch record */
+    uint64_t end_seq;     /* one after its last */
+    uint32_t parent;      /* SIM_NONE: the genesis */
     struct digest digest; /* through end_seq - 1 */
     uint64_t timestamp_ns;
     uint64_t promised_ns; /* a heartbeat said that nothing later is stamped earlier */
@@ -65,9 +62,9 @@ struct sim_proposed {
 
 /* What a store has said, per branch and in all. */
 struct sim_store_word {
-    struct epoch promised;     /* the newest it answered for */
+    struct epoch promised;         /* the newest it answered for */
     struct position promised_tail; /* that it reported then */
-    struct position acked;     /* newest */
+    struct position acked;         /* newest */
     struct digest acked_digest;
     uint64_t acked_in[SIM_BRANCHES_MAX]; /* by branch: greatest seq under a tail of that epoch */
 };
@@ -84,14 +81,14 @@ struct sim_history {
     uint64_t stable_seq;
     struct sim_proposed *proposed;
     uint32_t proposed_count, proposed_capacity;
-    uint32_t *proposed_index; /* hash table of heads */
+    uint32_t *proposed_index;      /* hash table of heads */
     struct sim_store_word *stores; /* MEMBERS_MAX */
 };
 
 /* Where a client stands, as told by its deliveries. */
 struct sim_reader {
-    uint32_t branch; /* of the history it is on; SIM_NONE: nothing yet */
-    uint64_t seq;    /* last delivered (or known to be skipped) */
+    uint32_t branch;        /* of the history it is on; SIM_NONE: nothing yet */
+    uint64_t seq;           /* last delivered (or known to be skipped) */
     uint64_t quiet_through; /* after a fork it is rebuilt from the beginning up to here */
 };
 

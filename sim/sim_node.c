@@ -54,8 +54,8 @@ struct sim_node *sim_node_add(struct sim *s, enum sim_kind kind, uint32_t index,
     sim_port_init(s, n);
     if (!s->by_hand) {
         n->clock.drift_ppm = (int64_t)sim_random_between(&s->random, 0, 400) - 200;
-        n->clock.wall_off_ns = (int64_t)sim_random_between(&s->random, 0, 4 * SIM_MS) -
-                               (int64_t)(2 * SIM_MS);
+        n->clock.wall_off_ns =
+            (int64_t)sim_random_between(&s->random, 0, 4 * SIM_MS) - (int64_t)(2 * SIM_MS);
     }
     return n;
 }

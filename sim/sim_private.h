@@ -16,16 +16,16 @@ enum {
     SIM_DATAGRAM_MAX = 1472,
     SIM_PACKETS_SLAB = 256, /* packets taken from the system at once */
     SIM_SLABS_MAX = 64,
-    SIM_INBOX_MAX = 256,    /* a socket's buffer, in datagrams */
-    SIM_OUT_MAX = 1024,     /* datagrams queued by one step */
+    SIM_INBOX_MAX = 256, /* a socket's buffer, in datagrams */
+    SIM_OUT_MAX = 1024,  /* datagrams queued by one step */
     SIM_SCRATCH_BYTES = 256 * 1024,
-    SIM_STREAMS_MAX = 64,   /* connections at a time, of the whole deployment */
+    SIM_STREAMS_MAX = 64, /* connections at a time, of the whole deployment */
     SIM_STREAM_BUFFER = 64 * 1024,
-    SIM_FLIGHT_MAX = 8192,  /* datagrams in flight, by hand */
-    SIM_AGAIN_MAX = 20000,  /* steps in a row that want another at once: a livelock */
+    SIM_FLIGHT_MAX = 8192, /* datagrams in flight, by hand */
+    SIM_AGAIN_MAX = 20000, /* steps in a row that want another at once: a livelock */
     SIM_STORES_MAX = MEMBERS_MAX,
     SIM_NAME_MAX = 31,
-    SIM_QUEUED_MAX = 1024   /* items handed to sim_publish and not yet taken by its pipe */
+    SIM_QUEUED_MAX = 1024 /* items handed to sim_publish and not yet taken by its pipe */
 };
 
 #define SIM_MS UINT64_C(1000000)
@@ -80,7 +80,7 @@ struct sim_network {
     uint64_t blocked_from[SIM_NODES_MAX][SIM_NODES_MAX]; /* sender, receiver */
     uint64_t blocked_until[SIM_NODES_MAX][SIM_NODES_MAX];
     uint64_t newest[SIM_NODES_MAX][SIM_NODES_MAX]; /* order of the newest that arrived */
-    uint32_t flight[SIM_FLIGHT_MAX];                      /* by hand: arrival slots, oldest first */
+    uint32_t flight[SIM_FLIGHT_MAX];               /* by hand: arrival slots, oldest first */
     uint32_t flight_count;
     bool hold[SIM_NODES_MAX][SIM_NODES_MAX];
 };
@@ -97,10 +97,10 @@ struct sim_direction {
 
 struct sim_connection {
     bool used;
-    bool open;           /* accepted */
-    bool dead[2];        /* this end knows that it is closed */
+    bool open;    /* accepted */
+    bool dead[2]; /* this end knows that it is closed */
     uint16_t generation;
-    uint16_t node[2];    /* 0: who connected */
+    uint16_t node[2]; /* 0: who connected */
     uint32_t boot[2];
     struct sim_direction way[2]; /* by writer */
 };
@@ -144,9 +144,9 @@ struct sim_client {
     struct machine *machines[2];
     struct cantus_pipe *pipe;
     struct cantus_injector *injector;
-    uint64_t items;     /* of its identity: pushed by this incarnation or found sequenced */
-    uint64_t goal;      /* push up to here */
-    bool started;       /* `items` is known */
+    uint64_t items;            /* of its identity: pushed by this incarnation or found sequenced */
+    uint64_t goal;             /* push up to here */
+    bool started;              /* `items` is known */
     struct sim_queued *queued; /* SIM_QUEUED_MAX, by hand */
     uint32_t queued_count;
     bool quarantined;
@@ -158,13 +158,13 @@ struct sim_client {
 struct sim_node {
     char name[SIM_NAME_MAX + 1];
     enum sim_kind kind;
-    uint32_t index;   /* among its kind, from 1 */
+    uint32_t index; /* among its kind, from 1 */
     bool up;
-    bool ever;        /* has been up before */
+    bool ever; /* has been up before */
     bool running;
     uint64_t frozen_until;
-    bool rotten;      /* a store's disk lost what was durable */
-    uint32_t boot;    /* counts starts */
+    bool rotten;   /* a store's disk lost what was durable */
+    uint32_t boot; /* counts starts */
     const struct participant_ops *ops;
     void *core;
     struct sim_port port;
@@ -174,7 +174,7 @@ struct sim_node {
     uint64_t busy_until;
     uint64_t wake_at; /* of the event that is scheduled; PORT_NEVER: none */
     uint32_t wake_generation;
-    uint32_t again;   /* steps in a row that wanted another at once */
+    uint32_t again;                /* steps in a row that wanted another at once */
     uint32_t inbox[SIM_INBOX_MAX]; /* arrival slots */
     uint32_t inbox_count;
     struct sim_out out[SIM_OUT_MAX];
@@ -184,7 +184,7 @@ struct sim_node {
 
     struct sim_disk *disk; /* stores */
     struct journal *journal;
-    uint64_t store;        /* its id */
+    uint64_t store; /* its id */
     struct sim_client *client;
 };
 
@@ -242,18 +242,18 @@ struct sim {
     uint32_t sequencer_count;
     uint32_t sabotage_sequencer, sabotage_retransmitter, sabotage_client;
     bool line_b;
-    uint64_t ring_bytes;    /* limits of the cores, drawn so that they are reached now and then */
+    uint64_t ring_bytes; /* limits of the cores, drawn so that they are reached now and then */
     uint32_t pending_max, queue_max;
-    uint32_t large_every;   /* one item in so many */
+    uint32_t large_every; /* one item in so many */
     bool by_hand;
     bool healed;
     bool stopped;
-    bool done;       /* live again */
+    bool done; /* live again */
     uint64_t healed_at;
     uint64_t faults_scheduled;
     const struct sim_mood *mood;
     uint64_t injector_limit;
-    bool quiet; /* nobody pushes any more */
+    bool quiet;            /* nobody pushes any more */
     uint32_t solver_items; /* of the workload, for a round of the race */
 
     char *trace; /* by hand, or traced */

@@ -245,7 +245,7 @@ struct solver {
     uint64_t rounds;
     uint64_t last_seq; /* of /race */
     uint64_t items;
-    uint32_t number;   /* not part of the digest: it tells the replicas apart */
+    uint32_t number; /* not part of the digest: it tells the replicas apart */
     uint32_t per_round;
 };
 

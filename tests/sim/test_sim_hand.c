@@ -70,6 +70,25 @@ static const struct cantus_app stubborn = {
     .next = tally_next,
 };
 
+/* Counts the messages of /a, by the very string that it is told. */
+static void exact_apply(void *state, const struct cantus_message *m)
+{
+    ((struct tally *)state)->count += strcmp(m->topic, "/a") == 0;
+}
+
+static const char *const exact_topics[] = { "/", NULL };
+
+static const struct cantus_app exact = {
+    .abi = CANTUS_APP_ABI,
+    .logic_version = 1,
+    .name = "exact",
+    .topics = exact_topics,
+    .state_size = sizeof(struct tally),
+    .init = tally_init,
+    .apply = exact_apply,
+    .digest = tally_digest,
+};
+
 enum { MS = 1000000 };
 
 static const struct sim_options options = { .seed = 1 };
@@ -237,6 +256,22 @@ START_TEST(messages_are_published_from_outside)
 }
 END_TEST
 
+/* Paths lie side by side in the catalog: each must end where it ends. */
+START_TEST(an_app_is_told_the_topic_and_not_its_neighbour)
+{
+    struct sim *s = sim_open(&options);
+    uint32_t a = sim_add_app(s, &exact, "0", NULL, CANTUS_SEQUENCED);
+    static const char *const topics[] = { "/a", "/b/c", "/a", "/b/c", "/a" };
+    for (size_t i = 0; i < 5; i++) {
+        ck_assert(sim_publish(s, "outside", topics[i], "x", 1));
+        sim_advance(s, 100 * (uint64_t)MS);
+    }
+    ck_assert_uint_eq(sim_sequenced(s, NULL), 5);
+    ck_assert_uint_eq(count_of(s, a), 3);
+    sim_close(s);
+}
+END_TEST
+
 static struct sim *scripted(void)
 {
     struct sim *s = sim_open(&options);
@@ -290,6 +325,7 @@ int main(void)
     tcase_add_test(t, an_app_is_asked_what_it_would_propose);
     tcase_add_test(t, an_app_that_proposes_for_ever_is_quarantined);
     tcase_add_test(t, messages_are_published_from_outside);
+    tcase_add_test(t, an_app_is_told_the_topic_and_not_its_neighbour);
     tcase_add_test(t, a_trace_is_the_same_each_time);
     tcase_add_test(t, what_is_not_there_is_refused);
     suite_add_tcase(suite, t);
