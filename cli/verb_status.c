@@ -141,6 +141,20 @@ static void print_address(struct port_addr a)
     printf("%u.%u.%u.%u:%u", a.ip >> 24, a.ip >> 16 & 255, a.ip >> 8 & 255, a.ip & 255, a.port);
 }
 
+static void print_members(struct processes *p, const struct status *s)
+{
+    for (uint32_t i = 0; i < s->member_count; i++) {
+        const struct process *has = processes_store(p, s->members[i].store);
+        printf("  member %016" PRIx64 " (%s)  durable %" PRIu64 "%s%s\n", s->members[i].store,
+               has != NULL ? has->name : "?", s->members[i].durable_seq,
+               s->members[i].current ? "" : "  (not of this epoch)",
+               s->members[i].full ? "  DISK FULL" : "");
+    }
+    if (s->member_count > 0)
+        printf("  %" PRIu32 " of %" PRIu32 " stores make a message stable\n", s->quorum,
+               s->member_count);
+}
+
 static void print_text(struct processes *p, const struct process *a, bool all)
 {
     printf("%s  ", a->name);
@@ -152,21 +166,15 @@ static void print_text(struct processes *p, const struct process *a, bool all)
     const struct status *s = &a->status;
     printf("  %s, %s, up %" PRIu64 " s, %" PRIu64 " MiB\n", s->role, s->state,
            s->uptime_ns / 1000000000, s->memory_bytes >> 20);
-    printf("  stream %016" PRIx64 "  session %s  epoch %" PRIu32 " from seq %" PRIu64
-           "  tip %" PRIu64 "  stable %" PRIu64 "%s\n",
-           s->stream, s->session, s->epoch.number, s->epoch_first_seq, s->tip, s->stable,
+    printf("  stream %016" PRIx64 "%s%s  epoch %" PRIu32 " from seq %" PRIu64 "  tip %" PRIu64
+           "  stable %" PRIu64 "%s\n",
+           s->stream, s->session[0] != '\0' ? "  session " : "", s->session, s->epoch.number,
+           s->epoch_first_seq, s->tip, s->stable,
            s->is_volatile ? " (volatile: nothing is ever stable)" : "");
     if (s->store != 0)
         printf("  store %016" PRIx64 "\n", s->store);
-    for (uint32_t i = 0; i < s->member_count; i++) {
-        const struct process *has = processes_store(p, s->members[i].store);
-        printf("  member %016" PRIx64 " %-4s", s->members[i].store, has != NULL ? has->name : "?");
-        if (status_leads(s))
-            printf("  durable %" PRIu64 "%s%s", s->members[i].durable_seq,
-                   s->members[i].current ? "" : "  (not of this epoch)",
-                   s->members[i].full ? "  DISK FULL" : "");
-        putchar('\n');
-    }
+    if (status_leads(s))
+        print_members(p, s);
     if (s->publisher_count != 0)
         printf("  %" PRIu32 " publishers, %" PRIu32 " topics\n", s->publisher_count,
                s->topic_count);

@@ -177,6 +177,8 @@ static void verify(struct verify *v)
     if (v->through == 0)
         return;
     ask_digests(v, v->through);
+    if (compared(v) == 0)
+        v->through = 0;
     if (!agree(v)) {
         bisect(v);
         judge(v);
@@ -233,7 +235,7 @@ static void print_text(const struct verify *v)
             printf("%s  not compared: %s\n", s->process->name, s->problem);
     }
     if (v->through == 0) {
-        puts("nothing to compare: no retransmitter that answers has stable history");
+        puts("nothing to compare: no retransmitter told the digest of stable history");
         return;
     }
     if (v->first_differing == 0) {
