@@ -53,7 +53,8 @@ size_t journal_memory(const struct journal_options *o)
            (size_t)o->segments_max * sizeof(struct segment) +
            2 * (size_t)index_entries_max(o) * sizeof(struct index_entry) +
            index_file_bytes(index_entries_max(o)) + 2 * (size_t)buffer_size(o) + SLOT_BYTES +
-           DISK_BLOCK + SCRATCH_BYTES + (size_t)o->recent_bytes +
+           DISK_BLOCK + SCRATCH_BYTES + (size_t)o->recent_bytes + JOURNAL_SCRUB_BYTES +
+           sizeof(struct history) + index_entries_max(o) * sizeof(struct index_entry) +
            (size_t)recent_entries(o) * sizeof(struct recent_entry);
 }
 
@@ -71,6 +72,7 @@ static void journal_free(struct journal *j)
     free(j->scratch);
     free(j->recent.bytes);
     free(j->recent.entries);
+    scrub_free(&j->scrub);
     free(j);
 }
 
@@ -103,7 +105,8 @@ struct journal *journal_new(struct disk *disk, const struct journal_options *o)
     if (j->spare == NULL || j->segments == NULL || j->index.entries == NULL ||
         j->spare_index.entries == NULL || j->index_bytes == NULL || j->buffers[0].bytes == NULL ||
         j->buffers[1].bytes == NULL || j->slot_bytes == NULL || j->promise_bytes == NULL ||
-        j->scratch == NULL || j->recent.bytes == NULL || j->recent.entries == NULL) {
+        j->scratch == NULL || j->recent.bytes == NULL || j->recent.entries == NULL ||
+        !scrub_allocate(&j->scrub, o)) {
         journal_free(j);
         return NULL;
     }
@@ -128,6 +131,32 @@ void journal_close(struct journal *j)
     if (j->promise_file >= 0)
         j->disk->ops->close_file(j->disk, j->promise_file);
     journal_free(j);
+}
+
+/* Opening a file makes durable what was written to it. Earlier runs' segments were opened by this
+ * one's recovery. */
+static bool sync_written(struct journal *j)
+{
+    for (uint32_t number = j->first_written; number <= j->segment_count; number++) {
+        char name[DISK_NAME_MAX + 1];
+        segment_name(name, number);
+        int32_t file = j->disk->ops->open(j->disk, name, false);
+        if (file < 0)
+            return false;
+        j->disk->ops->close_file(j->disk, file);
+    }
+    return true;
+}
+
+bool journal_end(struct journal *j)
+{
+    if (!j->unsynced || j->may_have_lost)
+        return !j->may_have_lost;
+    io_settle(j);
+    if (!journal_idle(j) || j->tail.segment != j->durable.segment || hole_in(j, j->segment_count) ||
+        io_in_the_way(j, j->segment_count) || !sync_written(j))
+        return false;
+    return marks_rewrite(j, true);
 }
 
 /* ---- questions ------------------------------------------------------------------------------- */
@@ -174,7 +203,32 @@ uint64_t journal_oldest_seq(const struct journal *j)
 
 bool journal_proven(const struct journal *j)
 {
-    return j->hole_count == 0;
+    return j->hole_count == 0 && !j->may_have_lost;
+}
+
+bool journal_tail_proven(const struct journal *j)
+{
+    for (uint32_t i = 0; i < j->hole_count; i++)
+        if (j->holes[i].recovered)
+            return false;
+    return !j->may_have_lost;
+}
+
+bool journal_may_have_lost(const struct journal *j)
+{
+    return j->may_have_lost;
+}
+
+uint32_t journal_damage_count(const struct journal *j)
+{
+    return j->hole_count;
+}
+
+void journal_damage(const struct journal *j, uint32_t index, uint64_t *first_seq, uint64_t *end_seq)
+{
+    assert(index < j->hole_count);
+    *first_seq = j->holes[index].at.last.seq + 1;
+    *end_seq = j->holes[index].end_seq;
 }
 
 uint64_t journal_damaged_seq(const struct journal *j)
@@ -201,7 +255,7 @@ bool journal_idle(const struct journal *j)
     for (uint32_t i = 0; i < READS_MAX; i++)
         if (j->reads[i].stage != READ_FREE)
             return false;
-    return !j->cut_pending && j->tail.last.seq == j->durable.last.seq;
+    return !j->scrub.flying && !j->cut_pending && j->tail.last.seq == j->durable.last.seq;
 }
 
 const struct epoch_table *journal_epochs(const struct journal *j)

@@ -34,6 +34,11 @@ struct journal_options {
     uint32_t commit_bytes;  /* of one group commit; two buffers of it; default 1 MiB */
     uint64_t recent_bytes;  /* newest batches kept in memory for fills; default 32 MiB */
     uint32_t segments_max;  /* default 65536 */
+    /* Whether the disk acknowledges before it syncs (DISK_SYNC_NONE), and which boot of the host
+     * this is (0: not known). Both are recorded in the marks. A host that crashed under such a run
+     * may have taken back what was acknowledged: open says so, see may_have_lost. */
+    bool unsynced;
+    uint64_t boot;
 };
 
 /* Fills in the defaults named above where a field is zero. */
@@ -62,6 +67,10 @@ struct journal_report {
     uint64_t damaged_seq; /* first seq that is not readable */
     uint64_t damaged_segment;
     uint64_t damaged_offset;
+    /* The host went down under a run that acknowledged before syncing: what was acknowledged may be
+     * gone, and nothing here can tell. The store never votes or acknowledges again, however often
+     * it is opened: format a new one and let it rejoin as a new member. */
+    bool may_have_lost;
     struct epoch promised;
     uint64_t store;
     uint64_t stream;
@@ -103,9 +112,14 @@ bool journal_promise(struct journal *j, struct epoch epoch);
 bool journal_cut(struct journal *j, uint64_t seq, struct digest digest);
 /* Puts back a batch of the damaged piece, fetched from a peer: the one that begins at
  * journal_damaged_seq, which moves on past it and past what follows it undamaged. True when it was
- * taken. When all is whole again journal_proven turns true. */
+ * taken. When all is whole again journal_proven turns true. With several pieces damaged, the batch
+ * may be the next of any of them. */
 bool journal_heal(struct journal *j, const uint8_t *batch, const struct batch_header *header);
 void journal_on_disk(struct journal *j, const struct disk_completion *completion);
+/* Before close, after a run with options.unsynced: syncs what this run wrote and records that it
+ * ended cleanly. Blocks. False: something is still in flight, or the disk said no; then the end
+ * counts as a crash. Nothing may be written afterwards. Without `unsynced`: nothing to do, true. */
+bool journal_end(struct journal *j);
 /* Retries what a full or failing disk refused; call at the returned mono_ns or later. */
 uint64_t journal_step(struct journal *j, uint64_t mono_ns);
 
@@ -118,9 +132,20 @@ struct position journal_durable(const struct journal *j);
 struct digest journal_durable_digest(const struct journal *j);
 struct epoch journal_promised(const struct journal *j); /* durable */
 uint64_t journal_oldest_seq(const struct journal *j);
+/* All of it is readable, as far as is known, and nothing was lost: it may be a candidate's source,
+ * and its promise counts. */
 bool journal_proven(const struct journal *j);
+/* What is durable here may be acknowledged: proven through the mark since recovery. It stays so
+ * when a closed segment is found to have rotted since (journal_proven does not). */
+bool journal_tail_proven(const struct journal *j);
+bool journal_may_have_lost(const struct journal *j);       /* see the report */
 uint64_t journal_damaged_seq(const struct journal *j);     /* first missing; 0: none */
 uint64_t journal_damaged_end_seq(const struct journal *j); /* first that is there again */
+/* The damaged pieces, in no order; the one in the current segment, which stops appending, is the
+ * first. [*first_seq, *end_seq) is not readable, or not known to be. */
+uint32_t journal_damage_count(const struct journal *j);
+void journal_damage(const struct journal *j, uint32_t index, uint64_t *first_seq,
+                    uint64_t *end_seq);
 /* The disk refused a write or the next segment; it is tried again. What is durable stays so and may
  * be acknowledged. When only the next segment is refused, half of the current one is left: the
  * reserve for the records that lead out of this. */
@@ -156,6 +181,21 @@ bool journal_read_begin(struct journal *j, struct journal_read *read);
 void journal_read_cancel(struct journal *j, struct journal_read *read);
 /* The first seq stamped at or after time_ns; tail + 1 if none. */
 uint64_t journal_seq_at_time(struct journal *j, uint64_t time_ns);
+
+/* ---- scrub ---------------------------------------------------------------------------------- */
+
+enum { JOURNAL_SCRUB_BYTES = 256 * 1024 };
+enum journal_scrub {
+    JOURNAL_SCRUB_READING, /* a piece is being read */
+    JOURNAL_SCRUB_LATER,   /* not just now */
+    JOURNAL_SCRUB_END      /* nothing is left of this pass, or there is no closed segment */
+};
+/* Begins to read the next piece, of at most JOURNAL_SCRUB_BYTES, of the closed segments: from the
+ * disk, never from memory. When it completes, every batch's digest and the chain are verified, and
+ * where it breaks there is a hole, to be healed like any other; headers and indexes that have
+ * decayed are written anew. One piece is in flight at a time. */
+enum journal_scrub journal_scrub(struct journal *j);
+bool journal_scrubbing(const struct journal *j); /* a piece is in flight */
 
 static inline uint32_t journal_aligned(uint32_t length)
 {

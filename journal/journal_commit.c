@@ -22,7 +22,9 @@ static uint32_t mark_image(struct journal *j, bool closing, const uint8_t *parti
                               .acknowledged = j->durable,
                               .end = j->tail,
                               .partial_length = length,
-                              .closed = closing };
+                              .closed = closing,
+                              .unsynced = j->unsynced,
+                              .boot = j->boot };
     memcpy(slot.partial, partial, length);
     return mark_encode(&slot, j->stream, j->store, j->slot_bytes);
 }

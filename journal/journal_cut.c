@@ -95,7 +95,10 @@ static bool slot_write(struct journal *j, const struct place *at, const uint8_t 
                               .acknowledged = *at,
                               .end = *at,
                               .partial_length = (uint32_t)(at->offset - block_floor(at->offset)),
-                              .cutting = cutting };
+                              .cutting = cutting,
+                              .unsynced = j->unsynced,
+                              .ended = j->ended,
+                              .boot = j->boot };
     memcpy(slot.partial, partial, slot.partial_length);
     uint32_t length = mark_encode(&slot, j->stream, j->store, j->slot_bytes);
     return j->disk->ops->write(j->disk, j->mark_file, (uint64_t)slot_index * SLOT_BYTES,
@@ -183,6 +186,9 @@ static void cut_memory(struct journal *j, const struct place *at, const uint8_t 
     holes_cut(j, at->last.seq);
     memset(j->hints, 0, sizeof j->hints);
     reads_cut(j);
+    scrub_cut(j);
+    if (at->segment < j->first_written)
+        j->first_written = at->segment;
     j->cut_pending = false;
 }
 

@@ -11,7 +11,14 @@ bool hole_add(struct journal *j, const struct hole *hole)
             return true;
     if (j->hole_count == HOLES_MAX)
         return false;
-    j->holes[j->hole_count++] = *hole;
+    /* The one in the current segment stops appending: it is the first to be healed. */
+    bool current = hole->at.segment == j->segment_count;
+    if (current && j->hole_count > 0) {
+        j->holes[j->hole_count++] = j->holes[0];
+        j->holes[0] = *hole;
+    } else {
+        j->holes[j->hole_count++] = *hole;
+    }
     j->counters[COUNTER_JOURNAL_DAMAGED]++;
     return true;
 }
@@ -55,26 +62,35 @@ static bool hole_advance(struct journal *j, struct hole *hole)
     return true;
 }
 
-/* A read of a closed segment met bytes that are not the batch that belongs there. */
-void hole_found(struct journal *j, uint32_t segment)
+bool hole_at(struct journal *j, uint32_t segment, const struct chain *chain, uint64_t offset)
 {
-    if (segment >= j->segment_count || hole_in(j, segment))
-        return;
-    const struct segment *s = &j->segments[segment - 1], *next = &j->segments[segment];
-    struct hole hole = { .at = { .last.seq = s->first_seq - 1,
-                                 .digest = s->before,
-                                 .offset = s->header_bytes,
+    if (segment >= j->segment_count || hole_in(j, segment) || j->hole_count == HOLES_MAX)
+        return false;
+    const struct segment *next = &j->segments[segment];
+    struct hole hole = { .at = { .last = chain->last,
+                                 .digest = chain->digest,
+                                 .offset = offset,
                                  .segment = segment },
                          .end_seq = next->first_seq,
                          .end_digest = next->before };
     (void)hole_advance(j, &hole);
     if (hole.at.last.seq + 1 == hole.end_seq)
-        return;
+        return false;
     /* Should the process end before this is healed, the next one shall not trust the index. */
     char name[DISK_NAME_MAX + 1];
     index_name(name, segment);
     (void)j->disk->ops->remove(j->disk, name);
-    (void)hole_add(j, &hole);
+    return hole_add(j, &hole);
+}
+
+/* A read of a closed segment met bytes that are not the batch that belongs there. */
+void hole_found(struct journal *j, uint32_t segment)
+{
+    if (segment >= j->segment_count)
+        return;
+    const struct segment *s = &j->segments[segment - 1];
+    struct chain chain = { .stream = j->stream, .last.seq = s->first_seq - 1, .digest = s->before };
+    (void)hole_at(j, segment, &chain, s->header_bytes);
 }
 
 static bool put_batch(struct journal *j, const struct hole *hole, const uint8_t *batch,
@@ -118,41 +134,67 @@ static bool hole_closed(const struct hole *hole)
            digest_equal(hole->at.digest, hole->end_digest);
 }
 
-bool journal_heal(struct journal *j, const uint8_t *batch, const struct batch_header *header)
+/* The next batch of this hole, put in its place. */
+static bool heal_hole(struct journal *j, struct hole *hole, const uint8_t *batch,
+                      const struct batch_header *header)
 {
-    if (j->hole_count == 0)
+    struct chain chain = { .stream = j->stream, .last = hole->at.last, .digest = hole->at.digest };
+    struct batch_header checked;
+    uint32_t length = chain_next(&chain, batch, header->length, &checked);
+    if (length == 0 || batch_end_seq(&checked) > hole->end_seq ||
+        (batch_end_seq(&checked) == hole->end_seq &&
+         !digest_equal(checked.digest, hole->end_digest)) ||
+        !put_batch(j, hole, batch, length))
         return false;
-    struct hole *hole = &j->holes[0];
-    if (!hole_closed(hole)) {
-        struct chain chain = { .stream = j->stream,
-                               .last = hole->at.last,
-                               .digest = hole->at.digest };
-        struct batch_header checked;
-        uint32_t length = chain_next(&chain, batch, header->length, &checked);
-        if (length == 0 || batch_end_seq(&checked) > hole->end_seq ||
-            (batch_end_seq(&checked) == hole->end_seq &&
-             !digest_equal(checked.digest, hole->end_digest)) ||
-            !put_batch(j, hole, batch, length))
-            return false;
-        j->counters[COUNTER_JOURNAL_HEALED]++;
-        chain_advance(&chain, &checked);
-        hole->at.last = chain.last;
-        hole->at.digest = chain.digest;
-        hole->at.offset += journal_aligned(length);
-        (void)hole_advance(j, hole);
-    }
-    heal_finish(j);
+    j->counters[COUNTER_JOURNAL_HEALED]++;
+    chain_advance(&chain, &checked);
+    hole->at.last = chain.last;
+    hole->at.digest = chain.digest;
+    hole->at.offset += journal_aligned(length);
+    (void)hole_advance(j, hole);
     return true;
 }
 
-void heal_finish(struct journal *j)
+bool journal_heal(struct journal *j, const uint8_t *batch, const struct batch_header *header)
 {
-    if (j->hole_count == 0 || !hole_closed(&j->holes[0]))
-        return;
-    if (j->holes[0].at.segment == j->segment_count && !finish_current(j))
-        return;
-    /* finish_current's cut is at the tail, so it has dropped no hole by itself. */
-    for (uint32_t i = 1; i < j->hole_count; i++)
+    if (j->cut_pending)
+        return false;
+    bool taken = false, closed = false;
+    for (uint32_t i = 0; i < j->hole_count && !taken; i++) {
+        struct hole *hole = &j->holes[i];
+        closed = closed || hole_closed(hole);
+        taken = !hole_closed(hole) && header->first_seq == hole->at.last.seq + 1 &&
+                heal_hole(j, hole, batch, header);
+    }
+    taken = taken || closed; /* the disk refused to finish the matter: once more */
+    if (taken)
+        heal_finish(j);
+    return taken;
+}
+
+static void hole_remove(struct journal *j, uint32_t index)
+{
+    for (uint32_t i = index + 1; i < j->hole_count; i++)
         j->holes[i - 1] = j->holes[i];
     j->hole_count--;
+}
+
+/* Not while a cut waits to be repeated: making the current segment's end anew is a cut too, and
+ * would take the place of that one. */
+void heal_finish(struct journal *j)
+{
+    for (uint32_t i = j->hole_count; i > 0 && !j->cut_pending; i--) {
+        if (i > j->hole_count || !hole_closed(&j->holes[i - 1]))
+            continue;
+        uint32_t segment = j->holes[i - 1].at.segment;
+        if (segment == j->segment_count && !finish_current(j))
+            continue;
+        /* What settled meanwhile may have found, and the cut dropped, others. */
+        for (uint32_t k = 0; k < j->hole_count; k++) {
+            if (j->holes[k].at.segment == segment) {
+                hole_remove(j, k);
+                break;
+            }
+        }
+    }
 }

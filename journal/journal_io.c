@@ -35,7 +35,7 @@ static bool io_flying(const struct journal *j)
     for (uint32_t i = 0; i < READS_MAX; i++)
         if (j->reads[i].stage != READ_FREE)
             return true;
-    return false;
+    return j->scrub.flying;
 }
 
 static void judge_full(struct journal *j)
@@ -151,7 +151,9 @@ static void io_completed(struct journal *j, enum io_kind kind, int64_t result)
 
 void journal_on_disk(struct journal *j, const struct disk_completion *completion)
 {
-    if (completion->cookie >= IO_KIND_END)
+    if (completion->cookie == SCRUB_COOKIE)
+        scrub_completed(j, completion->result);
+    else if (completion->cookie >= IO_KIND_END)
         read_completed(j, (uint32_t)(completion->cookie - IO_KIND_END), completion->result);
     else
         io_completed(j, (enum io_kind)completion->cookie, completion->result);

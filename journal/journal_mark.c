@@ -1,6 +1,6 @@
 #include "journal/journal_private.h"
 
-enum { MARK_CUTTING = 1, MARK_CLOSED = 2 };
+enum { MARK_CUTTING = 1, MARK_CLOSED = 2, MARK_UNSYNCED = 4, MARK_ENDED = 8 };
 
 static void put_place(struct wire_writer *w, const struct place *p)
 {
@@ -30,11 +30,14 @@ uint32_t mark_encode(const struct mark_slot *slot, uint64_t stream, uint64_t sto
     wire_put64(&w, slot->commit);
     wire_put64(&w, slot->generation);
     wire_put32(&w, (slot->cutting ? (uint32_t)MARK_CUTTING : 0) |
-                       (slot->closed ? (uint32_t)MARK_CLOSED : 0));
+                       (slot->closed ? (uint32_t)MARK_CLOSED : 0) |
+                       (slot->unsynced ? (uint32_t)MARK_UNSYNCED : 0) |
+                       (slot->ended ? (uint32_t)MARK_ENDED : 0));
     put_place(&w, &slot->acknowledged);
     put_place(&w, &slot->end);
     wire_put32(&w, slot->partial_length);
     wire_put64(&w, journal_checksum(slot->partial, slot->partial_length, slot->commit));
+    wire_put64(&w, slot->boot);
     assert(!w.failed);
     journal_seal(bytes, DISK_BLOCK, MAGIC_MARK);
     if (slot->partial_length == 0)
@@ -62,10 +65,13 @@ void mark_decode(const uint8_t *bytes, uint64_t stream, uint64_t store, struct m
     uint32_t flags = wire_get32(&r);
     slot->cutting = (flags & MARK_CUTTING) != 0;
     slot->closed = (flags & MARK_CLOSED) != 0;
+    slot->unsynced = (flags & MARK_UNSYNCED) != 0;
+    slot->ended = (flags & MARK_ENDED) != 0;
     slot->acknowledged = get_place(&r);
     slot->end = get_place(&r);
     slot->partial_length = wire_get32(&r);
     uint64_t checksum = wire_get64(&r);
+    slot->boot = wire_get64(&r);
     if (!same || r.failed || !place_sane(&slot->acknowledged) || !place_sane(&slot->end))
         return;
     uint32_t partial = slot->closed ? 0 : (uint32_t)(slot->end.offset % DISK_BLOCK);
@@ -90,6 +96,36 @@ bool mark_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store,
             *newest = (int)i;
     }
     return readable;
+}
+
+/* The tail is durable, nothing is in flight, and the filling buffer begins with the last block. */
+bool marks_rewrite(struct journal *j, bool ended)
+{
+    const struct commit_buffer *b = &j->buffers[j->filling];
+    struct mark_slot slot = { .generation = j->generation,
+                              .acknowledged = j->durable,
+                              .end = j->durable,
+                              .closed = j->segment_closed,
+                              .unsynced = j->unsynced,
+                              .ended = ended,
+                              .boot = j->boot };
+    assert(!j->commit.running && j->tail.last.seq == j->durable.last.seq);
+    if (!slot.closed) {
+        slot.partial_length = (uint32_t)(j->durable.offset - block_floor(j->durable.offset));
+        assert(b->base + b->used == j->durable.offset && b->used >= slot.partial_length);
+        memcpy(slot.partial, b->bytes + (b->used - slot.partial_length), slot.partial_length);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        uint8_t at = (uint8_t)(1 - j->durable_slot);
+        slot.commit = ++j->commit_number;
+        uint32_t length = mark_encode(&slot, j->stream, j->store, j->slot_bytes);
+        if (j->disk->ops->write(j->disk, j->mark_file, (uint64_t)at * SLOT_BYTES, j->slot_bytes,
+                                length) != (int64_t)length)
+            return false;
+        j->durable_slot = at;
+    }
+    j->marked_seq = j->durable.last.seq;
+    return true;
 }
 
 /* ---- promise --------------------------------------------------------------------------------- */

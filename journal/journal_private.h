@@ -11,6 +11,7 @@
  *   journal_image.c    a whole segment in memory, as recovery and walk see it
  *   journal_recover.c  open
  *   journal_cut.c      cut; journal_heal.c: holes and how they are closed
+ *   journal_scrub.c    reading closed segments again
  *   journal_read.c     reads; journal_walk.c: offline */
 #ifndef CANTUS_JOURNAL_JOURNAL_PRIVATE_H
 #define CANTUS_JOURNAL_JOURNAL_PRIVATE_H
@@ -38,6 +39,7 @@ enum {
 };
 
 _Static_assert((int)HEADER_BYTES_MAX <= (int)SCRATCH_BYTES, "a header is decoded in the scratch");
+_Static_assert((int)HEADER_BYTES_MAX <= (int)JOURNAL_SCRUB_BYTES, "and fits a scrub's piece");
 _Static_assert(READS_MAX + 8 <= DISK_REQUESTS_MAX, "the journal never overruns the disk's queue");
 
 #define SEGMENT_BYTES_MIN (UINT64_C(64) * 1024)
@@ -107,9 +109,12 @@ struct mark_slot {
     struct place acknowledged;
     struct place end; /* of this commit, its partial block included */
     uint32_t partial_length;
-    bool cutting; /* a cut down to `end` is under way: recovery completes it */
-    bool closed;  /* the segment takes no more: its last block is in its place, padded */
+    bool cutting;  /* a cut down to `end` is under way: recovery completes it */
+    bool closed;   /* the segment takes no more: its last block is in its place, padded */
+    bool unsynced; /* of the run that wrote it, as is boot */
+    bool ended;    /* cleanly */
     bool valid;
+    uint64_t boot;
     uint8_t partial[DISK_BLOCK];
 };
 
@@ -126,6 +131,7 @@ struct hole {
     struct place at;  /* everything through here is fine: what is missing comes next */
     uint64_t end_seq; /* first that is there again */
     struct digest end_digest;
+    bool recovered; /* found by open: nothing is acknowledged until it is healed */
 };
 
 struct segment_file {
@@ -206,6 +212,21 @@ struct read_slot {
     uint32_t total;
 };
 
+/* Where the scrub is: in `segment`, behind the batches that end at `offset`. */
+struct scrub {
+    uint8_t *buffer;         /* JOURNAL_SCRUB_BYTES */
+    struct history *history; /* at that place, if known */
+    struct sparse_index index;
+    struct chain chain;
+    uint64_t offset;  /* 0: the header comes next */
+    uint32_t segment; /* 0: between passes */
+    bool history_known;
+    bool flying;
+    bool stale; /* a cut happened since */
+    uint64_t first_time_ns;
+    struct segment_file *file; /* pinned while flying */
+};
+
 struct read_hint {
     uint64_t seq, offset;
     uint32_t segment;
@@ -253,6 +274,9 @@ struct journal {
     struct read_hint hints[HINTS_MAX];
 
     struct hole holes[HOLES_MAX];
+    struct scrub scrub;
+    uint64_t boot;          /* recorded in every mark: of this run, unless may_have_lost */
+    uint32_t first_written; /* the segment this run began to write in */
 
     uint8_t *scratch; /* SCRATCH_BYTES */
     uint64_t counters[COUNTER_END];
@@ -268,6 +292,9 @@ struct journal {
     bool segment_closed;
     bool cut_pending; /* a cut failed half way: nothing else may happen before it is repeated */
     bool full;
+    bool unsynced; /* as boot */
+    bool ended;    /* what the marks say of the run before, until note_run */
+    bool may_have_lost;
     uint8_t filling;        /* the other one is in flight, while commit.running */
     uint8_t durable_slot;   /* of `mark`: not to be overwritten by the next commit */
     uint8_t promise_writes; /* of the two slots, done */
@@ -372,6 +399,8 @@ bool mark_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store,
                struct mark_slot slots[2], int *newest);
 void promise_encode_slot(uint64_t stream, uint64_t store, uint64_t number, struct epoch epoch,
                          uint8_t *block);
+/* Writes both slots anew, synced, with the run's flags in them, as the tail is. */
+bool marks_rewrite(struct journal *j, bool ended);
 bool promise_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store,
                   uint8_t *scratch, uint64_t *number, struct epoch *epoch);
 void promise_written(struct journal *j);
@@ -441,6 +470,9 @@ bool cut_find(struct journal *j, uint64_t seq, struct digest digest, struct plac
 
 /* ---- journal_heal.c ---- */
 bool hole_add(struct journal *j, const struct hole *hole); /* false: too many */
+/* A closed segment does not go on like this at this place, its chain having come so far: looks once
+ * more, and makes it a hole. False: it does go on, or there are too many holes. */
+bool hole_at(struct journal *j, uint32_t segment, const struct chain *chain, uint64_t offset);
 bool hole_in(const struct journal *j, uint32_t segment);
 void hole_found(struct journal *j, uint32_t segment); /* by a read, in a closed segment */
 void holes_cut(struct journal *j, uint64_t seq);
@@ -449,5 +481,12 @@ void heal_finish(struct journal *j); /* what a disk error kept a heal from finis
 /* ---- journal_read.c ---- */
 void read_completed(struct journal *j, uint32_t slot, int64_t result);
 void reads_cut(struct journal *j);
+
+/* ---- journal_scrub.c ---- */
+enum { SCRUB_COOKIE = IO_KIND_END + READS_MAX };
+bool scrub_allocate(struct scrub *s, const struct journal_options *options);
+void scrub_free(struct scrub *s);
+void scrub_completed(struct journal *j, int64_t result);
+void scrub_cut(struct journal *j);
 
 #endif

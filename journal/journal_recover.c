@@ -67,6 +67,7 @@ static bool report_hole(struct recovery *r, const struct chain *at, uint32_t seg
         .at = { .last = at->last, .digest = at->digest, .offset = offset, .segment = segment },
         .end_seq = end_seq,
         .end_digest = end_digest,
+        .recovered = true,
     };
     if (!hole_add(r->j, &hole)) {
         journal_error_set(r->error,
@@ -454,6 +455,9 @@ static bool open_marks(struct recovery *r)
     j->commit_number = r->mark->commit;
     j->generation = r->mark->generation;
     j->marked_seq = r->mark->acknowledged.last.seq;
+    j->unsynced = r->mark->unsynced;
+    j->ended = r->mark->ended;
+    j->boot = r->mark->boot;
     j->promise_file = r->disk->ops->open(r->disk, "promise", false);
     if (j->promise_file < 0 || !promise_read(r->disk, j->promise_file, j->stream, j->store,
                                              j->scratch, &j->promise_number, &j->promised)) {
@@ -463,6 +467,29 @@ static bool open_marks(struct recovery *r)
         return refuse(r, JOURNAL_IO);
     }
     return true;
+}
+
+/* What the run before said of itself, and what this one says from its first acknowledgement on: in
+ * both slots, and durable, before there is one. A store that may have lost keeps what is recorded,
+ * so that every later open finds the same. */
+static bool note_run(struct recovery *r)
+{
+    struct journal *j = r->j;
+    const struct mark_slot *mark = r->mark;
+    const struct journal_options *o = &j->options;
+    j->first_written = j->segment_count;
+    j->may_have_lost = mark->unsynced && !mark->ended &&
+                       (mark->boot == 0 || o->boot == 0 || mark->boot != o->boot);
+    r->report->may_have_lost = j->may_have_lost;
+    j->ended = false;
+    if (j->may_have_lost || (!mark->unsynced && !o->unsynced))
+        return true;
+    j->unsynced = o->unsynced;
+    j->boot = o->boot;
+    /* With a hole at the end the marks are written when it is healed, before anything is said. */
+    if (hole_in(j, j->segment_count))
+        return true;
+    return marks_rewrite(j, false) || refuse(r, JOURNAL_IO);
 }
 
 static void fill_report(struct recovery *r)
@@ -513,7 +540,7 @@ struct journal *journal_open(struct disk *disk, const struct journal_options *op
     if (r->code == JOURNAL_OK) {
         j->stream = id.stream;
         j->store = id.store;
-        if (open_marks(r) && recover_headers(r) && recover_last(r))
+        if (open_marks(r) && recover_headers(r) && recover_last(r) && note_run(r))
             fill_report(r);
     }
     image_free(&r->image);

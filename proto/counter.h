@@ -43,6 +43,11 @@
     X(SEALS, "events", "seal rounds begun")                                                        \
     X(EPOCHS_BEGUN, "events", "epochs begun by this process")                                      \
     X(FENCED, "events", "found itself fenced by a later epoch")                                    \
+    X(PROMOTIONS, "events", "promotions begun by an operator or a silence")                         \
+    X(PROBES, "datagrams", "sent to ask the stores before a promotion")                            \
+    X(STANDBY_ROLLBACKS, "events", "forks gone back over without following the stream anew")       \
+    X(MEMBER_CHANGES, "events", "changes of the membership sequenced")                             \
+    X(COMMANDS_REFUSED, "events", "operators' commands refused")                                   \
     X(GAPS, "events", "gaps noticed")                                                              \
     X(GAP_REQUESTS_OUT, "datagrams", "gap requests sent")                                          \
     X(GAP_RETRIES, "datagrams", "gap requests sent again")                                         \
@@ -69,6 +74,9 @@
     X(JOURNAL_TORN_BYTES, "bytes", "of a torn tail cut at recovery")                               \
     X(JOURNAL_DAMAGED, "batches", "found damaged below the durable mark")                          \
     X(JOURNAL_HEALED, "batches", "damaged ones fetched again from a peer")                         \
+    X(SCRUBBED_BYTES, "bytes", "of closed segments read again and verified")                       \
+    X(SCRUB_PASSES, "events", "times that all closed segments were read again")                    \
+    X(SCRUB_FOUND, "events", "pieces of closed segments found rotten by reading them again")       \
     X(JOURNAL_CUT, "batches", "cut because a later epoch's history lacks them")                    \
     X(PUBLISHED, "messages", "handed to the publisher")                                            \
     X(RESENT, "messages", "proposals sent again")                                                  \

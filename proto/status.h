@@ -25,7 +25,7 @@ struct status_publisher {
 
 struct status {
     char role[24];
-    char state[24];
+    char state[64];
     char session[SESSION_NAME_MAX + 1];
     uint64_t stream;
     struct epoch epoch;

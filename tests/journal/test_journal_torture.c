@@ -6,9 +6,15 @@
  * sectors arrives. What must hold: all that was reported durable is there with the same digest;
  * what is there is a prefix of what was offered; promises survive; nothing is called damage; reads
  * give the offered bytes; epochs and members are those of the tail; the journal, continued, accepts
- * the next batch; no block of a segment is written twice. A failure names its seed. */
+ * the next batch; no block of a segment is written twice. A failure names its seed.
+ *
+ * In the second kind of life bits of closed segments flip too, at any time; the scrub runs, and
+ * pieces found damaged are put back, or not, before the next power loss, which may fall into the
+ * putting back. Then reads may say that they are damaged, never give other bytes; and at the end,
+ * when the scrub has passed and all is healed, every byte is as it was offered. */
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tests/journal/fake_disk.h"
@@ -29,6 +35,8 @@ struct life {
     uint64_t seed;
     uint64_t cut_floor; /* an interrupted cut may have happened down to here */
     uint8_t *buffer;
+    bool rot;
+    uint64_t flipped;
 };
 
 static uint64_t roll(struct life *l, uint64_t sides)
@@ -92,6 +100,8 @@ static void read_somewhere(struct life *l)
         fake_disk_work(l->fake, 1);
         complete(l);
     }
+    if (l->rot && read.done && read.error == -EILSEQ)
+        return;
     ck_assert_msg(read.done && read.error == 0, "seed %lu: read of %lu (tail %lu): %d", l->seed,
                   read.first_seq, tail, read.error);
     const struct made *first = maker_find(&l->maker, read.first_seq);
@@ -167,10 +177,10 @@ static bool reopen(struct life *l, bool may_die)
     uint64_t tail = report.tail.seq;
     uint64_t least =
         l->cut_floor != 0 && l->cut_floor < l->durable_seq ? l->cut_floor : l->durable_seq;
-    ck_assert_msg(!report.damaged, "seed %lu: damage reported at %lu of %lu", l->seed,
+    ck_assert_msg(!report.damaged || l->rot, "seed %lu: damage reported at %lu of %lu", l->seed,
                   report.damaged_seq, tail);
     ck_assert_msg(tail >= least, "seed %lu: %lu was durable, %lu is there", l->seed, least, tail);
-    ck_assert(journal_proven(l->j));
+    ck_assert(journal_proven(l->j) == !report.damaged);
     if (tail > 0) {
         const struct made *made = maker_find(&l->maker, tail);
         ck_assert_msg(made != NULL && batch_end_seq(&made->header) - 1 == tail &&
@@ -189,6 +199,86 @@ static bool reopen(struct life *l, bool may_die)
     l->promised = l->asked = report.promised;
     check_history(l);
     return true;
+}
+
+/* A bit of a batch in a segment that is closed for certain: there are two behind it. */
+static void flip_somewhere(struct life *l)
+{
+    char name[DISK_NAME_MAX + 1];
+    uint32_t segments = 0;
+    do
+        snprintf(name, sizeof name, "segment-%08u", ++segments);
+    while (fake_disk_has(l->fake, name));
+    if (segments < 4)
+        return;
+    snprintf(name, sizeof name, "segment-%08u", 1 + (uint32_t)roll(l, segments - 3));
+    uint64_t from = UINT64_C(8) * DISK_BLOCK, size = fake_disk_size(l->fake, name);
+    fake_disk_bytes(l->fake, name)[from + roll(l, size - from)] ^= (uint8_t)(1 << roll(l, 8));
+    l->flipped++;
+}
+
+/* Puts back one batch of each piece. */
+static void heal_some(struct life *l)
+{
+    for (uint32_t i = 0; i < journal_damage_count(l->j); i++) {
+        uint64_t first_seq, end_seq;
+        journal_damage(l->j, i, &first_seq, &end_seq);
+        const struct made *made = maker_find(&l->maker, first_seq);
+        ck_assert_msg(made != NULL, "seed %lu: damage at %lu", l->seed, first_seq);
+        (void)journal_heal(l->j, made->bytes, &made->header);
+    }
+}
+
+static void rot_and_heal(struct life *l)
+{
+    uint64_t what = roll(l, 10);
+    if (what == 0 && roll(l, 3) == 0)
+        flip_somewhere(l);
+    else if (what < 6)
+        (void)journal_scrub(l->j);
+    else if (roll(l, 2) == 0)
+        heal_some(l);
+}
+
+/* Everything is found, healed, and read again. */
+static void check_whole(struct life *l)
+{
+    for (uint32_t passes = 0; passes < 40; passes++) {
+        uint64_t found = journal_counters(l->j)[COUNTER_SCRUB_FOUND];
+        for (uint32_t i = 0; i < 100000 && journal_scrub(l->j) != JOURNAL_SCRUB_END; i++) {
+            fake_disk_work(l->fake, 1);
+            complete(l);
+        }
+        bool whole = journal_proven(l->j);
+        for (uint32_t i = 0; i < 100000 && !journal_proven(l->j); i++) {
+            heal_some(l);
+            (void)journal_step(l->j, l->now_ns += 1000000);
+            fake_disk_work(l->fake, 1);
+            complete(l);
+        }
+        ck_assert_msg(journal_proven(l->j), "seed %lu: does not heal", l->seed);
+        if (whole && found == journal_counters(l->j)[COUNTER_SCRUB_FOUND])
+            break;
+    }
+    uint64_t tail = journal_tail(l->j).seq;
+    for (uint64_t seq = 1; seq <= tail;) {
+        struct journal_read read = { .first_seq = seq,
+                                     .buffer = l->buffer,
+                                     .capacity = 128 * 1024 };
+        ck_assert(journal_read_begin(l->j, &read));
+        for (uint32_t i = 0; !read.done && i < 10000; i++) {
+            fake_disk_work(l->fake, 1);
+            complete(l);
+        }
+        ck_assert_msg(read.done && read.error == 0, "seed %lu: %lu is not readable: %d", l->seed,
+                      seq, read.error);
+        check_bytes(l, read.batches, read.length, seq);
+        for (const uint8_t *at = read.batches; at < read.batches + read.length;) {
+            const struct made *made = maker_find(&l->maker, seq);
+            seq = batch_end_seq(&made->header);
+            at += journal_aligned(made->header.length);
+        }
+    }
 }
 
 static void live(struct life *l)
@@ -222,14 +312,20 @@ static void live(struct life *l)
         } else if (what == 98 && roll(l, 6) == 0) {
             cut_somewhere(l, false);
         }
+        if (l->rot && what % 4 == 0)
+            rot_and_heal(l);
     }
-    if (roll(l, 6) == 0)
+    if (roll(l, 6) == 0) {
         cut_somewhere(l, true);
+    } else if (l->rot && roll(l, 3) == 0) {
+        fake_disk_die_after(l->fake, (uint32_t)roll(l, 3));
+        heal_some(l);
+    }
 }
 
-static void torture(uint64_t seed, uint32_t lives)
+static void torture(uint64_t seed, uint32_t lives, bool rot)
 {
-    struct life l = { .fake = fake_disk_new(seed), .seed = seed };
+    struct life l = { .fake = fake_disk_new(seed), .seed = seed, .rot = rot };
     l.disk = fake_disk_of(l.fake);
     l.options = (struct journal_options) { .segment_bytes = 65536 + roll(&l, 4) * 65536,
                                            .commit_bytes = 65536,
@@ -254,6 +350,13 @@ static void torture(uint64_t seed, uint32_t lives)
         fake_disk_crash(l.fake);
         journal_close(l.j);
     }
+    fake_disk_refuse(l.fake, 0, false);
+    if (rot && reopen(&l, false)) {
+        check_whole(&l);
+        ck_assert_uint_gt(l.flipped, 0);
+        fake_disk_crash(l.fake);
+        journal_close(l.j);
+    }
     ck_assert_msg(fake_disk_rewrites(l.fake) == 0, "seed %lu: %lu blocks written again", seed,
                   fake_disk_rewrites(l.fake));
     ck_assert_uint_gt(fake_disk_segment_writes(l.fake), 0);
@@ -262,17 +365,28 @@ static void torture(uint64_t seed, uint32_t lives)
     fake_disk_free(l.fake);
 }
 
-START_TEST(crashes)
+static void tortures(uint64_t first, bool rot)
 {
     const char *one = getenv("JOURNAL_TORTURE_SEED");
     if (one != NULL) {
-        torture(strtoull(one, NULL, 10), 30);
+        torture(strtoull(one, NULL, 10), 30, rot);
         return;
     }
     const char *runs = getenv("JOURNAL_TORTURE_RUNS");
     uint64_t count = runs == NULL ? 10 : strtoull(runs, NULL, 10);
     for (uint64_t i = 0; i < count; i++)
-        torture((uint64_t)_i * 100000 + i, 30);
+        torture(first * 100000 + i, 30, rot);
+}
+
+START_TEST(crashes)
+{
+    tortures((uint64_t)_i, false);
+}
+END_TEST
+
+START_TEST(crashes_and_rot)
+{
+    tortures((uint64_t)_i, true);
 }
 END_TEST
 
@@ -281,6 +395,7 @@ int main(void)
     Suite *suite = suite_create("journal_torture");
     TCase *tcase = tcase_create("crashes");
     tcase_add_loop_test(tcase, crashes, 1, 13);
+    tcase_add_loop_test(tcase, crashes_and_rot, 1, 5);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
