@@ -19,7 +19,6 @@
 #define LONG_NS  UINT64_C(20000000000)
 #define STREAM   UINT64_C(0x57)
 
-
 enum manner { WHOLE, IN_PIECES, SILENT, HANGS_UP, HALF_THEN_HANGS_UP, OTHER_FRAME, NO_FRAME };
 
 struct listener {
