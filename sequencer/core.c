@@ -95,34 +95,59 @@ size_t sequencer_memory(const struct sequencer_options *given)
     struct follower_options f = follower_options_of(&o);
     size_t ring = ring_slots_of(&o);
     size_t stride = stride_of(o.datagram_max);
-    return sizeof(struct sequencer) + catalog_memory(&o.catalog) + ledger_memory(&o.catalog) +
-           follower_memory(&f) + ring * (stride + sizeof(struct ring_slot)) +
+    size_t machines = catalog_memory(&o.catalog) + ledger_memory(&o.catalog);
+    return sizeof(struct sequencer) + 2 * machines + o.catalog.publishers_max + follower_memory(&f) + ring * (stride + sizeof(struct ring_slot)) +
            o.queue_max * (stride + sizeof(struct held)) +
            o.catalog.publishers_max * sizeof(struct queue);
 }
 
 /* ---- the stream, until we lead -------------------------------------------------------------- */
 
-void sequencer_follow_message(struct sequencer *s, const struct message *m)
+bool sequencer_discards(const struct sequencer *s, const struct message *m, uint32_t *publisher,
+                        bool *discarding)
 {
     if (m->topic == TOPIC_REJECT && m->publisher != 0) {
         struct sys_reject reject;
-        if (sys_reject_decode(m->payload, m->length, &reject))
-            s->queues[m->publisher].discarding =
-                reject.reason == REJECT_TOO_LARGE && reject.detail != 0;
+        if (!sys_reject_decode(m->payload, m->length, &reject))
+            return false;
+        *publisher = m->publisher;
+        *discarding = reject.reason == REJECT_TOO_LARGE && reject.detail != 0;
+        return true;
+    }
+    struct sys_join join;
+    if (m->topic != TOPIC_JOIN || !sys_join_decode(m->payload, m->length, &join) ||
+        join.publisher >= s->ledger.publishers_max)
+        return false;
+    *publisher = join.publisher;
+    *discarding = false;
+    return true;
+}
+
+void sequencer_follow_message(struct sequencer *s, const struct message *m)
+{
+    uint32_t publisher;
+    bool discarding;
+    if (sequencer_discards(s, m, &publisher, &discarding))
+        s->queues[publisher].discarding = discarding;
+}
+
+/* What has been sequenced need not be held any longer, nor what an older incarnation proposed. */
+static void prune_held(struct sequencer *s, const struct message *m)
+{
+    if (m->publisher != 0) {
+        struct queue *q = &s->queues[m->publisher];
+        if (q->head != NIL)
+            queue_trim(s, q, ledger_next(&s->ledger, m->publisher));
     } else if (m->topic == TOPIC_JOIN) {
         struct sys_join join;
         if (sys_join_decode(m->payload, m->length, &join) &&
             join.publisher < s->ledger.publishers_max)
-            s->queues[join.publisher].discarding = false;
+            queue_drop(s, join.publisher);
     }
 }
 
-static bool deliver(void *ctx, const uint8_t *batch, const struct batch_header *header)
+void sequencer_apply(struct sequencer *s, const uint8_t *batch, const struct batch_header *header)
 {
-    struct sequencer *s = ctx;
-    if (s->state == SEQUENCER_LEADING || s->unfit != NULL)
-        return false;
     struct batch_cursor cursor = batch_begin(batch, header);
     struct message m;
     while (batch_next(&cursor, &m)) {
@@ -131,11 +156,41 @@ static bool deliver(void *ctx, const uint8_t *batch, const struct batch_header *
             s->unfit = "the stream speaks another version of the protocol";
         if (verdict == CATALOG_DIVERGED)
             s->unfit = "the catalog differs from the one that the session record names";
-        if (!ledger_apply(&s->ledger, &m))
+        if (!ledger_apply(&s->ledger, &m)) {
             s->unfit = "the stream breaks its own rules: verify the journals";
-        else if (m.topic < TOPIC_FIRST_USER)
+            continue;
+        }
+        if (m.topic < TOPIC_FIRST_USER)
             sequencer_follow_message(s, &m);
+        prune_held(s, &m);
     }
+    s->next_seq = batch_end_seq(header);
+    s->digest = header->digest;
+}
+
+/* Messages that the leader heard proposed, and we did not. Only what is live counts: the rest was
+ * proposed before we listened. */
+static void listen(struct sequencer *s, const uint8_t *batch, const struct batch_header *header)
+{
+    if (s->unheard >= DEAF_MESSAGES || follower_leader_heard_ns(s->follower) == 0 ||
+        batch_end_seq(header) < follower_goal_next(s->follower))
+        return;
+    struct batch_cursor cursor = batch_begin(batch, header);
+    struct message m;
+    while (batch_next(&cursor, &m))
+        s->unheard += m.publisher != 0;
+}
+
+static bool deliver(void *ctx, const uint8_t *batch, const struct batch_header *header)
+{
+    struct sequencer *s = ctx;
+    /* Where bytes of the ring wait for the flush, it stays as it is until then. */
+    if (s->state == SEQUENCER_LEADING || s->unfit != NULL || s->ring_lent != UINT64_MAX)
+        return false;
+    s->base.tried = false;
+    ring_put(s, batch, header);
+    sequencer_apply(s, batch, header);
+    listen(s, batch, header);
     count(s, COUNTER_MESSAGES_DELIVERED, header->count);
     if (header->timestamp_ns > s->last_stamp_ns)
         s->last_stamp_ns = header->timestamp_ns;
@@ -149,9 +204,13 @@ static void forget(struct sequencer *s)
     ledger_reset(&s->ledger);
     queue_reset_all(s);
     ring_reset(s);
+    base_reset(s);
+    s->next_seq = 1;
+    s->digest = (struct digest) { 0, 0 };
     s->permit_publisher = 0;
     s->last_stamp_ns = 0;
     s->unfit = NULL;
+    s->caught_up = false;
 }
 
 void sequencer_rebuild(struct sequencer *s, struct epoch heard)
@@ -161,25 +220,70 @@ void sequencer_rebuild(struct sequencer *s, struct epoch heard)
                    heard);
 }
 
-/* Catalog and ledger cannot be rolled back: they are built again from the beginning. */
+/* Follows on from what the state machines hold. */
+static void follow_on(struct sequencer *s, struct epoch heard)
+{
+    const struct epoch_table *epochs = catalog_epochs(s->catalog);
+    const struct epoch_entry *entry = epoch_table_find(epochs, s->next_seq - 1);
+    if (entry == NULL) {
+        sequencer_rebuild(s, heard);
+        return;
+    }
+    struct position tail = { .epoch = entry->epoch, .seq = s->next_seq - 1 };
+    follower_start(s->follower, tail, s->digest, epochs, heard);
+}
+
+void sequencer_restart(struct sequencer *s, struct epoch heard)
+{
+    bool again = s->base.tried;
+    if (again || s->base.next_seq == 1 || !base_rollback(s, s->base.next_seq)) {
+        sequencer_rebuild(s, heard);
+        return;
+    }
+    s->base.tried = true;
+    follow_on(s, heard);
+}
+
 static void forked(void *ctx, uint64_t first_seq, struct epoch by)
 {
     struct sequencer *s = ctx;
-    (void)first_seq;
-    sequencer_rebuild(s, by);
+    if (base_rollback(s, first_seq))
+        return;
     s->adopt_again = s->state == SEQUENCER_ADOPTING;
+    sequencer_restart(s, by);
 }
 
+void sequencer_stand_by(struct sequencer *s)
+{
+    s->state = SEQUENCER_FOLLOWING;
+    s->want_lead = false;
+    s->seal_begun = false;
+    s->probe = (struct probe) { 0 };
+    s->waiting_for[0] = '\0';
+}
+
+/* What we emitted stays followed, as a tail that nobody has vouched for: where the later epoch's
+ * history parts from it, it is cut like any other. */
 void sequencer_fence(struct sequencer *s, uint32_t number, struct epoch by)
 {
+    assert(!s->batch_is_open);
     if (number > s->number_seen)
         s->number_seen = number;
     count(s, COUNTER_FENCED, 1);
-    s->state = SEQUENCER_FOLLOWING;
-    s->want_lead = false;
+    sequencer_stand_by(s);
+    s->fenced_by = number;
+    s->leader_word_ns = s->now.mono_ns;
+    s->unheard = 0;
     s->stable = 0;
-    s->is_volatile = false;
-    sequencer_rebuild(s, by);
+    s->paused = s->pacing = false;
+    command_abandon(s, "fenced by a later epoch before it was done: ask the new leader");
+    if (s->is_volatile || !s->base.valid) {
+        s->is_volatile = false;
+        sequencer_rebuild(s, by);
+        return;
+    }
+    queue_stand_by(s);
+    follow_on(s, by);
 }
 
 /* ---- create --------------------------------------------------------------------------------- */
@@ -198,7 +302,8 @@ static bool allocate(struct sequencer *s)
     s->queues = calloc(s->o.catalog.publishers_max, sizeof *s->queues);
     s->held = calloc(s->o.queue_max, sizeof *s->held);
     s->held_bytes = aligned_alloc(64, (size_t)s->o.queue_max * s->held_stride);
-    return ledger_init(&s->ledger, &s->o.catalog) && s->catalog != NULL && s->follower != NULL &&
+    return ledger_init(&s->ledger, &s->o.catalog) && base_allocate(s) && s->catalog != NULL &&
+           s->follower != NULL &&
            s->ring != NULL && s->ring_bytes != NULL && s->queues != NULL && s->held != NULL &&
            s->held_bytes != NULL;
 }
@@ -245,6 +350,7 @@ struct sequencer *sequencer_create(const struct sequencer_options *o, struct por
     s->hint_refill_ns = now.mono_ns;
     s->state = SEQUENCER_FOLLOWING;
     s->want_lead = s->o.lead;
+    s->leader_word_ns = now.mono_ns;
     sequencer_rebuild(s, (struct epoch) { 0 });
     return s;
 }
@@ -255,6 +361,7 @@ void sequencer_destroy(struct sequencer *s)
         return;
     catalog_destroy(s->catalog);
     ledger_close(&s->ledger);
+    base_free(s);
     if (s->follower != NULL)
         follower_destroy(s->follower);
     free(s->ring);
@@ -335,9 +442,15 @@ static void on_stream_datagram(struct sequencer *s, const struct port_datagram *
         sequencer_fence(s, epoch.number, epoch);
     }
     follower_on_datagram(s->follower, d, s->now);
-    uint32_t heard = follower_heard(s->follower).number;
-    if (heard > s->number_seen)
-        s->number_seen = heard;
+    struct epoch heard = follower_heard(s->follower);
+    if (heard.number > s->number_seen)
+        s->number_seen = heard.number;
+    uint64_t word_ns = follower_leader_heard_ns(s->follower);
+    if (word_ns <= s->leader_word_ns)
+        return;
+    s->leader_word_ns = word_ns;
+    if (s->state == SEQUENCER_SEALING || s->state == SEQUENCER_ADOPTING)
+        seal_on_leader(s, heard);
 }
 
 static void on_signal(struct sequencer *s, const struct port_datagram *d, enum wire_type type)
@@ -366,8 +479,11 @@ static void on_signal(struct sequencer *s, const struct port_datagram *d, enum w
     } else if (type == WIRE_SEAL) {
         struct seal seal;
         verdict = seal_decode(d->bytes, d->length, s->o.stream, &seal);
-        if (verdict == WIRE_OK && !seal.probe && seal.epoch.number > s->number_seen)
-            s->number_seen = seal.epoch.number;
+        if (verdict == WIRE_OK && !seal.probe && seal.epoch.candidate != s->o.candidate) {
+            if (seal.epoch.number > s->number_seen)
+                s->number_seen = seal.epoch.number;
+            probe_on_seal(s);
+        }
     }
     sequencer_count_verdict(s, verdict);
 }
@@ -430,13 +546,18 @@ static uint64_t lead_step(struct sequencer *s)
     s->step_batches = 0;
     s->blocked = BLOCKED_NOT;
     s->fills_left = FILLS_PER_STEP_MAX;
-    if (s->session_due && s->run.left == 0)
-        emit_session_record(s);
+    if (s->run.left == 0) {
+        if (s->session_due)
+            emit_session_record(s);
+        command_lead_step(s);
+    }
     append_step(s);
     emit_tick(s);
     emit_close(s, false);
     emit_heartbeat(s);
     s->ring_lent = UINT64_MAX;
+    if (base_follow(s, s->stable, s->step_batches + BASE_BATCHES_EXTRA))
+        return s->now.mono_ns;
     return emit_deadline(s);
 }
 
@@ -447,6 +568,10 @@ static uint64_t step(void *core, struct port_time now)
     if (s->state == SEQUENCER_LEADING)
         return lead_step(s);
     uint64_t deadline = follower_step(s->follower, now);
+    s->caught_up = s->caught_up || follower_caught_up(s->follower);
+    if (base_follow(s, follower_stable(s->follower), BASE_BATCHES_STANDBY))
+        deadline = now.mono_ns;
+    s->ring_lent = UINT64_MAX;
     if (s->state == SEQUENCER_FOLLOWING && s->want_lead && s->unfit == NULL) {
         s->want_lead = false;
         if (s->o.volatile_genesis_length > 0)
@@ -454,6 +579,8 @@ static uint64_t step(void *core, struct port_time now)
         else
             seal_start(s);
     }
+    if (s->state == SEQUENCER_FOLLOWING)
+        deadline = earlier(deadline, probe_step(s));
     switch (s->state) {
     case SEQUENCER_FOLLOWING:
         return deadline;
@@ -496,5 +623,6 @@ void sequencer_lead(struct sequencer *s, uint8_t how, const char *why)
         return;
     s->o.how = how;
     copy_text(s->why, sizeof s->why, why);
+    s->automatic = false;
     s->want_lead = s->state == SEQUENCER_FOLLOWING;
 }

@@ -28,6 +28,7 @@ void ack_begin(struct sequencer *s)
         s->stores[i].acked_seq = 0;
         s->stores[i].current = false;
     }
+    s->secure = 0;
 }
 
 static void stable_raise(struct sequencer *s, uint64_t seq)
@@ -39,8 +40,9 @@ static void stable_raise(struct sequencer *s, uint64_t seq)
     emit_stable_rose(s);
 }
 
-/* The W-th highest among what the members acknowledged. */
-static void judge_stable(struct sequencer *s)
+/* Stable is the W-th highest among what the members acknowledged; what a majority has meets every
+ * seal, which is what a change of the members waits for. */
+void ack_judge(struct sequencer *s)
 {
     const struct membership *members = catalog_members(s->catalog);
     uint64_t acked[MEMBERS_MAX];
@@ -55,6 +57,9 @@ static void judge_stable(struct sequencer *s)
         acked[at] = store->acked_seq;
     }
     uint32_t quorum = membership_stable_quorum(members);
+    uint32_t majority = members->count / 2 + 1;
+    if (members->count > 0 && n >= majority && acked[majority - 1] > s->secure)
+        s->secure = acked[majority - 1];
     if (quorum > 0 && n >= quorum)
         stable_raise(s, acked[quorum - 1]);
 }
@@ -86,9 +91,13 @@ void ack_on(struct sequencer *s, const struct ack *a)
     store->durable_seq = a->tail.seq;
     store->full = a->full;
     time_heard_clock(s, store, a->clock_ns);
-    if (s->state != SEQUENCER_LEADING || !membership_has(catalog_members(s->catalog), a->store))
+    if (s->state != SEQUENCER_LEADING)
         return;
     store->current = epoch_equal(a->tail.epoch, s->epoch);
+    if (!membership_has(catalog_members(s->catalog), a->store)) {
+        store->current = store->current && (a->tail.seq <= s->stable || tail_is_ours(s, a));
+        return;
+    }
     if (!store->current) {
         count(s, COUNTER_ACKS_OLD_EPOCH, 1);
         if (!sabotaged(s, SEQUENCER_ACK_ANY_EPOCH) || a->tail.seq >= s->next_seq)
@@ -102,6 +111,6 @@ void ack_on(struct sequencer *s, const struct ack *a)
     }
     if (a->tail.seq > store->acked_seq) {
         store->acked_seq = a->tail.seq;
-        judge_stable(s);
+        ack_judge(s);
     }
 }

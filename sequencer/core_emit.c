@@ -67,14 +67,19 @@ static bool ring_take(struct sequencer *s, enum room room)
         }
         if (s->ring_stable == s->ring_head)
             s->ring_stable++;
+        base_push(s);
         s->ring_head++;
     }
     return true;
 }
 
-void ring_put_history(struct sequencer *s, const uint8_t *bytes, const struct batch_header *h)
+void ring_put(struct sequencer *s, const uint8_t *bytes, const struct batch_header *h)
 {
-    assert(h->length <= s->ring_stride && s->ring_end == 0);
+    assert(h->length <= s->ring_stride);
+    if (s->ring_end - s->ring_head == s->ring_slots) {
+        base_push(s);
+        s->ring_head++;
+    }
     memcpy(ring_bytes_at(s, s->ring_end), bytes, h->length);
     *ring_slot_at(s, s->ring_end++) = (struct ring_slot) { .first_seq = h->first_seq,
                                                            .end_seq = batch_end_seq(h),
@@ -241,6 +246,21 @@ void emit_session_record(struct sequencer *s)
     s->session_due = !emit_record(s, TOPIC_SESSION, 0, 0, payload, (uint32_t)length, ROOM_RESERVED);
 }
 
+/* It counts from its append: whoever acknowledged is judged by it at once. */
+bool emit_member_record(struct sequencer *s, struct membership *members)
+{
+    uint8_t payload[SYS_PAYLOAD_MAX];
+    members->seq = s->next_seq;
+    size_t length = sys_member_encode(members, payload, sizeof payload);
+    assert(length > 0);
+    if (!emit_record(s, TOPIC_MEMBER, 0, 0, payload, (uint32_t)length, ROOM_RESERVED))
+        return false;
+    assert(catalog_members(s->catalog)->seq == members->seq);
+    count(s, COUNTER_MEMBER_CHANGES, 1);
+    ack_judge(s);
+    return true;
+}
+
 /* One that finds no room is left out: a tick says the time, and the next one says it better. */
 void emit_tick(struct sequencer *s)
 {
@@ -292,6 +312,9 @@ void emit_begin(struct sequencer *s)
     s->pace_at_ns = 0;
     s->blocked = BLOCKED_NOT;
     s->stable_rose = false;
+    s->paused = s->pacing = false;
+    /* What was adopted is in the stores, and may leave the ring. */
+    s->ring_stable = s->ring_end;
 }
 
 uint64_t emit_deadline(const struct sequencer *s)

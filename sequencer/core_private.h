@@ -1,8 +1,12 @@
 /* What the files of the sequencer's core share. See core.h for what it does.
  *
  *   core.c         create, entry points, the state machine
+ *   core_base.c    the state machines a second time, below the tip: what a fork goes back to
  *   core_status.c  what it says of itself
+ *   core_command.c what an operator asks of it
+ *   core_member.c  the rules of a membership change
  *   core_seal.c    seal, adopt, begin
+ *   core_probe.c   asking the stores first: automatic promotion, and whether one can succeed
  *   core_queue.c   proposals held, per publisher, until their turn
  *   core_append.c  the turns: accept or reject
  *   core_ask.c     joins, and topics asked for
@@ -17,6 +21,7 @@
 #ifndef CANTUS_SEQUENCER_CORE_PRIVATE_H
 #define CANTUS_SEQUENCER_CORE_PRIVATE_H
 
+#include "proto/command.h"
 #include "proto/proposal.h"
 #include "proto/signal.h"
 #include "sequencer/core.h"
@@ -31,6 +36,11 @@ enum {
     HINTS_BURST = 64,
     QUEUE_MIN = 16,
     QUANTUM_MIN = 256,
+    BASE_BATCHES_STANDBY = 256, /* applied to the base per step */
+    BASE_BATCHES_EXTRA = 8,  /* applied to the base per step, beyond those emitted */
+    DEAF_MESSAGES = 1000,    /* followed without a proposal heard */
+    MEMBER_LAG_MAX = 65536,  /* messages that a store to be added may be behind */
+    UNCAUGHT_SILENCES = 8,   /* until one that never caught up promotes itself */
     SEAL_BACKOFF_MAX = 6 /* doublings of the delay between two candidates' rounds */
 };
 
@@ -40,6 +50,10 @@ enum {
 #define HELD_STALE_NS    UINT64_C(1000000000) /* a queue that waits this long makes room */
 #define STALE_SCAN_NS    UINT64_C(10000000)
 #define TOKEN_EXPIRES_NS UINT64_C(100000000)
+#define PROMOTE_ASKS_NS  UINT64_C(300000000)  /* for the stores' word on a promotion asked for */
+#define STORE_SILENT_NS  UINT64_C(2000000000) /* a store not heard for so long cannot be added */
+#define PROBE_JITTER_NS  UINT64_C(10000000)
+#define PROBE_ROUNDS     4 /* times seal_retry_ns, that an answer is good for */
 #define EXCLUDED_ROUNDS  4 /* times adopt_timeout_ns, until a store is asked again */
 
 /* ---- proposals held ------------------------------------------------------------------------- */
@@ -50,6 +64,8 @@ struct held {
     uint64_t number;
     uint64_t first;
     uint64_t end;
+    struct position position; /* of its author */
+    uint32_t incarnation;
     uint32_t next;
     uint32_t previous;
     uint32_t publisher; /* 0: the slot is free */
@@ -127,11 +143,56 @@ struct store {
     uint64_t acked_seq;    /* of our epoch, counted */
     uint64_t durable_seq;  /* as it says */
     uint64_t excluded_until_ns;
+    uint64_t probed_ns; /* when `probe` came */
     struct promise promise;
+    struct promise probe; /* its last answer to a probe of ours */
+    bool probed;          /* the current one, in `probe` */
     bool has_clock;
     bool promised; /* our current epoch, in `promise` */
     bool current;  /* its tail is of our epoch */
     bool full;
+};
+
+/* ---- the base ------------------------------------------------------------------------------- */
+
+/* The state machines as of a batch boundary below the tip; the batches from there on are in the
+ * ring. It follows the stable watermark, so that no fork of an honest stream goes below it. */
+struct base {
+    struct catalog *catalog;
+    struct ledger ledger;
+    uint8_t *discarding; /* by publisher id, as in struct queue */
+    uint64_t next_seq;
+    struct digest digest;
+    uint64_t index; /* of the ring slot that comes next */
+    bool valid;
+    bool tried; /* the follower was restarted here, and has delivered nothing since */
+};
+
+/* ---- asked first ---------------------------------------------------------------------------- */
+
+struct probe {
+    bool open;
+    bool deferred; /* to another candidate, in this silence */
+    struct epoch asked;
+    uint64_t at_ns; /* when to ask (again) */
+};
+
+/* What the answers to a probe come to. */
+struct probe_view {
+    const struct store *best;    /* the highest tail that can be had; NULL: no answer */
+    const struct store *damaged; /* one that reports more but does not count; or NULL */
+    uint32_t answered;           /* members that count */
+    uint32_t needed;
+    uint32_t members;
+    uint32_t hear_leader; /* members that heard the leader lately */
+};
+
+/* A command whose outcome is not yet known. */
+struct asked_command {
+    bool open;
+    uint32_t stream;
+    uint64_t deadline_ns;
+    struct command command;
 };
 
 struct sequencer {
@@ -145,13 +206,22 @@ struct sequencer {
     enum sequencer_state state;
     bool want_lead;
     const char *unfit; /* why it can never lead; NULL: it can */
-    char waiting_for[128];
+    char waiting_for[256];
 
     /* the state machines, and who feeds them until we lead */
     struct catalog *catalog;
     struct ledger ledger;
     struct follower *follower;
+    struct base base;
     uint64_t counters[COUNTER_END];
+
+    /* as a standby */
+    uint64_t leader_word_ns; /* of the leader's last word, or of when we began to listen */
+    bool caught_up;          /* once, since its state machines were begun anew */
+    uint32_t unheard;        /* publishers' messages followed since a proposal was heard */
+    uint32_t fenced_by;      /* number; 0: it was not */
+    struct probe probe;
+    struct asked_command asked;
 
     /* seal and adopt */
     struct epoch epoch;
@@ -165,7 +235,9 @@ struct sequencer {
     uint64_t adopt_store;
     uint64_t adopt_next; /* progress: what the follower had delivered */
     uint64_t adopt_deadline_ns;
-    bool adopt_restarted;
+    uint32_t adopt_restarts;
+    bool automatic;   /* nobody told it to: it gives up when it hears the leader */
+    bool has_promise; /* some store's, of this epoch */
     bool adopt_again; /* the follower was restarted and must be told what to adopt */
     uint64_t random;
 
@@ -242,6 +314,8 @@ struct sequencer {
 
     struct store stores[STORES_MAX];
 
+    uint64_t secure; /* seq of this epoch on a majority */
+
     struct status status;
     uint8_t status_body[STATUS_SIZE_MAX];
     uint8_t status_frame[STATUS_SIZE_MAX + REPLAY_FRAME_HEADER];
@@ -275,18 +349,67 @@ void sequencer_send_egress(struct sequencer *s, const uint8_t *bytes, uint32_t l
 void sequencer_count_verdict(struct sequencer *s, enum wire_verdict verdict);
 /* A message of the stream, for what the sequencer keeps beside catalog and ledger. */
 void sequencer_follow_message(struct sequencer *s, const struct message *m);
+/* Whether this message says if the rest of a publisher's run is discarded; whose, and whether. */
+bool sequencer_discards(const struct sequencer *s, const struct message *m, uint32_t *publisher,
+                        bool *discarding);
+/* A batch of the stream, applied to the state machines at the tip. */
+void sequencer_apply(struct sequencer *s, const uint8_t *batch, const struct batch_header *header);
 /* Forgets the state machines and follows the stream from its beginning. */
 void sequencer_rebuild(struct sequencer *s, struct epoch heard);
+/* Follows the stream again from the base, or from its beginning if that did not help. */
+void sequencer_restart(struct sequencer *s, struct epoch heard);
+/* No longer wants to lead. */
+void sequencer_stand_by(struct sequencer *s);
+
+/* core_base.c */
+bool base_allocate(struct sequencer *s);
+void base_free(struct sequencer *s);
+void base_reset(struct sequencer *s);
+/* The oldest slot is needed: what is in it goes into the base. */
+void base_push(struct sequencer *s);
+/* Follows the watermark, at most this many batches. True if there is more to do. */
+bool base_follow(struct sequencer *s, uint64_t stable, uint32_t batches_max);
+/* Takes back what is at or above first_seq. False, and nothing is changed, if it can't be done. */
+bool base_rollback(struct sequencer *s, uint64_t first_seq);
+
+/* core_probe.c */
+uint64_t probe_step(struct sequencer *s);
+void probe_open(struct sequencer *s);
+void probe_send_due(struct sequencer *s);
+void probe_on_seal(struct sequencer *s);
+void probe_on_answer(struct sequencer *s, const struct promise *p);
+struct probe_view probe_look(const struct sequencer *s);
+uint64_t random_next(struct sequencer *s);
+
+/* core_command.c */
+bool command_on(struct sequencer *s, uint32_t stream, const uint8_t *body, size_t length);
+void command_stream_closed(struct sequencer *s, uint32_t stream);
+/* What waits for its turn to be carried out. */
+void command_lead_step(struct sequencer *s);
+uint64_t command_standby_step(struct sequencer *s);
+void command_abandon(struct sequencer *s, const char *why);
+
+/* core_member.c */
+/* The membership that the command makes, of which seq is still to be set; or why not, in text. */
+bool member_change(const struct sequencer *s, const struct command *c, struct membership *out,
+                   char *text, size_t size);
 
 /* core_seal.c */
 uint64_t seal_step(struct sequencer *s);
 void seal_start(struct sequencer *s);
 void seal_on_promise(struct sequencer *s, const struct promise *p);
+/* A live word of the leader of `heard`, while we want to lead ourselves. */
+void seal_on_leader(struct sequencer *s, struct epoch heard);
 uint64_t adopt_step(struct sequencer *s);
 void begin_volatile(struct sequencer *s);
 
 /* core_queue.c */
 void queue_reset_all(struct sequencer *s);
+/* Keeps what is held, but serves nothing. */
+void queue_stand_by(struct sequencer *s);
+/* Drops what is off our history: all that it lacks if we begin to lead, and then the rest is
+ * served. */
+void queue_check_all(struct sequencer *s, bool begin);
 void queue_drop(struct sequencer *s, uint32_t publisher);
 void queue_on_proposal(struct sequencer *s, const struct port_datagram *d);
 /* What stands at number `next` of the publisher, after dropping what is below; NULL if it has not
@@ -333,6 +456,7 @@ bool emit_record(struct sequencer *s, uint32_t topic, uint32_t publisher, uint64
                  const uint8_t *payload, uint32_t length, enum room room);
 void emit_epoch_record(struct sequencer *s);
 void emit_session_record(struct sequencer *s);
+bool emit_member_record(struct sequencer *s, struct membership *members);
 void emit_tick(struct sequencer *s);
 void emit_heartbeat(struct sequencer *s);
 void emit_stable_rose(struct sequencer *s);
@@ -341,12 +465,15 @@ uint64_t emit_deadline(const struct sequencer *s);
 /* Index of the slot that holds seq; UINT64_MAX if none does. */
 uint64_t ring_find(const struct sequencer *s, uint64_t seq);
 void ring_reset(struct sequencer *s);
-void ring_put_history(struct sequencer *s, const uint8_t *bytes, const struct batch_header *h);
+/* A batch that was followed; the oldest makes place. */
+void ring_put(struct sequencer *s, const uint8_t *bytes, const struct batch_header *h);
 
 /* core_ack.c */
 struct store *store_of(struct sequencer *s, uint64_t id);
 void ack_on(struct sequencer *s, const struct ack *a);
 void ack_begin(struct sequencer *s);
+/* Anew under a membership that changed. */
+void ack_judge(struct sequencer *s);
 
 /* core_time.c */
 uint64_t time_stamp(struct sequencer *s);
@@ -361,6 +488,8 @@ void answer_publisher(struct sequencer *s, struct port_addr to, enum hint_reason
                       uint32_t publisher);
 
 /* core_status.c */
+bool status_write_frame(struct sequencer *s, uint32_t stream, enum replay_type type,
+                        const uint8_t *body, size_t length);
 size_t status_on_stream(struct sequencer *s, const struct port_stream_event *e);
 
 #endif

@@ -8,7 +8,10 @@
  *   - some slots are for one publisher at a time (the token), so that runs too long for the shares
  *     of a full pool are still completed, one after the other;
  *   - a queue that has waited for a missing number for a second makes room when room is short.
- * Whatever is dropped is sent again by its publisher. */
+ * Whatever is dropped is sent again by its publisher.
+ *
+ * A standby holds what it hears in the same way, and drops what the history it follows has. When it
+ * begins to lead, what is left and stands on its history is served at once. */
 #include "sequencer/core_private.h"
 
 void queue_reset_all(struct sequencer *s)
@@ -24,6 +27,19 @@ void queue_reset_all(struct sequencer *s)
     s->token_used = 0;
     s->active_head = s->active_tail = NIL;
     s->turn_open = false;
+    s->run = (struct run_emission) { 0 };
+    s->ask_count = 0;
+}
+
+static bool emitting_run_of(const struct sequencer *s, uint32_t publisher)
+{
+    return s->run.left > 0 && s->run.publisher == publisher;
+}
+
+void queue_stand_by(struct sequencer *s)
+{
+    while (s->active_head != NIL)
+        queue_deactivate_first(s);
     s->run = (struct run_emission) { 0 };
     s->ask_count = 0;
 }
@@ -56,11 +72,6 @@ void queue_drop(struct sequencer *s, uint32_t publisher)
     while (q->head != NIL)
         slot_free(s, q, q->head);
     q->scan.first = 0;
-}
-
-static bool emitting_run_of(const struct sequencer *s, uint32_t publisher)
-{
-    return s->run.left > 0 && s->run.publisher == publisher;
 }
 
 /* Drops what has waited for a missing number for too long. */
@@ -281,6 +292,20 @@ static bool numbers_stand(struct sequencer *s, const struct port_datagram *d,
     return true;
 }
 
+/* Whether a standby should keep it: nobody is told anything, since it speaks for nobody. What its
+ * author had applied may not have come here yet. */
+static bool may_be_held(const struct sequencer *s, const struct proposal_header *h)
+{
+    if (s->unfit != NULL || h->publisher >= catalog_publisher_end(s->catalog) ||
+        h->incarnation != catalog_publisher(s->catalog, h->publisher)->incarnation)
+        return false;
+    uint64_t next = ledger_next(&s->ledger, h->publisher);
+    if (h->first_publisher_seq + h->count <= next || h->first_publisher_seq >= next + s->o.window)
+        return false;
+    return h->position.seq >= s->next_seq ||
+           epoch_table_has(catalog_epochs(s->catalog), s->next_seq - 1, h->position);
+}
+
 static bool hold(struct sequencer *s, const struct port_datagram *d,
                  const struct proposal_header *h)
 {
@@ -290,8 +315,15 @@ static bool hold(struct sequencer *s, const struct port_datagram *d,
     bool by_arrival = sabotaged(s, SEQUENCER_ORDER_BY_ARRIVAL);
     uint32_t at = by_arrival ? q->tail : place_of(s, q, first);
     if (!by_arrival && at != NIL && covers(&s->held[at], first, end)) {
-        count(s, COUNTER_PROPOSALS_DUPLICATE, h->count);
-        return true;
+        if (s->state == SEQUENCER_LEADING) {
+            count(s, COUNTER_PROPOSALS_DUPLICATE, h->count);
+            return true;
+        }
+        /* What was held may turn out to be off the history: the later word is the better one. */
+        if (s->held[at].first != first || s->held[at].end != end)
+            return true;
+        slot_free(s, q, at);
+        q->scan.first = 0;
     }
     uint32_t index = slot_take(s, h->publisher, q, first);
     if (index == NIL) {
@@ -304,6 +336,8 @@ static bool hold(struct sequencer *s, const struct port_datagram *d,
                                      .number = first,
                                      .first = first,
                                      .end = end,
+                                     .position = h->position,
+                                     .incarnation = h->incarnation,
                                      .publisher = h->publisher };
     /* Room may have been made by dropping the very slot after which this one belongs. */
     insert_after(s, q, by_arrival ? q->tail : place_of(s, q, first), index);
@@ -323,7 +357,15 @@ void queue_on_proposal(struct sequencer *s, const struct port_datagram *d)
         return;
     }
     count(s, COUNTER_PROPOSALS_IN, h.count);
-    if (s->state != SEQUENCER_LEADING || !author_stands(s, d, &h) || !numbers_stand(s, d, &h))
+    s->unheard = 0;
+    if (s->state != SEQUENCER_LEADING) {
+        if (may_be_held(s, &h)) {
+            s->queues[h.publisher].heard_ns = s->now.mono_ns;
+            hold(s, d, &h);
+        }
+        return;
+    }
+    if (!author_stands(s, d, &h) || !numbers_stand(s, d, &h))
         return;
     struct queue *q = &s->queues[h.publisher];
     q->heard_ns = s->now.mono_ns;
@@ -332,4 +374,41 @@ void queue_on_proposal(struct sequencer *s, const struct port_datagram *d)
     if (!q->active && !emitting_run_of(s, h.publisher) &&
         queue_head(s, q, ledger_next(&s->ledger, h.publisher)) != NULL)
         queue_activate(s, h.publisher);
+}
+
+/* ---- another history, another role ------------------------------------------------------------ */
+
+static bool still_stands(const struct sequencer *s, const struct held *h, bool begin)
+{
+    if (h->publisher >= catalog_publisher_end(s->catalog) ||
+        h->incarnation != catalog_publisher(s->catalog, h->publisher)->incarnation)
+        return false;
+    if (h->position.seq >= s->next_seq)
+        return !begin;
+    return epoch_table_has(catalog_epochs(s->catalog), s->next_seq - 1, h->position);
+}
+
+void queue_check_all(struct sequencer *s, bool begin)
+{
+    for (uint32_t i = 0; i < s->o.queue_max; i++) {
+        struct held *h = &s->held[i];
+        if (h->publisher == 0)
+            continue;
+        struct queue *q = &s->queues[h->publisher];
+        q->scan.first = 0;
+        if (!still_stands(s, h, begin)) {
+            count(s, COUNTER_PROPOSALS_FORKED, h->end - h->number);
+            slot_free(s, q, i);
+        }
+    }
+    for (uint32_t i = 0; begin && i < s->o.queue_max; i++) {
+        uint32_t publisher = s->held[i].publisher;
+        if (publisher == 0 || s->queues[publisher].active)
+            continue;
+        uint64_t next = ledger_next(&s->ledger, publisher);
+        queue_trim(s, &s->queues[publisher], next);
+        if (s->queues[publisher].head != NIL &&
+            queue_head(s, &s->queues[publisher], next) != NULL)
+            queue_activate(s, publisher);
+    }
 }

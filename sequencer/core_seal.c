@@ -7,7 +7,7 @@
 
 /* ---- seal ----------------------------------------------------------------------------------- */
 
-static uint64_t random_next(struct sequencer *s)
+uint64_t random_next(struct sequencer *s)
 {
     uint64_t x = s->random += UINT64_C(0x9e3779b97f4a7c15);
     x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -43,22 +43,44 @@ void seal_start(struct sequencer *s)
         s->stores[i].promised = false;
     s->state = SEQUENCER_SEALING;
     s->seal_begun = true;
+    s->has_promise = false;
+    s->probe.open = false;
+    snprintf(s->waiting_for, sizeof s->waiting_for, "no store has promised");
     count(s, COUNTER_SEALS, 1);
     send_seal(s);
 }
 
 /* Another candidate has the stores. Wait a while, longer each time and by chance, then try above
  * it: two that want to lead don't duel for ever. */
-static void seal_lost(struct sequencer *s)
+static void seal_lost(struct sequencer *s, bool rival)
 {
     uint32_t doublings = s->seal_losses < SEAL_BACKOFF_MAX ? s->seal_losses : SEAL_BACKOFF_MAX;
     uint64_t delay_max = s->o.seal_retry_ns << doublings;
-    /* The first time it is rather our number that was low than a rival. */
+    /* The first time, unless it is our very number that another has, it is rather that ours was
+     * low. A rival gets the time to begin, so that we hear it and follow. */
     uint64_t delay = s->seal_losses == 0 ? 0 : random_next(s) % (delay_max + 1);
+    if (rival || s->automatic)
+        delay += s->o.seal_retry_ns;
     s->seal_losses++;
     s->state = SEQUENCER_SEALING;
     s->seal_begun = false;
     s->seal_at_ns = s->now.mono_ns + delay;
+    snprintf(s->waiting_for, sizeof s->waiting_for,
+             "another candidate has the stores' promise: waiting before trying above it");
+}
+
+void seal_on_leader(struct sequencer *s, struct epoch heard)
+{
+    if (epoch_equal(heard, s->epoch))
+        return;
+    bool begun = heard.number >= s->epoch.number;
+    /* Whoever is told to lead while another leads begins with a number that is too low, and goes
+     * above what it finds. But who heard nothing of a later one until the stores had promised is
+     * overtaken, and follows. */
+    bool overtaken = begun && (s->automatic || s->has_promise || heard.number == s->epoch.number);
+    bool alive_again = s->automatic && s->state == SEQUENCER_SEALING;
+    if (overtaken || alive_again)
+        sequencer_stand_by(s);
 }
 
 static bool counts(const struct sequencer *s, const struct store *store)
@@ -73,14 +95,20 @@ static void adopt(struct sequencer *s, const struct store *best);
 static void judge(struct sequencer *s)
 {
     const struct store *best = NULL;
+    uint32_t damaged = 0;
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         const struct store *store = &s->stores[i];
+        damaged += store->id != 0 && store->promised && !store->promise.proven;
         if (counts(s, store) &&
             (best == NULL || position_compare(store->promise.tail, best->promise.tail) > 0))
             best = store;
     }
+    char but[96] = "";
+    if (damaged > 0)
+        snprintf(but, sizeof but, "; %u damaged, without a vote: `cantus journal verify` says where",
+                 damaged);
     if (best == NULL || best->promise.members.count == 0) {
-        snprintf(s->waiting_for, sizeof s->waiting_for, "no store has promised");
+        snprintf(s->waiting_for, sizeof s->waiting_for, "no store has promised%s", but);
         return;
     }
     uint32_t promised = 0;
@@ -89,8 +117,8 @@ static void judge(struct sequencer *s)
             promised++;
     }
     uint32_t needed = membership_seal_quorum(&best->promise.members);
-    snprintf(s->waiting_for, sizeof s->waiting_for, "%u of %u stores needed have promised",
-             promised, needed);
+    snprintf(s->waiting_for, sizeof s->waiting_for, "%u of %u stores needed have promised%s",
+             promised, needed, but);
     if (promised >= needed)
         adopt(s, best);
 }
@@ -107,6 +135,8 @@ void seal_on_promise(struct sequencer *s, const struct promise *p)
     struct store *store = store_of(s, p->store);
     store->heard_ns = s->now.mono_ns;
     time_heard_clock(s, store, p->clock_ns);
+    if (p->probe && s->probe.open && epoch_equal(p->asked, s->probe.asked))
+        probe_on_answer(s, p);
     if (p->probe || (s->state != SEQUENCER_SEALING && s->state != SEQUENCER_ADOPTING) ||
         !s->seal_begun)
         return;
@@ -117,11 +147,12 @@ void seal_on_promise(struct sequencer *s, const struct promise *p)
     if (ours && epoch_equal(p->asked, s->epoch)) {
         store->promise = *p;
         store->promised = true;
+        s->has_promise = true;
         store->durable_seq = p->tail.seq;
         if (s->state == SEQUENCER_SEALING)
             judge(s);
     } else if (!ours && p->promised.number >= s->epoch.number) {
-        seal_lost(s);
+        seal_lost(s, p->promised.number == s->epoch.number);
     }
 }
 
@@ -158,9 +189,10 @@ static void adopt(struct sequencer *s, const struct store *best)
                                    .stream = { .ip = p->fetch_ip, .port = p->stream_port } };
     s->adopt_next = follower_next(s->follower);
     s->adopt_deadline_ns = s->now.mono_ns + s->o.adopt_timeout_ns;
-    s->adopt_restarted = false;
-    snprintf(s->waiting_for, sizeof s->waiting_for, "fetching the history through %llu",
-             (unsigned long long)s->adopted.seq);
+    s->adopt_restarts = 0;
+    snprintf(s->waiting_for, sizeof s->waiting_for,
+             "fetching the history through %llu, as store %016llx has it",
+             (unsigned long long)s->adopted.seq, (unsigned long long)best->id);
     tell_follower(s);
 }
 
@@ -171,7 +203,7 @@ static bool adopted_wholly(const struct sequencer *s)
 }
 
 /* What was delivered is not a beginning of what is adopted. Nobody but us could tell where the two
- * part, since our epoch record does not exist yet: follow it all again. */
+ * part, since our epoch record does not exist yet: follow it again from below. */
 static bool delivered_off_it(const struct sequencer *s)
 {
     uint64_t delivered = follower_tail(s->follower).seq;
@@ -180,8 +212,8 @@ static bool delivered_off_it(const struct sequencer *s)
 
 static void restart_follower(struct sequencer *s)
 {
-    s->adopt_restarted = true;
-    sequencer_rebuild(s, s->epoch);
+    s->adopt_restarts++;
+    sequencer_restart(s, s->epoch);
     tell_follower(s);
     s->adopt_next = follower_next(s->follower);
     s->adopt_deadline_ns = s->now.mono_ns + s->o.adopt_timeout_ns;
@@ -203,12 +235,17 @@ static void begin(struct sequencer *s)
     s->next_seq = s->adopted.seq + 1;
     s->epoch_first_seq = s->next_seq;
     s->digest = s->adopted_digest;
-    if (sabotaged(s, SEQUENCER_DEDUP_FORGOTTEN))
+    s->fenced_by = 0;
+    s->unheard = 0;
+    if (sabotaged(s, SEQUENCER_DEDUP_FORGOTTEN)) {
         ledger_reset(&s->ledger);
+        s->base.valid = false;
+    }
     ack_begin(s);
     emit_begin(s);
     count(s, COUNTER_EPOCHS_BEGUN, 1);
     emit_epoch_record(s);
+    queue_check_all(s, true);
     s->session_due = true;
 }
 
@@ -223,11 +260,11 @@ static void begin_adopted(struct sequencer *s)
         s->state = SEQUENCER_FOLLOWING;
         return;
     }
+    assert(s->next_seq == s->adopted.seq + 1 && digest_equal(s->digest, s->adopted_digest));
     s->is_volatile = false;
     s->stable = follower_stable(s->follower);
     if (s->stable > s->adopted.seq)
         s->stable = s->adopted.seq;
-    ring_reset(s);
     begin(s);
 }
 
@@ -245,8 +282,8 @@ uint64_t adopt_step(struct sequencer *s)
         s->adopt_next = follower_next(s->follower);
         s->adopt_deadline_ns = s->now.mono_ns + s->o.adopt_timeout_ns;
     } else if (s->now.mono_ns >= s->adopt_deadline_ns) {
-        /* It may be our own beginning that does not fit: once, try from nothing. */
-        if (!s->adopt_restarted && follower_next(s->follower) > 1)
+        /* It may be our own beginning that does not fit: try from the base, then from nothing. */
+        if (s->adopt_restarts < 2 && follower_next(s->follower) > 1)
             restart_follower(s);
         else
             give_up_store(s);
@@ -291,6 +328,7 @@ void begin_volatile(struct sequencer *s)
     s->epoch = (struct epoch) { .number = ++s->number_seen, .candidate = s->o.candidate };
     if (h.timestamp_ns > s->last_stamp_ns)
         s->last_stamp_ns = h.timestamp_ns;
-    ring_put_history(s, s->o.volatile_genesis, &h);
+    s->base.valid = false; /* there is nobody to go on with it after us */
+    ring_put(s, s->o.volatile_genesis, &h);
     begin(s);
 }

@@ -52,11 +52,25 @@ uint64_t *sequencer_own_counters(struct sequencer *s)
     return s->counters;
 }
 
+static bool is_deaf(const struct sequencer *s)
+{
+    return s->unheard >= DEAF_MESSAGES;
+}
+
 const char *sequencer_waiting_for(const struct sequencer *s)
 {
     switch (s->state) {
     case SEQUENCER_FOLLOWING:
-        return s->unfit != NULL ? s->unfit : "standing by";
+        if (s->unfit != NULL)
+            return s->unfit;
+        if (s->waiting_for[0] != '\0')
+            return s->waiting_for;
+        if (is_deaf(s))
+            return "standing by, but hears no proposals: check the ingress group's network";
+        if (!s->caught_up)
+            return follower_goal_next(s->follower) > 1 ? "standing by: catching up"
+                                                       : "standing by: no leader heard yet";
+        return s->fenced_by != 0 ? "standing by: fenced by a later epoch" : "standing by";
     case SEQUENCER_SEALING:
     case SEQUENCER_ADOPTING:
         return s->waiting_for[0] != '\0' ? s->waiting_for : "no store has promised";
@@ -72,13 +86,15 @@ static const char *state_name(const struct sequencer *s)
 {
     switch (s->state) {
     case SEQUENCER_FOLLOWING:
-        return "following";
+        return is_deaf(s)            ? "following (deaf to the ingress group)"
+               : s->fenced_by != 0 ? "following (fenced)"
+                                   : "following";
     case SEQUENCER_SEALING:
         return "sealing";
     case SEQUENCER_ADOPTING:
         return "adopting";
     case SEQUENCER_LEADING:
-        return s->paused ? "paused" : "leading";
+        return s->paused ? "leading, paused: no quorum" : "leading";
     }
     return "";
 }
@@ -142,7 +158,7 @@ void sequencer_status(const struct sequencer *s, struct port_time now, struct st
 
 /* ---- the stream port ------------------------------------------------------------------------ */
 
-static bool write_frame(struct sequencer *s, uint32_t stream, enum replay_type type,
+bool status_write_frame(struct sequencer *s, uint32_t stream, enum replay_type type,
                         const uint8_t *body, size_t length)
 {
     size_t framed =
@@ -157,7 +173,7 @@ static bool answer_status(struct sequencer *s, uint32_t stream)
 {
     sequencer_status(s, s->now, &s->status);
     size_t length = status_encode(&s->status, s->status_body, sizeof s->status_body);
-    return length > 0 && write_frame(s, stream, REPLAY_STATUS, s->status_body, length);
+    return length > 0 && status_write_frame(s, stream, REPLAY_STATUS, s->status_body, length);
 }
 
 /* History is served by retransmitters. */
@@ -166,8 +182,7 @@ static bool refuse_replay(struct sequencer *s, uint32_t stream, const uint8_t *b
     struct replay_request request;
     struct replay_end end = { .reason = REPLAY_BAD_REQUEST };
     if (replay_request_decode(body, length, &request)) {
-        bool has = s->state == SEQUENCER_LEADING && s->ring_head < s->ring_end;
-        end.oldest_seq = has ? ring_slot_at(s, s->ring_head)->first_seq : sequencer_tip(s) + 1;
+        end.oldest_seq = sequencer_tip(s) + 1;
         end.next_seq = request.first_seq;
         end.reason = request.stream != s->o.stream        ? REPLAY_OTHER_STREAM
                      : request.first_seq < end.oldest_seq ? REPLAY_PRUNED
@@ -177,7 +192,7 @@ static bool refuse_replay(struct sequencer *s, uint32_t stream, const uint8_t *b
     size_t encoded = replay_end_encode(&end, out, sizeof out);
     assert(encoded > 0);
     count(s, COUNTER_REPLAYS_REFUSED, 1);
-    return write_frame(s, stream, REPLAY_END, out, encoded);
+    return status_write_frame(s, stream, REPLAY_END, out, encoded);
 }
 
 static bool answer_frame(struct sequencer *s, uint32_t stream, enum replay_type type,
@@ -185,12 +200,16 @@ static bool answer_frame(struct sequencer *s, uint32_t stream, enum replay_type 
 {
     if (type == REPLAY_STATUS_REQUEST)
         return length == 0 && answer_status(s, stream);
+    if (type == REPLAY_COMMAND)
+        return command_on(s, stream, body, length);
     return type == REPLAY_REQUEST && refuse_replay(s, stream, body, length);
 }
 
 /* Whoever asks for something else, or doesn't read its answers, is cut off. */
 size_t status_on_stream(struct sequencer *s, const struct port_stream_event *e)
 {
+    if (e->type == PORT_STREAM_CLOSED)
+        command_stream_closed(s, e->stream);
     if (e->type != PORT_STREAM_BYTES)
         return 0;
     size_t consumed = 0;

@@ -1,0 +1,276 @@
+/* What an operator asks of a sequencer on its stream port. One command at a time is looked into or
+ * waits for its turn; whoever asks another meanwhile is told so. A connection that closes takes its
+ * command with it, unless that has been carried out. */
+#include "sequencer/core_private.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* ---- outcomes ------------------------------------------------------------------------------- */
+
+static bool send_outcome(struct sequencer *s, uint32_t stream, const struct outcome *outcome)
+{
+    size_t length = outcome_encode(outcome, s->status_body, sizeof s->status_body);
+    if (outcome->verdict == OUTCOME_REFUSED)
+        count(s, COUNTER_COMMANDS_REFUSED, 1);
+    return length > 0 && status_write_frame(s, stream, REPLAY_OUTCOME, s->status_body, length);
+}
+
+__attribute__((format(printf, 3, 4))) static struct outcome
+outcome_of(enum outcome_verdict verdict, uint64_t seq, const char *format, ...)
+{
+    struct outcome outcome = { .verdict = verdict, .seq = seq };
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(outcome.text, sizeof outcome.text, format, arguments);
+    va_end(arguments);
+    return outcome;
+}
+
+/* The answer to what waited. Whoever does not read it is cut off. */
+static void finish(struct sequencer *s, const struct outcome *outcome)
+{
+    uint32_t stream = s->asked.stream;
+    s->asked.open = false;
+    if (!send_outcome(s, stream, outcome))
+        s->port->ops->stream_close(s->port, stream);
+}
+
+void command_abandon(struct sequencer *s, const char *why)
+{
+    if (!s->asked.open)
+        return;
+    struct outcome outcome = outcome_of(OUTCOME_REFUSED, 0, "%s", why);
+    finish(s, &outcome);
+}
+
+void command_stream_closed(struct sequencer *s, uint32_t stream)
+{
+    if (s->asked.open && s->asked.stream == stream)
+        s->asked.open = false;
+}
+
+/* ---- promote -------------------------------------------------------------------------------- */
+
+/* Which stores the operator should look after. */
+static void name_silent(const struct sequencer *s, char *out, size_t size)
+{
+    const struct membership *members = catalog_members(s->catalog);
+    size_t at = 0;
+    out[0] = '\0';
+    for (uint32_t i = 0; i < members->count && at + 20 < size && at < 120; i++) {
+        bool answered = false;
+        for (uint32_t k = 0; k < STORES_MAX; k++)
+            answered = answered || (s->stores[k].id == members->stores[i] && s->stores[k].probed &&
+                                    s->stores[k].probe.proven);
+        if (!answered)
+            at += (size_t)snprintf(out + at, size - at, "%s%016llx", at > 0 ? ", " : "",
+                                   (unsigned long long)members->stores[i]);
+    }
+}
+
+static void refuse_promotion(struct sequencer *s, const struct probe_view *view)
+{
+    char silent[160];
+    name_silent(s, silent, sizeof silent);
+    struct outcome outcome;
+    if (view->best == NULL)
+        outcome = outcome_of(OUTCOME_REFUSED, 0,
+                             "no store answered: start the retransmitters, or repair the network "
+                             "between them and this standby");
+    else
+        outcome = outcome_of(OUTCOME_REFUSED, 0,
+                             "%u of %u stores needed answered: start those that are missing (%s), "
+                             "or promote where they can be reached",
+                             view->answered, view->needed, silent);
+    s->probe.open = false;
+    finish(s, &outcome);
+}
+
+/* What the quorum has must be within reach, and nothing that exists beyond it given up unasked. */
+static bool would_lose(const struct sequencer *s, const struct probe_view *view,
+                       struct outcome *outcome)
+{
+    const struct promise *best = &view->best->probe;
+    if (view->damaged != NULL) {
+        *outcome = outcome_of(
+            OUTCOME_REFUSED, 0,
+            "store %016llx reports seq %llu, above %llu that can be had, but is damaged: let it "
+            "heal, or stop it if what only it has may be lost",
+            (unsigned long long)view->damaged->id,
+            (unsigned long long)view->damaged->probe.tail.seq, (unsigned long long)best->tail.seq);
+        return true;
+    }
+    uint64_t next = follower_next(s->follower);
+    if (best->tail.seq >= next && best->oldest_seq > next) {
+        *outcome = outcome_of(
+            OUTCOME_REFUSED, 0,
+            "this standby is at %llu, and store %016llx, which has the most, begins at %llu: "
+            "promote a standby that is further, or let this one catch up",
+            (unsigned long long)(next - 1), (unsigned long long)view->best->id,
+            (unsigned long long)best->oldest_seq);
+        return true;
+    }
+    if (best->tail.seq >= next && best->fetch_port == 0 && best->stream_port == 0) {
+        *outcome = outcome_of(OUTCOME_REFUSED, 0,
+                              "store %016llx has seq %llu, which this standby lacks, and does not "
+                              "say where to fetch it: configure its address",
+                              (unsigned long long)view->best->id,
+                              (unsigned long long)best->tail.seq);
+        return true;
+    }
+    return false;
+}
+
+uint64_t command_standby_step(struct sequencer *s)
+{
+    struct outcome outcome;
+    if (s->unfit != NULL) {
+        command_abandon(s, s->unfit);
+        return s->now.mono_ns;
+    }
+    probe_send_due(s);
+    struct probe_view view = probe_look(s);
+    if (view.best != NULL && view.answered >= view.needed) {
+        s->probe.open = false;
+        if (would_lose(s, &view, &outcome)) {
+            finish(s, &outcome);
+            return s->now.mono_ns;
+        }
+        sequencer_lead(s, SYS_EPOCH_PROMOTED, s->asked.command.why);
+        s->want_lead = false;
+        s->seal_losses = 0;
+        seal_start(s);
+        count(s, COUNTER_PROMOTIONS, 1);
+        outcome = outcome_of(OUTCOME_PENDING, 0, "asks the stores to promise epoch %u",
+                             s->epoch.number);
+        finish(s, &outcome);
+        return s->now.mono_ns;
+    }
+    if (s->now.mono_ns < s->asked.deadline_ns)
+        return s->asked.deadline_ns < s->probe.at_ns ? s->asked.deadline_ns : s->probe.at_ns;
+    refuse_promotion(s, &view);
+    return s->now.mono_ns;
+}
+
+static bool keep(struct sequencer *s, uint32_t stream, const struct command *c)
+{
+    s->asked = (struct asked_command) { .open = true,
+                                        .stream = stream,
+                                        .deadline_ns = s->now.mono_ns + PROMOTE_ASKS_NS,
+                                        .command = *c };
+    return true;
+}
+
+static bool on_promote(struct sequencer *s, uint32_t stream, const struct command *c)
+{
+    struct outcome outcome;
+    if (s->state == SEQUENCER_LEADING) {
+        outcome =
+            outcome_of(OUTCOME_REFUSED, s->epoch_first_seq, "leads already, epoch %u", s->epoch.number);
+    } else if (s->unfit != NULL) {
+        outcome = outcome_of(OUTCOME_REFUSED, 0, "%s", s->unfit);
+    } else if (s->o.volatile_genesis_length > 0) {
+        outcome = outcome_of(OUTCOME_REFUSED, 0,
+                             "a stream without stores cannot be taken over: start it anew");
+    } else if (s->state != SEQUENCER_FOLLOWING || s->want_lead) {
+        s->automatic = false; /* now somebody said so */
+        outcome = outcome_of(OUTCOME_PENDING, 0, "under way already: %s", sequencer_waiting_for(s));
+    } else {
+        probe_open(s);
+        return keep(s, stream, c);
+    }
+    return send_outcome(s, stream, &outcome);
+}
+
+/* ---- the leader ----------------------------------------------------------------------------- */
+
+static void change_members(struct sequencer *s)
+{
+    struct outcome outcome = { .verdict = OUTCOME_REFUSED };
+    struct membership members;
+    if (member_change(s, &s->asked.command, &members, outcome.text, sizeof outcome.text)) {
+        if (!emit_member_record(s, &members))
+            return; /* no room even in the reserve: again in the next step */
+        outcome = outcome_of(OUTCOME_DONE, members.seq, "%u members from seq %llu on",
+                             members.count, (unsigned long long)members.seq);
+    } else {
+        outcome.seq = catalog_members(s->catalog)->seq;
+    }
+    finish(s, &outcome);
+}
+
+static void change_session(struct sequencer *s)
+{
+    const char *name = s->asked.command.name;
+    struct outcome outcome;
+    if (s->session_due)
+        return; /* the one asked for at the start goes first */
+    if (strcmp(name, catalog_session(s->catalog)) == 0) {
+        outcome = outcome_of(OUTCOME_REFUSED, catalog_session_seq(s->catalog),
+                             "session %s runs already", name);
+    } else {
+        memcpy(s->session, name, sizeof s->session);
+        emit_session_record(s);
+        if (s->session_due) {
+            s->session_due = false;
+            return;
+        }
+        outcome = outcome_of(OUTCOME_DONE, catalog_session_seq(s->catalog), "session %s", name);
+    }
+    finish(s, &outcome);
+}
+
+void command_lead_step(struct sequencer *s)
+{
+    if (!s->asked.open)
+        return;
+    if (s->asked.command.kind == COMMAND_SESSION) {
+        change_session(s);
+    } else if (s->asked.command.kind == COMMAND_PROMOTE) {
+        struct outcome outcome =
+            outcome_of(OUTCOME_DONE, s->epoch_first_seq, "leads, epoch %u", s->epoch.number);
+        finish(s, &outcome);
+    } else {
+        change_members(s);
+    }
+}
+
+static bool on_leaders(struct sequencer *s, uint32_t stream, const struct command *c)
+{
+    struct outcome outcome;
+    if (s->state == SEQUENCER_LEADING && (c->kind != COMMAND_SESSION || c->name[0] != '\0'))
+        return keep(s, stream, c);
+    if (s->state == SEQUENCER_LEADING)
+        outcome = outcome_of(OUTCOME_REFUSED, 0, "a session needs a name");
+    else
+        outcome = outcome_of(OUTCOME_REFUSED, 0,
+                             "does not lead (%s): ask the leader, whose epoch is %u",
+                             sequencer_waiting_for(s), sequencer_epoch(s).number);
+    return send_outcome(s, stream, &outcome);
+}
+
+bool command_on(struct sequencer *s, uint32_t stream, const uint8_t *body, size_t length)
+{
+    struct command c;
+    if (!command_decode(body, length, &c))
+        return false;
+    struct outcome outcome;
+    if (s->asked.open) {
+        outcome = outcome_of(OUTCOME_REFUSED, 0,
+                             "another command is being carried out: try again when it is done");
+        return send_outcome(s, stream, &outcome);
+    }
+    switch (c.kind) {
+    case COMMAND_PROMOTE:
+        return on_promote(s, stream, &c);
+    case COMMAND_MEMBER_ADD:
+    case COMMAND_MEMBER_REMOVE:
+    case COMMAND_SESSION:
+        return on_leaders(s, stream, &c);
+    case COMMAND_DIGEST_AT:
+        break;
+    }
+    outcome = outcome_of(OUTCOME_REFUSED, 0, "a sequencer keeps no history: ask a retransmitter");
+    return send_outcome(s, stream, &outcome);
+}
