@@ -1,4 +1,4 @@
-/* The payloads under /sys: the first byte is the topic. Whatever decodes is encoded to the same
+/* The payloads under /sys: the first byte is the topic, 16 for those below /sys/digest. Whatever decodes is encoded to the same
  * bytes. */
 #include "fuzz/fuzz.h"
 #include "proto/sys.h"
@@ -38,6 +38,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case TOPIC_MEMBER:
         TRY(membership, sys_member);
+        break;
+    case TOPIC_FIRST_USER:
+        TRY(sys_digest, sys_digest);
         break;
     default:
         break;

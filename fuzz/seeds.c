@@ -120,6 +120,10 @@ static void sys_payloads(void)
     PAYLOAD(TOPIC_JOIN, join, join);
     PAYLOAD(TOPIC_REJECT, reject, reject);
     PAYLOAD(TOPIC_MEMBER, member, member);
+    const struct sys_digest digest = { .logic_version = 1,
+                                       .position = { { 7, 2 }, 1000 },
+                                       .digest = 5 };
+    PAYLOAD(TOPIC_FIRST_USER, digest, digest);
 #undef PAYLOAD
 }
 

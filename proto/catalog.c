@@ -245,11 +245,19 @@ enum reject_reason catalog_refuses(const struct catalog *c, uint32_t publisher, 
     return (enum reject_reason)0;
 }
 
+/* Below /sys/digest: where replicas say what state they are in. Like any topic of a user's, except
+ * that a subscription to everything leaves it out. */
+static bool is_state_digest(const char *path, size_t length)
+{
+    size_t root = sizeof SYS_DIGEST_ROOT - 1;
+    return length > root && topic_in_subtree(path, length, SYS_DIGEST_ROOT, root);
+}
+
 enum reject_reason catalog_refuses_topic(const struct catalog *c, const char *path, size_t length)
 {
     if (topic_path_check(path, length) != NULL)
         return REJECT_BAD_PATH;
-    if (topic_in_subtree(path, length, "/sys", 4))
+    if (topic_in_subtree(path, length, "/sys", 4) && !is_state_digest(path, length))
         return REJECT_NOT_PERMITTED;
     if (catalog_topic_find(c, path, length) != 0)
         return (enum reject_reason)0;

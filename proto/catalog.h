@@ -93,10 +93,11 @@ uint32_t catalog_publisher_find(const struct catalog *c, const char *identity); 
 const struct catalog_publisher *catalog_publisher(const struct catalog *c, uint32_t id);
 
 /* Whether this publisher may write there now; a reject_reason, or 0 if it may. Publishers write
- * user topics, and of /sys only TOPIC_TOPIC (never inside a run). */
+ * user topics, those below /sys/digest among them, and of the fixed ones only TOPIC_TOPIC (never
+ * inside a run). */
 enum reject_reason catalog_refuses(const struct catalog *c, uint32_t publisher, uint32_t topic);
 /* What would refuse the creation of this topic; 0 if nothing. One that exists is fine, unless it is
- * /sys or below: those are the stream's own. */
+ * /sys or below: those are the stream's own, except what is below /sys/digest. */
 enum reject_reason catalog_refuses_topic(const struct catalog *c, const char *path, size_t length);
 
 #endif

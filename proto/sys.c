@@ -211,6 +211,26 @@ bool sys_member_decode(const uint8_t *payload, size_t length, struct membership 
     return wire_reader_done(&r) && out->count > 0;
 }
 
+size_t sys_digest_encode(const struct sys_digest *in, uint8_t *out, size_t capacity)
+{
+    struct wire_writer w = wire_writer_of(out, capacity);
+    wire_put32(&w, in->logic_version);
+    wire_put_position(&w, in->position);
+    wire_put64(&w, in->digest);
+    wire_put64(&w, in->skips);
+    return in->position.seq == 0 ? 0 : wire_written(&w);
+}
+
+bool sys_digest_decode(const uint8_t *payload, size_t length, struct sys_digest *out)
+{
+    struct wire_reader r = wire_reader_of(payload, length);
+    out->logic_version = wire_get32(&r);
+    out->position = wire_get_position(&r);
+    out->digest = wire_get64(&r);
+    out->skips = wire_get64(&r);
+    return wire_reader_done(&r) && out->position.seq > 0;
+}
+
 const char *reject_reason_text(uint8_t reason)
 {
     static const char *const texts[REJECT_END] = {
@@ -257,6 +277,7 @@ static const char protocol_description[] =
     "join record 4: nonce64 last64 publisher32 incarnation32 identity\n"
     "reject 5: reason8 topic32 count32 detail64\n"
     "topic 6: path; clock 7: empty; member 8: membership\n"
+    "below /sys/digest, publishers': logic_version32 position digest64 skips64\n"
     "replay: length32 type8 body; request 1: stream64 first64 end64 epoch; batch 2; vouch 3; "
     "end 4: reason8 oldest64 next64; status request 5; status 6\n";
 

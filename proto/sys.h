@@ -81,6 +81,17 @@ struct sys_reject {
                         on, and what follows of it is rejected too */
 };
 
+/* Below /sys/digest, on a topic that ends in the app's name: what a replica says of its state.
+ * Written by publishers; the catalog does not read it. */
+#define SYS_DIGEST_ROOT "/sys/digest"
+struct sys_digest {
+    uint32_t logic_version;   /* the app's */
+    struct position position; /* applied through; seq is not 0 */
+    uint64_t digest;          /* of the state there */
+    uint64_t skips;           /* hash of the skip records heeded; 0: none */
+};
+enum { SYS_DIGEST_SIZE = 40 };
+
 size_t sys_genesis_encode(const struct sys_genesis *in, uint8_t *out, size_t capacity);
 bool sys_genesis_decode(const uint8_t *payload, size_t length, struct sys_genesis *out);
 size_t sys_epoch_encode(const struct sys_epoch *in, uint8_t *out, size_t capacity);
@@ -94,6 +105,8 @@ bool sys_reject_decode(const uint8_t *payload, size_t length, struct sys_reject 
 /* /sys/member: a membership, of which seq is the record's own. Never empty. */
 size_t sys_member_encode(const struct membership *in, uint8_t *out, size_t capacity);
 bool sys_member_decode(const uint8_t *payload, size_t length, struct membership *out);
+size_t sys_digest_encode(const struct sys_digest *in, uint8_t *out, size_t capacity);
+bool sys_digest_decode(const uint8_t *payload, size_t length, struct sys_digest *out);
 
 const char *reject_reason_text(uint8_t reason);
 /* Of the wire formats as docs/wire.md specifies them; changes whenever they do. */

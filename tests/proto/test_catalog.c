@@ -181,6 +181,30 @@ START_TEST(topics_get_ids_in_order)
 }
 END_TEST
 
+START_TEST(below_sys_digest_topics_are_publishers)
+{
+    const struct catalog_options options = { .topics_max = 18, .publishers_max = 4 };
+    struct bed bed = bed_open(&options);
+    ck_assert_int_eq(add_genesis(&bed, WIRE_VERSION), CATALOG_OK);
+    add_join(&bed, 1, 1, "a");
+    const char *const refused[] = { "/sys", "/sys/digest", "/sys/digests", "/sys/digests/a",
+                                    "/sys/a/digest" };
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        ck_assert_int_eq((int)catalog_refuses_topic(bed.c, refused[i], strlen(refused[i])),
+                         REJECT_NOT_PERMITTED);
+        ck_assert_int_eq(add_topic(&bed, refused[i]), CATALOG_MALFORMED);
+    }
+    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, "/sys/digest/", 12), REJECT_BAD_PATH);
+    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, "/sys/digest/a", 13), 0);
+    ck_assert_int_eq(apply_from(&bed, 1, TOPIC_TOPIC, "/sys/digest/a", 13), CATALOG_OK);
+    ck_assert_uint_eq(catalog_topic_find(bed.c, "/sys/digest/a", 13), TOPIC_FIRST_USER);
+    ck_assert_int_eq((int)catalog_refuses(bed.c, 1, TOPIC_FIRST_USER), 0);
+    ck_assert_int_eq(add_topic(&bed, "/sys/digest/a/b"), CATALOG_OK);
+    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, "/sys/digest/c", 13), REJECT_FULL);
+    catalog_destroy(bed.c);
+}
+END_TEST
+
 START_TEST(path_memory_runs_out_before_ids_do)
 {
     const struct catalog_options options = { .topics_max = 64, .publishers_max = 4 };
@@ -382,7 +406,8 @@ START_TEST(options_are_brought_in_range)
 END_TEST
 
 SUITE_RUN("catalog", genesis_comes_first_and_once, epochs_begin_with_their_record,
-          topics_get_ids_in_order, path_memory_runs_out_before_ids_do, joins_compare_and_set,
+          topics_get_ids_in_order, below_sys_digest_topics_are_publishers,
+          path_memory_runs_out_before_ids_do, joins_compare_and_set,
           permissions, sessions_name_protocol_and_catalog, members_change,
           what_is_malformed_changes_nothing, digest_is_of_the_state_alone,
           options_are_brought_in_range)

@@ -17,6 +17,7 @@ DECODER(sys_session, sys_session)
 DECODER(sys_join, sys_join)
 DECODER(sys_reject, sys_reject)
 DECODER(membership, sys_member)
+DECODER(sys_digest, sys_digest)
 
 static uint8_t bytes[SYS_PAYLOAD_MAX];
 
@@ -257,6 +258,22 @@ START_TEST(members)
 }
 END_TEST
 
+START_TEST(state_digests)
+{
+    struct sys_digest in;
+    struct sys_digest out;
+    memset(&in, 0, sizeof in);
+    memset(&out, 0, sizeof out); /* for its padding */
+    in.logic_version = UINT32_MAX;
+    in.position = (struct position) { { UINT64_MAX, 3 }, 1 };
+    in.digest = UINT64_MAX - 1;
+    in.skips = 5;
+    ROUND_TRIP(sys_digest, in, out, SYS_DIGEST_SIZE);
+    in.position.seq = 0;
+    REFUSED(sys_digest, in);
+}
+END_TEST
+
 START_TEST(quorums_meet)
 {
     struct membership m = { .count = 0, .quorum = 3 };
@@ -285,4 +302,4 @@ START_TEST(quorums_meet)
 END_TEST
 
 SUITE_RUN("sys", genesis, the_genesis_batch, epoch_records, sessions, join_records, rejects,
-          members, quorums_meet)
+          members, state_digests, quorums_meet)

@@ -138,6 +138,10 @@ START_TEST(payloads)
         .reason = REJECT_CONDITION, .topic = 16, .count = 1, .detail = 41
     };
     check("reject", sys_reject_encode(&reject, encoded, sizeof encoded));
+    const struct sys_digest digest = { .logic_version = 3,
+                                       .position = { { 0xcafe, 2 }, 4096 },
+                                       .digest = 0x1122334455667788 };
+    check("state_digest", sys_digest_encode(&digest, encoded, sizeof encoded));
 }
 END_TEST
 
