@@ -23,7 +23,7 @@ SOURCE = os.environ.get(
 BUILD = os.path.abspath(os.environ.get("CANTUS_BUILD", os.path.join(SOURCE, "build", "release")))
 BIN = os.path.join(BUILD, "bin")
 SANITIZE = os.environ.get("CANTUS_SANITIZE", "")
-COMPILER = os.environ.get("CANTUS_CC", "cc")
+COMPILER = shutil.which(os.environ.get("CANTUS_CC", "cc")) or "cc"
 
 # Deadlines are for finding hangs, not for measuring: far above what is needed, more so where a
 # sanitizer slows everything down.
@@ -236,10 +236,10 @@ class Case(unittest.TestCase):
         return json.loads(done.out) if done.returncode == 0 else None
 
     def process_status(self, dir, name):
-        """What one process of the deployment answers, or None."""
+        """What one process of the deployment, by name or role, answers, or None."""
         whole = self.status(dir) or {"processes": []}
         for p in whole["processes"]:
-            if p["name"] == name and "state" in p:
+            if "state" in p and name in (p["name"], p["role"]):
                 return p
         return None
 
@@ -280,19 +280,23 @@ class Endpoints:
         with open(config_path(dir), encoding="utf-8") as f:
             text = f.read()
 
-        def addresses(key):
-            found = re.findall(rf"(?m)^[ -]*{key}: *\"?([0-9.]+):(\d+)", text)
+        def addresses(key, part):
+            found = re.findall(rf"(?m)^[ -]*{key}: *\"?([0-9.]+):(\d+)", part)
             return [(ip, int(port)) for ip, port in found]
-        self.ingress = addresses("ingress")[0]
-        self.egress = addresses("egress_a")[0]
-        unicast = addresses("unicast")
-        ports = [int(p) for p in re.findall(r"(?m)^[ -]*stream_port: *(\d+)", text)]
-        self.sequencer, self.retransmitters = unicast[0], unicast[1:]
-        self.sequencer_stream = (unicast[0][0], ports[0])
-        self.retransmitter_streams = [(u[0], p) for u, p in zip(unicast[1:], ports[1:])]
+
+        def streams(unicast, part):
+            ports = re.findall(r"(?m)^[ -]*stream_port: *(\d+)", part)
+            return [(ip, int(port)) for (ip, _), port in zip(unicast, ports)]
+        before, _, retransmitters = text.partition("\nretransmitters:")
+        self.ingress = addresses("ingress", text)[0]
+        self.egress = addresses("egress_a", text)[0]
+        self.sequencer = addresses("unicast", before)[0]
+        self.sequencer_stream = streams([self.sequencer], before)[0]
+        self.retransmitters = addresses("unicast", retransmitters)
+        self.retransmitter_streams = streams(self.retransmitters, retransmitters)
         self.stream = int(re.search(r'(?m)^stream: *"?([0-9a-f]{16})', text).group(1), 16)
         self.stores = [os.path.join(dir, name) for name in
-                       re.findall(r'(?m)^[ -]*directory: *"?([^"\n]+)"?', text)]
+                       re.findall(r'(?m)^[ -]*directory: *"?([^"\n]+)"?', retransmitters)]
 
     def ports(self):
         return sorted({a[1] for a in [self.ingress, self.egress, self.sequencer,

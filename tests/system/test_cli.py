@@ -14,16 +14,19 @@ import unittest
 
 from cantus_test import SANITIZE, Case, Endpoints, config_path, json_lines, program, wait_until
 
-VERBS = ("init", "dev", "pub", "sub", "status", "journal", "sim", "bench")
+VERBS = {"init", "dev", "pub", "sub", "status", "journal", "sim", "bench"}
 MESSAGE_FIELDS = {"seq", "timestamp_ns", "topic", "publisher", "publisher_seq", "payload"}
 
 
 class HelpTest(Case):
+    def verbs(self):
+        listed = set(re.findall(r"(?m)^  ([a-z]+)  +\S", self.cantus("--help").out))
+        self.assertLessEqual(VERBS, listed)
+        return sorted(listed)
+
     def test_every_verb_has_help(self):
-        whole = self.cantus("--help").out
-        for verb in VERBS:
+        for verb in self.verbs():
             with self.subTest(verb=verb):
-                self.assertIn(verb, whole)
                 done = self.cantus(verb, "--help")
                 self.assertTrue(done.out.startswith("usage: cantus"), done.out)
                 self.assertIn(verb, done.out.splitlines()[0])
@@ -38,7 +41,7 @@ class HelpTest(Case):
         self.assertIn("see cantus --help", self.cantus("publish", status=2).err)
         self.assertIn("see cantus --help", self.cantus("--verbose", "pub", status=2).err)
         self.assertIn("usage: cantus", self.cantus(status=2).err)
-        for verb in VERBS:
+        for verb in self.verbs():
             with self.subTest(verb=verb):
                 done = self.cantus(verb, "--no-such-option", status=2)
                 self.assertIn(f"try cantus {verb} --help", done.err)

@@ -98,14 +98,14 @@ class LossTest(Case):
         return self.status(self.d)
 
     def counters(self, status):
-        return {p["name"]: p["counters"] for p in status["processes"]}
+        return {p["role"]: p["counters"] for p in status["processes"]}
 
     def test_whole_day_with_loss(self):
         self.dev()
         self.lose("numgen random mod 100 < 5")
         counters = self.counters(self.whole_day())
         self.assertGreater(self.lost(), 10)
-        recorder = counters["r1"]
+        recorder = counters["retransmitter"]
         for name in ("gaps", "gap_requests_out", "fills_in"):
             self.assertGreater(recorder[name], 0, name)
         self.assertGreater(counters["sequencer"]["gap_requests_in"], 0)
@@ -120,14 +120,14 @@ class LossTest(Case):
         self.lose("numgen random mod 100 < 5")
         counters = self.counters(self.whole_day())
         self.assertGreater(self.lost(), 10)
-        self.assertGreater(counters["r1"]["fills_in"], 0)
+        self.assertGreater(counters["retransmitter"]["fills_in"], 0)
 
     def test_duplicates(self):
         self.dev()
         if not self.duplicate():
             self.skipTest("nftables cannot duplicate here")
         counters = self.counters(self.whole_day())
-        self.assertGreater(counters["r1"]["duplicates_in"], 0)
+        self.assertGreater(counters["retransmitter"]["duplicates_in"], 0)
 
     def test_the_last_message_of_a_burst(self):
         """Of every two datagrams one is lost, the last of a burst as often as any: heartbeats tell."""

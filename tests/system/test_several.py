@@ -1,0 +1,341 @@
+#!/usr/bin/env python3
+"""Deployments of several sequencers and stores: made by init, run by dev and by the daemons, changed
+while they run by promote, member and session, and looked at with status, history and verify. What is
+published before, meanwhile and after has to be in the stream, once, in one order; every refusal has to
+say what to do."""
+
+import json
+import os
+import re
+import shutil
+import unittest
+
+from cantus_test import Case, config_edit, config_path, json_lines, program, wait_until
+
+
+class SeveralCase(Case):
+    def setUp(self):
+        super().setUp()
+        self.d = self.path("d")
+        self.published = []
+
+    def init(self, stores=3, sequencers=2, *args):
+        return self.cantus("init", self.d, "--stores", stores, "--sequencers", sequencers, *args)
+
+    def retransmitter(self, name):
+        process = self.start([program("cantus-retransmitter"), "--config", config_path(self.d),
+                              "--name", name])
+        process.wait_said("retransmitter: ready")
+        return process
+
+    def sequencer(self, name, *args, said="sequencer: ready"):
+        process = self.start([program("cantus-sequencer"), "--config", config_path(self.d),
+                              "--name", name, *args])
+        process.wait_said(said)
+        return process
+
+    def standby(self, name):
+        return self.sequencer(name, "--standby", said="standing by")
+
+    def deployment(self, stores=3, sequencers=2):
+        self.init(stores, sequencers)
+        self.stores = {f"r{i}": self.retransmitter(f"r{i}") for i in range(1, stores + 1)}
+        self.sequencers = {"s1": self.sequencer("s1")}
+        for i in range(2, sequencers + 1):
+            self.sequencers[f"s{i}"] = self.standby(f"s{i}")
+
+    def publish(self, count):
+        lines = [f"m{len(self.published) + i}" for i in range(count)]
+        self.pub_lines(self.d, "/several", lines, "--publisher", "p")
+        self.published += lines
+
+    def check_stream(self):
+        self.assertEqual(self.payloads(self.d, "/several"), self.published)
+
+    def on_deployment(self, *args, **options):
+        return self.cantus("--dir", self.d, *args, **options)
+
+    def history(self):
+        return json_lines(self.on_deployment("history", "--json").out)
+
+    def wait_leader(self, name):
+        return self.wait_status(self.d, lambda s: s["leader"] == name, f"{name} to lead")
+
+    def wait_verified(self):
+        """A store may be a moment behind what is stable."""
+        def verified():
+            done = self.on_deployment("verify", "--json", status=None)
+            return json.loads(done.out) if done.returncode == 0 else None
+        return wait_until(verified, lambda: self.on_deployment("verify", status=None).out)
+
+
+class InitTest(SeveralCase):
+    def test_all_begin_alike(self):
+        made = json.loads(self.init(3, 2, "--json").out)
+        self.assertEqual((made["stores"], made["sequencers"]), (3, 2))
+        walks = [self.verify(self.path("d", f"r{i}")) for i in (1, 2, 3)]
+        self.assertEqual(len({w["store"] for w in walks}), 3)
+        self.assertEqual({(w["stream"], w["last_seq"], w["digest"]) for w in walks},
+                         {(made["stream"], 1, walks[0]["digest"])})
+        text = open(config_path(self.d), encoding="utf-8").read()
+        self.assertEqual(re.findall(r'name: "(\w+)"', text), ["s1", "s2", "r1", "r2", "r3"])
+
+    def test_what_a_quorum_means_is_said(self):
+        for stores, quorum, words in ((3, 1, ("fixes the membership", "one lost store blocks failover")),
+                                      (5, 2, ("fixes the membership", "promises of 4")),
+                                      (2, 2, ("pauses the stream",)), (3, 3, ("pauses the stream",))):
+            done = self.cantus("init", self.path(f"{stores}-{quorum}"), "--stores", stores, "--quorum",
+                               quorum)
+            for word in words:
+                self.assertIn(word, done.err)
+        self.assertEqual(self.cantus("init", self.path("usual"), "--stores", 3).err, "")
+        self.assertEqual(self.cantus("init", self.path("same"), "--stores", 3, "--quorum", 2).err, "")
+
+    def test_numbers_that_make_no_sense(self):
+        for args in (("--quorum", 2), ("--stores", 3, "--quorum", 4), ("--volatile", "--stores", 1),
+                     ("--volatile", "--sequencers", 2)):
+            self.cantus("init", self.d, *args, status=1)
+        for args in (("--stores", 0), ("--stores", 16), ("--sequencers", 8), ("--quorum", 0)):
+            self.cantus("init", self.d, *args, status=2)
+        self.assertFalse(os.path.exists(config_path(self.d)))
+
+    def test_daemons_want_a_name(self):
+        self.init()
+        for daemon in ("cantus-sequencer", "cantus-retransmitter"):
+            done = self.execute([program(daemon), "--config", config_path(self.d)], status=1)
+            self.assertIn("use --name", done.err)
+            done = self.execute([program(daemon), "--config", config_path(self.d), "--name", "x"],
+                                status=1)
+            self.assertIn("no ", done.err)
+            self.execute([program(daemon), "--config", config_path(self.d), "--check"])
+
+
+class DevTest(SeveralCase):
+    def test_all_in_one_process(self):
+        dev = self.dev(self.d, "--stores", "3", "--sequencers", "2")
+        self.assertIn("stores 3", dev.ready)
+        self.publish(100)
+        self.check_stream()
+        status = self.status(self.d)
+        self.assertEqual([p["name"] for p in status["processes"]], ["s1", "s2", "r1", "r2", "r3"])
+        self.assertEqual((status["leader"], status["quorum"], len(status["members"])), ("s1", 2, 3))
+        self.assertTrue(self.wait_verified()["agree"])
+        # The other one leads when it is told to, and dev says so.
+        self.on_deployment("promote", "--why", "a test")
+        dev.wait_said(r"s1 is fenced")
+        dev.wait_said(r"s2 leads: epoch 2")
+        self.publish(100)
+        self.check_stream()
+        self.assertEqual(dev.terminate(), 0)
+        # Started again it continues, and the first leads.
+        self.dev(self.d)
+        self.assertEqual(self.status(self.d)["leader"], "s1")
+        self.publish(1)
+        self.check_stream()
+
+    def test_a_stream_stays_as_it_was_made(self):
+        self.dev(self.d).terminate()
+        again = self.dev(self.d, "--stores", "3")
+        self.assertIn("stores 1", again.ready)
+        again.wait_said("stay as they are")
+
+
+class PromoteTest(SeveralCase):
+    def test_the_one_that_stands_by(self):
+        self.deployment()
+        self.publish(50)
+        before = self.status(self.d)
+        done = json.loads(self.on_deployment("promote", "--why", 'maintenance of "s1"', "--json").out)
+        self.assertEqual((done["name"], done["epoch"]), ("s2", before["epoch"]["number"] + 1))
+        self.assertGreater(done["tip"], before["tip"])
+        self.sequencers["s1"].wait_said("fenced")
+        self.publish(50)
+        self.check_stream()
+        after = self.status(self.d)
+        self.assertEqual(after["leader"], "s2")
+        # And back again.
+        self.on_deployment("promote", "s1", "--why", "done")
+        self.wait_leader("s1")
+        self.publish(1)
+        self.check_stream()
+        epochs = [h for h in self.history() if "epoch" in h]
+        self.assertEqual([(e["epoch"], e["how"], e["why"]) for e in epochs],
+                         [(1, "started", ""), (2, "promoted", 'maintenance of "s1"'),
+                          (3, "promoted", "done")])
+        self.assertEqual(epochs[1]["candidate"], done["candidate"])
+        for older, newer in zip(epochs, epochs[1:]):
+            self.assertEqual(newer["adopted"]["epoch"], older["epoch"])
+            self.assertEqual(newer["adopted"]["seq"], newer["seq"] - 1)
+        self.assertIn("why: done", self.on_deployment("history").out)
+        self.assertTrue(self.wait_verified()["agree"])
+
+    def test_after_the_leader_died(self):
+        self.deployment()
+        self.publish(50)
+        self.sequencers["s1"].kill()
+        waiting = self.start([program("cantus"), "--dir", self.d, "pub", "/several", "meanwhile",
+                              "--publisher", "p"])
+        status = self.wait_status(self.d, lambda s: s["leader"] is None, "nobody to lead")
+        self.assertTrue(any("no sequencer leads" in w for w in status["warnings"]), status["warnings"])
+        self.on_deployment("promote", "--why", "s1 died")
+        self.published.append("meanwhile")
+        self.assertEqual(waiting.wait(), 0, waiting.describe())
+        self.publish(50)
+        self.check_stream()
+        # The dead one comes back as a standby, not as a rival.
+        self.standby("s1")
+        self.assertEqual(self.wait_leader("s2")["epoch"]["number"], 2)
+
+    def test_refusals(self):
+        self.deployment()
+        for args, status, word in ((("s1", "--why", "x"), 1, "leads already"),
+                                   (("s9", "--why", "x"), 1, "the configuration has s1 s2"),
+                                   (("r1", "--why", "x"), 1, "no sequencer is named 'r1'"),
+                                   (("s2",), 2, "--why"), (("s2", "--why", "x" * 121), 2, "120"),
+                                   (("s1", "s2", "--why", "x"), 2, "one NAME")):
+            self.assertIn(word, self.on_deployment("promote", *args, status=status).err)
+        self.sequencers["s2"].terminate()
+        self.assertIn("no standby", self.on_deployment("promote", "--why", "x", status=1).err)
+        self.assertEqual(self.status(self.d)["epoch"]["number"], 1)
+
+    def test_without_a_quorum_of_stores(self):
+        self.deployment()
+        self.publish(5)
+        self.stores["r1"].kill()
+        self.stores["r2"].kill()
+        done = self.on_deployment("promote", "--why", "x", "--timeout", "3", status=1)
+        self.assertRegex(done.err, "refuses|does not lead")
+
+    def test_automatic(self):
+        self.init()
+        config_edit(self.d, {"promotion": "automatic", "silence_ms": 300})
+        self.stores = [self.retransmitter(f"r{i}") for i in (1, 2, 3)]
+        first, second = self.sequencer("s1"), self.standby("s2")
+        self.publish(50)
+        first.kill()
+        self.publish(50)
+        second.wait_said("sequencer: ready")
+        self.check_stream()
+        self.assertEqual([h["how"] for h in self.history() if "epoch" in h], ["started", "timeout"])
+
+
+class SessionTest(SeveralCase):
+    def test_another_session(self):
+        self.deployment(stores=1, sequencers=1)
+        self.assertEqual(self.on_deployment("session").out, "main\n")
+        self.publish(1)
+        done = json.loads(self.on_deployment("session", "2026-07-01", "--json").out)
+        self.publish(1)
+        self.assertEqual(self.status(self.d)["session"], "2026-07-01")
+        sessions = [h for h in self.history() if "session" in h]
+        self.assertEqual([s["session"] for s in sessions], ["main", "2026-07-01"])
+        self.assertEqual(sessions[-1]["seq"], done["seq"])
+        self.check_stream()
+
+
+class MemberTest(SeveralCase):
+    def store_id(self, name):
+        return self.process_status(self.d, name)["store"]
+
+    def members(self):
+        return [m["store"] for m in self.status(self.d)["members"]]
+
+    def enlarge(self, name, offset):
+        """Another retransmitter in cantus.yaml, with a fresh store."""
+        with open(config_path(self.d), encoding="utf-8") as f:
+            text = f.read()
+        port = max(int(p) for p in re.findall(r"stream_port: (\d+)", text)) + offset
+        with open(config_path(self.d), "a", encoding="utf-8") as f:
+            f.write(f'  - name: {name}\n    unicast: 127.0.0.1:{port}\n    stream_port: {port}\n'
+                    f'    directory: {name}\n')
+        return self.execute([program("cantus-retransmitter"), "--config", config_path(self.d),
+                             "--name", name, "--format"]).out.strip()
+
+    def test_grow_and_shrink(self):
+        self.deployment()
+        self.publish(2000)
+        store = self.enlarge("r4", 1)
+        self.assertIn("not running", self.on_deployment("member", "add", "r4", status=1).err)
+        self.retransmitter("r4")
+        status = self.wait_status(self.d, lambda s: any("r4 is no member" in w for w in s["warnings"]),
+                                  "a warning of r4")
+        self.assertNotIn(store, [m["store"] for m in status["members"]])
+        done = self.on_deployment("member", "add", "r4")
+        self.assertIn("has caught up", done.out)
+        self.assertIn("the digest at seq", done.out)
+        self.assertIn("is a member, stable", done.out)
+        self.assertIn("is a member already", self.on_deployment("member", "add", "r4").out)
+        self.assertEqual(len(self.members()), 4)
+        self.assertIn(store, self.members())
+        self.publish(100)
+        gone = self.store_id("r1")
+        self.assertIn("is no member any more", self.on_deployment("member", "remove", "r1").out)
+        self.assertNotIn(gone, self.members())
+        self.stores["r1"].terminate()
+        self.publish(100)
+        self.check_stream()
+        listed = self.on_deployment("member").out
+        self.assertIn("r4", listed)
+        self.assertNotIn(gone, listed)
+
+    def test_replace_what_was_wiped(self):
+        self.deployment()
+        self.publish(200)
+        old = self.store_id("r3")
+        self.stores["r3"].kill()
+        self.assertIn(old, self.on_deployment("member", "remove", "r3", status=1).err)
+        shutil.rmtree(self.path("d", "r3"))
+        new = self.execute([program("cantus-retransmitter"), "--config", config_path(self.d), "--name",
+                            "r3", "--format"]).out.strip()
+        self.assertNotEqual(new, old)
+        self.retransmitter("r3")
+        self.publish(10)
+        # By its name it would be the new one, which is no member.
+        self.assertIn(old, self.on_deployment("member", "remove", "r3", status=1).err)
+        self.on_deployment("member", "replace", old, "r3")
+        self.assertIn(new, self.members())
+        self.assertNotIn(old, self.members())
+        self.publish(10)
+        self.check_stream()
+        self.assertEqual(len(self.wait_verified()["stores"]), 3)
+
+    def test_refusals(self):
+        self.deployment(stores=1, sequencers=1)
+        for args, status, word in ((("add", "r9"), 1, "the configuration has r1"),
+                                   (("add", "s1"), 1, "no retransmitter"),
+                                   (("remove", "r9"), 1, "neither"),
+                                   (("remove", "0123456789abcdef"), 1, "is no member"),
+                                   (("replace", "r1", "r1"), 1, "the very store"),
+                                   (("remove", "r1"), 1, "refuses"),
+                                   (("add",), 2, "NAME"), (("lose", "r1"), 2, "NAME")):
+            self.assertIn(word, self.on_deployment("member", *args, status=status).err)
+        self.assertEqual(len(self.members()), 1)
+
+    def test_a_small_quorum_fixes_the_membership(self):
+        self.init(3, 1, "--quorum", 1)
+        for i in (1, 2, 3):
+            self.retransmitter(f"r{i}")
+        self.sequencer("s1")
+        self.assertIn("its membership is fixed",
+                      self.on_deployment("member", "remove", "r1", status=1).err)
+
+
+class VerifyTest(SeveralCase):
+    def test_equal_and_incomplete(self):
+        self.deployment()
+        self.publish(500)
+        result = self.wait_verified()
+        self.assertTrue(result["agree"])
+        self.assertIsNone(result["first_differing_seq"])
+        self.assertEqual(len({s["digest"] for s in result["stores"]}), 1)
+        self.assertGreaterEqual(result["through"], 500)
+        self.stores["r2"].kill()
+        done = self.on_deployment("verify", "--json", status=1)
+        result = json.loads(done.out)
+        self.assertTrue(result["agree"])
+        self.assertEqual([s["name"] for s in result["stores"] if "problem" in s], ["r2"])
+        self.assertIn("not running", self.on_deployment("verify", status=1).out)
+
+
+if __name__ == "__main__":
+    unittest.main()
