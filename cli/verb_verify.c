@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/ask.h"
@@ -265,20 +266,23 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
         return CLI_USAGE;
     }
     static struct config config;
-    static struct verify v;
-    if (!deployment_config(g.dir, &config))
-        return CLI_FAILED;
+    struct verify *v = calloc(1, sizeof *v);
+    struct processes *p = deployment_config(g.dir, &config) ? processes_create(&config) : NULL;
+    int status = CLI_FAILED;
     cli_catch_signals();
-    v.p = processes_create(&config);
-    if (v.p == NULL)
-        return cli_fail("out of memory");
-    verify(&v);
-    if (json)
-        print_json(&v);
-    else
-        print_text(&v);
-    processes_destroy(v.p);
-    return is_fine(&v) && cli_running() ? CLI_OK : CLI_FAILED;
+    if (v != NULL && p != NULL) {
+        v->p = p;
+        verify(v);
+        if (json)
+            print_json(v);
+        else
+            print_text(v);
+        status = is_fine(v) && cli_running() ? CLI_OK : CLI_FAILED;
+    } else if (config.stream != 0)
+        cli_fail("out of memory");
+    processes_destroy(p);
+    free(v);
+    return status;
 }
 
 const struct cli_verb verb_verify = { "verify", "compare the histories of all stores", help, run };

@@ -1,89 +1,35 @@
-/* Asking processes: against listeners of this test that answer rightly, in pieces, with something
- * else, never, or not at all, all asked together. The listeners are children, one for each, that
- * read the request and do what they are told.
- * Time-outs are short and only have to come, none is measured. */
+/* Asking processes: against listeners that answer rightly, in pieces, with something else, never, or
+ * not at all, all asked together. Time-outs are short and only have to come, none is measured. */
 #include <check.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include "tests/cli/listener.h"
 
-#include "cli/ask.h"
-
-#define SHORT_NS UINT64_C(300000000)
-#define LONG_NS  UINT64_C(20000000000)
+#define SHORT_NS UINT64_C(1000000000)
 #define STREAM   UINT64_C(0x57)
 
 enum manner { WHOLE, IN_PIECES, SILENT, HANGS_UP, HALF_THEN_HANGS_UP, OTHER_FRAME, NO_FRAME };
 
-struct listener {
-    struct port_addr at;
-    int fd;
-    pid_t child;
+struct answer {
+    enum manner manner;
+    const uint8_t *bytes;
+    size_t length;
 };
 
-static struct listener listeners[CONFIG_PROCESSES_MAX];
-static uint32_t listener_count;
-
-static void set_up(void)
+static void answer(void *ctx, int client, enum replay_type type, const uint8_t *body, size_t length)
 {
-    listener_count = 0;
-}
-
-static void tear_down(void)
-{
-    for (uint32_t i = 0; i < listener_count; i++) {
-        close(listeners[i].fd);
-        if (listeners[i].child > 0) {
-            kill(listeners[i].child, SIGKILL);
-            waitpid(listeners[i].child, NULL, 0);
-        }
-    }
-}
-
-static struct listener *bound(void)
-{
-    struct listener *l = &listeners[listener_count++];
-    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t length = sizeof sa;
-    l->child = -1;
-    l->fd = socket(AF_INET, SOCK_STREAM, 0);
-    ck_assert_int_ge(l->fd, 0);
-    ck_assert_int_eq(bind(l->fd, (const struct sockaddr *)(const void *)&sa, sizeof sa), 0);
-    ck_assert_int_eq(getsockname(l->fd, (struct sockaddr *)(void *)&sa, &length), 0);
-    l->at = (struct port_addr) { INADDR_LOOPBACK, ntohs(sa.sin_port) };
-    return l;
-}
-
-static void send_all(int fd, const uint8_t *bytes, size_t length, size_t piece)
-{
-    for (size_t at = 0; at < length; at += piece)
-        if (send(fd, bytes + at, length - at < piece ? length - at : piece, MSG_NOSIGNAL) < 0)
-            return;
-}
-
-static void serve(int client, enum manner manner, const uint8_t *answer, size_t length)
-{
-    uint8_t request[2048];
-    size_t have = 0;
-    enum replay_type type;
-    while (replay_frame_peek(request, have, &type) == 0) {
-        ssize_t n = recv(client, request + have, sizeof request - have, 0);
-        if (n <= 0)
-            return;
-        have += (size_t)n;
-    }
-    switch (manner) {
+    const struct answer *a = ctx;
+    (void)type;
+    (void)body;
+    (void)length;
+    switch (a->manner) {
     case WHOLE:
-        send_all(client, answer, length, length);
+        listener_send(client, a->bytes, a->length, a->length);
         break;
     case IN_PIECES:
-        send_all(client, answer, length, 1);
+        listener_send(client, a->bytes, a->length, 1);
         break;
     case SILENT:
         pause();
@@ -91,41 +37,21 @@ static void serve(int client, enum manner manner, const uint8_t *answer, size_t 
     case HANGS_UP:
         break;
     case HALF_THEN_HANGS_UP:
-        send_all(client, answer, length / 2, length);
+        listener_send(client, a->bytes, a->length / 2, a->length);
         break;
     case OTHER_FRAME:
-        send_all(client, (const uint8_t *)"\x01\x00\x00\x00\x04", 5, 5);
+        listener_send(client, (const uint8_t *)"\x01\x00\x00\x00\x04", 5, 5);
         break;
     case NO_FRAME:
-        send_all(client, (const uint8_t *)"HTTP/1.1 400 Bad Request\r\n\r\n", 28, 28);
+        listener_send(client, (const uint8_t *)"HTTP/1.1 400 Bad Request\r\n\r\n", 28, 28);
         break;
     }
-    shutdown(client, SHUT_WR);
-    (void)!recv(client, request, sizeof request, 0);
 }
 
-static struct port_addr listening(enum manner manner, const uint8_t *answer, size_t length)
+static struct port_addr listening(enum manner manner, const uint8_t *bytes, size_t length)
 {
-    struct listener *l = bound();
-    ck_assert_int_eq(listen(l->fd, 4), 0);
-    l->child = fork();
-    ck_assert_int_ge(l->child, 0);
-    if (l->child == 0) {
-        for (;;) {
-            int client = accept(l->fd, NULL, NULL);
-            serve(client, manner, answer, length);
-            close(client);
-        }
-    }
-    return l->at;
-}
-
-static size_t status_frame(const struct status *status, uint8_t *out, size_t capacity)
-{
-    uint8_t body[STATUS_SIZE_MAX];
-    size_t length = status_encode(status, body, sizeof body);
-    ck_assert_uint_gt(length, 0);
-    return replay_frame_encode(REPLAY_STATUS, body, length, out, capacity);
+    struct answer a = { manner, bytes, length };
+    return listener_start(answer, &a); /* the child has a copy */
 }
 
 static struct status status_of(const char *role, const char *state, uint32_t epoch, uint64_t store)
@@ -141,7 +67,7 @@ START_TEST(each_answers_in_its_own_way)
     static struct ask asks[8];
     static uint8_t frame[STATUS_SIZE_MAX + REPLAY_FRAME_HEADER];
     struct status status = status_of("sequencer", "leading", 3, 0), got;
-    size_t length = status_frame(&status, frame, sizeof frame);
+    size_t length = listener_status_frame(&status, frame, sizeof frame);
     static const char *const problems[] = { NULL,
                                             NULL,
                                             "no answer in time",
@@ -152,8 +78,8 @@ START_TEST(each_answers_in_its_own_way)
                                             "not running" };
     for (int m = WHOLE; m <= NO_FRAME; m++)
         ask_for_status(&asks[m], listening((enum manner)m, frame, length));
-    ask_for_status(&asks[7], bound()->at); /* nobody listens */
-    ask_run(asks, 8, LONG_NS / 20);
+    ask_for_status(&asks[7], listener_nobody()); /* nobody listens */
+    ask_run(asks, 8, SHORT_NS);
     for (int i = 0; i < 8; i++) {
         ck_assert_msg(asks[i].answered == (problems[i] == NULL), "%d: %s", i, asks[i].problem);
         if (problems[i] != NULL)
@@ -184,12 +110,12 @@ START_TEST(a_command_has_an_outcome)
                                  sizeof frame);
     ck_assert(!ask_command(listening(WHOLE, frame, length), &command, &got, problem));
     ck_assert_str_ne(problem, "");
-    ck_assert(!ask_command(bound()->at, &command, &got, problem));
+    ck_assert(!ask_command(listener_nobody(), &command, &got, problem));
     ck_assert_str_eq(problem, "not running");
     /* What can't be encoded is not sent. */
     command.kind = (enum command_kind)0;
     static struct ask ask;
-    ask_for_command(&ask, bound()->at, &command);
+    ask_for_command(&ask, listener_nobody(), &command);
     if (ask.request_length == 0) {
         ask_run(&ask, 1, SHORT_NS);
         ck_assert(!ask.answered);
@@ -213,7 +139,7 @@ START_TEST(who_leads_is_found)
     config_resize(&config, 3, 3);
     config.stream = STREAM;
     for (uint32_t i = 0; i < 6; i++) {
-        size_t length = status_frame(&answers[i], frames[i], sizeof frames[i]);
+        size_t length = listener_status_frame(&answers[i], frames[i], sizeof frames[i]);
         struct port_addr at = listening(WHOLE, frames[i], length);
         if (i < 3) {
             config.sequencers[i].unicast.ip = at.ip;
@@ -250,7 +176,7 @@ int main(void)
 {
     Suite *suite = suite_create("cli/ask");
     TCase *all = tcase_create("all");
-    tcase_add_checked_fixture(all, set_up, tear_down);
+    tcase_add_checked_fixture(all, listeners_open, listeners_close);
     tcase_add_test(all, each_answers_in_its_own_way);
     tcase_add_test(all, a_command_has_an_outcome);
     tcase_add_test(all, who_leads_is_found);

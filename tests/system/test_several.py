@@ -77,7 +77,8 @@ class InitTest(SeveralCase):
         self.assertEqual(len({w["store"] for w in walks}), 3)
         self.assertEqual({(w["stream"], w["last_seq"], w["digest"]) for w in walks},
                          {(made["stream"], 1, walks[0]["digest"])})
-        text = open(config_path(self.d), encoding="utf-8").read()
+        with open(config_path(self.d), encoding="utf-8") as f:
+            text = f.read()
         self.assertEqual(re.findall(r'name: "(\w+)"', text), ["s1", "s2", "r1", "r2", "r3"])
 
     def test_what_a_quorum_means_is_said(self):
