@@ -156,7 +156,7 @@ static bool create_client(struct sim *s, struct sim_node *n)
     n->core = client_core_create(&o, &n->port.port, sim_node_time(s, n), error);
     if (n->core != NULL && furnish_client(s, n, error))
         return true;
-    snprintf(s->text, sizeof s->text, "%s", error);
+    snprintf(s->text, sizeof s->text, "%.500s", error);
     if (n->core != NULL)
         client_core_destroy(n->core);
     n->core = NULL;
