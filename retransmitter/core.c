@@ -22,6 +22,7 @@ static void fill_in(struct retransmitter_options *o)
     DEFAULT(o->multicast_after, 3);
     DEFAULT(o->multicast_ns, UINT64_C(1000000));
     DEFAULT(o->replays_max, 16);
+    DEFAULT(o->scrub_pause_ns, UINT64_C(30000000000));
     if (o->multicast_after > RANGE_REQUESTERS_MAX)
         o->multicast_after = RANGE_REQUESTERS_MAX;
     if (o->peer_count > FOLLOWER_SOURCES_MAX)
@@ -30,7 +31,7 @@ static void fill_in(struct retransmitter_options *o)
 
 void retransmitter_options_default(struct retransmitter_options *o)
 {
-    *o = (struct retransmitter_options) { 0 };
+    *o = (struct retransmitter_options) { .scrub_bytes_per_s = UINT64_C(8) << 20 };
     fill_in(o);
 }
 
@@ -56,7 +57,7 @@ static uint32_t bucket_count(const struct retransmitter_options *o)
 
 static size_t buffers_size(const struct retransmitter_options *o)
 {
-    return (size_t)(FILL_SLOTS + 1) * FILL_SLOT_BYTES +
+    return (size_t)(FILL_SLOTS + 1) * FILL_SLOT_BYTES + COMMAND_BUFFER_BYTES +
            (size_t)o->replays_max * REPLAY_BUFFER_BYTES;
 }
 
@@ -95,6 +96,7 @@ static bool take_memory(struct retransmitter *r)
         r->fill.slots[i].buffer = buffers;
     for (uint32_t i = 0; i < o->replays_max; i++, buffers += REPLAY_BUFFER_BYTES)
         r->replays[i].buffer = buffers;
+    r->command_buffer = buffers;
     return true;
 }
 
@@ -300,6 +302,8 @@ static uint64_t step(void *core, struct port_time now)
     next = earlier(next, heal_step(r));
     fill_step(r);
     next = earlier(next, replay_step(r));
+    next = earlier(next, copy_step(r));
+    next = earlier(next, scrub_step(r));
     return r->again ? now.mono_ns : next;
 }
 
@@ -317,7 +321,8 @@ bool retransmitter_drain(struct retransmitter *r)
     journal_commit(r->journal);
     return journal_idle(r->journal) &&
            journal_durable(r->journal).seq == journal_tail(r->journal).seq && !fill_reading(r) &&
-           !replay_reading(r) && !(r->recorded_reading && !r->recorded_read.done);
+           !replay_reading(r) && !command_reading(r) &&
+           !(r->recorded_reading && !r->recorded_read.done);
 }
 
 uint64_t retransmitter_stable(const struct retransmitter *r)
@@ -337,58 +342,4 @@ const uint64_t *retransmitter_counters(struct retransmitter *r)
 uint64_t *retransmitter_own_counters(struct retransmitter *r)
 {
     return r->counters;
-}
-
-static const char *state_of(const struct retransmitter *r)
-{
-    if (r->draining)
-        return "stopping";
-    if (!journal_proven(r->journal))
-        return "damaged";
-    if (journal_full(r->journal))
-        return "full";
-    if (r->lost)
-        return "history lost";
-    if (!r->led && !epoch_equal(r->pledge, journal_tail(r->journal).epoch))
-        return "promised";
-    if (!follower_settled(r->follower))
-        return "forked";
-    if (follower_caught_up(r->follower))
-        return "recording";
-    return r->led ? "catching up" : "no leader";
-}
-
-void retransmitter_status(struct retransmitter *r, struct port_time now, struct status *out)
-{
-    const struct journal *j = r->journal;
-    *out = (struct status) { .stream = r->o.stream,
-                             .tip = journal_tail(j).seq,
-                             .epoch = journal_tail(j).epoch,
-                             .stable = retransmitter_stable(r),
-                             .store = journal_store(j),
-                             .uptime_ns = now.mono_ns - r->created_ns,
-                             .memory_bytes = retransmitter_memory(&r->o) };
-    memcpy(out->role, "retransmitter", sizeof "retransmitter");
-    const char *state = state_of(r);
-    assert(strlen(state) < sizeof out->state);
-    memcpy(out->state, state, strlen(state) + 1);
-    const struct epoch_table *epochs = journal_epochs(j);
-    if (epochs->count > 0)
-        out->epoch_first_seq = epochs->entries[epochs->count - 1].first_seq;
-    const struct membership *members = journal_members(j);
-    if (members != NULL) {
-        out->quorum = membership_stable_quorum(members);
-        out->member_count = members->count;
-        for (uint32_t i = 0; i < members->count; i++) {
-            /* It knows of itself only. */
-            bool self = members->stores[i] == out->store;
-            out->members[i] =
-                (struct status_member) { .store = members->stores[i],
-                                         .durable_seq = self ? journal_durable(j).seq : 0,
-                                         .age_ns = self ? 0 : UINT64_MAX,
-                                         .current = self,
-                                         .full = self && journal_full(j) };
-        }
-    }
-    memcpy(out->counters, retransmitter_counters(r), sizeof out->counters);
 }

@@ -5,7 +5,29 @@
  *
  * Effects in this order: persist, then send. An acknowledgement names only what a completed commit
  * holds; a promise is answered only when its write has completed, and only after all that was
- * recorded for older epochs is durable, so that the tail it reports is the tail it has. */
+ * recorded for older epochs is durable, so that the tail it reports is the tail it has.
+ *
+ * Damage. What recovery finds damaged below the mark takes the store's voice away: its word about
+ * what is durable is what has just turned out wrong, so it neither acknowledges nor counts until it
+ * is proven through its mark again. Rot that the scrub (or a read) finds later in a closed segment
+ * is another matter: the disk has kept its word at the time, and what is recorded now is as durable
+ * as ever, so the store goes on acknowledging; were it to stop, one bad sector on each of two
+ * stores would stop the stream, for a loss that their peers repair in milliseconds. What it can't
+ * do meanwhile is be a candidate's source: its promise says that it is not proven, and is not
+ * counted, until the piece is back. That costs nothing in safety, because a seal is counted over
+ * proven stores only, and any such quorum meets every set of stores that made something stable.
+ * Pieces come back from the peers in turn, then the leader, and go verbatim to where they were.
+ *
+ * A new store, formatted without a history, copies it from its peers by bulk replay, whether or not
+ * there is a leader, and goes on asking while there is none; a member needs no such thing, for the
+ * next leader brings what it lacks. What it copies is verified as anything else, and acknowledged
+ * when it is durable, which counts for nothing at the sequencer until the store is a member. Its
+ * promises say what it has: no members, or members of which it is none.
+ *
+ * Peers are configuration and do not follow the membership: who may be asked for history is a
+ * matter of addresses, and history proves itself by its digests, whoever it comes from. A store
+ * that has left may be asked in vain; one that has joined is asked once it is configured, and until
+ * then the leader's ring and the other peers stand in. */
 #ifndef CANTUS_RETRANSMITTER_CORE_H
 #define CANTUS_RETRANSMITTER_CORE_H
 
@@ -29,7 +51,11 @@ struct retransmitter_options {
     uint32_t multicast_after;  /* asked within multicast_ns; default 3, at most 16 */
     uint64_t multicast_ns;     /* default 1 ms */
     uint32_t replays_max;      /* concurrent; default 16; each takes a 256 KiB buffer */
-    uint32_t sabotage;         /* enum retransmitter_sabotage, a bit set; the simulator only */
+    /* Closed segments are read again in the background at no more than this; 0: never. This one
+     * has no default in create, only in retransmitter_options_default: 8 MiB. */
+    uint64_t scrub_bytes_per_s;
+    uint64_t scrub_pause_ns; /* from the end of a pass to the next; default 30 s */
+    uint32_t sabotage;       /* enum retransmitter_sabotage, a bit set; the simulator only */
 };
 
 enum retransmitter_sabotage {

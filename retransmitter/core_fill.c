@@ -162,9 +162,12 @@ static void refuse(struct retransmitter *r, const struct fill_request *q,
 static uint64_t servable_end(const struct retransmitter *r, const struct gap_request *gap)
 {
     uint64_t end = core_served_end(r, gap->epoch);
-    uint64_t damaged = journal_damaged_seq(r->journal);
-    if (damaged != 0 && gap->first_seq < journal_damaged_end_seq(r->journal))
-        end = earlier(end, damaged);
+    for (uint32_t i = 0; i < journal_damage_count(r->journal); i++) {
+        uint64_t damaged, damaged_end;
+        journal_damage(r->journal, i, &damaged, &damaged_end);
+        if (gap->first_seq < damaged_end)
+            end = earlier(end, damaged);
+    }
     return end;
 }
 

@@ -5,12 +5,17 @@
  *   core_promise.c  seals and promises
  *   core_fill.c     gap requests of others
  *   core_heal.c     damage of our own
- *   core_replay.c   streams: bulk replay and status */
+ *   core_scrub.c    looking for it
+ *   core_copy.c     a new store's history
+ *   core_replay.c   streams: bulk replay, and requests for the rest
+ *   core_command.c  commands
+ *   core_status.c   status */
 #ifndef CANTUS_RETRANSMITTER_CORE_PRIVATE_H
 #define CANTUS_RETRANSMITTER_CORE_PRIVATE_H
 
 #include <assert.h>
 
+#include "proto/command.h"
 #include "retransmitter/core.h"
 
 enum {
@@ -23,14 +28,18 @@ enum {
     REPLAY_BUFFER_BYTES = 256 * 1024,
     REPLAY_STEP_BYTES = 64 * 1024, /* per replay and step */
     REPLAY_VOUCH_BATCHES = 64,
-    IDLE_STREAMS_MAX = 32,  /* connections beyond those that replay */
-    STATUS_REQUESTS_MAX = 8 /* of one connection, unanswered */
+    IDLE_STREAMS_MAX = 32,   /* connections beyond those that replay */
+    STATUS_REQUESTS_MAX = 8, /* of one connection, unanswered */
+    COMMAND_BUFFER_BYTES = 128 * 1024
 };
 #define STREAM_IDLE_NS UINT64_C(30000000000) /* without progress: closed */
 #define DISK_RETRY_NS  UINT64_C(10000000)
 #define READ_RETRY_NS  UINT64_C(1000000)
 #define HEAL_FIRST_NS  UINT64_C(2000000)
 #define HEAL_MAX_NS    UINT64_C(500000000)
+#define SCRUB_YIELD_NS UINT64_C(5000000)    /* to those who wait for the disk; but one piece */
+#define SCRUB_HOLD_NS  UINT64_C(1000000000) /* every so often is read all the same */
+#define COPY_RETRY_NS  UINT64_C(1000000000)
 
 /* ---- gap requests ---------------------------------------------------------------------------- */
 
@@ -113,6 +122,8 @@ struct client {
     uint32_t stream; /* 0: free */
     bool waits_room;
     uint8_t status_due; /* requests not answered yet */
+    bool command_due;   /* one at a time */
+    struct command command;
     struct replay_slot *replay;
     uint64_t progress_ns;
 };
@@ -163,7 +174,18 @@ struct retransmitter {
 
     uint64_t heal_asked_seq, heal_at_ns, heal_wait_ns, heal_nonce;
     uint32_t heal_source;
-    bool heal_now; /* the source refused: the next one at once */
+    uint32_t heal_piece; /* whose turn it is */
+    bool heal_now;       /* the source refused: the next one at once */
+
+    uint64_t scrub_at_ns, scrub_begun_ns;
+    uint64_t copy_at_ns;
+
+    /* Of a command: one read at a time, for all clients. */
+    struct journal_read command_read;
+    uint8_t *command_buffer;
+    uint32_t command_stream; /* whose; 0: its client is gone, or nobody's */
+    bool command_reading;
+    bool command_dropped; /* a cut went through what is being read */
 
     struct client *clients;
     uint32_t client_count;
@@ -216,6 +238,20 @@ bool fill_reading(const struct retransmitter *r);
 bool heal_on_batch(struct retransmitter *r, const struct port_datagram *d);
 void heal_on_refusal(struct retransmitter *r, const struct port_datagram *d);
 uint64_t heal_step(struct retransmitter *r);
+
+uint64_t scrub_step(struct retransmitter *r);
+
+bool copy_member(const struct retransmitter *r); /* this store is one, by what it has recorded */
+uint64_t copy_step(struct retransmitter *r);
+
+const char *status_state(const struct retransmitter *r, char *text, size_t capacity);
+
+/* There is room for an outcome; its bytes, 0 while a read is awaited. */
+size_t command_answer(struct retransmitter *r, const struct client *c, uint8_t *out,
+                      size_t capacity);
+void command_forget(struct retransmitter *r, uint32_t stream);
+void command_cut(struct retransmitter *r);
+bool command_reading(const struct retransmitter *r);
 
 size_t replay_on_stream(struct retransmitter *r, const struct port_stream_event *event);
 uint64_t replay_step(struct retransmitter *r);

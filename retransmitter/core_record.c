@@ -171,6 +171,7 @@ uint64_t record_cut(struct retransmitter *r)
         }
         fill_cut(r);
         replay_cut(r);
+        command_cut(r);
     }
     r->cut_pending = false;
     r->again = true;
@@ -195,8 +196,8 @@ static void ack_tail(const struct retransmitter *r, struct position *tail, struc
     }
 }
 
-/* When something changed, and again when nothing does. Not by a store that is not proven: its word
- * about what is durable is what has just turned out wrong. */
+/* When something changed, and again when nothing does. Not by a store whose word about what is
+ * durable has turned out wrong. */
 uint64_t record_ack(struct retransmitter *r)
 {
     const struct journal *j = r->journal;
@@ -205,7 +206,7 @@ uint64_t record_ack(struct retransmitter *r)
                        .clock_ns = r->now.wall_ns,
                        .full = journal_full(j) };
     ack_tail(r, &ack.tail, &ack.digest);
-    if (!journal_proven(j) || ack.tail.seq == 0)
+    if (!journal_tail_proven(j) || ack.tail.seq == 0)
         return PORT_NEVER;
     bool changed = !r->acked_any || position_compare(ack.tail, r->acked) != 0 ||
                    !epoch_equal(ack.promised, r->acked_promised) || ack.full != r->acked_full;

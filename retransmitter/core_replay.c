@@ -8,7 +8,8 @@
 enum {
     VOUCH_ROOM = REPLAY_FRAME_HEADER + SIGNAL_SIZE_MAX,
     END_ROOM = 64,
-    REQUEST_FRAME_MAX = REPLAY_FRAME_HEADER + REPLAY_REQUEST_SIZE
+    REQUEST_FRAME_MAX = REPLAY_FRAME_HEADER + REPLAY_REQUEST_SIZE,
+    COMMAND_FRAME_MAX = REPLAY_FRAME_HEADER + COMMAND_SIZE_MAX
 };
 
 static struct client *client_of(struct retransmitter *r, uint32_t stream)
@@ -29,16 +30,17 @@ static void replay_end(struct client *c)
     c->replay = NULL;
 }
 
-static void forget(struct client *c)
+static void forget(struct retransmitter *r, struct client *c)
 {
     replay_end(c);
+    command_forget(r, c->stream);
     *c = (struct client) { 0 };
 }
 
 static void hang_up(struct retransmitter *r, struct client *c)
 {
     r->port->ops->stream_close(r->port, c->stream);
-    forget(c);
+    forget(r, c);
 }
 
 /* Whether `want` bytes can be written now; else ROOM will tell. */
@@ -142,6 +144,29 @@ static void begin(struct retransmitter *r, struct client *c, const uint8_t *body
     r->again = true;
 }
 
+/* False: it is none, or one too many. */
+static bool take_command(struct retransmitter *r, struct client *c, const uint8_t *body,
+                         size_t length)
+{
+    if (c->command_due || !command_decode(body, length, &c->command))
+        return false;
+    c->command_due = true;
+    c->progress_ns = r->now.mono_ns;
+    r->again = true;
+    return true;
+}
+
+static size_t frame_max(uint8_t type)
+{
+    return type == REPLAY_COMMAND ? COMMAND_FRAME_MAX : REQUEST_FRAME_MAX;
+}
+
+/* Whether what is not yet whole can become a request. */
+static bool may_become_one(const uint8_t *bytes, size_t length)
+{
+    return length < REPLAY_FRAME_HEADER || wire_load32(bytes) + 4 <= frame_max(bytes[4]);
+}
+
 /* Takes whole requests, one replay at a time. Returns what it consumed. */
 static size_t requests(struct retransmitter *r, struct client *c, const uint8_t *bytes,
                        size_t length)
@@ -150,16 +175,18 @@ static size_t requests(struct retransmitter *r, struct client *c, const uint8_t 
     while (c->stream != 0 && used < length) {
         enum replay_type type;
         size_t whole = replay_frame_peek(bytes + used, length - used, &type);
-        if (whole == 0 && length - used <= REQUEST_FRAME_MAX)
+        if (whole == 0 && may_become_one(bytes + used, length - used))
             break;
-        bool known = whole != 0 && whole <= REQUEST_FRAME_MAX;
+        bool known = whole != 0 && whole != SIZE_MAX && whole <= frame_max(bytes[used + 4]);
         if (known && type == REPLAY_STATUS_REQUEST && whole == REPLAY_FRAME_HEADER &&
             c->status_due < STATUS_REQUESTS_MAX) {
             c->status_due++;
             c->progress_ns = r->now.mono_ns;
         } else if (known && type == REPLAY_REQUEST && c->replay == NULL) {
             begin(r, c, bytes + used + REPLAY_FRAME_HEADER, whole - REPLAY_FRAME_HEADER);
-        } else {
+        } else if (!known || type != REPLAY_COMMAND ||
+                   !take_command(r, c, bytes + used + REPLAY_FRAME_HEADER,
+                                 whole - REPLAY_FRAME_HEADER)) {
             replay_end(c);
             refuse(r, c, REPLAY_BAD_REQUEST, 0);
             return length;
@@ -198,7 +225,7 @@ size_t replay_on_stream(struct retransmitter *r, const struct port_stream_event 
         break;
     case PORT_STREAM_CLOSED:
         if (c != NULL)
-            forget(c);
+            forget(r, c);
         break;
     }
     return 0;
@@ -358,6 +385,21 @@ static void write_status(struct retransmitter *r, struct client *c)
     r->again = r->again || c->status_due > 0;
 }
 
+/* Who has no room for the answer does not keep others from the read. */
+static void write_outcome(struct retransmitter *r, struct client *c)
+{
+    if (!has_room(r, c, REPLAY_FRAME_HEADER + STATUS_SIZE_MAX)) {
+        command_forget(r, c->stream);
+        return;
+    }
+    size_t length = command_answer(r, c, r->frame, STATUS_SIZE_MAX);
+    if (length == 0)
+        return;
+    write_frame(r, c, REPLAY_OUTCOME, r->frame, (uint32_t)length);
+    c->command_due = false;
+    r->again = true; /* others may wait for the read */
+}
+
 uint64_t replay_step(struct retransmitter *r)
 {
     uint64_t next = PORT_NEVER;
@@ -371,6 +413,8 @@ uint64_t replay_step(struct retransmitter *r)
         struct client *c = &r->clients[(r->replay_first + i) % r->client_count];
         if (c->stream == 0)
             continue;
+        if (c->command_due)
+            write_outcome(r, c);
         if (c->replay != NULL)
             replay_run(r, c);
         else if (c->status_due > 0)
@@ -382,7 +426,8 @@ uint64_t replay_step(struct retransmitter *r)
             continue;
         }
         next = earlier(next, c->progress_ns + STREAM_IDLE_NS);
-        if (c->replay != NULL && !c->replay->reading && !c->waits_room)
+        bool reads = c->replay != NULL ? c->replay->reading : !c->command_due || command_reading(r);
+        if (!reads && !c->waits_room)
             next = earlier(next, r->now.mono_ns + READ_RETRY_NS);
     }
     return next;

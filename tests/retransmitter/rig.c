@@ -117,7 +117,7 @@ static uint32_t genesis(uint32_t members, uint8_t *out, struct batch_header *hea
     return (uint32_t)length;
 }
 
-struct rig *rig_new(uint32_t members)
+static struct rig *rig_of(uint64_t store, const uint8_t *bytes, uint32_t length, uint32_t peers)
 {
     struct rig *rig = calloc(1, sizeof *rig);
     ck_assert_ptr_nonnull(rig);
@@ -135,15 +135,30 @@ struct rig *rig_new(uint32_t members)
                                                     .random = 7,
                                                     .fetch_udp = { 0x0a00000a, 710 },
                                                     .fetch_stream_port = 711 };
-    uint8_t bytes[RIG_BATCH_MAX];
-    struct batch_header header;
-    uint32_t length = genesis(members, bytes, &header);
+    for (uint32_t i = 0; i < peers; i++) {
+        struct port_addr peer = { 0x0a00000b + i, 710 };
+        rig->options.peers[i] = (struct follower_source) { peer, { peer.ip, 711 } };
+    }
+    rig->options.peer_count = peers;
     char error[JOURNAL_ERROR_MAX];
     enum journal_error code = journal_format(&rig->disk.disk, &rig->journal_options, RIG_STREAM,
-                                             RIG_STORE, bytes, length, error);
+                                             store, bytes, length, error);
     ck_assert_msg(code == JOURNAL_OK, "format: %s", error);
     rig_start(rig);
     return rig;
+}
+
+struct rig *rig_new(uint32_t members)
+{
+    uint8_t bytes[RIG_BATCH_MAX];
+    struct batch_header header;
+    uint32_t length = genesis(members, bytes, &header);
+    return rig_of(RIG_STORE, bytes, length, 0);
+}
+
+struct rig *rig_empty(uint32_t peers)
+{
+    return rig_of(RIG_STORE + 100, NULL, 0, peers);
 }
 
 void rig_start(struct rig *rig)

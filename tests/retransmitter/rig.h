@@ -52,6 +52,8 @@ struct rig {
 
 /* A store with the genesis in it, founder of a stream of `members` stores 0xa, 0xb, ... */
 struct rig *rig_new(uint32_t members);
+/* A new store without history, of no membership, that has `peers` peers. */
+struct rig *rig_empty(uint32_t peers);
 void rig_start(struct rig *rig);
 /* kill -9: memory and what is in flight are gone. Then rig_start again. */
 void rig_crash(struct rig *rig);
