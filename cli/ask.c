@@ -21,8 +21,7 @@ static void begin(struct ask *a, struct port_addr at, enum replay_type request,
 {
     a->at = at;
     a->expected = answer;
-    a->request_length =
-        replay_frame_encode(request, body, length, a->request, sizeof a->request);
+    a->request_length = replay_frame_encode(request, body, length, a->request, sizeof a->request);
     a->answered = false;
     a->problem[0] = '\0';
     a->body = NULL;

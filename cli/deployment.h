@@ -11,7 +11,7 @@ enum { DEPLOYMENT_ERROR_MAX = 1024 };
 struct deployment_init {
     const char *dir;
     bool is_volatile;
-    const char *session;  /* NULL: "main" */
+    const char *session; /* NULL: "main" */
     uint32_t stores;     /* 0: 1, or none if volatile */
     uint32_t sequencers; /* 0: 1 */
     uint32_t quorum;     /* W: stores that make a message stable; 0: a majority */

@@ -11,8 +11,10 @@ static const char help[] =
     "                  [--volatile]\n"
     "\n"
     "Runs a whole deployment in one process, in the foreground: makes a stream in DIR if there is\n"
-    "none, starts its stores and its sequencers, of which the first leads and the others stand by,\n"
-    "and prints one line that begins with `ready` when proposals are accepted. Says who leads when\n"
+    "none, starts its stores and its sequencers, of which the first leads and the others stand "
+    "by,\n"
+    "and prints one line that begins with `ready` when proposals are accepted. Says who leads "
+    "when\n"
     "that changes. Started again on the same DIR it continues the stream. Ends cleanly on SIGTERM\n"
     "and SIGINT.\n"
     "\n"
@@ -60,8 +62,8 @@ static void print_ready(const struct deployment *d, const struct sequencer *core
 {
     printf("ready: stream %016" PRIx64 " session %s epoch %" PRIu32 " tip %" PRIu64
            " stores %" PRIu32 "%s; try: cantus --dir %s pub /hello world\n",
-           d->config.stream, catalog_session(sequencer_catalog(core)),
-           sequencer_epoch(core).number, sequencer_tip(core), d->store_count,
+           d->config.stream, catalog_session(sequencer_catalog(core)), sequencer_epoch(core).number,
+           sequencer_tip(core), d->store_count,
            d->config.is_volatile ? " (volatile: nothing is ever stable)" : "", dir);
     fflush(stdout);
 }
@@ -124,8 +126,9 @@ static bool make_if_missing(const struct deployment_init *what)
     uint64_t stream;
     if (deployment_exists(what->dir)) {
         if (what->stores > 0 || what->sequencers > 0 || what->quorum > 0)
-            fprintf(stderr, "cantus: %s holds a stream already: its numbers of stores and "
-                            "sequencers and its quorum stay as they are\n",
+            fprintf(stderr,
+                    "cantus: %s holds a stream already: its numbers of stores and "
+                    "sequencers and its quorum stay as they are\n",
                     what->dir);
         return true;
     }

@@ -8,13 +8,14 @@
 #include "cli/deployment.h"
 #include "proto/sys.h"
 
-static const char help[] =
-    "usage: cantus --dir DIR history [--json]\n"
-    "\n"
-    "Prints the epochs of the stream and the sessions they fell into: who began to lead, how, when\n"
-    "and why, and the history it continued. Reads the stream from its beginning to its stable end.\n"
-    "\n"
-    "  --json  one object a line: {\"epoch\":...} or {\"session\":...}\n";
+static const char help[] = "usage: cantus --dir DIR history [--json]\n"
+                           "\n"
+                           "Prints the epochs of the stream and the sessions they fell into: who "
+                           "began to lead, how, when\n"
+                           "and why, and the history it continued. Reads the stream from its "
+                           "beginning to its stable end.\n"
+                           "\n"
+                           "  --json  one object a line: {\"epoch\":...} or {\"session\":...}\n";
 
 enum { OPTION_JSON };
 static const struct option options[] = { { "json", no_argument, NULL, OPTION_JSON }, { 0 } };
@@ -108,7 +109,8 @@ static void on_session(void *ctx, const struct cantus_message *m)
     struct sys_session s;
     cli_progress_end(&h->progress);
     if (!sys_session_decode(m->payload, m->length, &s)) {
-        cli_fail("the session record at seq %" PRIu64 " can't be read: of another version?", m->seq);
+        cli_fail("the session record at seq %" PRIu64 " can't be read: of another version?",
+                 m->seq);
         return;
     }
     if (h->json) {

@@ -13,19 +13,23 @@ static const char help[] =
     "       cantus --dir DIR member remove STORE [--timeout SECONDS]\n"
     "       cantus --dir DIR member replace STORE NAME [--timeout SECONDS]\n"
     "\n"
-    "Changes which stores count, in safe steps, each of which is printed. NAME is a retransmitter of\n"
+    "Changes which stores count, in safe steps, each of which is printed. NAME is a retransmitter "
+    "of\n"
     "cantus.yaml; STORE is one, too, or the id of a store (16 hex digits), for one that is gone.\n"
     "\n"
     "  list     the members, and which retransmitter has them\n"
     "  add      waits until the retransmitter has copied the history, compares its digest with a\n"
-    "           member's, makes its store a member, and waits until that is stable. Before: list it in\n"
-    "           cantus.yaml, make its store with cantus-retransmitter --format --name NAME, and start it\n"
+    "           member's, makes its store a member, and waits until that is stable. Before: list "
+    "it in\n"
+    "           cantus.yaml, make its store with cantus-retransmitter --format --name NAME, and "
+    "start it\n"
     "  remove   lets a store count no longer, and waits until that is stable\n"
     "  replace  adds NAME, then removes STORE\n"
     "\n"
     "  --timeout SECONDS  how long a step may take without progress (default 60)\n"
     "\n"
-    "A store that was wiped, restored from a backup, or may have lost what it acknowledged must never\n"
+    "A store that was wiped, restored from a backup, or may have lost what it acknowledged must "
+    "never\n"
     "count as what it was: make it new, and replace its old id by its name.\n";
 
 enum { OPTION_TIMEOUT };
@@ -97,8 +101,9 @@ static bool member_id(struct processes *p, const struct process *leader, const c
         *store = named->status.store;
     else if (!parse_store(text, store)) {
         if (named != NULL && !named->sequencer)
-            cli_fail("%s: %s, so its store can't be told; give the id of its store instead. Members:",
-                     text, named->problem);
+            cli_fail(
+                "%s: %s, so its store can't be told; give the id of its store instead. Members:",
+                text, named->problem);
         else
             cli_fail("%s is neither a retransmitter of cantus.yaml nor the id of a store. Members:",
                      text);
@@ -119,7 +124,8 @@ static bool is_open(const struct process *leader)
     if (s->is_volatile)
         cli_fail("a volatile stream has no stores");
     else if (s->quorum < s->member_count / 2 + 1)
-        cli_fail("the quorum of this stream, %" PRIu32 " of %" PRIu32 " stores, is below a majority: "
+        cli_fail("the quorum of this stream, %" PRIu32 " of %" PRIu32
+                 " stores, is below a majority: "
                  "its membership is fixed",
                  s->quorum, s->member_count);
     else
@@ -162,7 +168,8 @@ static bool wait_for_copy(const struct member *m, const char *name, uint64_t sto
         cli_progress_show(&progress, had, goal);
         if (!done && cli_mono_ns() - moved_ns > m->timeout_ns) {
             cli_progress_end(&progress);
-            cli_fail("%s does not get on: it has %" PRIu64 " of %" PRIu64 " (%s); nothing was changed",
+            cli_fail("%s does not get on: it has %" PRIu64 " of %" PRIu64
+                     " (%s); nothing was changed",
                      name, had, goal, one->answered ? one->status.state : one->problem);
             return false;
         }

@@ -9,8 +9,10 @@
 static const char help[] =
     "usage: cantus --dir DIR promote [NAME] --why TEXT [--timeout SECONDS] [--json]\n"
     "\n"
-    "Lets a standby lead: the one named, or the only one there is. It seals a quorum of the stores,\n"
-    "adopts the longest history they hold, and begins a new epoch; whoever led before is fenced by\n"
+    "Lets a standby lead: the one named, or the only one there is. It seals a quorum of the "
+    "stores,\n"
+    "adopts the longest history they hold, and begins a new epoch; whoever led before is fenced "
+    "by\n"
     "that, whether it is dead or not. Nothing stable is lost, and publishers and followers notice\n"
     "nothing but a pause. Waits until it leads, and prints its epoch and tip.\n"
     "\n"
@@ -119,7 +121,8 @@ static int see_through(struct process *one, const struct promote *a)
         if (!leader_pause(LOOK_NS))
             return cli_fail("interrupted; %s goes on by itself", one->name);
     }
-    return cli_fail("%s does not lead after %" PRIu64 " s (%s); it goes on trying, and its log says "
+    return cli_fail("%s does not lead after %" PRIu64
+                    " s (%s); it goes on trying, and its log says "
                     "what it waits for",
                     one->name, a->timeout_s, said);
 }
@@ -134,8 +137,7 @@ static int promote(struct processes *p, const char *name, const struct promote *
     if (one == NULL)
         return CLI_FAILED;
     if (status_leads(&one->status) && one == processes_leader(p))
-        return cli_fail("%s leads already, in epoch %" PRIu32, one->name,
-                        one->status.epoch.number);
+        return cli_fail("%s leads already, in epoch %" PRIu32, one->name, one->status.epoch.number);
     snprintf(command.why, sizeof command.why, "%s", a->why);
     if (!ask_command(one->address, &command, &outcome, problem))
         return cli_fail("%s: %s; see cantus status for what became of it", one->name, problem);
@@ -156,9 +158,10 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
         return CLI_USAGE;
     }
     if (a.why == NULL || a.why[0] == '\0' || strlen(a.why) > WHY_MAX) {
-        cli_fail("promote wants --why TEXT, of at most %d bytes: whoever looks into it later will be "
-                 "glad of it",
-                 (int)WHY_MAX);
+        cli_fail(
+            "promote wants --why TEXT, of at most %d bytes: whoever looks into it later will be "
+            "glad of it",
+            (int)WHY_MAX);
         return CLI_USAGE;
     }
     static struct config config;

@@ -8,16 +8,18 @@
 #include "cli/ask.h"
 #include "cli/deployment.h"
 
-static const char help[] =
-    "usage: cantus --dir DIR status [--json] [--all]\n"
-    "\n"
-    "Asks each process of a deployment what it is doing: who leads, state, epoch, tip, stable, members,\n"
-    "publishers, and the counters that are not zero; and warns of what an operator should know. Exit\n"
-    "status 1 if none answers.\n"
-    "\n"
-    "  --json  one object: stream, leader, warnings, session, epoch, tip, stable, members, publishers,\n"
-    "          counters, and the answer of every process under `processes`\n"
-    "  --all   counters that are zero, too\n";
+static const char help[] = "usage: cantus --dir DIR status [--json] [--all]\n"
+                           "\n"
+                           "Asks each process of a deployment what it is doing: who leads, state, "
+                           "epoch, tip, stable, members,\n"
+                           "publishers, and the counters that are not zero; and warns of what an "
+                           "operator should know. Exit\n"
+                           "status 1 if none answers.\n"
+                           "\n"
+                           "  --json  one object: stream, leader, warnings, session, epoch, tip, "
+                           "stable, members, publishers,\n"
+                           "          counters, and the answer of every process under `processes`\n"
+                           "  --all   counters that are zero, too\n";
 
 enum { OPTION_JSON, OPTION_ALL };
 static const struct option options[] = {
@@ -70,11 +72,13 @@ static void warn_of_sequencers(struct warnings *w, const struct processes *p,
             continue;
         any = true;
         if (one != leader && status_leads(&one->status))
-            warn(w, "%s believes that it leads, in epoch %" PRIu32 "; it is fenced by epoch %" PRIu32
+            warn(w,
+                 "%s believes that it leads, in epoch %" PRIu32 "; it is fenced by epoch %" PRIu32
                  " and has not heard of it",
                  one->name, one->status.epoch.number, leader->status.epoch.number);
         if (strstr(one->status.state, "deaf") != NULL)
-            warn(w, "%s is deaf: it hears the stream but not the ingress group, so that promoting it "
+            warn(w,
+                 "%s is deaf: it hears the stream but not the ingress group, so that promoting it "
                  "loses time; look at its interface and at IGMP",
                  one->name);
     }
@@ -91,7 +95,8 @@ static void warn_of_members(struct warnings *w, struct processes *p, const struc
         const struct process *store = processes_store(p, m->store);
         current += m->current ? 1 : 0;
         if (store == NULL)
-            warn(w, "store %016" PRIx64 " is a member, and no process that answers has it", m->store);
+            warn(w, "store %016" PRIx64 " is a member, and no process that answers has it",
+                 m->store);
         else if (m->full)
             warn(w, "%s: its disk is full, it acknowledges nothing", store->name);
         else if (!m->current)
@@ -104,7 +109,8 @@ static void warn_of_members(struct warnings *w, struct processes *p, const struc
         const struct process *one = &p->all[i];
         if (!one->sequencer && one->answered && one->status.store != 0 &&
             !status_has_member(s, one->status.store))
-            warn(w, "%s is no member: its store %016" PRIx64 " counts for nothing until: "
+            warn(w,
+                 "%s is no member: its store %016" PRIx64 " counts for nothing until: "
                  "cantus member add %s",
                  one->name, one->status.store, one->name);
     }
@@ -116,7 +122,8 @@ static void find_warnings(struct warnings *w, struct processes *p)
     if (p->config->is_volatile)
         warn(w, "a volatile stream: it has no stores, and nothing in it is ever stable");
     if (leader != NULL && status_is_paused(&leader->status))
-        warn(w, "the stream is paused: the ring of %s is full of what no quorum of stores has; the "
+        warn(w,
+             "the stream is paused: the ring of %s is full of what no quorum of stores has; the "
              "members say which are missing",
              leader->name);
     warn_of_sequencers(w, p, leader);
@@ -180,12 +187,12 @@ static void print_text(struct processes *p, const struct process *a, bool all)
                s->topic_count);
     for (int c = 0; c < COUNTER_END; c++)
         if (all || s->counters[c] != 0)
-            printf("    %-22s %12" PRIu64 " %s %s\n", counter_name((enum counter)c),
-                   s->counters[c], counter_unit((enum counter)c), counter_help((enum counter)c));
+            printf("    %-22s %12" PRIu64 " %s %s\n", counter_name((enum counter)c), s->counters[c],
+                   counter_unit((enum counter)c), counter_help((enum counter)c));
 }
 
-static void print_all(struct processes *p, const struct process *leader,
-                      const struct warnings *w, bool all)
+static void print_all(struct processes *p, const struct process *leader, const struct warnings *w,
+                      bool all)
 {
     if (leader != NULL)
         printf("%s leads\n", leader->name);
@@ -210,8 +217,8 @@ static void print_json_status(const struct status *s, bool all)
                i ? "," : "", s->members[i].store, s->members[i].durable_seq,
                s->members[i].current ? "true" : "false", s->members[i].full ? "true" : "false");
     fputs("],\"publishers\":[", stdout);
-    uint32_t listed = s->publisher_count < STATUS_PUBLISHERS_MAX ? s->publisher_count
-                                                                 : STATUS_PUBLISHERS_MAX;
+    uint32_t listed =
+        s->publisher_count < STATUS_PUBLISHERS_MAX ? s->publisher_count : STATUS_PUBLISHERS_MAX;
     for (uint32_t i = 0; i < listed; i++) {
         printf("%s{\"id\":%" PRIu32 ",\"identity\":", i ? "," : "", s->publishers[i].id);
         cli_json_string(stdout, s->publishers[i].identity, strlen(s->publishers[i].identity));
@@ -294,9 +301,10 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
         print_json(p, best, leader, &warnings, a.all);
     else if (!a.json)
         print_all(p, leader, &warnings, a.all);
-    int status = best != NULL ? CLI_OK
-                              : cli_fail("no process of %s answers; start it with: cantus dev --dir %s",
-                                         g.dir, g.dir);
+    int status = best != NULL
+                     ? CLI_OK
+                     : cli_fail("no process of %s answers; start it with: cantus dev --dir %s",
+                                g.dir, g.dir);
     processes_destroy(p);
     return status;
 }

@@ -10,9 +10,11 @@
 static const char help[] =
     "usage: cantus --dir DIR verify [--json]\n"
     "\n"
-    "Asks every retransmitter for the digest of its history through the last seq that all of them have\n"
+    "Asks every retransmitter for the digest of its history through the last seq that all of them "
+    "have\n"
     "and that is stable, and compares: equal digests mean equal histories, byte for byte. If they\n"
-    "differ, finds the first batch that does, and says whose is not that of the majority. Exit status\n"
+    "differ, finds the first batch that does, and says whose is not that of the majority. Exit "
+    "status\n"
     "0 only if all answered and agree.\n"
     "\n"
     "For the files of one store, without its process, see: cantus journal verify --help\n"
@@ -59,8 +61,7 @@ static void read_outcome(struct store *s, const struct ask *a, uint64_t seq)
         snprintf(s->problem, sizeof s->problem, "%s", s->at.text);
     else if (s->at.position.seq < seq)
         snprintf(s->problem, sizeof s->problem,
-                 "was asked for seq %" PRIu64 " and answers for %" PRIu64, seq,
-                 s->at.position.seq);
+                 "was asked for seq %" PRIu64 " and answers for %" PRIu64, seq, s->at.position.seq);
     else
         return;
     s->compared = false;
@@ -86,8 +87,7 @@ static void ask_digests(struct verify *v, uint64_t seq)
 
 static bool equal(const struct store *a, const struct store *b)
 {
-    return digest_equal(a->at.digest, b->at.digest) &&
-           a->at.position.seq == b->at.position.seq &&
+    return digest_equal(a->at.digest, b->at.digest) && a->at.position.seq == b->at.position.seq &&
            epoch_equal(a->at.position.epoch, b->at.position.epoch);
 }
 
@@ -116,7 +116,7 @@ static bool agree(const struct verify *v)
     return true;
 }
 
-/* Digests chain: once they differ they differ for ever, so that the first batch is found by halving.
+/* Digests chain: once they differ they differ for ever, so the first batch is found by halving.
  * Through `low` they agree, through `high` they don't. */
 static void bisect(struct verify *v)
 {
@@ -150,7 +150,8 @@ static void judge(struct verify *v)
         leaders += v->stores[i].compared && allies(v, &v->stores[i]) == most ? 1 : 0;
     v->split = most * 2 <= compared(v) || leaders != most;
     for (uint32_t i = 0; i < v->count; i++)
-        v->stores[i].differs = v->stores[i].compared && (v->split || allies(v, &v->stores[i]) < most);
+        v->stores[i].differs =
+            v->stores[i].compared && (v->split || allies(v, &v->stores[i]) < most);
 }
 
 static void verify(struct verify *v)
@@ -166,9 +167,10 @@ static void verify(struct verify *v)
         struct store *s = &v->stores[v->count++];
         s->process = one;
         s->compared = one->answered && one->status.tip > 0;
-        snprintf(s->problem, sizeof s->problem, "%s", !one->answered       ? one->problem
-                                                      : one->status.tip == 0 ? "has no history yet"
-                                                                             : "");
+        snprintf(s->problem, sizeof s->problem, "%s",
+                 !one->answered         ? one->problem
+                 : one->status.tip == 0 ? "has no history yet"
+                                        : "");
         if (s->compared && one->status.tip < least)
             least = one->status.tip;
     }
@@ -250,8 +252,9 @@ static void print_text(const struct verify *v)
         puts("no history is that of a majority");
     for (uint32_t i = 0; i < v->count && !v->split; i++)
         if (v->stores[i].differs)
-            printf("%s differs from the majority: replace its store (cantus member replace --help)\n",
-                   v->stores[i].process->name);
+            printf(
+                "%s differs from the majority: replace its store (cantus member replace --help)\n",
+                v->stores[i].process->name);
 }
 
 static int run(const struct cli_globals *globals, int argc, char **argv)

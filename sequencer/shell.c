@@ -56,8 +56,7 @@ static uint32_t volatile_epoch(void)
 static bool open_transport(struct sequencer_shell *s, const struct config *config,
                            const struct config_sequencer *own, char *error)
 {
-    struct transport_options options =
-        config_transport_on(config, own->unicast, own->interface);
+    struct transport_options options = config_transport_on(config, own->unicast, own->interface);
     options.join[PORT_INGRESS] = true;
     options.join[PORT_EGRESS_A] = true;
     options.join[PORT_EGRESS_B] = config->egress_b.port != 0;

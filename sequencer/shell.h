@@ -9,7 +9,8 @@
 struct sequencer_shell {
     struct sequencer *core;
     struct transport *transport;
-    uint8_t genesis[WIRE_DATAGRAM_DEFAULT]; /* of a volatile stream; the core reads it when it begins */
+    uint8_t
+        genesis[WIRE_DATAGRAM_DEFAULT]; /* of a volatile stream; the core reads it when it begins */
 };
 
 struct sequencer_start {

@@ -180,8 +180,8 @@ static void read_root(struct config_reader *r, const yaml_node_t *root)
     if (root->type != YAML_MAPPING_NODE)
         return;
     for (int s = CONFIG_NETWORK; s < CONFIG_SECTIONS; s++) {
-        bool required = config_sections[s].required &&
-                        !(s == CONFIG_RETRANSMITTERS && r->config->is_volatile);
+        bool required =
+            config_sections[s].required && !(s == CONFIG_RETRANSMITTERS && r->config->is_volatile);
         if (required && r->section_lines[s] == 0)
             config_complain(r, config_line(root), "'%s' is missing", config_sections[s].name);
     }
@@ -353,9 +353,9 @@ static int find(const struct config *c, enum config_section_id list, uint32_t co
     for (uint32_t i = 0; named && i < count; i++)
         if (strcmp(name_at(c, list, i), name) == 0)
             return (int)i;
-    size_t at = (size_t)(named ? snprintf(error, CONFIG_ERROR_MAX, "no %s is named '%.100s'", kind,
-                                          name)
-                               : snprintf(error, CONFIG_ERROR_MAX, "which %s? use --name", kind));
+    size_t at =
+        (size_t)(named ? snprintf(error, CONFIG_ERROR_MAX, "no %s is named '%.100s'", kind, name)
+                       : snprintf(error, CONFIG_ERROR_MAX, "which %s? use --name", kind));
     at += (size_t)snprintf(error + at, CONFIG_ERROR_MAX - at, "; the configuration has%s",
                            count == 0 ? " none" : "");
     for (uint32_t i = 0; i < count; i++)
@@ -363,7 +363,7 @@ static int find(const struct config *c, enum config_section_id list, uint32_t co
     return -1;
 }
 
-_Static_assert(CONFIG_ITEMS_MAX * (CONFIG_NAME_MAX + 1) + 200 < CONFIG_ERROR_MAX,
+_Static_assert(CONFIG_ITEMS_MAX *(CONFIG_NAME_MAX + 1) + 200 < CONFIG_ERROR_MAX,
                "all names have room");
 
 int config_find_sequencer(const struct config *config, const char *name, char *error)

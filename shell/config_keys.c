@@ -2,8 +2,7 @@
 
 #include <stddef.h>
 
-#define KEYS(table)                                                                                \
-    .key_count = (uint32_t)(sizeof(table) / sizeof((table)[0])), .keys = (table)
+#define KEYS(table) .key_count = (uint32_t)(sizeof(table) / sizeof((table)[0])), .keys = (table)
 
 #define TOP(field) offsetof(struct config, field)
 
@@ -75,7 +74,8 @@ static const struct config_key sequencing_keys[] = {
 
 static const struct config_key failover_keys[] = {
     { "promotion", CONFIG_PROMOTION, false, TOP(promotion), 0, 0,
-      "manual: a standby leads when `cantus promote` says so. automatic: it promotes itself when it "
+      "manual: a standby leads when `cantus promote` says so. automatic: it promotes itself when "
+      "it "
       "has not heard the leader for silence_ms and the stores, which it asks first, haven't "
       "either." },
     { "silence_ms", CONFIG_U32, false, TOP(silence_ms), 5, 60000,
@@ -121,16 +121,16 @@ _Static_assert(sizeof sequencing_keys / sizeof sequencing_keys[0] <= CONFIG_KEYS
 _Static_assert((int)CONFIG_SEQUENCERS_MAX <= (int)CONFIG_ITEMS_MAX, "and items");
 
 #define SECTION(title, table, must, where, text)                                                   \
-    { .name = (title), .help = (text), .required = (must), .offset = (where), KEYS(table) }
+    {                                                                                              \
+        .name = (title), .help = (text), .required = (must), .offset = (where), KEYS(table)        \
+    }
 #define LIST(title, table, array, text)                                                            \
-    { .name = (title),                                                                             \
-      .help = (text),                                                                              \
-      .required = true,                                                                            \
-      .offset = TOP(array##s),                                                                     \
-      .items_max = sizeof ((struct config *)0)->array##s / sizeof(struct config_##array),          \
-      .item_size = sizeof(struct config_##array),                                                  \
-      .count_offset = TOP(array##_count),                                                          \
-      KEYS(table) }
+    {                                                                                              \
+        .name = (title), .help = (text), .required = true, .offset = TOP(array##s),                \
+        .items_max = sizeof((struct config *)0)->array##s / sizeof(struct config_##array),         \
+        .item_size = sizeof(struct config_##array), .count_offset = TOP(array##_count),            \
+        KEYS(table)                                                                                \
+    }
 
 const struct config_section config_sections[CONFIG_SECTIONS] = {
     [CONFIG_TOP] = SECTION(NULL, top_keys, true, 0, NULL),

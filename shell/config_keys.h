@@ -45,10 +45,10 @@ struct config_section {
     const char *name; /* NULL: the file itself */
     const char *help;
     bool required;
-    size_t offset;         /* of its struct in struct config; of the first in a list */
-    uint32_t items_max;    /* of a list; 0: it is none */
-    size_t item_size;      /* of a list's struct */
-    size_t count_offset;   /* of its number of items in struct config */
+    size_t offset;       /* of its struct in struct config; of the first in a list */
+    uint32_t items_max;  /* of a list; 0: it is none */
+    size_t item_size;    /* of a list's struct */
+    size_t count_offset; /* of its number of items in struct config */
     uint32_t key_count;
     const struct config_key *keys;
 };

@@ -1,5 +1,5 @@
-/* Asking processes: against listeners that answer rightly, in pieces, with something else, never, or
- * not at all, all asked together. Time-outs are short and only have to come, none is measured. */
+/* Asking processes: against listeners that answer rightly, in pieces, with something else, never,
+ * or not at all, all asked together. Time-outs are short and only have to come, none is measured. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,8 +106,8 @@ START_TEST(a_command_has_an_outcome)
     ck_assert_str_eq(got.text, "no: it is late");
     ck_assert_str_eq(problem, "");
     /* A frame of the right type, and nonsense in it. */
-    length = replay_frame_encode(REPLAY_OUTCOME, (const uint8_t *)"\xff\xff", 2, frame,
-                                 sizeof frame);
+    length =
+        replay_frame_encode(REPLAY_OUTCOME, (const uint8_t *)"\xff\xff", 2, frame, sizeof frame);
     ck_assert(!ask_command(listening(WHOLE, frame, length), &command, &got, problem));
     ck_assert_str_ne(problem, "");
     ck_assert(!ask_command(listener_nobody(), &command, &got, problem));

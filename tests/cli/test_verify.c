@@ -1,6 +1,6 @@
-/* Comparing stores: against listeners that tell digests of made-up histories. A history is batches of
- * seven messages; from a given seq on a store has another one, or is damaged. What `cantus verify --json`
- * prints is compared as text, and every place where histories can part is tried. */
+/* Comparing stores: against listeners that tell digests of made-up histories. A history is batches
+ * of seven messages; from a given seq on a store has another one, or is damaged. What `cantus
+ * verify --json` prints is compared as text, and every place where histories can part is tried. */
 #include <check.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,8 +17,8 @@ enum { STORES_MAX = 5, PER_BATCH = 7 };
 struct store {
     uint64_t tip;
     uint64_t stable;
-    uint64_t parts_at;  /* first seq of its own history; 0: never */
-    uint64_t branch;    /* which one that is */
+    uint64_t parts_at;   /* first seq of its own history; 0: never */
+    uint64_t branch;     /* which one that is */
     uint64_t damaged_at; /* it can't tell digests from there on; 0: it can */
     bool absent;
 };
@@ -65,10 +65,12 @@ void cli_catch_signals(void)
 static void send_status(const struct store *s, int client)
 {
     static uint8_t frame[STATUS_SIZE_MAX + REPLAY_FRAME_HEADER];
-    struct status status = {
-        .stream = STREAM, .role = "retransmitter", .state = "recording", .store = 1 + s->branch,
-        .tip = s->tip, .stable = s->stable
-    };
+    struct status status = { .stream = STREAM,
+                             .role = "retransmitter",
+                             .state = "recording",
+                             .store = 1 + s->branch,
+                             .tip = s->tip,
+                             .stable = s->stable };
     size_t length = listener_status_frame(&status, frame, sizeof frame);
     listener_send(client, frame, length, length);
 }
@@ -159,9 +161,12 @@ static bool differs(const char *out, const char *name)
 START_TEST(equal_histories)
 {
     char out[4096];
-    struct store s[3] = { { .tip = 100, .stable = 90 }, { .tip = 95, .stable = 90 }, { .tip = 91 } };
+    struct store s[3] = { { .tip = 100, .stable = 90 },
+                          { .tip = 95, .stable = 90 },
+                          { .tip = 91 } };
     ck_assert_int_eq(verify(s, 3, out, sizeof out), CLI_OK);
-    ck_assert_ptr_nonnull(strstr(out, "{\"through\":90,\"agree\":true,\"first_differing_seq\":null"));
+    ck_assert_ptr_nonnull(
+        strstr(out, "{\"through\":90,\"agree\":true,\"first_differing_seq\":null"));
     ck_assert(!differs(out, "r1") && !differs(out, "r3"));
 }
 END_TEST
@@ -185,7 +190,8 @@ START_TEST(the_first_difference_is_found)
                           { .tip = 110, .stable = 105, .parts_at = parts_at, .branch = 5 },
                           { .tip = 200, .stable = 105 } };
     ck_assert_int_eq(verify(s, 3, out, sizeof out), CLI_FAILED);
-    snprintf(expected, sizeof expected, "\"agree\":false,\"first_differing_seq\":%d", (int)parts_at);
+    snprintf(expected, sizeof expected, "\"agree\":false,\"first_differing_seq\":%d",
+             (int)parts_at);
     ck_assert_msg(strstr(out, expected) != NULL, "%s: %s", expected, out);
     ck_assert(!differs(out, "r1") && differs(out, "r2") && !differs(out, "r3"));
 }
