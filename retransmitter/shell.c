@@ -1,11 +1,15 @@
 #include "retransmitter/shell.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include "proto/hash.h"
 
 #define RECENT_BYTES (UINT64_C(32) << 20)
 
@@ -64,12 +68,26 @@ static bool open_disk(struct retransmitter_shell *s, uint32_t index, char *error
     return true;
 }
 
+/* Which boot of the host this is; 0: the kernel does not say. */
+static uint64_t boot_id(void)
+{
+    char text[64];
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t length = read(fd, text, sizeof text);
+    close(fd);
+    return length <= 0 ? 0 : hash64(text, (size_t)length, 0) | 1;
+}
+
 static struct journal_options journal_options_of(const struct config_retransmitter *own)
 {
     return (struct journal_options) { .segment_bytes = (uint64_t)own->segment_mib << 20,
                                       .commit_bytes = 1u << 20,
                                       .recent_bytes = RECENT_BYTES,
-                                      .segments_max = 65536 };
+                                      .segments_max = 65536,
+                                      .unsynced = own->sync == DISK_SYNC_NONE,
+                                      .boot = boot_id() };
 }
 
 static bool open_journal(struct retransmitter_shell *s, uint32_t index, char *error)
@@ -82,6 +100,14 @@ static bool open_journal(struct retransmitter_shell *s, uint32_t index, char *er
     s->journal = journal_open(s->disk, &options, s->config->stream, &report, &code, text);
     if (s->journal == NULL) {
         snprintf(error, RETRANSMITTER_SHELL_ERROR_MAX, "retransmitter %s: %s", own->name, text);
+        return false;
+    }
+    if (report.may_have_lost) {
+        snprintf(error, RETRANSMITTER_SHELL_ERROR_MAX,
+                 "retransmitter %s: the host went down while this store acknowledged before "
+                 "syncing (sync: none), and what it acknowledged may be gone: empty its directory, "
+                 "format it again (--format), and let it rejoin as a new member",
+                 own->name);
         return false;
     }
     log_line(s->log, LOG_INFO, "retransmitter", "store opened",
@@ -131,8 +157,7 @@ bool retransmitter_shell_format(const struct config *config, uint32_t index, uin
 static bool open_transport(struct retransmitter_shell *s, uint32_t index, char *error)
 {
     const struct config_retransmitter *own = &s->config->retransmitters[index];
-    struct transport_options options =
-        config_transport_on(s->config, own->unicast, own->interface);
+    struct transport_options options = config_transport_on(s->config, own->unicast, own->interface);
     options.join[PORT_EGRESS_A] = true;
     options.join[PORT_EGRESS_B] = s->config->egress_b.port != 0;
     options.listen = true;
@@ -230,8 +255,13 @@ void retransmitter_shell_close(struct retransmitter_shell *s)
         loop_remove(s->loop, s->core);
     if (s->transport != NULL)
         s->transport->ops->close(s->transport);
-    if (s->journal != NULL)
+    if (s->journal != NULL) {
+        if (s->core != NULL && !journal_end(s->journal))
+            log_line(s->log, LOG_WARN, "retransmitter",
+                     "the store has not ended cleanly: it is trusted until this host restarts",
+                     NULL);
         journal_close(s->journal);
+    }
     if (s->disk != NULL)
         s->disk->ops->destroy(s->disk);
     retransmitter_destroy(s->core);

@@ -74,7 +74,10 @@ static void found(uint32_t index)
                                    .members = { .seq = 1, .count = 1, .stores = { 0xa } } };
     uint8_t batch[WIRE_DATAGRAM_DEFAULT];
     size_t length = genesis_batch(&genesis, batch, sizeof batch);
-    struct journal_options journal = { 1 << 20, 1 << 20, 1 << 20, 64 };
+    struct journal_options journal = { .segment_bytes = 1 << 20,
+                                       .commit_bytes = 1 << 20,
+                                       .recent_bytes = 1 << 20,
+                                       .segments_max = 64 };
     ck_assert_int_eq(journal_format(disk, &journal, STREAM, 0xa, batch, (uint32_t)length, error),
                      JOURNAL_OK);
     disk->ops->destroy(disk);
@@ -145,6 +148,43 @@ START_TEST(a_new_store_copies_from_its_peer)
 }
 END_TEST
 
+/* Opens the store as an earlier run on another boot of the host would have. */
+static void run_before_reboot(uint32_t index, bool clean)
+{
+    char path[128], text[JOURNAL_ERROR_MAX];
+    ck_assert(config_path(&config, config.retransmitters[index].directory, path, sizeof path));
+    struct disk_options options = { .directory = path, .sync = DISK_SYNC_NONE };
+    struct disk *disk = disk_open_file(&options, error);
+    ck_assert_msg(disk != NULL, "%s", error);
+    struct journal_options journal = { .unsynced = true, .boot = 1 };
+    journal_options_default(&journal);
+    struct journal_report report;
+    enum journal_error code;
+    struct journal *j = journal_open(disk, &journal, STREAM, &report, &code, text);
+    ck_assert_msg(j != NULL, "%s", text);
+    ck_assert(!report.may_have_lost);
+    ck_assert(!clean || journal_end(j));
+    journal_close(j);
+    disk->ops->destroy(disk);
+}
+
+START_TEST(a_host_crash_in_sync_none_needs_a_new_store)
+{
+    found(0);
+    config.retransmitters[0].sync = DISK_SYNC_NONE;
+    run_before_reboot(0, true);
+    struct retransmitter_shell *a = retransmitter_shell_open(&config, 0, loop, &silent, error);
+    ck_assert_msg(a != NULL, "%s", error);
+    retransmitter_shell_close(a); /* cleanly */
+    run_before_reboot(0, false);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_ptr_null(retransmitter_shell_open(&config, 0, loop, &silent, error));
+        ck_assert_msg(strstr(error, "--format") != NULL, "%s", error);
+        config.retransmitters[0].sync = DISK_SYNC_EVERY; /* does not make it any better */
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("retransmitter_shell");
@@ -152,6 +192,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, what_is_wrong_is_told);
     tcase_add_test(tcase, a_new_store_copies_from_its_peer);
+    tcase_add_test(tcase, a_host_crash_in_sync_none_needs_a_new_store);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
