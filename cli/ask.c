@@ -195,7 +195,7 @@ void processes_destroy(struct processes *p)
 static void take_answer(struct process *process, const struct ask *a, uint64_t stream)
 {
     process->answered = a->answered;
-    snprintf(process->problem, sizeof process->problem, "%s", a->problem);
+    memcpy(process->problem, a->problem, sizeof process->problem); /* both ASK_PROBLEM_MAX */
     if (!a->answered)
         return;
     process->answered = status_decode(a->body, a->length, &process->status);
