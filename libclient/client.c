@@ -251,6 +251,19 @@ struct cantus_machine *cantus_client_add_app(struct cantus_client *client,
     return (struct cantus_machine *)client_core_add_app(client->core, app, config, identity, error);
 }
 
+bool cantus_client_publish_digests(struct cantus_client *client, struct cantus_machine *machine,
+                                   const char *identity, uint64_t every, char *error)
+{
+    if (client->config.is_volatile) {
+        snprintf(error, CANTUS_ERROR_MAX,
+                 "the stream is volatile: nothing in it is ever stable, and only digests of stable "
+                 "states are published");
+        return false;
+    }
+    return client_core_publish_digests(client->core, (const struct machine *)machine, identity,
+                                       every, error);
+}
+
 static const struct machine *machine_of(const struct cantus_machine *machine)
 {
     return (const struct machine *)machine;

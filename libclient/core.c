@@ -132,6 +132,7 @@ struct client_core *client_core_create(const struct client_core_options *options
     c->random = options->random;
     c->next = 1;
     c->timer_due_ns = UINT64_MAX;
+    c->digest_due_seq = UINT64_MAX;
     if (c->options.run_bytes_max == 0)
         c->options.run_bytes_max = RUN_BYTES_DEFAULT;
     if (c->options.follower.random == 0)
@@ -397,6 +398,9 @@ static void step_authors(struct client_core *c)
         switch (a->kind) {
         case AUTHOR_APP:
             app_step(a);
+            break;
+        case AUTHOR_DIGEST:
+            digest_step(a);
             break;
         case AUTHOR_INJECTOR:
             injector_step(a);

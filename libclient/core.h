@@ -38,6 +38,9 @@ extern const struct participant_ops client_participant;
 
 struct machine *client_core_add_app(struct client_core *c, const struct cantus_app *app,
                                     const char *config, const char *identity, char *error);
+/* Publishes digests of this app's state; cantus_client_publish_digests says when. */
+bool client_core_publish_digests(struct client_core *c, const struct machine *m,
+                                 const char *identity, uint64_t every, char *error);
 bool client_core_subscribe(struct client_core *c, const char *subtree,
                            void (*message)(void *ctx, const struct cantus_message *m), void *ctx,
                            char *error);

@@ -6,7 +6,17 @@
 
 #include "proto/ledger.h"
 
-enum { CREATE_FIRST_WAIT_NS = 2 * 1000 * 1000, CREATE_LAST_WAIT_NS = 500 * 1000 * 1000 };
+enum {
+    CREATE_FIRST_WAIT_NS = 2 * 1000 * 1000,
+    CREATE_LAST_WAIT_NS = 500 * 1000 * 1000,
+    DIGEST_BYTES_MAX = 64 * 1024
+};
+
+/* What it says does not depend on the history: a fork takes nothing of it back. */
+static bool is_blind(enum author_kind kind)
+{
+    return kind == AUTHOR_PIPE || kind == AUTHOR_INJECTOR || kind == AUTHOR_DIGEST;
+}
 
 /* ---- building ---------------------------------------------------------------------------------
  */
@@ -44,12 +54,15 @@ bool author_init(struct client_core *c, struct author *a, enum author_kind kind,
         }
     }
     assert(c->author_count < CLIENT_AUTHORS_MAX);
+    bool digest = kind == AUTHOR_DIGEST; /* small, and seldom */
     struct publisher_options options = {
+        .window = digest ? CLIENT_DIGESTS_MAX : 0,
+        .bytes_max = digest ? DIGEST_BYTES_MAX : 0,
         .stream = c->options.follower.stream,
         .nonce = core_random(c),
         .datagram_max = c->options.follower.datagram_max,
         .run_bytes_max = c->options.run_bytes_max,
-        .blind = kind == AUTHOR_PIPE || kind == AUTHOR_INJECTOR,
+        .blind = is_blind(kind),
         .renumbers = (c->options.sabotage & CLIENT_RENUMBERS) != 0,
     };
     memcpy(options.identity, identity, strlen(identity));
@@ -84,6 +97,8 @@ void author_on_message(struct author *a, const struct message *m)
         if (!a->core->rebuilding)
             a->items++;
     }
+    if (a->kind == AUTHOR_DIGEST)
+        digest_on_message(a, m);
     publisher_on_message(a->publisher, m, a->core->now);
 }
 
@@ -166,8 +181,7 @@ static bool may_use(const struct author *a, uint32_t topic)
 {
     const struct client_core *c = a->core;
     const struct sys_genesis *genesis = catalog_genesis(c->catalog);
-    bool blind = a->kind == AUTHOR_PIPE || a->kind == AUTHOR_INJECTOR;
-    return !blind || topic < TOPIC_FIRST_USER || (genesis != NULL && genesis->is_volatile) ||
+    return !is_blind(a->kind) || topic < TOPIC_FIRST_USER || (genesis != NULL && genesis->is_volatile) ||
            c->created_seq[topic] <= c->stable;
 }
 

@@ -11,6 +11,7 @@ static void fire_timers(struct client_core *c, uint64_t timestamp_ns)
         struct client_machine *slot = &c->machines[i];
         if (machine_next_timer_ns(slot->machine) <= timestamp_ns) {
             machine_advance(slot->machine, timestamp_ns);
+            slot->changed = true;
             if (slot->author != NULL)
                 slot->author->ask = true;
         }
@@ -39,6 +40,7 @@ static void hand_over(struct client_core *c, const struct client_route *route,
         uint32_t i = (uint32_t)__builtin_ctzll(left);
         struct client_machine *slot = &c->machines[i];
         machine_apply(slot->machine, route->nodes[i], &message);
+        slot->changed = true;
         uint64_t due = machine_next_timer_ns(slot->machine);
         if (due < c->timer_due_ns)
             c->timer_due_ns = due;
@@ -152,6 +154,8 @@ void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_
         } else {
             offer_to_run(c, &m, header->epoch);
         }
+        if (m.seq >= c->digest_due_seq)
+            core_take_digests(c, m.seq);
     }
     if (last >= header->first_seq)
         c->counters[COUNTER_MESSAGES_DELIVERED] += last + 1 - header->first_seq;
@@ -188,6 +192,7 @@ void core_rewind(struct client_core *c, struct position common)
         if (due < c->timer_due_ns)
             c->timer_due_ns = due;
     }
+    core_rewind_digests(c, common);
     for (uint32_t i = 0; i < c->subscription_count; i++) {
         struct client_subscription *s = &c->subscriptions[i];
         if (s->next_seq > common.seq + 1)

@@ -1,4 +1,4 @@
-/* Shared by core*.c, pipe.c, injector.c and reconciler.c, and nobody else. */
+/* Shared by core*.c, digest.c, pipe.c, injector.c and reconciler.c, and nobody else. */
 #ifndef CANTUS_LIBCLIENT_CORE_PRIVATE_H
 #define CANTUS_LIBCLIENT_CORE_PRIVATE_H
 
@@ -6,14 +6,18 @@
 #include "libclient/core.h"
 
 enum {
-    CLIENT_AUTHORS_MAX = CLIENT_MACHINES_MAX + CLIENT_PIPES_MAX,
+    CLIENT_AUTHORS_MAX = 2 * CLIENT_MACHINES_MAX + CLIENT_PIPES_MAX,
+    CLIENT_DIGESTS_MAX = 64,      /* of one app, that wait to be stable or to be sent */
     CLIENT_CREATES_MAX = 256,     /* topics asked for at once */
     CLIENT_STEP_ITEMS_MAX = 4096, /* of one injector */
     CLIENT_ROUTES_MAX = 65535,
     CLIENT_TEXT_MAX = 256
 };
 
-enum author_kind { AUTHOR_APP, AUTHOR_PIPE, AUTHOR_INJECTOR, AUTHOR_RECONCILER };
+enum author_kind { AUTHOR_APP, AUTHOR_DIGEST, AUTHOR_PIPE, AUTHOR_INJECTOR, AUTHOR_RECONCILER };
+
+/* Its own are counted in `own`, a byte each. */
+_Static_assert(CLIENT_AUTHORS_MAX < 255, "an author's index + 1 fits a byte");
 
 /* A publisher, and who speaks through it. Pipes, injectors and reconcilers are each one. */
 struct author {
@@ -50,9 +54,22 @@ struct cantus_reconciler {
     struct author author;
 };
 
+/* The digests of an app's state on their way into the stream, oldest first. */
+struct client_digests {
+    struct author author;
+    uint64_t every;
+    uint32_t count;
+    bool refused; /* its topic can't be had: nothing more is said */
+    struct sys_digest waiting[CLIENT_DIGESTS_MAX];
+    struct sys_digest said; /* the last that this identity published; its seq is 0: none */
+    char topic[TOPIC_PATH_MAX + 1];
+};
+
 struct client_machine {
     struct machine *machine;
-    struct author *author; /* NULL: it only follows */
+    struct author *author;          /* NULL: it only follows */
+    struct client_digests *digests; /* NULL: it publishes none */
+    bool changed;                   /* has applied something since its last digest was due */
     bool quarantine_reported;
 };
 
@@ -102,6 +119,7 @@ struct client_core {
     bool any;                 /* a batch was applied: the digest is to be checked */
     struct position position; /* applied through; between runs */
     uint64_t timer_due_ns;    /* the earliest of all machines, or earlier */
+    uint64_t digest_due_seq;  /* the next message after which a digest is due */
     uint64_t stable;
     uint64_t random;
     uint64_t hint_reported_ns;
@@ -172,6 +190,13 @@ bool author_ready(const struct author *a);
 uint64_t core_step_creates(struct client_core *c);
 void core_on_create_refused(struct client_core *c, const struct hint *h);
 void app_step(struct author *a);
+
+/* ---- digest.c */
+/* Message `seq` was applied, and a digest is due. */
+void core_take_digests(struct client_core *c, uint64_t seq);
+void core_rewind_digests(struct client_core *c, struct position common);
+void digest_on_message(struct author *a, const struct message *m);
+void digest_step(struct author *a);
 
 /* ---- pipe.c, injector.c, reconciler.c */
 void injector_step(struct author *a);

@@ -305,6 +305,15 @@ uint64_t machine_digest(const struct machine *m)
     return h;
 }
 
+bool machine_has_digest(const struct machine *m)
+{
+    for (uint32_t i = 0; i < m->node_count; i++) {
+        if (m->nodes[i].app->digest != NULL)
+            return true;
+    }
+    return false;
+}
+
 void *machine_state(struct machine *m)
 {
     return m->state;

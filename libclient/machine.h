@@ -51,6 +51,7 @@ uint64_t machine_repeated_seq(const struct machine *m);
 
 /* Over the app's and its parts' digests, pending timers included. */
 uint64_t machine_digest(const struct machine *m);
+bool machine_has_digest(const struct machine *m); /* the app or one of its parts */
 /* The whole state, named by its position and logic version. save returns the length, or 0 if it
  * does not fit or a node that has a state can't save it; load false, with the initial state, if the
  * snapshot is of another app or version, or damaged. */

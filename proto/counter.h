@@ -82,6 +82,7 @@
     X(RESENT, "messages", "proposals sent again")                                                  \
     X(OUTCOMES, "messages", "own proposals seen in the stream")                                    \
     X(QUARANTINED, "events", "apps stopped from proposing what is already sequenced")              \
+    X(DIGESTS_DROPPED, "messages", "digests of states never published: too many waited")           \
     X(STREAMS_REFUSED, "events", "connections refused: too many")                                  \
     X(LOOP_PAUSE_MAX, "ns", "longest pause of the event loop")
 

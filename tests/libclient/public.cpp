@@ -31,6 +31,8 @@ uint64_t follow(const char *source)
         return 0;
     static const cantus_app app = make_app();
     cantus_machine *machine = cantus_client_add_app(client, &app, "", "counter", error);
+    if (!cantus_client_publish_digests(client, machine, nullptr, CANTUS_DIGEST_EVERY, error))
+        return 0;
     while (cantus_client_poll(client, 1000) == CANTUS_OK) {
     }
     uint64_t digest = cantus_machine_digest(machine);

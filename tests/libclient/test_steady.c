@@ -80,6 +80,12 @@ static bool sum_next(const void *state, struct cantus_proposal *p)
     return s->sum < s->goal;
 }
 
+static uint64_t sum_digest(const void *state)
+{
+    const struct sum *s = state;
+    return s->sum;
+}
+
 static const char *const sum_topics[] = { "/sum", NULL };
 static const struct cantus_app sum_app = { .abi = CANTUS_APP_ABI,
                                            .name = "sum",
@@ -87,13 +93,15 @@ static const struct cantus_app sum_app = { .abi = CANTUS_APP_ABI,
                                            .state_size = sizeof(struct sum),
                                            .init = sum_init,
                                            .apply = sum_apply,
-                                           .next = sum_next };
+                                           .next = sum_next,
+                                           .digest = sum_digest };
 
 START_TEST(nothing_allocates_after_the_first_poll)
 {
     struct rig *r = rig_new(FOLLOWER_SEQUENCED);
     counting = true;
     struct machine *m = client_core_add_app(r->core, &sum_app, "400", "me", r->error);
+    ck_assert(client_core_publish_digests(r->core, m, NULL, 16, r->error));
     struct cantus_pipe *p = client_core_add_pipe(r->core, "feed", r->error);
     counting = false;
     ck_assert(m != NULL && p != NULL);
@@ -121,6 +129,7 @@ START_TEST(nothing_allocates_after_the_first_poll)
     }
     ck_assert_uint_gt(r->seen_count, 600);
     ck_assert_ptr_nonnull(rig_reported(r, CANTUS_REPORT_REBUILT));
+    ck_assert_uint_ne(catalog_topic_find(r->catalog, "/sys/digest/sum", 15), 0);
     ck_assert_uint_eq(calls, before);
     rig_free(r);
 }

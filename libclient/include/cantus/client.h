@@ -93,6 +93,22 @@ CANTUS_API const void *cantus_machine_state(const struct cantus_machine *machine
 CANTUS_API uint64_t cantus_machine_digest(const struct cantus_machine *machine);
 CANTUS_API bool cantus_machine_quarantined(const struct cantus_machine *machine);
 
+/* Publishes digests of the app's state, so that replicas of it can be compared while they run
+ * (`cantus digest`). Before the first poll.
+ *
+ * One digest is due at every seq that is a multiple of `every` (0: CANTUS_DIGEST_EVERY), of the
+ * state after all that is complete at or below that seq; so replicas with the same `every` choose
+ * the same positions. Where the app has applied nothing and no timer of its has fired since the
+ * multiple before, none is said. They are published only once they are stable, on
+ * /sys/digest/NAME with the app's name, by a publisher of their own: `identity`, or if that is
+ * NULL, the app's with ".digest" at its end. An app that only follows needs one. A replica that
+ * starts says nothing of the past but its newest digest. False, with a text in error, if that can't
+ * be: the app has no digest function, its name is no topic, or the stream is volatile. */
+#define CANTUS_DIGEST_EVERY 16384
+CANTUS_API bool cantus_client_publish_digests(struct cantus_client *client,
+                                              struct cantus_machine *machine, const char *identity,
+                                              uint64_t every, char *error);
+
 /* Calls back for every message of a subtree; "/" leaves out /sys. Before the first poll. */
 CANTUS_API bool cantus_client_subscribe(struct cantus_client *client, const char *subtree,
                                         void (*message)(void *ctx,
