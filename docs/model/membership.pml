@@ -203,9 +203,11 @@ inline order_two(a, b)
 
 inline order()
 {
+#ifndef UNORDERED /* a trace is read more easily */
     order_two(0, 1);
     order_two(1, 2);
     order_two(0, 1);
+#endif
     skip
 }
 
@@ -299,8 +301,8 @@ inline order()
     :: d_step { history[e] != 0 && LEN(history[e]) < LENGTH -> history[e] = APPEND(history[e], e) }
 
 /* A change is appended only when the last one, and an entry of the leader's own epoch, are on a
- * majority; it counts from its append. proto: sys_member_encode(), apply_member();
- * sequencer: emit_record(). */
+ * majority; it counts from its append. sequencer: member_change(), settled(), emit_member_record();
+ * proto: apply_member(). Where W is below a majority nothing may change: fixed(). */
 #define ON_MAJORITY(e, n) \
     ((IN(now_members, 0) && acked[AT(0, e)] >= (n)) + (IN(now_members, 1) && acked[AT(1, e)] >= (n)) + \
      (IN(now_members, 2) && acked[AT(2, e)] >= (n)) + (IN(now_members, 3) && acked[AT(3, e)] >= (n)) \
@@ -330,7 +332,7 @@ inline order()
 #define MAY(delta) true
 #endif
 
-/* sequencer: judge_stable(), stable_raise(). */
+/* sequencer: ack_judge(), stable_raise(). */
 #define HOLDS(e, s, n) (IN(now_members, s) && acked[AT(s, e)] >= (n))
 #ifdef SMALL_QUORUM_CHANGE
 #define FORGET(s, e, n) skip
