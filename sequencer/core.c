@@ -250,7 +250,11 @@ static void forked(void *ctx, uint64_t first_seq, struct epoch by)
     if (base_rollback(s, first_seq))
         return;
     s->adopt_again = s->state == SEQUENCER_ADOPTING;
-    sequencer_restart(s, by);
+    /* 1: it can't be told where the two part, so the base may still be common to both. */
+    if (first_seq == 1)
+        sequencer_restart(s, by);
+    else
+        sequencer_rebuild(s, by);
 }
 
 void sequencer_stand_by(struct sequencer *s)

@@ -170,7 +170,7 @@ uint64_t probe_step(struct sequencer *s)
         return now_ns + s->o.silence_ns;
     }
     if (s->probe.at_ns == 0)
-        s->probe.at_ns = now_ns + jitter_ns(s);
+        s->probe.at_ns = s->leader_word_ns + s->o.silence_ns + jitter_ns(s);
     if (!s->probe.open) {
         if (now_ns < s->probe.at_ns)
             return s->probe.at_ns;

@@ -163,7 +163,8 @@ static void make_genesis(struct suite *t, uint32_t stores)
                                    .created_ns = WALL_START - SECOND,
                                    .protocol_version = WIRE_VERSION,
                                    .is_volatile = stores == 0,
-                                   .members = { .seq = 1, .count = stores } };
+                                   .members = {
+                                       .seq = 1, .quorum = t->quorum, .count = stores } };
     for (uint32_t i = 0; i < stores; i++)
         genesis.members.stores[i] = i + 1;
     t->genesis_length = (uint32_t)genesis_batch(&genesis, t->genesis, sizeof t->genesis);
@@ -357,6 +358,124 @@ void suite_ack(struct suite *t, uint64_t store, uint64_t seq)
 {
     struct ack a = suite_ack_of(t, store, seq);
     suite_give_ack(t, &a);
+}
+
+/* ---- another sequencer ---------------------------------------------------------------------- */
+
+static struct sys_epoch record_of(const struct suite *t, uint64_t at, struct epoch epoch)
+{
+    struct sys_epoch record = { .epoch = epoch,
+                                .adopted = { .epoch = t->seen[at - 1].batch.epoch, .seq = at },
+                                .digest = t->seen[at - 1].batch.digest,
+                                .how = SYS_EPOCH_PROMOTED };
+    for (uint64_t seq = 1; seq <= at; seq++) {
+        const struct batch_header *h = &t->seen[seq - 1].batch;
+        if (record.entry_count > 0 &&
+            epoch_equal(record.entries[record.entry_count - 1].epoch, h->epoch))
+            continue;
+        ck_assert_uint_lt(record.entry_count, EPOCH_RECORD_ENTRIES);
+        record.entries[record.entry_count++] =
+            (struct epoch_entry) { h->epoch, seq, h->before };
+    }
+    return record;
+}
+
+void suite_rival(struct suite *t, uint64_t at, struct epoch epoch)
+{
+    struct sys_epoch record = record_of(t, at, epoch);
+    uint8_t payload[SYS_PAYLOAD_MAX];
+    size_t length = sys_epoch_encode(&record, payload, sizeof payload);
+    ck_assert_uint_gt(length, 0);
+    struct kept *kept = malloc(sizeof *kept + WIRE_DATAGRAM_DEFAULT);
+    ck_assert_ptr_nonnull(kept);
+    kept->next = t->kept;
+    t->kept = kept;
+    struct batch_builder b;
+    struct batch_header h = { .stream = SUITE_STREAM,
+                              .before = record.digest,
+                              .epoch = epoch,
+                              .timestamp_ns = t->now.wall_ns };
+    batch_open(&b, kept->bytes, WIRE_DATAGRAM_DEFAULT, at + 1);
+    batch_add(&b, TOPIC_EPOCH, 0, 0, 0, payload, (uint32_t)length);
+    batch_close(&b, 0, &h);
+    struct batch_cursor cursor = batch_begin(kept->bytes, &h);
+    struct message m;
+    ck_assert(batch_next(&cursor, &m));
+    t->seen[at] = (struct seen) { .m = m, .batch = h, .bytes = kept->bytes };
+    t->tip = t->store_tip = at + 1;
+    t->digest = h.digest;
+}
+
+void suite_give_heartbeat(struct suite *t, uint64_t next_seq, uint64_t stable)
+{
+    uint8_t bytes[SIGNAL_SIZE_MAX];
+    struct epoch epoch = t->seen[t->tip - 1].batch.epoch;
+    uint64_t first = t->tip;
+    while (first > 1 && epoch_equal(t->seen[first - 2].batch.epoch, epoch))
+        first--;
+    struct heartbeat h = { .epoch = epoch,
+                           .next_seq = next_seq,
+                           .stable = stable,
+                           .time_ns = t->now.wall_ns,
+                           .epoch_first_seq = first };
+    if (next_seq <= t->tip + 1)
+        h.digest = t->seen[next_seq - 2].batch.digest;
+    size_t length = heartbeat_encode(&h, SUITE_STREAM, bytes, sizeof bytes);
+    ck_assert_uint_gt(length, 0);
+    suite_give(t, bytes, length);
+    suite_step(t);
+}
+
+void suite_standby(struct suite *t, uint64_t seq)
+{
+    t->options.lead = false;
+    t->options.candidate++;
+    suite_start(t);
+    for (uint64_t next = 1; next <= seq;) {
+        next = suite_give_batch(t, next);
+        suite_step(t);
+    }
+    ck_assert_uint_eq(sequencer_tip(t->core), seq);
+    t->store_tip = seq;
+}
+
+uint32_t suite_asked(const struct suite *t)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->sent_count; i++)
+        n += t->sent[i].type == WIRE_GAP_REQUEST;
+    return n;
+}
+
+/* ---- an operator ---------------------------------------------------------------------------- */
+
+void suite_command(struct suite *t, uint32_t stream, const struct command *c)
+{
+    uint8_t body[COMMAND_SIZE_MAX];
+    uint8_t frame[COMMAND_SIZE_MAX + REPLAY_FRAME_HEADER];
+    size_t length = command_encode(c, body, sizeof body);
+    ck_assert_uint_gt(length, 0);
+    length = replay_frame_encode(REPLAY_COMMAND, body, length, frame, sizeof frame);
+    struct port_stream_event e = {
+        .type = PORT_STREAM_BYTES, .stream = stream, .bytes = frame, .length = length
+    };
+    ck_assert_uint_eq(sequencer_participant.on_stream(t->core, &e, t->now), length);
+    suite_step(t);
+}
+
+struct outcome suite_outcome(struct suite *t)
+{
+    struct outcome outcome = { 0 };
+    if (t->stream_out_length == 0)
+        return outcome;
+    enum replay_type type;
+    ck_assert_uint_eq(replay_frame_peek(t->stream_out, t->stream_out_length, &type),
+                      t->stream_out_length);
+    ck_assert_int_eq(type, REPLAY_OUTCOME);
+    ck_assert(outcome_decode(t->stream_out + REPLAY_FRAME_HEADER,
+                             t->stream_out_length - REPLAY_FRAME_HEADER, &outcome));
+    t->stream_out_length = 0;
+    return outcome;
 }
 
 /* ---- publishers ----------------------------------------------------------------------------- */

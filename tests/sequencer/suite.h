@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "proto/command.h"
 #include "proto/proposal.h"
 #include "sequencer/core.h"
 
@@ -71,6 +72,7 @@ struct suite {
     uint32_t fills;
     uint8_t genesis[WIRE_DATAGRAM_DEFAULT];
     uint32_t genesis_length;
+    uint32_t quorum; /* W of the genesis record */
     struct batch_header genesis_header;
     uint8_t scratch[SCRATCH_MAX * PORT_SCRATCH_MAX];
     uint32_t scratch_used;
@@ -116,6 +118,22 @@ uint64_t suite_give_batch(struct suite *t, uint64_t seq);
 void suite_ack(struct suite *t, uint64_t store, uint64_t seq);
 struct ack suite_ack_of(const struct suite *t, uint64_t store, uint64_t seq);
 void suite_give_ack(struct suite *t, const struct ack *a);
+
+/* Another sequencer begins `epoch` behind message `at`, of which everything above is forgotten: its
+ * record becomes the history's tip, and is not given to the core. */
+void suite_rival(struct suite *t, uint64_t at, struct epoch epoch);
+/* The newest epoch's leader says where it stands. */
+void suite_give_heartbeat(struct suite *t, uint64_t next_seq, uint64_t stable);
+/* The core becomes another sequencer, which has followed the history through `seq` so far and stands
+ * by. */
+void suite_standby(struct suite *t, uint64_t seq);
+/* How often it asked for history. */
+uint32_t suite_asked(const struct suite *t);
+
+/* An operator. */
+void suite_command(struct suite *t, uint32_t stream, const struct command *c);
+/* The answer that came since the last call; its verdict is 0 if none did. */
+struct outcome suite_outcome(struct suite *t);
 
 /* Publishers. */
 uint32_t suite_join(struct suite *t, const char *identity); /* incarnation 1; its id */

@@ -1,0 +1,245 @@
+/* Goal: what an operator asks for on the stream port is done, or refused with what is wrong and what
+ * to do; and nothing is promoted that would not come to lead or would lose what can be had. */
+#include "tests/sequencer/suite.h"
+
+static struct suite *standby(uint32_t stores)
+{
+    struct suite *t = suite_new();
+    suite_lead(t, stores);
+    suite_standby(t, t->tip);
+    suite_give_heartbeat(t, t->tip + 1, 0);
+    t->seals = 0;
+    return t;
+}
+
+static const struct command PROMOTE = { .kind = COMMAND_PROMOTE, .why = "the old one is gone" };
+
+static struct promise probed(const struct suite *t, uint64_t store)
+{
+    struct promise p = suite_promise(t, store);
+    p.probe = true;
+    p.promised = t->seen[t->tip - 1].batch.epoch;
+    return p;
+}
+
+static void check_refused(struct suite *t, const char *because)
+{
+    struct outcome outcome = suite_outcome(t);
+    ck_assert_int_eq(outcome.verdict, OUTCOME_REFUSED);
+    ck_assert_msg(strstr(outcome.text, because) != NULL, "\"%s\" does not say \"%s\"", outcome.text,
+                  because);
+    ck_assert_uint_eq(t->streams_closed, 0);
+}
+
+/* ---- promote -------------------------------------------------------------------------------- */
+
+START_TEST(a_standby_is_promoted)
+{
+    struct suite *t = standby(3);
+    suite_command(t, 7, &PROMOTE);
+    ck_assert_uint_eq(t->seals, 1);
+    ck_assert(t->seal.probe);
+    ck_assert_int_eq(suite_outcome(t).verdict, 0);
+    struct promise p = probed(t, 1);
+    suite_give_promise(t, &p);
+    ck_assert_int_eq(suite_outcome(t).verdict, 0);
+    p = probed(t, 3);
+    suite_give_promise(t, &p);
+    struct outcome outcome = suite_outcome(t);
+    ck_assert_int_eq(outcome.verdict, OUTCOME_PENDING);
+    ck_assert_str_eq(outcome.text, "asks the stores to promise epoch 2");
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_SEALING);
+    uint64_t tip = t->tip;
+    suite_command(t, 8, &PROMOTE);
+    ck_assert_int_eq(suite_outcome(t).verdict, OUTCOME_PENDING);
+    suite_elect(t, 3);
+    struct sys_epoch record;
+    ck_assert(sys_epoch_decode(suite_message(t, tip + 1)->payload,
+                               suite_message(t, tip + 1)->length, &record));
+    ck_assert_uint_eq(record.how, SYS_EPOCH_PROMOTED);
+    ck_assert_str_eq(record.why, PROMOTE.why);
+    suite_command(t, 9, &PROMOTE);
+    check_refused(t, "leads already, epoch 2");
+    suite_free(t);
+}
+END_TEST
+
+START_TEST(a_promotion_without_a_quorum_is_refused)
+{
+    struct suite *t = standby(3);
+    suite_command(t, 7, &PROMOTE);
+    suite_advance(t, 300 * MS);
+    check_refused(t, "no store answered: start");
+    suite_command(t, 7, &PROMOTE);
+    struct promise p = probed(t, 2);
+    suite_advance(t, 200 * MS);
+    suite_give_promise(t, &p);
+    suite_advance(t, 100 * MS);
+    check_refused(t, "1 of 2 stores needed answered: start those that are missing "
+                     "(0000000000000001, 0000000000000003), or");
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_FOLLOWING);
+    ck_assert(t->seal.probe); /* nobody was sealed */
+    ck_assert_uint_eq(suite_counter(t, COUNTER_SEALS), 0);
+    ck_assert_uint_eq(suite_counter(t, COUNTER_COMMANDS_REFUSED), 2);
+    suite_free(t);
+}
+END_TEST
+
+START_TEST(a_promotion_that_would_lose_is_refused)
+{
+    struct suite *t = standby(3);
+    suite_command(t, 7, &PROMOTE);
+    struct promise p = probed(t, 1);
+    p.proven = false;
+    p.tail.seq += 5;
+    suite_give_promise(t, &p);
+    p = probed(t, 2);
+    suite_give_promise(t, &p);
+    p = probed(t, 3);
+    suite_give_promise(t, &p);
+    check_refused(t, "store 0000000000000001 reports seq 8, above 3 that can be had");
+    ck_assert_uint_eq(suite_counter(t, COUNTER_SEALS), 0);
+    suite_free(t);
+}
+END_TEST
+
+START_TEST(a_promotion_that_could_not_fetch_is_refused)
+{
+    struct suite *t = standby(3);
+    for (int i = 0; i < 2; i++) {
+        suite_command(t, 7, &PROMOTE);
+        struct promise p = probed(t, 2);
+        suite_give_promise(t, &p);
+        p = probed(t, 1);
+        p.tail.seq += 50;
+        p.oldest_seq = i == 0 ? 30 : 1;
+        p.fetch_port = 0;
+        suite_give_promise(t, &p);
+        check_refused(t, i == 0 ? "begins at 30" : "does not say where to fetch it");
+    }
+    suite_free(t);
+}
+END_TEST
+
+START_TEST(one_command_at_a_time)
+{
+    struct suite *t = standby(3);
+    suite_command(t, 7, &PROMOTE);
+    suite_command(t, 8, &PROMOTE);
+    check_refused(t, "another command");
+    struct port_stream_event closed = { .type = PORT_STREAM_CLOSED, .stream = 8 };
+    sequencer_participant.on_stream(t->core, &closed, t->now);
+    suite_command(t, 9, &PROMOTE);
+    check_refused(t, "another command");
+    closed.stream = 7; /* whose command it is */
+    sequencer_participant.on_stream(t->core, &closed, t->now);
+    suite_advance(t, SECOND);
+    ck_assert_uint_eq(t->stream_out_length, 0);
+    suite_command(t, 9, &PROMOTE);
+    suite_advance(t, 300 * MS);
+    check_refused(t, "no store answered");
+    suite_free(t);
+}
+END_TEST
+
+/* ---- others --------------------------------------------------------------------------------- */
+
+START_TEST(a_standby_refuses_what_is_the_leaders)
+{
+    struct suite *t = standby(1);
+    const struct command cases[] = { { .kind = COMMAND_MEMBER_ADD, .store = 4 },
+                                     { .kind = COMMAND_MEMBER_REMOVE, .store = 1 },
+                                     { .kind = COMMAND_SESSION, .name = "friday" } };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        suite_command(t, 7, &cases[i]);
+        check_refused(t, "ask the leader, whose epoch is 1");
+    }
+    struct command digest_at = { .kind = COMMAND_DIGEST_AT, .seq = 1 };
+    suite_command(t, 7, &digest_at);
+    check_refused(t, "ask a retransmitter");
+    suite_free(t);
+}
+END_TEST
+
+START_TEST(another_session)
+{
+    struct suite *t = suite_new();
+    suite_lead(t, 1);
+    uint64_t tip = t->tip;
+    struct command c = { .kind = COMMAND_SESSION, .name = "friday" };
+    suite_command(t, 7, &c);
+    struct outcome outcome = suite_outcome(t);
+    ck_assert_int_eq(outcome.verdict, OUTCOME_DONE);
+    ck_assert_uint_eq(outcome.seq, tip + 1);
+    ck_assert_uint_eq(suite_message(t, tip + 1)->topic, TOPIC_SESSION);
+    ck_assert_str_eq(catalog_session(sequencer_catalog(t->core)), "friday");
+    suite_command(t, 7, &c);
+    check_refused(t, "session friday runs already");
+    ck_assert_uint_eq(t->tip, tip + 1);
+    suite_free(t);
+}
+END_TEST
+
+START_TEST(fenced_before_it_was_done)
+{
+    struct suite *t = suite_new();
+    suite_lead(t, 1);
+    struct command c = { .kind = COMMAND_SESSION, .name = "friday" };
+    uint8_t body[COMMAND_SIZE_MAX];
+    uint8_t frame[COMMAND_SIZE_MAX + REPLAY_FRAME_HEADER];
+    size_t length = command_encode(&c, body, sizeof body);
+    length = replay_frame_encode(REPLAY_COMMAND, body, length, frame, sizeof frame);
+    struct port_stream_event e = {
+        .type = PORT_STREAM_BYTES, .stream = 7, .bytes = frame, .length = length
+    };
+    sequencer_participant.on_stream(t->core, &e, t->now);
+    struct ack a = suite_ack_of(t, 1, t->tip);
+    a.promised.number++;
+    suite_give_ack(t, &a);
+    check_refused(t, "fenced");
+    suite_free(t);
+}
+END_TEST
+
+START_TEST(a_paused_leader_says_so)
+{
+    struct suite *t = suite_new();
+    t->options.ring_bytes = 1;
+    t->options.pace_bytes = UINT64_C(1) << 40;
+    suite_lead(t, 1);
+    uint32_t publisher = suite_join(t, "alice");
+    uint32_t topic = suite_topic(t, publisher, "/t");
+    for (uint64_t n = 1; n <= 100; n++) {
+        suite_propose(t, publisher, n, topic, 8);
+        suite_run(t);
+    }
+    ck_assert(sequencer_paused(t->core));
+    static struct status status;
+    sequencer_status(t->core, t->now, &status);
+    ck_assert_str_eq(status.state, "leading, paused: no quorum");
+    struct command c = { .kind = COMMAND_SESSION, .name = "friday" };
+    suite_command(t, 7, &c); /* the way out is not blocked */
+    ck_assert_int_eq(suite_outcome(t).verdict, OUTCOME_DONE);
+    suite_free(t);
+}
+END_TEST
+
+START_TEST(nonsense_is_cut_off)
+{
+    struct suite *t = standby(1);
+    uint8_t frame[32];
+    size_t length = replay_frame_encode(REPLAY_COMMAND, "\xff\xff\xff", 3, frame, sizeof frame);
+    struct port_stream_event e = {
+        .type = PORT_STREAM_BYTES, .stream = 7, .bytes = frame, .length = length
+    };
+    sequencer_participant.on_stream(t->core, &e, t->now);
+    ck_assert_uint_eq(t->streams_closed, 1);
+    ck_assert_uint_eq(t->stream_out_length, 0);
+    suite_free(t);
+}
+END_TEST
+
+SUITE_MAIN("sequencer_command", a_standby_is_promoted, a_promotion_without_a_quorum_is_refused,
+           a_promotion_that_would_lose_is_refused, a_promotion_that_could_not_fetch_is_refused,
+           one_command_at_a_time, a_standby_refuses_what_is_the_leaders, another_session,
+           fenced_before_it_was_done, a_paused_leader_says_so, nonsense_is_cut_off)
