@@ -275,7 +275,8 @@ def config_edit(dir, changes):
 
 
 class Endpoints:
-    """Addresses of a deployment: (ip, port) pairs, in the order of cantus.yaml."""
+    """Addresses of a deployment: (ip, port) pairs, in the order of cantus.yaml. `sequencer` is the first
+    one's."""
 
     def __init__(self, dir):
         with open(config_path(dir), encoding="utf-8") as f:
@@ -285,22 +286,23 @@ class Endpoints:
             found = re.findall(rf"(?m)^[ -]*{key}: *\"?([0-9.]+):(\d+)", part)
             return [(ip, int(port)) for ip, port in found]
 
-        def streams(unicast, part):
-            ports = re.findall(r"(?m)^[ -]*stream_port: *(\d+)", part)
-            return [(ip, int(port)) for (ip, _), port in zip(unicast, ports)]
-        before, _, retransmitters = text.partition("\nretransmitters:")
+        def processes(section):
+            part = re.search(rf"(?ms)^{section}:.*?(?=^\w|\Z)", text)
+            part = part.group(0) if part else ""
+            unicast = addresses("unicast", part)
+            ports = [int(p) for p in re.findall(r"(?m)^[ -]*stream_port: *(\d+)", part)]
+            return unicast, [(u[0], p) for u, p in zip(unicast, ports)]
         self.ingress = addresses("ingress", text)[0]
         self.egress = addresses("egress_a", text)[0]
-        self.sequencer = addresses("unicast", before)[0]
-        self.sequencer_stream = streams([self.sequencer], before)[0]
-        self.retransmitters = addresses("unicast", retransmitters)
-        self.retransmitter_streams = streams(self.retransmitters, retransmitters)
+        self.sequencers, self.sequencer_streams = processes("sequencers")
+        self.retransmitters, self.retransmitter_streams = processes("retransmitters")
+        self.sequencer, self.sequencer_stream = self.sequencers[0], self.sequencer_streams[0]
         self.stream = int(re.search(r'(?m)^stream: *"?([0-9a-f]{16})', text).group(1), 16)
         self.stores = [os.path.join(dir, name) for name in
                        re.findall(r'(?m)^[ -]*directory: *"?([^"\n]+)"?', retransmitters)]
 
     def ports(self):
-        return sorted({a[1] for a in [self.ingress, self.egress, self.sequencer,
+        return sorted({a[1] for a in [self.ingress, self.egress, *self.sequencers,
                                       *self.retransmitters]})
 
 
