@@ -299,7 +299,7 @@ class Endpoints:
         self.sequencer, self.sequencer_stream = self.sequencers[0], self.sequencer_streams[0]
         self.stream = int(re.search(r'(?m)^stream: *"?([0-9a-f]{16})', text).group(1), 16)
         self.stores = [os.path.join(dir, name) for name in
-                       re.findall(r'(?m)^[ -]*directory: *"?([^"\n]+)"?', retransmitters)]
+                       re.findall(r'(?m)^[ -]*directory: *"?([^"\n]+)"?', text)]
 
     def ports(self):
         return sorted({a[1] for a in [self.ingress, self.egress, *self.sequencers,
