@@ -21,6 +21,29 @@ def kill(t, name):
     t.revive(name)
 
 
+def kill_many(t, names):
+    """All that nothing else is being done to, at the same moment."""
+    names = [n for n in names if ("process", n) not in t.claims and t.pid(n) is not None]
+    t.claims.update(("process", n) for n in names)
+    for name in names:
+        t.kill(name)
+    t.note(f"killed {' '.join(names)}")
+    yield t.rng.choice((0.0, 0.5, 2.0))
+    t.rng.shuffle(names)
+    for name in names:
+        t.revive(name)
+        t.claims.discard(("process", name))
+
+
+def kill_host(t, host_name):
+    yield from kill_many(t, [u for u, s in t.lab.units.items() if s["host"] == host_name])
+
+
+def kill_all(t, _):
+    """The power of the whole room."""
+    yield from kill_many(t, [*t.sequencers, *t.stores])
+
+
 def stop(t, name):
     """SIGSTOP: alive and silent; what it knows is old when it goes on."""
     pid = t.pid(name)
@@ -193,6 +216,8 @@ def healed(t, name, directory):
 TABLE = [
     ("kill_sequencer", 8, "process", lambda t: t.sequencers, kill),
     ("kill_store", 6, "process", lambda t: t.stores, kill),
+    ("kill_host", 2, "host", lambda t: t.host_names[:3], kill_host),
+    ("kill_all", 1, "room", lambda t: ["room"], kill_all),
     ("kill_publisher", 3, "process", lambda t: t.publishers, kill),
     ("kill_follower", 3, "process", lambda t: t.followers, kill),
     ("stop_sequencer", 6, "process", lambda t: t.sequencers, stop),

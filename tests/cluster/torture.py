@@ -40,7 +40,6 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 LIVE_S = 90          # after the last fault is over
 PROGRESS_S = 10
 RESTART_S = 0.2      # as RestartSec= in the units
-PUBLISHERS = 3
 LEADS_AT_START = 0.3  # how often a sequencer that starts again takes the lead, whoever has it
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
@@ -189,9 +188,11 @@ class Torture:
         self.clients_up()
 
     def clients_up(self):
-        made = [clients.publisher(self, self.host(i), f"p{i}", self.args.rate) for i in range(PUBLISHERS)]
-        made += [clients.follower(self, self.host(i), f"s{i}", "stable") for i in range(2)]
-        made += [clients.follower(self, self.host(i + 1), f"q{i}", "sequenced") for i in range(2)]
+        # Beside each sequencer a publisher and a follower at sequenced: cut off, they have only each other.
+        h1, h2, h3, c1 = self.hosts
+        made = [clients.publisher(self, host, f"p{i}", self.args.rate) for i, host in enumerate((c1, h1, h2))]
+        made += [clients.follower(self, host, f"s{i}", "stable") for i, host in enumerate((c1, h3))]
+        made += [clients.follower(self, host, f"q{i}", "sequenced") for i, host in enumerate((h1, h2, c1))]
         self.clients = {str(c): c for c in made}
         self.publishers = [n for n, c in self.clients.items() if c.kind == "publisher"]
         # The first of the stable followers is left alone by SIGKILL: it lives through everything.
@@ -204,10 +205,6 @@ class Torture:
                 raise RuntimeError("nothing is stable, and no fault has happened yet")
             time.sleep(0.05)
         self.note("live")
-
-    def host(self, i):
-        """Clients are on their own host first, then beside the daemons."""
-        return self.hosts[-1 - i % len(self.hosts)]
 
     def late_up(self):
         bridge = self.lab.bridge
