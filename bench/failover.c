@@ -30,10 +30,9 @@ struct failover {
     struct cantus_client *client;
     struct cantus_pipe *pipe;
     uint64_t messages;
-    uint64_t last_ns;   /* when the last message of the load came */
-    uint64_t epochs;    /* records seen */
-    uint64_t epoch_ns;  /* when the last of them came */
-    uint64_t before_ns; /* when the message before it came */
+    uint64_t last_ns;  /* when the last message of the load came */
+    uint64_t epochs;   /* records seen */
+    uint64_t epoch_ns; /* when the last of them came */
     struct histogram stood_still;
 };
 
@@ -102,7 +101,6 @@ static void on_load(void *ctx, const struct cantus_message *m)
     struct failover *f = ctx;
     (void)m;
     f->messages++;
-    f->last_ns = mono_ns();
 }
 
 static void on_epoch(void *ctx, const struct cantus_message *m)
@@ -111,7 +109,6 @@ static void on_epoch(void *ctx, const struct cantus_message *m)
     (void)m;
     f->epochs++;
     f->epoch_ns = mono_ns();
-    f->before_ns = f->last_ns;
 }
 
 static bool poll_load(struct failover *f, char *error)
@@ -166,8 +163,9 @@ static bool run_round(struct failover *f, char *error)
         return false;
     uint64_t epochs = f->epochs;
     uint32_t next = 1 - f->leader;
+    uint64_t from =
+        mono_ns(); /* under load, so the last message of the old epoch comes about now */
     end(&f->sequencers[f->leader]);
-    uint64_t from = 0;
     pid_t promotion = 0;
     if (f->options->manual) {
         if (!load_for(f, 100, error))
@@ -187,7 +185,7 @@ static bool run_round(struct failover *f, char *error)
     }
     if (promotion > 0)
         waitpid(promotion, NULL, 0);
-    histogram_record(&f->stood_still, f->epoch_ns - (from != 0 ? from : f->before_ns));
+    histogram_record(&f->stood_still, f->epoch_ns - from);
     f->sequencers[f->leader] = spawn_sequencer(f, f->leader, true);
     f->leader = next;
     return true;

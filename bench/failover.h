@@ -13,8 +13,8 @@ struct failover_options {
 };
 
 struct failover_result {
-    /* From the last message of the old epoch to the first of the new, both as a follower at stable
-     * gets them; manual: from the command instead. Milliseconds. */
+    /* From the kill (manual: from the command) to the first message of the new epoch, as a follower at
+     * stable gets it. Milliseconds. */
     double p50_ms, p99_ms, max_ms;
     uint64_t rounds;
     uint64_t messages; /* delivered in all, while it went on */

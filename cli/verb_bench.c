@@ -23,8 +23,8 @@ static const char help[] =
     "\n"
     "  failover      how long a stream of three stores stands still when its sequencer is killed "
     "under\n"
-    "                load: from the last message of the old epoch to the first of the new, as a\n"
-    "                follower at stable gets them\n"
+    "                load: from the kill to the first message of the new epoch, as a follower\n"
+    "                at stable gets it; the silence is part of it\n"
     "  --rounds N    kills (default 20)\n"
     "  --silence MS  after which the standby promotes itself (default 20)\n"
     "  --manual      promote by the command instead, and count from that\n";
