@@ -96,7 +96,8 @@ size_t sequencer_memory(const struct sequencer_options *given)
     size_t ring = ring_slots_of(&o);
     size_t stride = stride_of(o.datagram_max);
     size_t machines = catalog_memory(&o.catalog) + ledger_memory(&o.catalog);
-    return sizeof(struct sequencer) + 2 * machines + o.catalog.publishers_max + follower_memory(&f) + ring * (stride + sizeof(struct ring_slot)) +
+    return sizeof(struct sequencer) + 2 * machines + o.catalog.publishers_max +
+           follower_memory(&f) + ring * (stride + sizeof(struct ring_slot)) +
            o.queue_max * (stride + sizeof(struct held)) +
            o.catalog.publishers_max * sizeof(struct queue);
 }
@@ -307,9 +308,8 @@ static bool allocate(struct sequencer *s)
     s->held = calloc(s->o.queue_max, sizeof *s->held);
     s->held_bytes = aligned_alloc(64, (size_t)s->o.queue_max * s->held_stride);
     return ledger_init(&s->ledger, &s->o.catalog) && base_allocate(s) && s->catalog != NULL &&
-           s->follower != NULL &&
-           s->ring != NULL && s->ring_bytes != NULL && s->queues != NULL && s->held != NULL &&
-           s->held_bytes != NULL;
+           s->follower != NULL && s->ring != NULL && s->ring_bytes != NULL && s->queues != NULL &&
+           s->held != NULL && s->held_bytes != NULL;
 }
 
 static void copy_text(char *out, size_t capacity, const char *text)

@@ -112,11 +112,11 @@ static bool would_lose(const struct sequencer *s, const struct probe_view *view,
         return true;
     }
     if (best->tail.seq >= next && best->fetch_port == 0 && best->stream_port == 0) {
-        *outcome = outcome_of(OUTCOME_REFUSED, 0,
-                              "store %016llx has seq %llu, which this standby lacks, and does not "
-                              "say where to fetch it: configure its address",
-                              (unsigned long long)view->best->id,
-                              (unsigned long long)best->tail.seq);
+        *outcome =
+            outcome_of(OUTCOME_REFUSED, 0,
+                       "store %016llx has seq %llu, which this standby lacks, and does not "
+                       "say where to fetch it: configure its address",
+                       (unsigned long long)view->best->id, (unsigned long long)best->tail.seq);
         return true;
     }
     return false;
@@ -142,8 +142,8 @@ uint64_t command_standby_step(struct sequencer *s)
         s->seal_losses = 0;
         seal_start(s);
         count(s, COUNTER_PROMOTIONS, 1);
-        outcome = outcome_of(OUTCOME_PENDING, 0, "asks the stores to promise epoch %u",
-                             s->epoch.number);
+        outcome =
+            outcome_of(OUTCOME_PENDING, 0, "asks the stores to promise epoch %u", s->epoch.number);
         finish(s, &outcome);
         return s->now.mono_ns;
     }
@@ -166,8 +166,8 @@ static bool on_promote(struct sequencer *s, uint32_t stream, const struct comman
 {
     struct outcome outcome;
     if (s->state == SEQUENCER_LEADING) {
-        outcome =
-            outcome_of(OUTCOME_REFUSED, s->epoch_first_seq, "leads already, epoch %u", s->epoch.number);
+        outcome = outcome_of(OUTCOME_REFUSED, s->epoch_first_seq, "leads already, epoch %u",
+                             s->epoch.number);
     } else if (s->unfit != NULL) {
         outcome = outcome_of(OUTCOME_REFUSED, 0, "%s", s->unfit);
     } else if (s->o.volatile_genesis_length > 0) {
@@ -244,9 +244,9 @@ static bool on_leaders(struct sequencer *s, uint32_t stream, const struct comman
     if (s->state == SEQUENCER_LEADING)
         outcome = outcome_of(OUTCOME_REFUSED, 0, "a session needs a name");
     else
-        outcome = outcome_of(OUTCOME_REFUSED, 0,
-                             "does not lead (%s): ask the leader, whose epoch is %u",
-                             sequencer_waiting_for(s), sequencer_epoch(s).number);
+        outcome =
+            outcome_of(OUTCOME_REFUSED, 0, "does not lead (%s): ask the leader, whose epoch is %u",
+                       sequencer_waiting_for(s), sequencer_epoch(s).number);
     return send_outcome(s, stream, &outcome);
 }
 

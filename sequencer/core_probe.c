@@ -64,8 +64,7 @@ struct probe_view probe_look(const struct sequencer *s)
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         const struct store *store = &s->stores[i];
         if (answers(s, store) && store->probe.proven &&
-            (view.best == NULL ||
-             position_compare(store->probe.tail, view.best->probe.tail) > 0))
+            (view.best == NULL || position_compare(store->probe.tail, view.best->probe.tail) > 0))
             view.best = store;
     }
     if (view.best == NULL || view.best->probe.members.count == 0)
@@ -122,8 +121,8 @@ static void judge(struct sequencer *s, uint64_t silent_ns)
                  "the leader is silent here, but %u of %u stores have heard it", view.hear_leader,
                  view.members);
         s->probe.open = false;
-        s->probe.at_ns = s->now.mono_ns + s->o.silence_ns / 2 +
-                         random_next(s) % (s->o.silence_ns / 2 + 1);
+        s->probe.at_ns =
+            s->now.mono_ns + s->o.silence_ns / 2 + random_next(s) % (s->o.silence_ns / 2 + 1);
     } else {
         promote(s, silent_ns);
     }

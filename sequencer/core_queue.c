@@ -407,8 +407,7 @@ void queue_check_all(struct sequencer *s, bool begin)
             continue;
         uint64_t next = ledger_next(&s->ledger, publisher);
         queue_trim(s, &s->queues[publisher], next);
-        if (s->queues[publisher].head != NIL &&
-            queue_head(s, &s->queues[publisher], next) != NULL)
+        if (s->queues[publisher].head != NIL && queue_head(s, &s->queues[publisher], next) != NULL)
             queue_activate(s, publisher);
     }
 }

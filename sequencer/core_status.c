@@ -86,7 +86,7 @@ static const char *state_name(const struct sequencer *s)
 {
     switch (s->state) {
     case SEQUENCER_FOLLOWING:
-        return is_deaf(s)            ? "following (deaf to the ingress group)"
+        return is_deaf(s)          ? "following (deaf to the ingress group)"
                : s->fenced_by != 0 ? "following (fenced)"
                                    : "following";
     case SEQUENCER_SEALING:

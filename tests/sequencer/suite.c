@@ -163,8 +163,7 @@ static void make_genesis(struct suite *t, uint32_t stores)
                                    .created_ns = WALL_START - SECOND,
                                    .protocol_version = WIRE_VERSION,
                                    .is_volatile = stores == 0,
-                                   .members = {
-                                       .seq = 1, .quorum = t->quorum, .count = stores } };
+                                   .members = { .seq = 1, .quorum = t->quorum, .count = stores } };
     for (uint32_t i = 0; i < stores; i++)
         genesis.members.stores[i] = i + 1;
     t->genesis_length = (uint32_t)genesis_batch(&genesis, t->genesis, sizeof t->genesis);
@@ -374,8 +373,7 @@ static struct sys_epoch record_of(const struct suite *t, uint64_t at, struct epo
             epoch_equal(record.entries[record.entry_count - 1].epoch, h->epoch))
             continue;
         ck_assert_uint_lt(record.entry_count, EPOCH_RECORD_ENTRIES);
-        record.entries[record.entry_count++] =
-            (struct epoch_entry) { h->epoch, seq, h->before };
+        record.entries[record.entry_count++] = (struct epoch_entry) { h->epoch, seq, h->before };
     }
     return record;
 }
