@@ -12,7 +12,7 @@ import stat
 import time
 import unittest
 
-from cantus_test import SANITIZE, Case, Endpoints, config_path, json_lines, program, wait_until
+from cantus_test import SANITIZE, Case, Endpoints, json_lines, program, wait_until
 
 VERBS = {"init", "dev", "pub", "sub", "status", "journal", "sim", "bench"}
 MESSAGE_FIELDS = {"seq", "timestamp_ns", "topic", "publisher", "publisher_seq", "payload"}

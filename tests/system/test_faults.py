@@ -18,7 +18,7 @@ import time
 import unittest
 
 import wire
-from cantus_test import (Case, Endpoints, config_edit, config_path, json_lines, listener, program, sender,
+from cantus_test import (Case, Endpoints, config_edit, config_path, listener, program, sender,
                          wait_until)
 
 SEED = int(os.environ.get("CANTUS_TEST_SEED", time.time_ns() % 1_000_000))
