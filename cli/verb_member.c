@@ -36,6 +36,7 @@ enum { OPTION_TIMEOUT };
 static const struct option options[] = { { "timeout", required_argument, NULL, OPTION_TIMEOUT },
                                          { 0 } };
 #define LOOK_NS UINT64_C(50000000)
+enum { LOOKS_MAX = 40 };
 
 struct member {
     struct processes *p;
@@ -84,6 +85,11 @@ static struct process *retransmitter(struct processes *p, const char *name)
         (void)config_find_retransmitter(p->config, name, error);
         cli_fail("%s", error);
         return NULL;
+    }
+    /* One that was started a moment ago takes one to answer. */
+    for (int looks = 0; looks < LOOKS_MAX && !one->answered && leader_pause(LOOK_NS); looks++) {
+        processes_ask(p);
+        one = processes_find(p, name);
     }
     if (one->answered && one->status.store != 0)
         return one;

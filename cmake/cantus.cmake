@@ -8,7 +8,8 @@ target_compile_definitions(cantus_flags INTERFACE _GNU_SOURCE)
 target_compile_options(cantus_flags INTERFACE
     -Wall -Wextra -Werror -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes
     -Wmissing-prototypes -Wold-style-definition -Wpointer-arith -Wcast-qual -Wwrite-strings
-    -Wundef -Wvla -Wformat=2 -Wswitch-enum -fno-strict-aliasing -fvisibility=hidden)
+    -Wundef -Wvla -Wformat=2 -Wswitch-enum -fno-strict-aliasing -fvisibility=hidden
+    -UNDEBUG) # assertions state invariants and stay on in every build
 if(CANTUS_SANITIZE)
     target_compile_options(cantus_flags INTERFACE -fsanitize=${CANTUS_SANITIZE}
                            -fno-omit-frame-pointer -fno-sanitize-recover=all)
