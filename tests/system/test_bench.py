@@ -31,8 +31,9 @@ class BenchTest(Case):
         self.assertLessEqual(line["p50_us"], line["p99_us"])
         self.assertLessEqual(line["p99_us"], line["p999_us"])
         self.assertLessEqual(line["floor_p50_us"], line["floor_p99_us"])
-        # Printed with two decimals each.
-        self.assertAlmostEqual(line["ratio"], line["p50_us"] / line["floor_p50_us"], delta=0.02)
+        # All three are rounded to two decimals.
+        expected = line["p50_us"] / line["floor_p50_us"]
+        self.assertAlmostEqual(line["ratio"], expected, delta=0.01 + 0.01 * expected)
 
     def test_size_is_the_payload(self):
         line = json.loads(self.bench("rtt", "--rounds", "1", "--trips", "50", "--size", "1024").out)
