@@ -181,8 +181,8 @@ static bool may_use(const struct author *a, uint32_t topic)
 {
     const struct client_core *c = a->core;
     const struct sys_genesis *genesis = catalog_genesis(c->catalog);
-    return !is_blind(a->kind) || topic < TOPIC_FIRST_USER || (genesis != NULL && genesis->is_volatile) ||
-           c->created_seq[topic] <= c->stable;
+    return !is_blind(a->kind) || topic < TOPIC_FIRST_USER ||
+           (genesis != NULL && genesis->is_volatile) || c->created_seq[topic] <= c->stable;
 }
 
 static enum propose_result find_topic(struct author *a, const char *path, uint32_t *topic,
