@@ -11,6 +11,7 @@ class Client:
         self.arguments = arguments
         self.incarnation = 0
         self.process = None
+        self.known = 0
 
     def __str__(self):
         return f"{self.kind}-{self.name}"
@@ -56,9 +57,10 @@ class Client:
         return None
 
     def outcomes(self):
-        """Items that this incarnation knows are in the stream."""
+        """Items of it that some incarnation was told are in the stream."""
         words = self.last(b"O") or self.last(b"J")
-        return int(words[1]) if words else 0
+        self.known = max(self.known, int(words[1]) if words else 0)
+        return self.known
 
     def delivered(self):
         words = self.last(b"D")

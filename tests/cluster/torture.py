@@ -173,7 +173,7 @@ class Torture:
         self.hosts = list(self.lab.hosts.values())
         self.host_names = list(self.lab.hosts)
         self.memory_hosts = list(memory)
-        self.clocks = [h.name for h in self.hosts if h.name[0] == "h"] if os.path.exists(FAKETIME) else []
+        self.clocks = [h.name for h in self.hosts if h.name[0] == "h"] if self.args.clocks else []
         for name in self.clocks:
             self.set_clock(name, 0)
         self.sequencers = [u for u, s in self.lab.units.items() if not s["directory"]]
@@ -434,6 +434,8 @@ def parse():
     parser.add_argument("--keep", help="folder for everything; replaced if an earlier run made it")
     parser.add_argument("--every", type=float, default=2.0, help="seconds from fault to fault, on average")
     parser.add_argument("--rate", type=int, default=100, help="items a second of each publisher")
+    parser.add_argument("--no-clock", dest="clocks", action="store_false",
+                        default=os.path.exists(FAKETIME), help="without libfaketime, which sanitizers don't like")
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="kinds of faults")
     args = parser.parse_args()
     args.build = os.path.abspath(args.build)
