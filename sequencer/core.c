@@ -267,28 +267,38 @@ void sequencer_stand_by(struct sequencer *s)
     s->waiting_for[0] = '\0';
 }
 
-/* What we emitted stays followed, as a tail that nobody has vouched for: where the later epoch's
+/* What we emitted stays followed, as a tail that nobody has vouched for: where a later epoch's
  * history parts from it, it is cut like any other. */
-void sequencer_fence(struct sequencer *s, uint32_t number, struct epoch by)
+static void leave(struct sequencer *s, struct epoch heard)
 {
     assert(!s->batch_is_open);
-    if (number > s->number_seen)
-        s->number_seen = number;
-    count(s, COUNTER_FENCED, 1);
     sequencer_stand_by(s);
-    s->fenced_by = number;
     s->leader_word_ns = s->now.mono_ns;
     s->unheard = 0;
     s->stable = 0;
     s->paused = s->pacing = false;
-    command_abandon(s, "fenced by a later epoch before it was done: ask the new leader");
     if (s->is_volatile || !s->base.valid) {
         s->is_volatile = false;
-        sequencer_rebuild(s, by);
+        sequencer_rebuild(s, heard);
         return;
     }
     queue_stand_by(s);
-    follow_on(s, by);
+    follow_on(s, heard);
+}
+
+void sequencer_resign(struct sequencer *s)
+{
+    leave(s, s->epoch);
+}
+
+void sequencer_fence(struct sequencer *s, uint32_t number, struct epoch by)
+{
+    if (number > s->number_seen)
+        s->number_seen = number;
+    count(s, COUNTER_FENCED, 1);
+    s->fenced_by = number;
+    command_abandon(s, "fenced by a later epoch before it was done: ask the new leader");
+    leave(s, by);
 }
 
 /* ---- create --------------------------------------------------------------------------------- */
@@ -547,6 +557,10 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 static uint64_t lead_step(struct sequencer *s)
 {
+    if (seal_again_due(s)) {
+        seal_again(s);
+        return s->now.mono_ns;
+    }
     s->step_batches = 0;
     s->blocked = BLOCKED_NOT;
     s->fills_left = FILLS_PER_STEP_MAX;
@@ -555,8 +569,10 @@ static uint64_t lead_step(struct sequencer *s)
             emit_session_record(s);
         command_lead_step(s);
     }
-    append_step(s);
-    emit_tick(s);
+    if (!s->holds_back) {
+        append_step(s);
+        emit_tick(s);
+    }
     emit_close(s, false);
     emit_heartbeat(s);
     s->ring_lent = UINT64_MAX;

@@ -9,7 +9,15 @@
  *       |                  +--------------------+                         |
  *       +------------------------------ a later epoch was heard ----------+
  *
- * Effects: datagrams only. Pure; all memory is taken by create. */
+ * It keeps its state machines twice: at the tip, and at a base that follows the stable watermark,
+ * with the batches between them in its ring. So a fork, being fenced and a promotion cost no replay.
+ * A standby holds the proposals that it hears, and sequences them at once when it begins. It is
+ * promoted by sequencer_lead, by a command on its stream port, or by itself after silence_ns.
+ *
+ * A leader of which a member has promised the same number to another candidate seals a higher one
+ * itself: LEADING --> SEALING.
+ *
+ * Effects: datagrams and answers on streams. Pure; all memory is taken by create. */
 #ifndef CANTUS_SEQUENCER_CORE_H
 #define CANTUS_SEQUENCER_CORE_H
 
@@ -26,10 +34,10 @@ enum sequencer_state {
 
 struct sequencer_options {
     uint64_t stream;
-    uint64_t candidate; /* random: tells this incarnation from any other */
-    bool lead;          /* seal at once; else wait for sequencer_lead */
-    uint8_t how;        /* enum sys_epoch_how, for the epoch record */
-    const char *why;    /* "" or an operator's words */
+    uint64_t candidate;  /* random: tells this incarnation from any other */
+    bool lead;           /* seal at once; else wait for sequencer_lead */
+    uint8_t how;         /* enum sys_epoch_how, for the epoch record */
+    const char *why;     /* "" or an operator's words */
     const char *session; /* begin this session if another one runs; NULL: go on with what runs */
     const char *session_first; /* of a history that has none yet; NULL: "default" */
 
@@ -43,26 +51,26 @@ struct sequencer_options {
     struct follower_source sources[FOLLOWER_SOURCES_MAX];
 
     struct catalog_options catalog;
-    uint32_t datagram_max;        /* default 1472 */
-    uint64_t ring_bytes;          /* of recent batches; nothing above stable leaves; default 64 MiB */
-    uint32_t queue_max;           /* datagrams of proposals held, all publishers; default 8192. A run
+    uint32_t datagram_max;     /* default 1472 */
+    uint64_t ring_bytes;       /* of recent batches; nothing above stable leaves; default 64 MiB */
+    uint32_t queue_max;        /* datagrams of proposals held, all publishers; default 8192. A run
                                      has at most half as many messages (and at most the window) */
-    uint32_t window;              /* numbers held ahead of a publisher's next; default 4096 */
-    uint32_t run_bytes_max;       /* default 1 MiB */
-    uint32_t quantum_bytes;       /* deficit round robin; default 4096 */
-    uint32_t step_batches_max;    /* emitted per step; default 128 */
-    bool line_b;                  /* emit on PORT_EGRESS_B too */
-    bool pad;                     /* full batches to equal size, for segmented sends */
-    uint64_t tick_ns;             /* of /sys/clock; 0: none; default 1 s */
-    uint64_t heartbeat_min_ns;    /* after a message; doubling up to heartbeat_max_ns */
-    uint64_t heartbeat_max_ns;    /* defaults 20 us, 100 ms */
-    uint64_t pace_bytes;          /* room of the ring that waits for the quorum, beyond which emission
+    uint32_t window;           /* numbers held ahead of a publisher's next; default 4096 */
+    uint32_t run_bytes_max;    /* default 1 MiB */
+    uint32_t quantum_bytes;    /* deficit round robin; default 4096 */
+    uint32_t step_batches_max; /* emitted per step; default 128 */
+    bool line_b;               /* emit on PORT_EGRESS_B too */
+    bool pad;                  /* full batches to equal size, for segmented sends */
+    uint64_t tick_ns;          /* of /sys/clock; 0: none; default 1 s */
+    uint64_t heartbeat_min_ns; /* after a message; doubling up to heartbeat_max_ns */
+    uint64_t heartbeat_max_ns; /* defaults 20 us, 100 ms */
+    uint64_t pace_bytes;       /* room of the ring that waits for the quorum, beyond which emission
                                      is slowed; default half the ring */
-    uint64_t pace_ns;             /* then at most one batch per this; default 50 us */
-    uint64_t clock_ahead_max_ns;  /* beyond the retransmitters' median: refused; default 10 s */
-    uint64_t seal_retry_ns;       /* default 50 ms */
-    uint64_t adopt_timeout_ns;    /* without progress: seal again without that store; default 2 s */
-    uint64_t silence_ns;          /* a standby promotes itself after this silence of the leader, having
+    uint64_t pace_ns;          /* then at most one batch per this; default 50 us */
+    uint64_t clock_ahead_max_ns; /* beyond the retransmitters' median: refused; default 10 s */
+    uint64_t seal_retry_ns;      /* default 50 ms */
+    uint64_t adopt_timeout_ns;   /* without progress: seal again without that store; default 2 s */
+    uint64_t silence_ns; /* a standby promotes itself after this silence of the leader, having
                                      asked the stores; 0: never */
 
     /* Planted mistakes, by the simulator only; 0 in every other build of options. */
@@ -76,7 +84,16 @@ enum sequencer_sabotage {
     SEQUENCER_ACK_ANY_EPOCH = 8,     /* counts an acknowledgement whatever the tail's epoch */
     SEQUENCER_STABLE_UNACKED = 16,   /* calls stable what it has emitted */
     SEQUENCER_FOREIGN_BASIS = 32,    /* does not check the position a proposal names */
-    SEQUENCER_RING_FORGETS = 64      /* lets what is above stable leave the ring */
+    SEQUENCER_RING_FORGETS = 64,     /* lets what is above stable leave the ring */
+    SEQUENCER_STABLE_ON_ADOPT = 128, /* counts the adopted tail without an entry of its own epoch */
+    SEQUENCER_ADOPT_LONGEST = 256,   /* adopts the longest tail, not the highest (epoch, seq) */
+    SEQUENCER_MINORITY_SEAL = 512,   /* begins on one promise */
+    SEQUENCER_WEAK_QUORUM = 1024,    /* one store makes stable */
+    SEQUENCER_REPLACE_MEMBERS = 2048,      /* one record swaps a member for another store */
+    SEQUENCER_UNGUARDED_MEMBERSHIP = 4096, /* a change waits for nothing */
+    SEQUENCER_STATIC_MEMBERSHIP = 8192,    /* seals a majority of the founders */
+    SEQUENCER_SMALL_QUORUM_CHANGE = 16384, /* the membership changes with a W below a majority */
+    SEQUENCER_BEGIN_AFTER_RERECORD = 32768 /* begins when the adopted tail is on a quorum */
 };
 
 struct sequencer;
@@ -98,7 +115,7 @@ struct epoch sequencer_epoch(const struct sequencer *s); /* its own while it lea
 uint64_t sequencer_tip(const struct sequencer *s);       /* last seq emitted or followed */
 uint64_t sequencer_stable(const struct sequencer *s);
 struct digest sequencer_digest(const struct sequencer *s); /* history digest through the tip */
-bool sequencer_paused(const struct sequencer *s);        /* ring full */
+bool sequencer_paused(const struct sequencer *s);          /* ring full */
 const struct catalog *sequencer_catalog(const struct sequencer *s);
 const struct ledger *sequencer_ledger(const struct sequencer *s);
 const uint64_t *sequencer_counters(const struct sequencer *s); /* [COUNTER_END] */

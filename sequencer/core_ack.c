@@ -56,7 +56,7 @@ void ack_judge(struct sequencer *s)
             acked[at] = acked[at - 1];
         acked[at] = store->acked_seq;
     }
-    uint32_t quorum = membership_stable_quorum(members);
+    uint32_t quorum = sabotaged(s, SEQUENCER_WEAK_QUORUM) ? 1 : membership_stable_quorum(members);
     uint32_t majority = members->count / 2 + 1;
     if (members->count > 0 && n >= majority && acked[majority - 1] > s->secure)
         s->secure = acked[majority - 1];
@@ -98,9 +98,13 @@ void ack_on(struct sequencer *s, const struct ack *a)
         store->current = store->current && (a->tail.seq <= s->stable || tail_is_ours(s, a));
         return;
     }
+    if (a->promised.number == s->epoch.number && !epoch_equal(a->promised, s->epoch))
+        seal_heard_locked(s);
     if (!store->current) {
         count(s, COUNTER_ACKS_OLD_EPOCH, 1);
-        if (!sabotaged(s, SEQUENCER_ACK_ANY_EPOCH) || a->tail.seq >= s->next_seq)
+        bool adopted = epoch_equal(a->tail.epoch, s->adopted.epoch) &&
+                       a->tail.seq <= s->adopted.seq && sabotaged(s, SEQUENCER_STABLE_ON_ADOPT);
+        if (!adopted && (!sabotaged(s, SEQUENCER_ACK_ANY_EPOCH) || a->tail.seq >= s->next_seq))
             return;
     } else if (a->tail.seq <= s->stable) {
         /* Nothing new: stable already, and perhaps no longer in the ring to be compared. */

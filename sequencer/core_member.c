@@ -36,13 +36,16 @@ static const struct store *known(const struct sequencer *s, uint64_t id)
     return NULL;
 }
 
-static bool fixed(const struct membership *m)
+static bool fixed(const struct sequencer *s, const struct membership *m)
 {
-    return membership_stable_quorum(m) < m->count / 2 + 1;
+    return !sabotaged(s, SEQUENCER_SMALL_QUORUM_CHANGE) &&
+           membership_stable_quorum(m) < m->count / 2 + 1;
 }
 
 static bool settled(const struct sequencer *s, const struct membership *now, struct reason r)
 {
+    if (sabotaged(s, SEQUENCER_UNGUARDED_MEMBERSHIP))
+        return true;
     if (s->secure >= now->seq && s->secure >= s->epoch_first_seq)
         return true;
     uint64_t needed = now->seq > s->epoch_first_seq ? now->seq : s->epoch_first_seq;
@@ -69,8 +72,7 @@ static bool level(const struct sequencer *s, uint64_t id, struct reason r)
     uint64_t tip = s->next_seq - 1;
     uint64_t behind = store->durable_seq < tip ? tip - store->durable_seq : 0;
     if (!store->current || behind > MEMBER_LAG_MAX)
-        return refuse(r,
-                      "store %016llx is at seq %llu%s, %llu behind: wait until it has caught up",
+        return refuse(r, "store %016llx is at seq %llu%s, %llu behind: wait until it has caught up",
                       (unsigned long long)id, (unsigned long long)store->durable_seq,
                       store->current ? "" : " of an older epoch", (unsigned long long)behind);
     if (store->full)
@@ -105,7 +107,10 @@ static bool add(const struct sequencer *s, uint64_t id, struct membership *out, 
         return refuse(r, "there are %u members, which is the most: remove one first", out->count);
     if (!level(s, id, r))
         return false;
-    out->stores[out->count++] = id;
+    if (sabotaged(s, SEQUENCER_REPLACE_MEMBERS))
+        out->stores[id % out->count] = id;
+    else
+        out->stores[out->count++] = id;
     return true;
 }
 
@@ -136,7 +141,7 @@ bool member_change(const struct sequencer *s, const struct command *c, struct me
         return refuse(r, "a stream without stores has no members");
     if (c->store == 0)
         return refuse(r, "which store? Its id is not 0");
-    if (fixed(out))
+    if (fixed(s, out))
         return refuse(r,
                       "a quorum of %u is below a majority of %u members, which fixes the "
                       "membership (docs/guarantees.md)",
@@ -145,7 +150,7 @@ bool member_change(const struct sequencer *s, const struct command *c, struct me
     if (!(c->kind == COMMAND_MEMBER_ADD ? add(s, c->store, out, r) : drop(s, c->store, out, r)) ||
         !settled(s, &now, r))
         return false;
-    if (fixed(out))
+    if (fixed(s, out))
         return refuse(r,
                       "the configured quorum of %u would be below a majority of %u members, which "
                       "would fix the membership",

@@ -37,11 +37,11 @@ enum {
     QUEUE_MIN = 16,
     QUANTUM_MIN = 256,
     BASE_BATCHES_STANDBY = 256, /* applied to the base per step */
-    BASE_BATCHES_EXTRA = 8,  /* applied to the base per step, beyond those emitted */
-    DEAF_MESSAGES = 1000,    /* followed without a proposal heard */
-    MEMBER_LAG_MAX = 65536,  /* messages that a store to be added may be behind */
-    UNCAUGHT_SILENCES = 8,   /* until one that never caught up promotes itself */
-    SEAL_BACKOFF_MAX = 6 /* doublings of the delay between two candidates' rounds */
+    BASE_BATCHES_EXTRA = 8,     /* applied to the base per step, beyond those emitted */
+    DEAF_MESSAGES = 1000,       /* followed without a proposal heard */
+    MEMBER_LAG_MAX = 65536,     /* messages that a store to be added may be behind */
+    UNCAUGHT_SILENCES = 8,      /* until one that never caught up promotes itself */
+    SEAL_BACKOFF_MAX = 6        /* doublings of the delay between two candidates' rounds */
 };
 
 #define NIL UINT32_MAX /* no slot, no publisher */
@@ -77,7 +77,7 @@ struct run_scan {
     uint64_t first; /* its first number; 0: nothing scanned */
     uint32_t count;
     uint32_t bytes;
-    uint32_t slot; /* last one looked at */
+    uint32_t slot;  /* last one looked at */
     uint8_t extent; /* enum run_extent: once its end is known, nothing behind it is looked at */
 };
 
@@ -314,7 +314,9 @@ struct sequencer {
 
     struct store stores[STORES_MAX];
 
-    uint64_t secure; /* seq of this epoch on a majority */
+    uint64_t secure;          /* seq of this epoch on a majority */
+    uint64_t locked_until_ns; /* a member promised our number to another; 0: none did */
+    bool holds_back;          /* appends nothing, so that all becomes stable */
 
     struct status status;
     uint8_t status_body[STATUS_SIZE_MAX];
@@ -360,6 +362,8 @@ void sequencer_rebuild(struct sequencer *s, struct epoch heard);
 void sequencer_restart(struct sequencer *s, struct epoch heard);
 /* No longer wants to lead. */
 void sequencer_stand_by(struct sequencer *s);
+/* Leads no more, and follows on from its own tip. */
+void sequencer_resign(struct sequencer *s);
 
 /* core_base.c */
 bool base_allocate(struct sequencer *s);
@@ -398,6 +402,11 @@ bool member_change(const struct sequencer *s, const struct command *c, struct me
 uint64_t seal_step(struct sequencer *s);
 void seal_start(struct sequencer *s);
 void seal_on_promise(struct sequencer *s, const struct promise *p);
+/* The leader heard that a member promised its number to another candidate. */
+void seal_heard_locked(struct sequencer *s);
+/* Whether the leader should seal a higher number now; meanwhile it may hold back what is proposed. */
+bool seal_again_due(struct sequencer *s);
+void seal_again(struct sequencer *s);
 /* A live word of the leader of `heard`, while we want to lead ourselves. */
 void seal_on_leader(struct sequencer *s, struct epoch heard);
 uint64_t adopt_step(struct sequencer *s);

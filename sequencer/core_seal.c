@@ -91,6 +91,20 @@ static bool counts(const struct sequencer *s, const struct store *store)
 
 static void adopt(struct sequencer *s, const struct store *best);
 
+static bool better(const struct sequencer *s, const struct promise *p, const struct promise *than)
+{
+    if (sabotaged(s, SEQUENCER_ADOPT_LONGEST))
+        return p->tail.seq > than->tail.seq;
+    return position_compare(p->tail, than->tail) > 0;
+}
+
+static const struct membership *electorate(const struct sequencer *s, const struct promise *best)
+{
+    const struct sys_genesis *genesis = catalog_genesis(s->catalog);
+    bool founders = sabotaged(s, SEQUENCER_STATIC_MEMBERSHIP) && genesis != NULL;
+    return founders ? &genesis->members : &best->members;
+}
+
 /* Anew with every report: the best tail names the members that count. */
 static void judge(struct sequencer *s)
 {
@@ -99,24 +113,24 @@ static void judge(struct sequencer *s)
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         const struct store *store = &s->stores[i];
         damaged += store->id != 0 && store->promised && !store->promise.proven;
-        if (counts(s, store) &&
-            (best == NULL || position_compare(store->promise.tail, best->promise.tail) > 0))
+        if (counts(s, store) && (best == NULL || better(s, &store->promise, &best->promise)))
             best = store;
     }
     char but[96] = "";
     if (damaged > 0)
-        snprintf(but, sizeof but, "; %u damaged, without a vote: `cantus journal verify` says where",
-                 damaged);
+        snprintf(but, sizeof but,
+                 "; %u damaged, without a vote: `cantus journal verify` says where", damaged);
     if (best == NULL || best->promise.members.count == 0) {
         snprintf(s->waiting_for, sizeof s->waiting_for, "no store has promised%s", but);
         return;
     }
     uint32_t promised = 0;
+    const struct membership *members = electorate(s, &best->promise);
     for (uint32_t i = 0; i < STORES_MAX; i++) {
-        if (counts(s, &s->stores[i]) && membership_has(&best->promise.members, s->stores[i].id))
+        if (counts(s, &s->stores[i]) && membership_has(members, s->stores[i].id))
             promised++;
     }
-    uint32_t needed = membership_seal_quorum(&best->promise.members);
+    uint32_t needed = sabotaged(s, SEQUENCER_MINORITY_SEAL) ? 1 : membership_seal_quorum(members);
     snprintf(s->waiting_for, sizeof s->waiting_for, "%u of %u stores needed have promised%s",
              promised, needed, but);
     if (promised >= needed)
@@ -167,6 +181,37 @@ uint64_t seal_step(struct sequencer *s)
         }
     }
     return s->seal_at_ns;
+}
+
+/* ---- again, above itself ----------------------------------------------------------------------- */
+
+/* A member that promised our very number to another candidate records nothing of ours, and could not
+ * be told to: only a higher number frees it. So the leader seals one itself, once it is clear that
+ * the member stays like that; what it has emitted gets the time to become stable first. */
+void seal_heard_locked(struct sequencer *s)
+{
+    if (s->locked_until_ns == 0)
+        s->locked_until_ns = s->now.mono_ns + s->o.adopt_timeout_ns;
+}
+
+bool seal_again_due(struct sequencer *s)
+{
+    if (s->locked_until_ns == 0 || s->run.left > 0 || s->now.mono_ns < s->locked_until_ns)
+        return false;
+    bool stable = s->stable + 1 == s->next_seq;
+    bool patient = s->now.mono_ns < s->locked_until_ns + s->o.adopt_timeout_ns;
+    s->holds_back = patient && !stable;
+    return !s->holds_back;
+}
+
+void seal_again(struct sequencer *s)
+{
+    sequencer_resign(s);
+    snprintf(s->why, sizeof s->why, "a store had promised epoch %u to another candidate",
+             s->epoch.number);
+    s->automatic = false;
+    s->seal_losses = 0;
+    seal_start(s);
 }
 
 /* ---- adopt ---------------------------------------------------------------------------------- */
@@ -237,6 +282,8 @@ static void begin(struct sequencer *s)
     s->digest = s->adopted_digest;
     s->fenced_by = 0;
     s->unheard = 0;
+    s->locked_until_ns = 0;
+    s->holds_back = false;
     if (sabotaged(s, SEQUENCER_DEDUP_FORGOTTEN)) {
         ledger_reset(&s->ledger);
         s->base.valid = false;
@@ -268,6 +315,17 @@ static void begin_adopted(struct sequencer *s)
     begin(s);
 }
 
+/* SEQUENCER_BEGIN_AFTER_RERECORD only. */
+static bool rerecorded(const struct sequencer *s)
+{
+    const struct membership *members = catalog_members(s->catalog);
+    uint32_t have = 0;
+    for (uint32_t i = 0; i < STORES_MAX; i++)
+        have += s->stores[i].id != 0 && membership_has(members, s->stores[i].id) &&
+                s->stores[i].durable_seq >= s->adopted.seq;
+    return have >= membership_stable_quorum(members);
+}
+
 uint64_t adopt_step(struct sequencer *s)
 {
     if (s->adopt_again)
@@ -275,6 +333,8 @@ uint64_t adopt_step(struct sequencer *s)
     if (s->unfit == NULL && !adopted_wholly(s) && delivered_off_it(s))
         restart_follower(s);
     if (adopted_wholly(s) || s->unfit != NULL) {
+        if (sabotaged(s, SEQUENCER_BEGIN_AFTER_RERECORD) && !rerecorded(s))
+            return s->now.mono_ns + s->o.seal_retry_ns;
         begin_adopted(s);
         return s->now.mono_ns;
     }

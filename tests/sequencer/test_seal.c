@@ -271,6 +271,55 @@ START_TEST(fenced_by_a_promise)
 }
 END_TEST
 
+/* ---- a number promised to two --------------------------------------------------------------- */
+
+/* Store 3 promised our number to another candidate: it can't be had back but by a higher one. All
+ * that was emitted becomes stable first. */
+START_TEST(a_store_promised_to_a_rival_is_won_back)
+{
+    struct suite *t = suite_new();
+    suite_lead(t, 3);
+    uint64_t tip = t->tip;
+    struct ack locked = suite_ack_of(t, 3, 1);
+    locked.promised.candidate = 99;
+    suite_give_ack(t, &locked);
+    suite_advance(t, t->options.adopt_timeout_ns - 1);
+    suite_give_ack(t, &locked);
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_LEADING);
+    suite_advance(t, 1);
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_LEADING);
+    suite_give_join(t, "alice", 1, 42);
+    ck_assert_uint_eq(t->tip, tip); /* held back, and the join is asked for again */
+    suite_ack(t, 1, tip);
+    suite_ack(t, 2, tip);
+    suite_step(t);
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_SEALING);
+    t->store_tip = tip;
+    suite_elect(t, 3);
+    ck_assert_uint_eq(sequencer_epoch(t->core).number, 2);
+    ck_assert_uint_eq(epoch_record(t, tip + 1).adopted.seq, tip);
+    ck_assert_uint_gt(suite_join(t, "alice"), 0);
+    suite_free(t);
+}
+END_TEST
+
+/* The one that records is not enough to make anything stable: it does not wait for ever. */
+START_TEST(a_store_promised_to_a_rival_is_won_back_without_a_quorum)
+{
+    struct suite *t = suite_new();
+    suite_lead(t, 3);
+    t->store_tip = t->tip;
+    struct ack locked = suite_ack_of(t, 3, 1);
+    locked.promised.candidate = 99;
+    suite_give_ack(t, &locked);
+    suite_ack(t, 1, t->tip);
+    suite_advance(t, 2 * t->options.adopt_timeout_ns);
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_SEALING);
+    suite_elect(t, 3);
+    suite_free(t);
+}
+END_TEST
+
 /* ---- without stores ------------------------------------------------------------------------- */
 
 START_TEST(a_volatile_stream_begins_with_its_genesis)
@@ -306,4 +355,6 @@ SUITE_MAIN("sequencer_seal", one_store_promises_and_it_begins,
            a_higher_promise_means_a_higher_number, rivals_do_not_duel_in_step,
            the_best_tail_is_adopted_or_done_without, a_standby_waits_to_be_told,
            fenced_by_a_heartbeat, fenced_by_a_batch, fenced_by_an_acknowledgement,
-           fenced_by_a_promise, a_volatile_stream_begins_with_its_genesis, a_bad_genesis_is_said)
+           fenced_by_a_promise, a_store_promised_to_a_rival_is_won_back,
+           a_store_promised_to_a_rival_is_won_back_without_a_quorum,
+           a_volatile_stream_begins_with_its_genesis, a_bad_genesis_is_said)
