@@ -138,8 +138,9 @@ CANTUS_API uint64_t cantus_pipe_last_seq(const struct cantus_pipe *pipe); /* of 
 
 /* ---- injector: keeps the stream up to date with an external source -----------------------------
  *
- * The source is a list that only grows; item i becomes the publisher's message i + 1. The library
- * asks for the next item whenever there is room, and after any restart goes on at the right one. */
+ * The source is a list that only grows; item i becomes the publisher's message i + 1 (which is not its
+ * number: a large message takes a number for each fragment). The library asks for the next item
+ * whenever there is room, and after any restart goes on at the right one. */
 struct cantus_item {
     const char *topic;
     const void *payload;
