@@ -17,6 +17,7 @@ Exit status 1 if there are violations, 77 if this machine can't do it (root, ip,
 """
 
 import argparse
+import contextlib
 import heapq
 import importlib.machinery
 import importlib.util
@@ -65,6 +66,7 @@ class Torture:
         self.by_kind, self.fault_count, self.exits = {}, 0, 0
         self.claims, self.agenda, self.serial = set(), [], itertools.count()
         self.daemons = {}        # unit -> Popen
+        self.pids = set()        # of all daemons ever started
         self.down = set()        # names that a fault keeps dead
         self.clients = {}        # name -> Client
         self.restart_at = {}
@@ -108,6 +110,7 @@ class Torture:
             if name in self.sequencers:
                 self.set_lead(name, self.rng.random() < LEADS_AT_START)
             self.daemons[name] = self.lab.start(name, environment=self.environment(name), wait=False)
+            self.pids.add(self.daemons[name].pid)
 
     def set_lead(self, unit, leads):
         """Whether a sequencer stands by when it starts, or takes the lead from whoever has it."""
@@ -152,7 +155,7 @@ class Torture:
         if not self.clocks:
             return {}
         return {"LD_PRELOAD": FAKETIME, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DISABLE_SHM": "1",
+                "FAKETIME_CACHE_DURATION": "1",
                 "FAKETIME_TIMESTAMP_FILE": self.clock_file(self.lab.hosts[self.lab.units[unit]["host"]])}
 
     # ---- up and down --------------------------------------------------------------------------------
@@ -184,6 +187,7 @@ class Torture:
             if unit in self.sequencers:
                 self.set_lead(unit, unit == self.sequencers[0])
             self.daemons[unit] = self.lab.start(unit, environment=self.environment(unit))
+            self.pids.add(self.daemons[unit].pid)
             self.note(f"started {unit} pid {self.daemons[unit].pid}")
         self.clients_up()
 
@@ -225,6 +229,11 @@ class Torture:
                 client.kill()
         if self.lab.state:
             self.lab.down()
+        # libfaketime shares its offset with children in memory that outlives a SIGKILL.
+        for pid in self.pids:
+            for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join("/dev/shm", name))
         self.timeline.close()
 
     # ---- the schedule -----------------------------------------------------------------------------
