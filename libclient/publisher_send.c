@@ -2,7 +2,8 @@
  *
  * The sequencer holds what arrives ahead of its turn, so one lost datagram needs one datagram sent
  * again: a retry begins with the first datagram's worth. When that is not enough (a failover forgot
- * everything) each further retry sends twice as many. Of a run, which shows no progress before it
+ * everything) each further retry sends twice as many; once all has been sent again to no avail, nobody
+ * may be there to hear it, and it begins anew with one. Of a run, which shows no progress before it
  * is complete, any fragment may be missing: it is sent again whole. */
 #include "libclient/publisher_private.h"
 
@@ -87,6 +88,8 @@ static bool go_on_with_retry(struct publisher *p, uint64_t now_ns)
         if (p->retry_left > 0)
             p->retry_left--;
     }
+    if (p->retry_through != 0 && p->retry_at >= p->sent)
+        p->burst = 1;
     p->retry_left = 0;
     p->retry_through = 0;
     return true;
