@@ -13,6 +13,8 @@ import tempfile
 import time
 import unittest
 
+import machine
+
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LAB = os.path.join(SOURCE, "deploy", "lab")
 BUILD = os.path.join(SOURCE, "build", "release")
@@ -117,7 +119,8 @@ if __name__ == "__main__":
         at = sys.argv.index("--build")
         BUILD = os.path.abspath(sys.argv[at + 1])
         del sys.argv[at:at + 2]
-    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nsenter") is None:
-        print("skipped: needs root, ip and nsenter", file=sys.stderr)
+    reason = machine.refusal(("ip", "nsenter"))
+    if reason:
+        print("skipped:", reason, file=sys.stderr)
         sys.exit(SKIPPED)
     unittest.main()

@@ -35,6 +35,7 @@ import time
 import checker
 import clients
 import faults
+import machine
 
 SKIPPED = 77
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -465,11 +466,9 @@ def folder_of(args):
 
 def main():
     args = parse()
-    if os.geteuid() != 0:
-        skip("needs root")
-    for program in ("ip", "nft", "nsenter"):
-        if shutil.which(program) is None:
-            skip(f"needs {program}")
+    reason = machine.refusal(("ip", "nft", "nsenter"))
+    if reason:
+        skip(reason)
     folder = folder_of(args)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {args.seed}, {args.duration} s, in {folder}", file=sys.stderr, flush=True)
