@@ -46,14 +46,13 @@ static struct disk_uring *of(struct disk *disk)
     return (struct disk_uring *)disk;
 }
 
-static bool send_off(struct disk_uring *d, struct io_uring_sqe *sqe, struct request *r)
+/* A queued entry can't be taken back: if the kernel refuses it now, it goes with the next submit.
+ * So its request is in flight either way, and neither it, nor its descriptor, nor its bytes may be
+ * used for anything else before it completes. */
+static void send_off(struct disk_uring *d, struct io_uring_sqe *sqe, struct request *r)
 {
     io_uring_sqe_set_data(sqe, r);
-    int sent;
-    do
-        sent = io_uring_submit(&d->ring);
-    while (sent == -EINTR);
-    return sent > 0;
+    (void)io_uring_submit(&d->ring);
 }
 
 /* Sends the next piece of work of a file that is being prepared. */
@@ -73,7 +72,8 @@ static bool prepare_step(struct disk_uring *d, struct request *r)
         int fd = r->stage == STAGE_SYNC_FILE ? r->fd : d->directory.directory_fd;
         io_uring_prep_fsync(sqe, fd, 0);
     }
-    return send_off(d, sqe, r);
+    send_off(d, sqe, r);
+    return true;
 }
 
 static struct request *request_new(struct disk_uring *d)
@@ -118,7 +118,8 @@ static bool uring_submit(struct disk_uring *d, const struct disk_request *reques
             io_uring_prep_read(sqe, r->fd, request->bytes, (unsigned)request->length,
                                request->offset);
         }
-        sent = send_off(d, sqe, r);
+        send_off(d, sqe, r);
+        sent = true;
     }
     if (!sent) {
         r->stage = STAGE_FREE;
@@ -194,6 +195,8 @@ static uint32_t reap(struct disk_uring *d, struct disk_completion *out, uint32_t
 {
     uint32_t count = 0;
     struct io_uring_cqe *cqe;
+    if (io_uring_sq_ready(&d->ring) > 0)
+        (void)io_uring_submit(&d->ring); /* what was refused before */
     while (count < max && io_uring_peek_cqe(&d->ring, &cqe) == 0) {
         struct request *r = io_uring_cqe_get_data(cqe);
         int result = cqe->res;
@@ -218,8 +221,7 @@ static void drain(struct disk *disk)
 {
     struct disk_uring *d = of(disk);
     while (d->flying > 0) {
-        struct io_uring_cqe *cqe;
-        int result = io_uring_wait_cqe(&d->ring, &cqe);
+        int result = io_uring_submit_and_wait(&d->ring, 1);
         if (result < 0 && result != -EINTR)
             return;
         d->done_count += reap(d, d->done + d->done_count, DISK_REQUESTS_MAX - d->done_count);
