@@ -35,6 +35,11 @@ static bool header_load(struct recovery *r, uint32_t number, struct segment_head
     char name[DISK_NAME_MAX + 1];
     segment_name(name, number);
     int32_t file = r->disk->ops->open(r->disk, name, false);
+    if (file < 0 && file != -ENOENT) {
+        /* Not there is one thing: what lies above the last is removed. Not to be had is another. */
+        journal_error_set(r->error, "cannot open `%s`: %s", name, strerror(-file));
+        return refuse(r, JOURNAL_IO);
+    }
     if (file < 0)
         return false;
     bool ok = segment_header_read(r->disk, file, r->j->scratch, header, history);
@@ -212,6 +217,8 @@ static bool recover_headers(struct recovery *r)
 {
     struct journal *j = r->j;
     if (!header_load(r, 1, &r->header, &r->history)) {
+        if (r->code != JOURNAL_OK)
+            return false;
         history_reset(&r->history);
         if (!header_rebuild(r, 1, &r->header))
             return false;
@@ -230,6 +237,8 @@ static bool recover_headers(struct recovery *r)
             return true;
         struct segment_header next;
         bool there = header_load(r, number + 1, &next, j->spare);
+        if (r->code != JOURNAL_OK)
+            return false;
         if (there && next.first_seq < r->header.first_seq)
             there = false;
         if (!there) {
