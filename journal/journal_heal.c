@@ -1,3 +1,5 @@
+#include <errno.h>
+
 #include "journal/journal_private.h"
 
 /* Holes: pieces below the mark that are not readable. A batch has the same bytes wherever it is
@@ -62,9 +64,21 @@ static bool hole_advance(struct journal *j, struct hole *hole)
     return true;
 }
 
+/* The file cannot be opened for want of descriptors or memory: that says nothing of its bytes. */
+static bool out_of_descriptors(struct journal *j, uint32_t segment)
+{
+    char name[DISK_NAME_MAX + 1];
+    segment_name(name, segment);
+    int32_t file = j->disk->ops->open(j->disk, name, false);
+    if (file >= 0)
+        j->disk->ops->close_file(j->disk, file);
+    return file == -EMFILE || file == -ENFILE || file == -ENOMEM;
+}
+
 bool hole_at(struct journal *j, uint32_t segment, const struct chain *chain, uint64_t offset)
 {
-    if (segment >= j->segment_count || hole_in(j, segment) || j->hole_count == HOLES_MAX)
+    if (segment >= j->segment_count || hole_in(j, segment) || j->hole_count == HOLES_MAX ||
+        out_of_descriptors(j, segment))
         return false;
     const struct segment *next = &j->segments[segment];
     struct hole hole = { .at = { .last = chain->last,
