@@ -291,6 +291,33 @@ START_TEST(an_epoch_heard_is_promised_to)
 }
 END_TEST
 
+/* Found by the model (cut-after-promise): a batch of a later epoch shows a fork, and while that epoch's
+ * promise is being written a seal for a still later one arrives. What is then reported is what is kept. */
+START_TEST(the_tail_that_is_promised_is_not_cut)
+{
+    struct rig *rig = rig_new(1);
+    struct leader first = leader_of(rig, FIRST);
+    rig_begin(rig, &first);
+    struct leader second = leader_after(&first, SECOND); /* continues what is there now */
+    rig_batches(rig, &first, 4, 3, 32);                  /* and this is not on its history */
+    rig_settle(rig);
+    uint64_t tail = journal_tail(rig->journal).seq;
+    rig->disk.hold = true;
+    rig_begin(rig, &second);
+    rig_seal(rig, THIRD, false);
+    rig_forget(rig);
+    rig->disk.hold = false;
+    rig_settle(rig);
+    struct promise p;
+    ck_assert(rig_last_promise(rig, &p));
+    ck_assert(epoch_equal(p.promised, THIRD));
+    ck_assert_uint_eq(p.tail.seq, journal_tail(rig->journal).seq);
+    ck_assert(digest_equal(p.digest, journal_tail_digest(rig->journal)));
+    ck_assert_uint_eq(journal_tail(rig->journal).seq, tail);
+    rig_free(rig);
+}
+END_TEST
+
 /* A heartbeat of a later epoch is enough to end recording for the older one. */
 START_TEST(a_heartbeat_fences)
 {
@@ -331,4 +358,5 @@ RIG_MAIN("retransmitter_promise", answered_when_durable, a_seal_during_commits_r
          sabotage_records_stale_batches, one_candidate_of_a_number,
          the_rival_of_a_promise_is_not_recorded, the_rival_of_a_promise_is_not_copied,
          sabotage_forgets_its_promise, a_probe_changes_nothing, a_higher_seal_takes_over,
-         an_epoch_heard_is_promised_to, a_heartbeat_fences, leader_never_heard)
+         an_epoch_heard_is_promised_to, the_tail_that_is_promised_is_not_cut, a_heartbeat_fences,
+         leader_never_heard)
