@@ -1,15 +1,15 @@
 #include "cli/cli.h"
 
-#include <dlfcn.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/app_library.h"
 #include "sim/sim.h"
 
 static const char help[] =
     "usage: cantus sim --seed N [--runs K] [--sabotage NAME] [--app LIB.so [--config TEXT]]\n"
-    "                  [--stores N] [--trace] | --list-sabotage\n"
+    "                  [--stores N] [--sequencers N] [--trace] | --list-sabotage\n"
     "\n"
     "Runs whole deployments in one thread, on a seeded network, disk and clock: a phase of faults,\n"
     "then a healed phase in which everything must become live again. Prints one JSON line a run. The\n"
@@ -23,13 +23,14 @@ static const char help[] =
     "  --app LIB.so     run this app too: it exports `const struct cantus_app cantus_app_v1`\n"
     "  --config TEXT    its configuration\n"
     "  --replicas N     of it (default 2)\n"
-    "  --stores N       retransmitters (default 1)\n"
+    "  --stores N       retransmitters, all of them members (default drawn: 1, 3 or 5, and spares)\n"
+    "  --sequencers N   one leads, the others stand by (default drawn: 1 to 3)\n"
     "  --trace          print every step of each run on standard error\n"
     "  --quiet          print a summary line instead of a line a run\n";
 
 struct sim_arguments {
     struct sim_options sim;
-    uint64_t runs, replicas, stores;
+    uint64_t runs, replicas, stores, sequencers;
     const char *app_path;
     bool list, quiet;
 };
@@ -43,6 +44,7 @@ enum {
     OPTION_CONFIG,
     OPTION_REPLICAS,
     OPTION_STORES,
+    OPTION_SEQUENCERS,
     OPTION_TRACE,
     OPTION_QUIET
 };
@@ -55,6 +57,7 @@ static const struct option options[] = {
     { "config", required_argument, NULL, OPTION_CONFIG },
     { "replicas", required_argument, NULL, OPTION_REPLICAS },
     { "stores", required_argument, NULL, OPTION_STORES },
+    { "sequencers", required_argument, NULL, OPTION_SEQUENCERS },
     { "trace", no_argument, NULL, OPTION_TRACE },
     { "quiet", no_argument, NULL, OPTION_QUIET },
     { 0 },
@@ -71,7 +74,9 @@ static bool parse(void *ctx, int option, const char *value)
     case OPTION_REPLICAS:
         return cli_parse_u64("--replicas", value, 1, 8, &a->replicas);
     case OPTION_STORES:
-        return cli_parse_u64("--stores", value, 1, 7, &a->stores);
+        return cli_parse_u64("--stores", value, 0, 7, &a->stores);
+    case OPTION_SEQUENCERS:
+        return cli_parse_u64("--sequencers", value, 0, 8, &a->sequencers);
     case OPTION_SABOTAGE:
         a->sim.sabotage = value;
         return true;
@@ -113,26 +118,6 @@ static void trace_line(void *ctx, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
-static const struct cantus_app *load_app(const char *path)
-{
-    char here[4096];
-    snprintf(here, sizeof here, "%s%s", strchr(path, '/') == NULL ? "./" : "", path);
-    void *library = dlopen(here, RTLD_NOW | RTLD_LOCAL);
-    if (library == NULL) {
-        cli_fail("--app: %s", dlerror());
-        return NULL;
-    }
-    const struct cantus_app *app = dlsym(library, "cantus_app_v1");
-    if (app == NULL)
-        cli_fail("--app: %s exports no `const struct cantus_app cantus_app_v1`", path);
-    else if (app->abi != CANTUS_APP_ABI) {
-        cli_fail("--app: %s was built for app ABI %u, this cantus speaks %d: rebuild it", path,
-                 app->abi, CANTUS_APP_ABI);
-        app = NULL;
-    }
-    return app;
-}
-
 static int run_all(struct sim_arguments *a)
 {
     struct cli_progress progress = { .what = "simulating" };
@@ -171,8 +156,7 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     struct cli_globals g = *globals;
     struct sim_arguments a = { .sim = { .seed = 1, .trace_to = trace_line },
                                .runs = 1,
-                               .replicas = 2,
-                               .stores = 1 };
+                               .replicas = 2 };
     int operand = cli_options(&verb_sim, &g, argc, argv, options, parse, &a);
     if (operand < 0)
         return operand == -2 ? CLI_OK : CLI_USAGE;
@@ -183,8 +167,9 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     if (a.list)
         return list_sabotages();
     a.sim.stores = (uint32_t)a.stores;
+    a.sim.sequencers = (uint32_t)a.sequencers;
     if (a.app_path != NULL) {
-        a.sim.app = load_app(a.app_path);
+        a.sim.app = app_library_load("--app", a.app_path);
         a.sim.app_replicas = (uint32_t)a.replicas;
         if (a.sim.app == NULL)
             return CLI_FAILED;

@@ -52,6 +52,14 @@ struct follower_options {
     struct follower_source
         sources[FOLLOWER_SOURCES_MAX]; /* asked in turn; the leader is the last resort */
     uint64_t random; /* seeds nonces and the first source; equal seeds behave equally */
+    uint32_t sabotage; /* enum follower_sabotage, a bit set; the simulator only */
+};
+
+enum follower_sabotage {
+    FOLLOWER_BLIND_WATERMARK = 1,   /* believes a watermark without a history vouched for */
+    FOLLOWER_FORKED_BY_SEQ = 2,     /* compares positions by seq alone */
+    FOLLOWER_DELIVER_UNVOUCHED = 4, /* at SEQUENCED, delivers a fill before the chain closes */
+    FOLLOWER_NO_DIGEST_CHECK = 8    /* links what has the right seq, whatever is below it */
 };
 
 /* Called inside the entry points. A callee may ask questions, set sources and call follower_start,

@@ -102,6 +102,10 @@ bool follower_reconcile(struct follower *f)
     struct common_end end =
         epoch_table_common_end(&f->epochs, f->chain_next - 1, f->chain_digest, f->record.entries,
                                f->record.count, known_next - 1, known_digest);
+    if (follower_sabotaged(f, FOLLOWER_FORKED_BY_SEQ)) {
+        uint64_t both = f->chain_next < known_next ? f->chain_next : known_next;
+        end = (struct common_end) { .known = true, .seq = both - 1, .digest = f->chain_digest };
+    }
     if (!end.known)
         return true;
     f->conflict = false;

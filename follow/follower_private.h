@@ -197,6 +197,11 @@ static inline void follower_count(struct follower *f, enum counter c)
     f->counters[c]++;
 }
 
+static inline bool follower_sabotaged(const struct follower *f, uint32_t what)
+{
+    return (f->options.sabotage & what) != 0;
+}
+
 /* ---- follower_chain.c ----------------------------------------------------------------------- */
 
 bool follower_place(struct follower *f, const uint8_t *bytes, const struct batch_header *b,

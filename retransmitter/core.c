@@ -42,7 +42,10 @@ static struct follower_options follower_options_of(const struct retransmitter_op
                                   .pending_max = o->pending_max,
                                   .datagram_max = o->datagram_max,
                                   .source_count = o->peer_count,
-                                  .random = o->random };
+                                  .random = o->random,
+                                  .sabotage = (o->sabotage & RETRANSMITTER_NO_DIGEST_CHECK) != 0
+                                                  ? FOLLOWER_NO_DIGEST_CHECK
+                                                  : 0 };
     memcpy(f.sources, o->peers, sizeof f.sources);
     return f;
 }

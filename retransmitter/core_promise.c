@@ -34,6 +34,10 @@ void promise_raise(struct retransmitter *r, struct epoch epoch, bool led)
     r->led = led;
     r->seal_asked = false;
     r->again = true;
+    /* A cut that has not begun is of an older epoch's history, and what is promised now is the tail as it
+     * is: the cut is dropped, and found again if the new leader's history wants it. */
+    if (!led && r->cut_pending && r->cut_retry_ns == 0)
+        r->restart_pending = true;
     if (!core_sabotaged(r, RETRANSMITTER_RECORD_STALE))
         follower_hear_epoch(r->follower, epoch);
 }
@@ -71,6 +75,11 @@ void promise_on_seal(struct retransmitter *r, const struct port_datagram *d)
         core_count_verdict(r, verdict);
         return;
     }
+    if (core_sabotaged(r, RETRANSMITTER_EPOCH_NUMBER_ONLY) && !seal.probe && promise_held(r) &&
+        seal.epoch.number == r->pledge.number) {
+        answer(r, &seal, seal.epoch);
+        return;
+    }
     bool same = epoch_equal(seal.epoch, r->pledge);
     bool admits = seal.epoch.number > r->pledge.number || same;
     if (seal.probe) {
@@ -102,7 +111,8 @@ void promise_step(struct retransmitter *r)
             /* False while an older one is being written: its completion brings us back here. */
             (void)journal_promise(j, r->pledge);
     }
-    if (!promise_held(r) || !r->seal_asked)
+    /* A cut that has begun comes to its end before its tail is reported. */
+    if (!promise_held(r) || !r->seal_asked || r->cut_pending)
         return;
     r->seal_asked = false;
     struct seal seal = { .epoch = r->pledge };

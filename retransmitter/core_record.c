@@ -120,6 +120,11 @@ bool record_deliver(void *ctx, const uint8_t *batch, const struct batch_header *
     if (!promise_held(r) && !core_sabotaged(r, RETRANSMITTER_RECORD_STALE))
         return false;
     struct position tail = journal_tail(r->journal);
+    struct batch_header blind = *header;
+    if (core_sabotaged(r, RETRANSMITTER_NO_DIGEST_CHECK)) {
+        blind.before = journal_tail_digest(r->journal);
+        header = &blind;
+    }
     if (header->first_seq != tail.seq + 1 ||
         !digest_equal(header->before, journal_tail_digest(r->journal))) {
         /* The journal has moved by itself: a healed tail. */
@@ -133,6 +138,22 @@ bool record_deliver(void *ctx, const uint8_t *batch, const struct batch_header *
     return true;
 }
 
+/* RETRANSMITTER_CUT_TO_STABLE only: where the batch that holds the watermark ends, if that is in
+ * memory. */
+static void cut_deeper(struct retransmitter *r)
+{
+    uint32_t length;
+    uint64_t stable = retransmitter_stable(r);
+    const uint8_t *batch = stable > 0 ? journal_recent(r->journal, stable, &length) : NULL;
+    struct batch_header header;
+    if (batch == NULL || batch_decode(batch, length, r->o.stream, &header) != WIRE_OK ||
+        batch_end_seq(&header) > r->cut_seq)
+        return;
+    r->cut_seq = batch_end_seq(&header) - 1;
+    r->cut_digest = header.digest;
+    r->restart_deeper = true;
+}
+
 void record_forked(void *ctx, uint64_t first_seq, struct epoch by)
 {
     struct retransmitter *r = ctx;
@@ -142,6 +163,8 @@ void record_forked(void *ctx, uint64_t first_seq, struct epoch by)
     r->cut_seq = first_seq - 1;
     r->cut_digest = follower_tail_digest(r->follower);
     r->cut_retry_ns = 0;
+    if (core_sabotaged(r, RETRANSMITTER_CUT_TO_STABLE))
+        cut_deeper(r);
     record_heard(r);
     r->again = true;
 }
@@ -174,6 +197,8 @@ uint64_t record_cut(struct retransmitter *r)
         command_cut(r);
     }
     r->cut_pending = false;
+    r->restart_pending = r->restart_pending || r->restart_deeper;
+    r->restart_deeper = false;
     r->again = true;
     return PORT_NEVER;
 }

@@ -53,34 +53,53 @@ void sim_schedule(struct sim *s, uint64_t at, enum sim_event_kind kind, uint32_t
     sim_violate(s, SIM_BOUNDED, "more than %u events are pending", SIM_EVENTS_MAX);
 }
 
-static bool sabotage_named(const char *wanted, const char *name)
+static char underscore(char c)
 {
-    for (; *wanted != '\0' && *name != '\0'; wanted++, name++) {
-        char c = *wanted == '-' ? '_' : *wanted;
-        if (c != *name)
+    return c == '-' ? '_' : c;
+}
+
+bool sim_sabotage_named(const char *wanted, const char *name)
+{
+    for (; *wanted != '\0' && *name != '\0'; wanted++, name++)
+        if (underscore(*wanted) != underscore(*name))
             return false;
-    }
     return *wanted == *name;
 }
 
 static const struct sabotage {
     const char *name;
-    uint32_t sequencer, retransmitter, client;
+    uint32_t sequencer, retransmitter, client, follower;
 } sabotages[] = {
-    { "send_before_persist", 0, RETRANSMITTER_SEND_BEFORE_PERSIST, 0 },
-    { "dedup_forgotten", SEQUENCER_DEDUP_FORGOTTEN, 0, 0 },
-    { "clock_unclamped", SEQUENCER_CLOCK_UNCLAMPED, 0, 0 },
-    { "gap_ignored", 0, RETRANSMITTER_GAP_IGNORED, 0 },
-    { "order_by_arrival", SEQUENCER_ORDER_BY_ARRIVAL, 0, 0 },
-    { "volatile_promise", 0, RETRANSMITTER_VOLATILE_PROMISE, 0 },
-    { "record_stale", 0, RETRANSMITTER_RECORD_STALE, 0 },
-    { "ack_any_epoch", SEQUENCER_ACK_ANY_EPOCH, 0, 0 },
-    { "stable_unacked", SEQUENCER_STABLE_UNACKED, 0, 0 },
-    { "foreign_basis", SEQUENCER_FOREIGN_BASIS, 0, 0 },
-    { "ring_forgets", SEQUENCER_RING_FORGETS, 0, 0 },
-    { "renumbered_retry", 0, 0, CLIENT_RENUMBERS },
-    { "timer_by_arrival", 0, 0, CLIENT_TIMER_BY_ARRIVAL },
-    { "delivers_ahead", 0, 0, CLIENT_DELIVERS_AHEAD },
+    { "send_before_persist", .retransmitter = RETRANSMITTER_SEND_BEFORE_PERSIST },
+    { "dedup_forgotten", .sequencer = SEQUENCER_DEDUP_FORGOTTEN },
+    { "clock_unclamped", .sequencer = SEQUENCER_CLOCK_UNCLAMPED },
+    { "gap_ignored", .retransmitter = RETRANSMITTER_GAP_IGNORED },
+    { "order_by_arrival", .sequencer = SEQUENCER_ORDER_BY_ARRIVAL },
+    { "stable_unacked", .sequencer = SEQUENCER_STABLE_UNACKED },
+    { "ring_forgets", .sequencer = SEQUENCER_RING_FORGETS },
+    { "renumbered_retry", .client = CLIENT_RENUMBERS },
+    { "timer_by_arrival", .client = CLIENT_TIMER_BY_ARRIVAL },
+    { "delivers_ahead", .client = CLIENT_DELIVERS_AHEAD },
+    { "ack_any_epoch", .sequencer = SEQUENCER_ACK_ANY_EPOCH },
+    { "stable_on_adopt", .sequencer = SEQUENCER_STABLE_ON_ADOPT },
+    { "adopt_longest", .sequencer = SEQUENCER_ADOPT_LONGEST },
+    { "volatile_promise", .retransmitter = RETRANSMITTER_VOLATILE_PROMISE },
+    { "record_stale", .retransmitter = RETRANSMITTER_RECORD_STALE },
+    { "no_digest_check", .retransmitter = RETRANSMITTER_NO_DIGEST_CHECK },
+    { "minority_seal", .sequencer = SEQUENCER_MINORITY_SEAL },
+    { "blind_watermark", .follower = FOLLOWER_BLIND_WATERMARK },
+    { "epoch_number_only", .retransmitter = RETRANSMITTER_EPOCH_NUMBER_ONLY },
+    { "weak_quorum", .sequencer = SEQUENCER_WEAK_QUORUM },
+    { "replace_members", .sequencer = SEQUENCER_REPLACE_MEMBERS },
+    { "unguarded_membership", .sequencer = SEQUENCER_UNGUARDED_MEMBERSHIP },
+    { "static_membership", .sequencer = SEQUENCER_STATIC_MEMBERSHIP },
+    { "small_quorum_change", .sequencer = SEQUENCER_SMALL_QUORUM_CHANGE },
+    { .name = "wiped_votes" }, /* a mistake of who formats the store */
+    { "cut_to_stable", .retransmitter = RETRANSMITTER_CUT_TO_STABLE },
+    { "forked_by_seq", .follower = FOLLOWER_FORKED_BY_SEQ },
+    { "deliver_unvouched", .follower = FOLLOWER_DELIVER_UNVOUCHED },
+    { "foreign_basis", .sequencer = SEQUENCER_FOREIGN_BASIS },
+    { "begin_after_rerecord", .sequencer = SEQUENCER_BEGIN_AFTER_RERECORD },
 };
 
 #define SIM_COUNT_ONE(name, what, invariant) +1
@@ -90,11 +109,13 @@ _Static_assert(sizeof sabotages / sizeof sabotages[0] == 0 SIM_SABOTAGES(SIM_COU
 static bool plant(struct sim *s, const char *name)
 {
     for (size_t i = 0; i < sizeof sabotages / sizeof sabotages[0]; i++) {
-        if (!sabotage_named(name, sabotages[i].name))
+        if (!sim_sabotage_named(name, sabotages[i].name))
             continue;
         s->sabotage_sequencer = sabotages[i].sequencer;
         s->sabotage_retransmitter = sabotages[i].retransmitter;
         s->sabotage_client = sabotages[i].client;
+        s->sabotage_follower = sabotages[i].follower;
+        s->sabotage_wiped_votes = sim_sabotage_named("wiped_votes", sabotages[i].name);
         return true;
     }
     return false;
@@ -169,7 +190,7 @@ static void count_faults(struct sim *s)
         errors += c->errors;
     }
     r->faults = r->lost + r->duplicated + r->reordered + r->delayed + r->corrupted + r->partitions +
-                r->crashes + r->freezes + r->torn_writes + r->lost_writes + r->disk_full +
+                r->crashes + r->freezes + r->repeated + r->wipes + r->torn_writes + r->lost_writes + r->disk_full +
                 r->bit_flips + errors + r->clock_jumps;
 }
 
@@ -178,6 +199,10 @@ static void probe(struct sim *s)
     count_faults(s);
     char why[SIM_TEXT_MAX] = "";
     if (!s->healed) {
+        if (s->disks_checked_at == 0 && sim_random_below(&s->random, 16) == 0) {
+            s->disks_checked_at = s->now;
+            sim_check_disks(s);
+        }
         if (tormented_enough(s) || s->now > TORMENT_MAX_NS)
             sim_fault_heal(s);
         else if (s->sequencer_count > 1 && sim_random_below(&s->random, 8) == 0)
@@ -190,8 +215,8 @@ static void probe(struct sim *s)
     } else if (s->now - s->healed_at > LIVE_WITHIN_NS) {
         sim_violate(s, SIM_LIVE, "%s", why);
         return;
-    } else {
-        sim_fault_operate(s);
+    } else if (s->silence_ns == 0) {
+        sim_fault_operate(s); /* else they get along without an operator */
     }
     sim_schedule(s, s->now + PROBE_NS, SIM_EVENT_PROBE, 0, 0, 0);
 }
@@ -263,10 +288,17 @@ static struct sim_options resolve(const struct sim_options *options)
     struct sim_options o = *options;
     struct sim_random r;
     sim_random_init(&r, o.seed ^ UINT64_C(0x5eed));
-    if (o.stores == 0)
-        o.stores = 1;
+    sim_fault_lean(&o);
+    uint32_t stores = 1 + 2 * (uint32_t)sim_random_below(&r, 3);
+    uint32_t spares = (uint32_t)sim_random_below(&r, 6), quorum = (uint32_t)sim_random_below(&r, 16);
+    uint32_t sequencers = (uint32_t)sim_random_between(&r, 1, 3);
+    if (o.stores == 0) {
+        o.stores = stores;
+        o.spares = spares < 3 ? 0 : spares < 5 ? 1 : 2;
+        o.quorum = quorum <= stores ? quorum : 0;
+    }
     if (o.sequencers == 0)
-        o.sequencers = 1;
+        o.sequencers = sequencers;
     if (o.publishers == 0)
         o.publishers = (uint32_t)sim_random_between(&r, 2, 5);
     if (o.followers == 0)
@@ -309,10 +341,13 @@ size_t sim_result_json(const struct sim_result *r, char *out, size_t capacity)
         ",\"corrupted\":%" PRIu64 ",\"partitions\":%" PRIu64 ",\"crashes\":%" PRIu64
         ",\"freezes\":%" PRIu64 ",\"torn_writes\":%" PRIu64 ",\"lost_writes\":%" PRIu64
         ",\"disk_full\":%" PRIu64 ",\"bit_flips\":%" PRIu64 ",\"clock_jumps\":%" PRIu64
-        ",\"epochs\":%" PRIu64 ",\"forks\":%" PRIu64,
+        ",\"repeated\":%" PRIu64 ",\"half_steps\":%" PRIu64 ",\"wipes\":%" PRIu64
+        ",\"stores\":%u,\"sequencers\":%u,\"promotions\":%" PRIu64
+        ",\"member_changes\":%" PRIu64 ",\"epochs\":%" PRIu64 ",\"forks\":%" PRIu64,
         r->seed, r->steps, r->messages, r->digest, r->faults, r->lost, r->duplicated, r->reordered,
         r->delayed, r->corrupted, r->partitions, r->crashes, r->freezes, r->torn_writes,
-        r->lost_writes, r->disk_full, r->bit_flips, r->clock_jumps, r->epochs, r->forks);
+        r->lost_writes, r->disk_full, r->bit_flips, r->clock_jumps, r->repeated, r->half_steps,
+        r->wipes, r->stores, r->sequencers, r->promotions, r->member_changes, r->epochs, r->forks);
     if (length < 0 || (size_t)length >= capacity)
         return 0;
     size_t used = (size_t)length;

@@ -32,27 +32,46 @@ enum sim_invariant {
     SIM_LIVE = 10
 };
 
-/* X(NAME, what it does, which invariant's checker finds it) */
+/* X(NAME, what it does, which invariant's checker finds it). Those of the executable specification
+ * have its names. */
 #define SIM_SABOTAGES(X)                                                                           \
     X(send_before_persist, "a retransmitter acknowledges what is only appended", 2)                \
-    X(dedup_forgotten, "a sequencer restarts with an empty ledger", 3)                             \
-    X(clock_unclamped, "a sequencer stamps its raw clock", 5)                                      \
+    X(dedup_forgotten, "a sequencer begins with an empty ledger", 3)                               \
+    X(clock_unclamped, "a sequencer stamps its raw clock, also after a failover", 5)               \
     X(gap_ignored, "a retransmitter acknowledges what it heard, gaps or not", 2)                   \
     X(order_by_arrival, "a sequencer ignores publishers' numbers", 3)                              \
-    X(volatile_promise, "a retransmitter forgets its promise when it restarts", 6)                 \
-    X(record_stale, "a retransmitter records batches older than its promise", 6)                   \
-    X(ack_any_epoch, "a leader counts an acknowledgement whatever the tail's epoch", 2)            \
     X(stable_unacked, "a leader calls stable what it has emitted", 2)                              \
-    X(foreign_basis, "a leader does not check the position a proposal names", 1)                   \
     X(ring_forgets, "a leader lets what is above stable leave its ring", 10)                       \
     X(renumbered_retry, "a publisher retries an item under a new number", 3)                       \
     X(timer_by_arrival, "a client fires timers by its local clock", 7)                             \
-    X(delivers_ahead, "a client hands over what arrives, gaps or not", 1)
+    X(delivers_ahead, "a client hands over what arrives, gaps or not", 1)                          \
+    X(ack_any_epoch, "a leader counts an acknowledgement whatever the tail's epoch", 2)            \
+    X(stable_on_adopt, "a leader counts the adopted tail without an entry of its own epoch", 2)    \
+    X(adopt_longest, "a candidate adopts the longest tail, not the highest (epoch, seq)", 6)       \
+    X(volatile_promise, "a retransmitter forgets its promise when it restarts", 6)                 \
+    X(record_stale, "a retransmitter records batches older than its promise", 6)                   \
+    X(no_digest_check, "a retransmitter appends at the right seq, whatever is below it", 2)        \
+    X(minority_seal, "a candidate begins on one promise", 6)                                       \
+    X(blind_watermark, "a follower believes a watermark of a history not vouched for", 1)          \
+    X(epoch_number_only, "a promise is for the number, whoever the candidate", 6)                  \
+    X(weak_quorum, "one store makes stable while a majority seals", 2)                             \
+    X(replace_members, "one record swaps a member for another store", 2)                           \
+    X(unguarded_membership, "a change waits for nothing to be on a majority", 2)                   \
+    X(static_membership, "a candidate seals a majority of the founders", 6)                        \
+    X(small_quorum_change, "the membership changes although W is below a majority", 2)             \
+    X(wiped_votes, "a wiped store comes back under its old id and votes", 2)                       \
+    X(cut_to_stable, "a retransmitter that differs cuts to what it knows is stable", 2)            \
+    X(forked_by_seq, "a follower compares positions by seq alone", 1)                              \
+    X(deliver_unvouched, "a follower at sequenced delivers a fill before the chain closes", 1)     \
+    X(foreign_basis, "a leader does not check the position a proposal names", 1)                   \
+    X(begin_after_rerecord, "a leader begins only when the adopted tail is on a quorum", 10)
 
 struct sim_options {
     uint64_t seed;
-    uint32_t stores;        /* retransmitters; default 1 */
-    uint32_t sequencers;    /* default 1 */
+    uint32_t stores;        /* founding retransmitters; default drawn: 1, 3 or 5; by hand 1 */
+    uint32_t spares;        /* that are no members at first; default drawn if stores is; at most 2 */
+    uint32_t sequencers;    /* default drawn 1..3; by hand 1 */
+    uint32_t quorum;        /* W; default drawn if stores is, else a majority */
     uint32_t publishers;    /* default drawn 2..5 */
     uint32_t followers;     /* default drawn 2..4; half at sequenced, half at stable */
     uint32_t messages_min;  /* sequenced before the healed phase ends; default 1000 */
@@ -72,9 +91,10 @@ struct sim_result {
     uint64_t messages;  /* in the final history */
     uint64_t digest;    /* over the final history and all final states */
     uint64_t faults;    /* fired, by kind below */
-    uint64_t lost, duplicated, reordered, delayed, corrupted, partitions, crashes, freezes,
-        torn_writes, lost_writes, disk_full, bit_flips, clock_jumps;
-    uint64_t forks, epochs;
+    uint64_t lost, duplicated, reordered, delayed, corrupted, repeated, partitions, crashes,
+        half_steps, freezes, torn_writes, lost_writes, disk_full, bit_flips, clock_jumps, wipes;
+    uint64_t forks, epochs, promotions, member_changes;
+    uint32_t stores, sequencers; /* as drawn */
     enum sim_invariant violated;
     uint64_t violation_step;
     char violation[SIM_TEXT_MAX];
@@ -110,6 +130,13 @@ bool sim_drop(struct sim *s, uint32_t index);
 bool sim_duplicate(struct sim *s, uint32_t index);
 void sim_hold(struct sim *s, const char *from, const char *to, bool hold); /* "*": anyone */
 void sim_crash(struct sim *s, uint32_t node);
+void sim_freeze(struct sim *s, uint32_t node, bool frozen); /* it takes no step, and hears later */
+void sim_fill_disk(struct sim *s, uint32_t node, bool full);
+/* Begins to promote a sequencer, as an operator would. */
+void sim_promote(struct sim *s, uint32_t node, const char *why);
+bool sim_leads(struct sim *s, uint32_t node);
+uint32_t sim_epoch(struct sim *s, uint32_t node);  /* number; of a sequencer */
+uint64_t sim_stable(struct sim *s, uint32_t node); /* as a sequencer or a store knows it */
 void sim_restart(struct sim *s, uint32_t node);
 /* What the app of this node would propose now; false: nothing. */
 bool sim_would_propose(struct sim *s, uint32_t node, struct cantus_proposal *out);

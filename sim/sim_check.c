@@ -120,11 +120,6 @@ static void tally_again(struct sim *s, uint32_t branch, uint64_t end_seq)
 /* ---- stable --------------------------------------------------------------------------------------
  */
 
-static uint32_t quorum_of(const struct sim *s)
-{
-    return s->store_count / 2 + 1;
-}
-
 static void declare_stable(struct sim *s, const struct sim_node *n, uint32_t branch, uint64_t seq)
 {
     struct sim_history *h = &s->history;
@@ -137,17 +132,14 @@ static void declare_stable(struct sim *s, const struct sim_node *n, uint32_t bra
         return;
     }
     b->stable = seq;
-    uint32_t holders = 0;
-    for (uint32_t i = 0; i < s->store_count; i++)
-        holders += h->stores[i].acked_in[branch] >= seq;
     /* What an earlier leader has declared stable needs no new quorum. */
     bool inherited = seq <= h->stable_seq && sim_history_owner(h, branch, seq) ==
                                                  sim_history_owner(h, h->stable_branch, seq);
-    if (holders < quorum_of(s) && !inherited) {
+    if (seq > b->possible && !inherited) {
         sim_violate(s, SIM_NOTHING_STABLE_LOST,
                     "%s calls %lu stable in " EPOCH_FORMAT
-                    ", and %u of %u stores have acknowledged it there",
-                    n->name, seq, b->epoch.number, holders, s->store_count);
+                    ", and a quorum of its members has acknowledged %lu there",
+                    n->name, seq, b->epoch.number, b->possible);
         return;
     }
     uint64_t shared = seq < h->stable_seq ? seq : h->stable_seq;
@@ -172,6 +164,67 @@ static void declare_stable(struct sim *s, const struct sim_node *n, uint32_t bra
 
 /* ---- batches -------------------------------------------------------------------------------------
  */
+
+/* What the candidate was told: that some of the stores that promised, a seal quorum of the members
+ * in the best tail among them, have no better tail than the one it adopts. */
+static void check_sealed(struct sim *s, const struct sim_node *n, struct epoch epoch,
+                         uint32_t parent, struct position adopted)
+{
+    struct sim_history *h = &s->history;
+    const struct membership *members = sim_history_members(h, parent, adopted.seq);
+    uint32_t sealed = 0;
+    bool found = false;
+    for (uint32_t i = 0; i < h->word_count; i++) {
+        const struct sim_store_word *w = &h->words[i];
+        bool counts = false;
+        for (uint32_t r = 0; r < w->report_count && r < SIM_REPORTS_MAX; r++) {
+            if (!epoch_equal(w->reports[r].epoch, epoch))
+                continue;
+            int order = position_compare(w->reports[r].tail, adopted);
+            found = found || order == 0;
+            counts = counts || order <= 0;
+        }
+        sealed += counts && membership_has(members, w->id);
+    }
+    if (!found || sealed < membership_seal_quorum(members))
+        sim_violate(s, SIM_FENCED,
+                    "%s begins " EPOCH_FORMAT " on %lu, which is the best of %u promises of %u",
+                    n->name, epoch.number, adopted.seq, found ? sealed : 0,
+                    membership_seal_quorum(members));
+}
+
+/* One store at a time, the change before it and some message of this epoch on a majority, and a
+ * quorum that is one. */
+static void check_member(struct sim *s, const struct sim_node *n, uint32_t branch,
+                         const struct message *m)
+{
+    struct sim_history *h = &s->history;
+    struct sim_branch *b = &h->branches[branch];
+    const struct membership *old = &b->members;
+    struct membership now;
+    if (!sys_member_decode(m->payload, m->length, &now) || now.seq != m->seq) {
+        sim_violate(s, SIM_ONE_ORDER, "%s emits a membership that is none at %lu", n->name, m->seq);
+        return;
+    }
+    uint32_t common = 0;
+    for (uint32_t i = 0; i < old->count; i++)
+        common += membership_has(&now, old->stores[i]);
+    uint64_t needed = old->seq > b->first_seq ? old->seq : b->first_seq;
+    if (old->count + now.count - 2 * common != 1)
+        sim_violate(s, SIM_NOTHING_STABLE_LOST, "seq %lu changes more than one member", m->seq);
+    else if (b->secure < needed)
+        sim_violate(s, SIM_NOTHING_STABLE_LOST,
+                    "seq %lu changes the members, before a majority of them has %lu", m->seq,
+                    needed);
+    else if (membership_stable_quorum(old) < old->count / 2 + 1 ||
+             membership_stable_quorum(&now) < now.count / 2 + 1)
+        sim_violate(s, SIM_NOTHING_STABLE_LOST,
+                    "seq %lu changes the members, of which %u, below a majority, make stable",
+                    m->seq, membership_stable_quorum(&now));
+    if (!sim_history_change(h, branch, &now))
+        sim_violate(s, SIM_BOUNDED, "more than %u changes of the members", SIM_CHANGES_MAX);
+    s->result.member_changes++;
+}
 
 static uint32_t begin_branch(struct sim *s, const struct sim_node *n, const struct batch_header *b,
                              const struct message *first)
@@ -202,6 +255,7 @@ static uint32_t begin_branch(struct sim *s, const struct sim_node *n, const stru
         sim_violate(s, SIM_NOTHING_STABLE_LOST,
                     "%s begins " EPOCH_FORMAT " behind %lu, but %lu is stable", n->name,
                     b->epoch.number, record.adopted.seq, h->stable_seq);
+    check_sealed(s, n, b->epoch, parent, record.adopted);
     uint32_t branch = sim_history_grow(h, b->epoch, parent, b->first_seq);
     if (branch == SIM_NONE) {
         sim_violate(s, SIM_BOUNDED, "more than %u epochs", SIM_BRANCHES_MAX);
@@ -281,6 +335,8 @@ static void append_batch(struct sim *s, const struct sim_node *n, uint32_t branc
             return;
         }
         tally(s, &b->tally, e, m.seq);
+        if (m.topic == TOPIC_MEMBER && m.publisher == 0)
+            check_member(s, n, branch, &m);
     }
     e->last = true;
     e->digest = b->digest = header->digest;
@@ -346,7 +402,21 @@ static void check_heartbeat(struct sim *s, const struct sim_node *n, const uint8
 
 static struct sim_store_word *word_of(struct sim *s, const struct sim_node *n)
 {
-    return &s->history.stores[n->index - 1];
+    struct sim_store_word *word = sim_history_word(&s->history, n->store);
+    assert(word != NULL); /* wiping stops before */
+    return word;
+}
+
+/* Whether what a store acknowledged may be gone: a later epoch began without it. */
+static bool excused(const struct sim *s, struct position acked, struct position tail)
+{
+    const struct sim_history *h = &s->history;
+    uint32_t branch = sim_history_branch(h, acked.epoch);
+    for (uint32_t i = 0; i < h->branch_count; i++)
+        if (epoch_compare(h->branches[i].epoch, acked.epoch) > 0 && !sim_history_has(h, i, acked) &&
+            tail.seq >= sim_history_common(h, branch, acked.seq, i))
+            return true;
+    return false;
 }
 
 static void check_ack(struct sim *s, struct sim_node *n, const uint8_t *bytes, uint32_t length)
@@ -372,15 +442,25 @@ static void check_ack(struct sim *s, struct sim_node *n, const uint8_t *bytes, u
     uint32_t promised = sim_history_branch(h, word->promised);
     bool old = epoch_compare(ack.tail.epoch, word->promised) < 0;
     bool reported = ack.tail.seq <= word->promised_tail.seq;
-    if (old && !reported && (promised == SIM_NONE || !sim_history_has(h, promised, ack.tail)))
+    /* What it fills in on the way to a later epoch's batches is on that one's history. */
+    uint32_t follows = sim_history_branch(h, ack.promised);
+    if (old && !reported && (promised == SIM_NONE || !sim_history_has(h, promised, ack.tail)) &&
+        (follows == SIM_NONE || !sim_history_has(h, follows, ack.tail)))
         sim_violate(s, SIM_FENCED,
                     "%s promised " EPOCH_FORMAT
                     " with a tail of %lu, and records %lu of " EPOCH_FORMAT " after that",
                     n->name, word->promised.number, word->promised_tail.seq, ack.tail.seq,
                     ack.tail.epoch.number);
+    if (word->acked.seq > 0 && !sim_history_has(h, branch, word->acked) &&
+        !excused(s, word->acked, ack.tail))
+        sim_violate(s, SIM_NOTHING_STABLE_LOST,
+                    "%s acknowledged %lu, and has cut to %lu, which no later epoch asked for",
+                    n->name, word->acked.seq, ack.tail.seq);
     word->acked = ack.tail;
-    if (ack.tail.seq > 0 && word->acked_in[branch] < ack.tail.seq)
+    if (ack.tail.seq > 0 && word->acked_in[branch] < ack.tail.seq) {
         word->acked_in[branch] = ack.tail.seq;
+        sim_history_judge(h, branch);
+    }
 }
 
 static void check_promise(struct sim *s, struct sim_node *n, const uint8_t *bytes, uint32_t length)
@@ -403,18 +483,9 @@ static void check_promise(struct sim *s, struct sim_node *n, const uint8_t *byte
     if (epoch_compare(p.promised, word->promised) > 0)
         word->promised_tail = p.tail;
     word->promised = p.promised;
-}
-
-/* Whether what a store acknowledged may be gone: a later epoch began without it. */
-static bool excused(const struct sim *s, struct position acked, struct position tail)
-{
-    const struct sim_history *h = &s->history;
-    uint32_t branch = sim_history_branch(h, acked.epoch);
-    for (uint32_t i = 0; i < h->branch_count; i++)
-        if (epoch_compare(h->branches[i].epoch, acked.epoch) > 0 && !sim_history_has(h, i, acked) &&
-            tail.seq >= sim_history_common(h, branch, acked.seq, i))
-            return true;
-    return false;
+    if (p.proven)
+        word->reports[word->report_count++ % SIM_REPORTS_MAX] =
+            (struct sim_report) { .epoch = p.promised, .tail = p.tail };
 }
 
 void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_report *report)
@@ -486,4 +557,91 @@ void sim_check_send(struct sim *s, struct sim_node *n, enum port_channel channel
     case WIRE_TYPE_END:
         break;
     }
+}
+
+/* ---- disks ----------------------------------------------------------------------------------------
+ */
+
+struct tail {
+    struct position last;
+    struct digest digest;
+};
+
+static bool note_tail(void *ctx, const uint8_t *bytes, const struct batch_header *header,
+                      uint64_t segment, uint64_t offset)
+{
+    struct tail *tail = ctx;
+    (void)bytes;
+    (void)segment;
+    (void)offset;
+    tail->last = (struct position) { header->epoch, batch_end_seq(header) - 1 };
+    tail->digest = header->digest;
+    return true;
+}
+
+/* What a candidate that gets the promises of just these would do. */
+static bool could_seal(const struct sim *s, const struct sim_node *const *stores,
+                       const struct tail *tails, uint32_t set)
+{
+    const struct sim_history *h = &s->history;
+    const struct tail *best = NULL;
+    for (uint32_t i = 0; set >> i != 0; i++)
+        if ((set >> i & 1) != 0 &&
+            (best == NULL || position_compare(tails[i].last, best->last) > 0))
+            best = &tails[i];
+    if (best == NULL || best->last.seq == 0)
+        return false;
+    const struct membership *m =
+        sim_history_members(h, sim_history_branch(h, best->last.epoch), best->last.seq);
+    uint32_t members = 0;
+    for (uint32_t i = 0; set >> i != 0; i++)
+        members += (set >> i & 1) != 0 && membership_has(m, stores[i]->store);
+    return members >= membership_seal_quorum(m);
+}
+
+void sim_check_disks(struct sim *s)
+{
+    struct sim_history *h = &s->history;
+    const struct sim_node *stores[SIM_STORES_MAX];
+    struct tail tails[SIM_STORES_MAX];
+    uint32_t count = 0;
+    if (h->stable_seq == 0)
+        return;
+    uint32_t owner = sim_history_owner(h, h->stable_branch, h->stable_seq);
+    struct position stable = { h->branches[owner].epoch, h->stable_seq };
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        struct sim_node *n = s->nodes[i];
+        if (n->kind != SIM_STORE || n->rotten || !n->formatted)
+            continue;
+        char error[JOURNAL_ERROR_MAX] = "";
+        struct journal_walk_result walked;
+        struct tail *tail = &tails[count];
+        *tail = (struct tail) { 0 };
+        if (journal_walk(&n->disk->disk, 1, note_tail, tail, &walked, error) != JOURNAL_OK ||
+            walked.damaged) {
+            sim_violate(s, SIM_NOTHING_STABLE_LOST, "the disk of %s: %.200s%.200s", n->name, error,
+                        walked.damaged ? walked.damage : "");
+            return;
+        }
+        uint32_t branch = sim_history_branch(h, tail->last.epoch);
+        const struct sim_entry *last =
+            branch != SIM_NONE ? sim_history_at(h, branch, tail->last.seq) : NULL;
+        if (tail->last.seq > 0 &&
+            (last == NULL || !last->last || !digest_equal(last->digest, tail->digest))) {
+            sim_violate(s, SIM_NOTHING_STABLE_LOST, "the disk of %s ends with %lu, which never was",
+                        n->name, tail->last.seq);
+            return;
+        }
+        if (tail->last.seq < stable.seq || !sim_history_has(h, branch, stable))
+            stores[count++] = n;
+    }
+    for (uint32_t set = 1; set >> count == 0; set++)
+        if (could_seal(s, stores, tails, set)) {
+            sim_violate(s, SIM_NOTHING_STABLE_LOST,
+                        "%lu is stable, and %u stores whose disks lack it, %s among them, could "
+                        "seal without the others",
+                        stable.seq, (unsigned)__builtin_popcount(set),
+                        stores[__builtin_ctz(set)]->name);
+            return;
+        }
 }

@@ -174,20 +174,6 @@ void sim_check_applied(struct sim *s, uint32_t node, uint64_t seq, uint64_t dige
 
 /* ---- live again ----------------------------------------------------------------------------------- */
 
-static struct sim_node *leader_of(const struct sim *s)
-{
-    struct sim_node *leader = NULL;
-    for (uint32_t i = 0; i < s->node_count; i++) {
-        struct sim_node *n = s->nodes[i];
-        if (n->kind != SIM_SEQUENCER || !n->up || sequencer_state(n->core) != SEQUENCER_LEADING)
-            continue;
-        if (leader == NULL ||
-            epoch_compare(sequencer_epoch(n->core), sequencer_epoch(leader->core)) > 0)
-            leader = n;
-    }
-    return leader;
-}
-
 static bool client_live(const struct sim_node *n, uint64_t tip, char *why, size_t capacity)
 {
     const struct sim_client *c = n->client;
@@ -208,9 +194,30 @@ static bool client_live(const struct sim_node *n, uint64_t tip, char *why, size_
     return false;
 }
 
+/* Whoever led before has found out, and every standby is where the leader is. */
+static bool standby_live(const struct sim_node *n, uint64_t tip, char *why, size_t capacity)
+{
+    if (sequencer_state(n->core) != SEQUENCER_FOLLOWING)
+        snprintf(why, capacity, "%s is no standby: %.200s", n->name,
+                 sequencer_waiting_for(n->core));
+    else if (sequencer_tip(n->core) != tip)
+        snprintf(why, capacity, "%s follows at %lu of %lu", n->name, sequencer_tip(n->core), tip);
+    else
+        return true;
+    return false;
+}
+
+/* No member, which promised the leader's number to another candidate: it waits for the next epoch. */
+static bool sits_out(const struct sim_node *n, const struct sim_node *leader)
+{
+    struct epoch promised = journal_promised(n->journal), led = sequencer_epoch(leader->core);
+    return promised.number == led.number && !epoch_equal(promised, led) &&
+           !membership_has(catalog_members(sequencer_catalog(leader->core)), n->store);
+}
+
 bool sim_check_live(struct sim *s, char *why, size_t capacity)
 {
-    const struct sim_node *leader = leader_of(s);
+    const struct sim_node *leader = sim_leader(s);
     if (leader == NULL) {
         const char *waiting = "";
         for (uint32_t i = 0; i < s->node_count; i++)
@@ -229,14 +236,23 @@ bool sim_check_live(struct sim *s, char *why, size_t capacity)
         snprintf(why, capacity, "%lu messages of %u", tip, s->options.messages_min);
         return false;
     }
+    struct command repair;
+    if (sim_operator_repairs(s, &repair)) {
+        snprintf(why, capacity, "store %016lx is gone, or has come, and the members don't say so",
+                 repair.store);
+        return false;
+    }
     for (uint32_t i = 0; i < s->node_count; i++) {
         const struct sim_node *n = s->nodes[i];
-        if (n->kind == SIM_STORE && journal_durable(n->journal).seq != tip) {
+        if (n->kind == SIM_STORE && !sits_out(n, leader) &&
+            journal_durable(n->journal).seq != tip) {
             snprintf(why, capacity, "%s has %lu of %lu", n->name, journal_durable(n->journal).seq,
                      tip);
             return false;
         }
         if (n->kind == SIM_CLIENT && !client_live(n, tip, why, capacity))
+            return false;
+        if (n->kind == SIM_SEQUENCER && n != leader && !standby_live(n, tip, why, capacity))
             return false;
     }
     return true;
@@ -338,16 +354,34 @@ static void check_answers(struct sim *s, const struct sim_tally *t)
     }
 }
 
+/* What a standby would begin with is what the leader has. */
+static void check_standbys(struct sim *s)
+{
+    const struct sim_node *leader = sim_leader(s);
+    for (uint32_t i = 0; leader != NULL && i < s->node_count; i++) {
+        const struct sim_node *n = s->nodes[i];
+        if (n->kind == SIM_SEQUENCER &&
+            (ledger_digest(sequencer_ledger(n->core)) !=
+                 ledger_digest(sequencer_ledger(leader->core)) ||
+             catalog_digest(sequencer_catalog(n->core)) !=
+                 catalog_digest(sequencer_catalog(leader->core))))
+            sim_violate(s, SIM_EXACTLY_ONCE, "%s holds another ledger or catalog than %s", n->name,
+                        leader->name);
+    }
+}
+
 void sim_check_final(struct sim *s)
 {
     struct sim_history *h = &s->history;
+    check_standbys(s);
     const struct sim_branch *b = &h->branches[h->stable_branch];
     check_answers(s, &b->tally);
     uint64_t digests[2] = { check_alike(s, &sim_follower_app), check_alike(s, &sim_solver_app) };
     uint64_t user = s->options.app != NULL ? check_alike(s, s->options.app) : 0;
     for (uint32_t i = 0; i < s->node_count; i++)
         /* Rot that nobody has read yet is found by scrubbing, or when somebody does. */
-        if (s->nodes[i]->kind == SIM_STORE && !s->nodes[i]->rotten)
+        if (s->nodes[i]->kind == SIM_STORE && !s->nodes[i]->rotten &&
+            (sim_leader(s) == NULL || !sits_out(s->nodes[i], sim_leader(s))))
             check_replay(s, s->nodes[i], digests);
     s->result.messages = h->stable_seq;
     s->result.digest = hash64(&b->digest, sizeof b->digest, digests[0] ^ digests[1] * 31 ^ user);

@@ -9,7 +9,8 @@ enum {
     SEGMENT_BYTES = 256 * 1024,
     COMMIT_BYTES = 64 * 1024,
     RECENT_BYTES = 128 * 1024,
-    BULK_MESSAGES = 200
+    BULK_MESSAGES = 200,
+    SPARES_MAX = 2
 };
 
 static const struct journal_options journal_options = {
@@ -58,6 +59,7 @@ static bool create_sequencer(struct sim *s, struct sim_node *n)
     o.heartbeat_max_ns = 10 * SIM_MS;
     o.seal_retry_ns = 4 * SIM_MS;
     o.adopt_timeout_ns = 50 * SIM_MS;
+    o.silence_ns = s->silence_ns;
     o.sabotage = s->sabotage_sequencer;
     n->ops = &sequencer_participant;
     n->core = sequencer_create(&o, &n->port.port, sim_node_time(s, n));
@@ -66,8 +68,20 @@ static bool create_sequencer(struct sim *s, struct sim_node *n)
 
 static bool format(struct sim *s, struct sim_node *n, char *error)
 {
-    return journal_format(&n->disk->disk, &journal_options, s->stream, n->store, s->genesis,
-                          s->genesis_length, error) == JOURNAL_OK;
+    n->formatted = journal_format(&n->disk->disk, &journal_options, s->stream, n->store, s->genesis,
+                                  n->founder ? s->genesis_length : 0, error) == JOURNAL_OK;
+    return n->formatted;
+}
+
+void sim_deploy_wipe(struct sim *s, struct sim_node *n)
+{
+    struct sim_store_word *word = sim_history_word(&s->history, n->store);
+    sim_disk_wipe(n->disk);
+    n->formatted = n->founder = n->rotten = false;
+    if (s->sabotage_wiped_votes || word == NULL)
+        return;
+    word->gone = true;
+    n->store = sim_random_next(&s->random) | 1;
 }
 
 static bool create_store(struct sim *s, struct sim_node *n)
@@ -75,7 +89,7 @@ static bool create_store(struct sim *s, struct sim_node *n)
     char error[JOURNAL_ERROR_MAX] = "";
     enum journal_error code = JOURNAL_OK;
     struct journal_report report;
-    if (!n->ever && !format(s, n, error)) {
+    if (!n->formatted && !format(s, n, error)) {
         snprintf(s->text, sizeof s->text, "%s", error);
         return false;
     }
@@ -141,6 +155,7 @@ static bool create_client(struct sim *s, struct sim_node *n)
             .datagram_max = SIM_DATAGRAM_MAX,
             .bulk_messages = BULK_MESSAGES,
             .random = sim_random_next(&s->random),
+            .sabotage = s->sabotage_follower,
         },
         .catalog = { SIM_TOPICS_MAX, SIM_PUBLISHERS_MAX },
         .run_bytes_max = SIM_RUN_BYTES_MAX,
@@ -173,6 +188,10 @@ bool sim_create_core(struct sim *s, struct sim_node *n)
         return create_store(s, n);
     case SIM_CLIENT:
         return create_client(s, n);
+    case SIM_OPERATOR:
+        n->ops = &sim_operator_participant;
+        n->core = sim_operator_create(s, n);
+        return n->core != NULL;
     }
     return false;
 }
@@ -185,9 +204,9 @@ static bool write_genesis(struct sim *s)
         .stream = s->stream,
         .created_ns = SIM_CLOCK_EPOCH_NS - SIM_MS,
         .protocol_version = WIRE_VERSION,
-        .members = { .seq = 1, .count = s->store_count },
+        .members = { .seq = 1, .quorum = s->options.quorum, .count = s->options.stores },
     };
-    memcpy(g.members.stores, s->store_ids, s->store_count * sizeof s->store_ids[0]);
+    memcpy(g.members.stores, s->store_ids, s->options.stores * sizeof s->store_ids[0]);
     s->genesis_length = (uint32_t)genesis_batch(&g, s->genesis, sizeof s->genesis);
     struct batch_header h;
     struct message m;
@@ -208,7 +227,7 @@ static bool write_genesis(struct sim *s)
         return false;
     e->digest = h.digest;
     e->last = true;
-    return true;
+    return sim_history_change(&s->history, branch, &g.members);
 }
 
 struct sim_node *sim_deploy_client(struct sim *s, const char *name, enum cantus_level level)
@@ -282,8 +301,10 @@ static bool add_numbered(struct sim *s, enum sim_kind kind, const char *what, ui
     char name[SIM_NAME_MAX + 1];
     snprintf(name, sizeof name, "%s-%u", what, index);
     struct sim_node *n = sim_node_add(s, kind, index, name);
-    if (n != NULL && kind == SIM_STORE)
+    if (n != NULL && kind == SIM_STORE) {
         n->store = s->store_ids[index - 1];
+        n->founder = index <= s->options.stores;
+    }
     return n != NULL;
 }
 
@@ -293,17 +314,23 @@ bool sim_deploy(struct sim *s, char *error)
     static const uint32_t large[] = { 20, 80, 400 };
     static const uint32_t pending[] = { 40, 128, 512 };
     static const uint32_t queues[] = { 64, 256, 1024 };
+    static const uint64_t silences[] = { 0, 0, 40, 80 };
     static const uint64_t rings[] = { 128 * 1024, 256 * 1024, 1024 * 1024 };
-    const struct sim_options *o = &s->options;
-    s->store_count = o->stores > 0 ? o->stores : 1;
+    struct sim_options *o = &s->options;
+    o->stores = o->stores > 0 ? o->stores : 1;
     s->sequencer_count = o->sequencers > 0 ? o->sequencers : 1;
-    if (s->store_count > SIM_STORES_MAX || s->sequencer_count > 8 || o->publishers > 12 ||
+    if (o->stores > SIM_STORES_MAX - SPARES_MAX || o->spares > SPARES_MAX ||
+        o->quorum > o->stores || s->sequencer_count > 8 || o->publishers > 12 ||
         o->followers > 8 || o->app_replicas > 16) {
         snprintf(error, SIM_TEXT_MAX,
-                 "at most %u stores, 8 sequencers, 12 publishers, 8 followers and 16 replicas",
-                 SIM_STORES_MAX);
+                 "at most %u stores, of which W is a part, %u spares, 8 sequencers, 12 publishers, "
+                 "8 followers and 16 replicas",
+                 SIM_STORES_MAX - SPARES_MAX, SPARES_MAX);
         return false;
     }
+    s->store_count = o->stores + o->spares;
+    s->result.stores = s->store_count;
+    s->result.sequencers = s->sequencer_count;
     s->stream = sim_random_next(&s->random) | 1;
     s->line_b = !s->by_hand && sim_random_below(&s->random, 4) == 0;
     s->ring_bytes = rings[s->by_hand ? 2 : sim_random_below(&s->random, 3)];
@@ -311,6 +338,7 @@ bool sim_deploy(struct sim *s, char *error)
     s->pending_max = s->by_hand ? 512 : pending[sim_random_below(&s->random, 3)];
     s->queue_max = s->by_hand ? 1024 : queues[sim_random_below(&s->random, 3)];
     s->solver_items = rounds[sim_random_below(&s->random, 3)];
+    s->silence_ns = s->by_hand ? 0 : silences[sim_random_below(&s->random, 4)] * SIM_MS;
     for (uint32_t i = 0; i < s->store_count; i++)
         s->store_ids[i] = sim_random_next(&s->random) | 1;
     bool ok = write_genesis(s);
@@ -319,6 +347,8 @@ bool sim_deploy(struct sim *s, char *error)
     for (uint32_t i = 1; ok && i <= s->store_count; i++)
         ok = add_numbered(s, SIM_STORE, "store", i);
     ok = ok && deploy_clients(s);
+    if (ok && !s->by_hand)
+        ok = (s->operator= sim_node_add(s, SIM_OPERATOR, 1, "operator")) != NULL;
     for (uint32_t i = 0; ok && i < s->node_count; i++)
         ok = sim_node_start(s, s->nodes[i]);
     if (!ok)

@@ -404,6 +404,16 @@ void sim_disk_crash(struct sim_disk *d)
     d->done_count = 0;
 }
 
+void sim_disk_wipe(struct sim_disk *d)
+{
+    assert(d->dead && d->in_flight == 0);
+    for (uint32_t i = 0; i < SIM_DISK_FILES_MAX; i++)
+        if (d->files[i].name[0] != '\0')
+            delete_file(&d->files[i]);
+    d->weather = (struct sim_disk_weather) { .latency_min_ns = d->weather.latency_min_ns,
+                                             .latency_max_ns = d->weather.latency_max_ns };
+}
+
 bool sim_disk_rot(struct sim_disk *d, const char *prefix)
 {
     uint32_t start = (uint32_t)sim_random_below(d->random, SIM_DISK_FILES_MAX);

@@ -68,6 +68,8 @@ uint64_t sim_disk_due(const struct sim_disk *d);
 void sim_disk_advance(struct sim_disk *d);
 /* The host crashes: call it while the buffers of what is in flight still exist. */
 void sim_disk_crash(struct sim_disk *d);
+/* Everything on it is gone; it is a new one. Its host is down. */
+void sim_disk_wipe(struct sim_disk *d);
 /* Flips one bit of a file whose name begins so, below its last written block. False: none. */
 bool sim_disk_rot(struct sim_disk *d, const char *prefix);
 

@@ -9,7 +9,10 @@
     [SIM_FAULT_FREEZE] = 3, [SIM_FAULT_PARTITION] = 3, [SIM_FAULT_ONE_WAY] = 3,                    \
     [SIM_FAULT_DISK_FULL] = 2, [SIM_FAULT_DISK_ERRORS] = 2, [SIM_FAULT_DISK_STALL] = 2,            \
     [SIM_FAULT_READ_FLIPS] = 2, [SIM_FAULT_CLOCK] = 3, [SIM_FAULT_RESET_STREAMS] = 2,              \
-    [SIM_FAULT_WEATHER] = 5, [SIM_FAULT_PROMOTE] = 3, [SIM_FAULT_STALE] = 2, [SIM_FAULT_ROT] = 1
+    [SIM_FAULT_WEATHER] = 5, [SIM_FAULT_PROMOTE] = 3, [SIM_FAULT_STALE] = 2, [SIM_FAULT_ROT] = 1,     \
+    [SIM_FAULT_HALF_STEP] = 4, [SIM_FAULT_POWER] = 1, [SIM_FAULT_FLAP] = 2,                        \
+    [SIM_FAULT_STALL_LEADER] = 2, [SIM_FAULT_REPEAT] = 3, [SIM_FAULT_RIVALS] = 2,                  \
+    [SIM_FAULT_COMMAND] = 3, [SIM_FAULT_WIPE] = 1
 
 static const struct sim_mood moods[] = {
     { .name = "usual",
@@ -26,6 +29,11 @@ static const struct sim_mood moods[] = {
                   [SIM_FAULT_ONE_WAY] = 3,
                   [SIM_FAULT_WEATHER] = 2,
                   [SIM_FAULT_PROMOTE] = 6,
+                  [SIM_FAULT_RIVALS] = 4,
+                  [SIM_FAULT_STALL_LEADER] = 3,
+                  [SIM_FAULT_REPEAT] = 3,
+                  [SIM_FAULT_HALF_STEP] = 3,
+                  [SIM_FAULT_COMMAND] = 1,
                   [SIM_FAULT_CLOCK] = 1 },
       .gap_min_ns = SIM_MS,
       .gap_max_ns = 16 * SIM_MS,
@@ -42,10 +50,36 @@ static const struct sim_mood moods[] = {
       .gap_min_ns = SIM_MS,
       .gap_max_ns = 20 * SIM_MS,
       .packet_chance = 30 },
+    { .name = "members", /* they come and go, by the operator's word or by losing their disks */
+      .weight = { [SIM_FAULT_COMMAND] = 10,
+                  [SIM_FAULT_WIPE] = 3,
+                  [SIM_FAULT_PROMOTE] = 4,
+                  [SIM_FAULT_RIVALS] = 2,
+                  [SIM_FAULT_STALE] = 2,
+                  [SIM_FAULT_CRASH_STORE] = 2,
+                  [SIM_FAULT_HALF_STEP] = 2,
+                  [SIM_FAULT_ONE_WAY] = 3,
+                  [SIM_FAULT_DISK_STALL] = 2,
+                  [SIM_FAULT_REPEAT] = 2 },
+      .gap_min_ns = SIM_MS,
+      .gap_max_ns = 12 * SIM_MS,
+      .packet_chance = 60 },
+    { .name = "power",
+      .weight = { [SIM_FAULT_POWER] = 4,
+                  [SIM_FAULT_HALF_STEP] = 10,
+                  [SIM_FAULT_PROMOTE] = 2,
+                  [SIM_FAULT_FLAP] = 3,
+                  [SIM_FAULT_WEATHER] = 2,
+                  [SIM_FAULT_CLOCK] = 1 },
+      .gap_min_ns = SIM_MS,
+      .gap_max_ns = 20 * SIM_MS,
+      .packet_chance = 60 },
     { .name = "weather",
       .weight = { [SIM_FAULT_WEATHER] = 10,
                   [SIM_FAULT_PARTITION] = 3,
                   [SIM_FAULT_ONE_WAY] = 4,
+                  [SIM_FAULT_FLAP] = 3,
+                  [SIM_FAULT_REPEAT] = 3,
                   [SIM_FAULT_CRASH_CLIENT] = 2,
                   [SIM_FAULT_RESET_STREAMS] = 3 },
       .gap_min_ns = 2 * SIM_MS,
@@ -78,16 +112,38 @@ static const struct sim_mood moods[] = {
       .packet_chance = 20 },
 };
 
-/* A mistake shows in a mood of its own, so a search for it leans there. */
+/* A mistake shows in a mood and a deployment of its own, so a search for it leans there. */
 static const struct leaning {
     const char *sabotage, *mood;
+    uint32_t stores, sequencers, spares, quorum;
 } leanings[] = {
-    { "volatile-promise", "failovers" }, { "record-stale", "failovers" },
-    { "ack-any-epoch", "failovers" },    { "foreign-basis", "failovers" },
-    { "dedup-forgotten", "failovers" },  { "clock-unclamped", "clocks" },
-    { "ring-forgets", "long outages" },  { "gap-ignored", "weather" },
-    { "order-by-arrival", "weather" },   { "renumbered-retry", "weather" },
-    { "delivers-ahead", "weather" },
+    { "volatile-promise", "failovers", 3, 3, 0, 0 },
+    { "record-stale", "failovers", 3, 3, 0, 0 },
+    { "ack-any-epoch", "failovers", 3, 3, 0, 0 },
+    { "stable-on-adopt", "failovers", 3, 3, 0, 0 },
+    { "adopt-longest", "failovers", 3, 3, 0, 0 },
+    { "no-digest-check", "failovers", 3, 3, 0, 0 },
+    { "minority-seal", "failovers", 3, 2, 0, 0 },
+    { "blind-watermark", "failovers", 3, 3, 0, 0 },
+    { "epoch-number-only", "failovers", 3, 3, 0, 0 },
+    { "weak-quorum", "failovers", 3, 2, 0, 0 },
+    { "replace-members", "members", 3, 2, 1, 0 },
+    { "unguarded-membership", "members", 3, 2, 2, 0 },
+    { "static-membership", "members", 1, 2, 2, 0 },
+    { "small-quorum-change", "members", 3, 2, 2, 1 },
+    { "wiped-votes", "members", 3, 2, 0, 0 },
+    { "cut-to-stable", "failovers", 3, 3, 0, 0 },
+    { "forked-by-seq", "failovers", 3, 3, 0, 0 },
+    { "deliver-unvouched", "failovers", 3, 3, 0, 0 },
+    { "foreign-basis", "failovers", 3, 3, 0, 0 },
+    { "begin-after-rerecord", "failovers", 3, 3, 0, 0 },
+    { "dedup-forgotten", "failovers", 3, 2, 0, 0 },
+    { "clock-unclamped", "clocks", 3, 2, 0, 0 },
+    { "ring-forgets", "long outages", 1, 1, 0, 0 },
+    { "gap-ignored", "weather", 1, 1, 0, 0 },
+    { "order-by-arrival", "weather", 1, 1, 0, 0 },
+    { "renumbered-retry", "weather", 1, 1, 0, 0 },
+    { "delivers-ahead", "weather", 1, 1, 0, 0 },
 };
 
 static const struct sim_mood *mood_named(const char *name)
@@ -98,21 +154,34 @@ static const struct sim_mood *mood_named(const char *name)
     return &moods[0];
 }
 
+static const struct leaning *leaning_of(const char *sabotage)
+{
+    for (size_t i = 0; sabotage != NULL && i < sizeof leanings / sizeof leanings[0]; i++)
+        if (sim_sabotage_named(sabotage, leanings[i].sabotage))
+            return &leanings[i];
+    return NULL;
+}
+
+void sim_fault_lean(struct sim_options *o)
+{
+    const struct leaning *l = leaning_of(o->sabotage);
+    if (l == NULL)
+        return;
+    if (o->stores == 0) {
+        o->stores = l->stores;
+        o->spares = l->spares;
+        o->quorum = l->quorum;
+    }
+    if (o->sequencers == 0)
+        o->sequencers = l->sequencers;
+}
+
 static const struct sim_mood *draw_mood(struct sim *s)
 {
     const struct sim_mood *drawn =
         &moods[sim_random_below(&s->random, sizeof moods / sizeof moods[0])];
-    const char *sabotage = s->options.sabotage;
-    for (size_t i = 0; sabotage != NULL && i < sizeof leanings / sizeof leanings[0]; i++) {
-        char name[32];
-        size_t length = 0;
-        for (; sabotage[length] != '\0' && length + 1 < sizeof name; length++)
-            name[length] = sabotage[length] == '_' ? '-' : sabotage[length];
-        name[length] = '\0';
-        if (strcmp(leanings[i].sabotage, name) == 0)
-            return mood_named(leanings[i].mood);
-    }
-    return drawn;
+    const struct leaning *l = leaning_of(s->options.sabotage);
+    return l != NULL ? mood_named(l->mood) : drawn;
 }
 
 /* ---- weather ------------------------------------------------------------------------------------- */
@@ -172,11 +241,12 @@ static uint64_t draw_outage(struct sim *s)
                             s->mood->gap_max_ns > 60 * SIM_MS ? 120 * SIM_MS : 30 * SIM_MS);
 }
 
-static void block(struct sim *s, uint32_t from, uint32_t to, uint64_t until)
+static void block(struct sim *s, uint32_t from, uint32_t to, uint64_t until, uint64_t flaps_ns)
 {
     if (s->network.blocked_until[from][to] < until) {
         s->network.blocked_from[from][to] = s->now;
         s->network.blocked_until[from][to] = until;
+        s->network.flaps_ns[from][to] = flaps_ns;
     }
 }
 
@@ -190,7 +260,13 @@ static void mute_later(struct sim *s, const struct sim_node *n, uint64_t up_at)
             continue;
         s->network.blocked_from[n->port.node][i] = from;
         s->network.blocked_until[n->port.node][i] = until;
+        s->network.flaps_ns[n->port.node][i] = 0;
     }
+}
+
+void sim_fault_restart_later(struct sim *s, struct sim_node *n, uint64_t outage_ns)
+{
+    sim_schedule(s, s->now + outage_ns, SIM_EVENT_RESTART, n->port.node, n->boot, 0);
 }
 
 static bool crash(struct sim *s, enum sim_kind kind, bool stale)
@@ -206,8 +282,46 @@ static bool crash(struct sim *s, enum sim_kind kind, bool stale)
         stale ? sim_random_scale(&s->random, 100 * SIM_US, 4 * SIM_MS) : draw_outage(s);
     if (stale && sim_random_below(&s->random, 2) == 0)
         mute_later(s, n, s->now + outage);
-    sim_schedule(s, s->now + outage, SIM_EVENT_RESTART, n->port.node, n->boot, 0);
+    sim_fault_restart_later(s, n, outage);
     return true;
+}
+
+/* A process dies in a run that is still to come, at a point where its memory, its disk and the
+ * network disagree. */
+static void die_soon(struct sim *s, struct sim_node *n)
+{
+    n->dies = sim_random_below(&s->random, 2) == 0 ? SIM_DIES_BEFORE_STEP : SIM_DIES_BEFORE_FLUSH;
+    n->outage_ns = draw_outage(s);
+}
+
+static bool half_step(struct sim *s)
+{
+    static const enum sim_kind kinds[] = { SIM_STORE, SIM_STORE, SIM_SEQUENCER, SIM_CLIENT };
+    struct sim_node *n = draw_node(s, kinds[sim_random_below(&s->random, 4)]);
+    if (n == NULL || n->dies != SIM_DIES_NOT)
+        return false;
+    die_soon(s, n);
+    return true;
+}
+
+static bool power(struct sim *s)
+{
+    uint64_t hit = sim_random_next(&s->random) | sim_random_next(&s->random);
+    bool all = sim_random_below(&s->random, 3) == 0, any = false;
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        struct sim_node *n = s->nodes[i];
+        if (!n->up || (!all && (hit >> i & 1) == 0))
+            continue;
+        any = true;
+        if (sim_random_below(&s->random, 4) == 0) {
+            die_soon(s, n);
+            continue;
+        }
+        sim_node_crash(s, n);
+        s->result.crashes++;
+        sim_fault_restart_later(s, n, draw_outage(s));
+    }
+    return any;
 }
 
 static bool freeze(struct sim *s)
@@ -220,19 +334,37 @@ static bool freeze(struct sim *s)
     return true;
 }
 
+/* The leader stops for long, and others go on without it. */
+static bool stall_leader(struct sim *s)
+{
+    struct sim_node *n = sim_leader(s);
+    if (n == NULL || sim_node_frozen(s, n))
+        return false;
+    n->frozen_until = s->now + sim_random_scale(&s->random, 2 * SIM_MS, 200 * SIM_MS);
+    s->result.freezes++;
+    struct sim_node *other = draw_node(s, SIM_SEQUENCER);
+    if (other != NULL && other != n && !sim_node_frozen(s, other)) {
+        sequencer_lead(other->core, SYS_EPOCH_PROMOTED, "the leader is silent");
+        sim_node_wake(s, other, s->now);
+        s->result.promotions++;
+    }
+    return true;
+}
+
 /* One node against the rest, or two halves; both ways or one. */
-static bool partition(struct sim *s, bool one_way)
+static bool partition(struct sim *s, bool one_way, bool flaps)
 {
     uint64_t until = s->now + draw_outage(s);
+    uint64_t turn = flaps ? sim_random_scale(&s->random, 100 * SIM_US, 3 * SIM_MS) : 0;
     uint64_t side = sim_random_next(&s->random);
     if (sim_random_below(&s->random, 2) == 0)
         side = UINT64_C(1) << sim_random_below(&s->random, s->node_count);
     for (uint32_t i = 0; i < s->node_count; i++)
         for (uint32_t j = 0; j < s->node_count; j++)
             if ((side >> i & 1) != 0 && (side >> j & 1) == 0) {
-                block(s, i, j, until);
+                block(s, i, j, until, turn);
                 if (!one_way)
-                    block(s, j, i, until);
+                    block(s, j, i, until, turn);
             }
     s->result.partitions++;
     return true;
@@ -293,20 +425,120 @@ static bool promote(struct sim *s)
     if (n == NULL || sim_node_frozen(s, n) || sequencer_state(n->core) == SEQUENCER_LEADING)
         return false;
     sequencer_lead(n->core, SYS_EPOCH_PROMOTED, "drawn");
+    s->result.promotions++;
     sim_node_wake(s, n, s->now);
     return true;
 }
 
-/* One store of a run: what rots on a majority before it is healed may be gone for good. */
+/* Two operators, or three, each at his own standby, who know nothing of each other. */
+static bool rivals(struct sim *s)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        struct sim_node *n = s->nodes[i];
+        if (n->kind != SIM_SEQUENCER || !n->up || sim_node_frozen(s, n) ||
+            sequencer_state(n->core) != SEQUENCER_FOLLOWING)
+            continue;
+        sequencer_lead(n->core, SYS_EPOCH_PROMOTED, "at once");
+        sim_node_wake(s, n, s->now);
+        count++;
+    }
+    s->result.promotions += count;
+    return count > 0;
+}
+
+/* ---- stores that are lost ------------------------------------------------------------------------ */
+
+static bool is_lost(const struct sim *s, uint64_t id)
+{
+    for (uint32_t i = 0; i < s->history.word_count; i++)
+        if (s->history.words[i].id == id && s->history.words[i].gone)
+            return true;
+    for (uint32_t i = 0; i < s->node_count; i++)
+        if (s->nodes[i]->kind == SIM_STORE && s->nodes[i]->store == id)
+            return s->nodes[i]->rotten;
+    return false;
+}
+
+static bool seals_without(const struct sim *s, const struct membership *m, uint64_t id)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < m->count; i++)
+        left += m->stores[i] != id && !is_lost(s, m->stores[i]);
+    return left >= membership_seal_quorum(m);
+}
+
+/* Whether every membership that may count from now on can still be sealed, for ever, without this
+ * store: who loses more than that has lost the stream, and no run does. */
+static bool may_lose(const struct sim *s, const struct sim_node *n)
+{
+    const struct sim_history *h = &s->history;
+    const struct membership *stable =
+        h->stable_seq > 0 ? sim_history_members(h, h->stable_branch, h->stable_seq) : NULL;
+    bool changing = !s->operator->up || sim_operator_busy(s->operator->core);
+    if (changing || stable == NULL || h->word_count + 1 >= SIM_WORDS_MAX ||
+        !seals_without(s, stable, n->store))
+        return false;
+    for (uint32_t i = 0; i < h->change_count; i++)
+        if (h->changes[i].members.seq > stable->seq &&
+            !seals_without(s, &h->changes[i].members, n->store))
+            return false;
+    return true;
+}
+
 static bool rot(struct sim *s)
 {
-    struct sim_node *n = NULL;
-    for (uint32_t i = 0; i < s->node_count && (n == NULL || !n->rotten); i++)
-        if (s->nodes[i]->kind == SIM_STORE)
-            n = s->nodes[i];
-    if (n == NULL || s->store_count < 3 || !sim_disk_rot(n->disk, "segment-"))
+    struct sim_node *n = draw_node(s, SIM_STORE);
+    if (n == NULL || n->rotten || !may_lose(s, n) || !sim_disk_rot(n->disk, "segment-"))
         return false;
     n->rotten = true;
+    return true;
+}
+
+static bool wipe(struct sim *s)
+{
+    struct sim_node *n = draw_node(s, SIM_STORE);
+    /* With a W below a majority nobody could take its place. */
+    bool fixed = s->options.quorum != 0 && s->options.quorum < s->options.stores / 2 + 1;
+    if (n == NULL || fixed || !may_lose(s, n))
+        return false;
+    sim_node_crash(s, n);
+    s->result.crashes++;
+    s->result.wipes++;
+    sim_deploy_wipe(s, n);
+    if (sim_tracing(s))
+        sim_trace_line(s, "%s is wiped, and will be store %016lx", n->name, n->store);
+    sim_fault_restart_later(s, n, draw_outage(s));
+    return true;
+}
+
+/* ---- the operator -------------------------------------------------------------------------------- */
+
+static bool command(struct sim *s)
+{
+    const struct sim_node *leader = sim_leader(s);
+    struct sim_node *target = draw_node(s, SIM_SEQUENCER);
+    const struct sim_node *store = draw_node(s, SIM_STORE);
+    if (!s->operator->up || target == NULL || store == NULL)
+        return false;
+    struct command c = { .kind = COMMAND_PROMOTE, .why = "by command" };
+    if (leader != NULL && sim_random_below(&s->random, 4) != 0) {
+        const struct membership *m = catalog_members(sequencer_catalog(leader->core));
+        bool member = membership_has(m, store->store), lost = is_lost(s, store->store);
+        for (uint32_t i = 0; i < m->count; i++)
+            lost = lost || is_lost(s, m->stores[i]);
+        if (lost)
+            return false; /* first it is repaired: two at a time may be one too many */
+        c.kind = member ? COMMAND_MEMBER_REMOVE : COMMAND_MEMBER_ADD;
+        c.store = store->store;
+        /* So many must stay that one can be lost; and mostly it is the leader who is asked. */
+        if (member && m->count <= s->options.stores && sim_random_below(&s->random, 3) != 0)
+            return false;
+        if (sim_random_below(&s->random, 8) != 0)
+            target = sim_leader(s);
+    }
+    sim_operator_ask(s->operator->core, &c, sim_node_index(s, target));
+    sim_node_wake(s, s->operator, s->now);
     return true;
 }
 
@@ -322,9 +554,9 @@ static bool strike(struct sim *s, enum sim_fault kind)
     case SIM_FAULT_FREEZE:
         return freeze(s);
     case SIM_FAULT_PARTITION:
-        return partition(s, false);
+        return partition(s, false, false);
     case SIM_FAULT_ONE_WAY:
-        return partition(s, true);
+        return partition(s, true, false);
     case SIM_FAULT_DISK_FULL:
     case SIM_FAULT_DISK_ERRORS:
     case SIM_FAULT_DISK_STALL:
@@ -343,6 +575,22 @@ static bool strike(struct sim *s, enum sim_fault kind)
         return crash(s, SIM_SEQUENCER, true);
     case SIM_FAULT_ROT:
         return rot(s);
+    case SIM_FAULT_HALF_STEP:
+        return half_step(s);
+    case SIM_FAULT_POWER:
+        return power(s);
+    case SIM_FAULT_FLAP:
+        return partition(s, sim_random_below(&s->random, 2) == 0, true);
+    case SIM_FAULT_STALL_LEADER:
+        return stall_leader(s);
+    case SIM_FAULT_REPEAT:
+        return sim_net_repeat(s, 16) > 0;
+    case SIM_FAULT_RIVALS:
+        return rivals(s);
+    case SIM_FAULT_COMMAND:
+        return command(s);
+    case SIM_FAULT_WIPE:
+        return wipe(s);
     case SIM_FAULT_KINDS:
         break;
     }
@@ -366,6 +614,14 @@ static const char *const fault_names[SIM_FAULT_KINDS] = {
     [SIM_FAULT_PROMOTE] = "promotion",
     [SIM_FAULT_STALE] = "crash of a sequencer whose datagrams linger",
     [SIM_FAULT_ROT] = "bit rot",
+    [SIM_FAULT_HALF_STEP] = "death amid a step",
+    [SIM_FAULT_POWER] = "power",
+    [SIM_FAULT_FLAP] = "flapping partition",
+    [SIM_FAULT_STALL_LEADER] = "the leader stalls",
+    [SIM_FAULT_REPEAT] = "old datagrams again",
+    [SIM_FAULT_RIVALS] = "rivals",
+    [SIM_FAULT_COMMAND] = "command",
+    [SIM_FAULT_WIPE] = "wipe",
 };
 
 static void schedule_next(struct sim *s)
@@ -426,6 +682,7 @@ void sim_fault_operate(struct sim *s)
 
 void sim_fault_heal(struct sim *s)
 {
+    sim_check_disks(s);
     s->healed = true;
     s->healed_at = s->now;
     if (sim_tracing(s))
@@ -441,6 +698,7 @@ void sim_fault_heal(struct sim *s)
             n->disk->weather.stall_until_ns = 0;
         }
         n->frozen_until = 0;
+        n->dies = SIM_DIES_NOT;
         if (!n->up && !sim_node_start(s, n))
             sim_violate(s, SIM_LIVE, "%s does not start: %s", n->name, s->text);
         else

@@ -76,6 +76,61 @@ void sim_restart(struct sim *s, uint32_t node)
         sim_violate(s, SIM_LIVE, "%s does not start: %.400s", s->nodes[node]->name, s->text);
 }
 
+void sim_freeze(struct sim *s, uint32_t node, bool frozen)
+{
+    if (node >= s->node_count)
+        return;
+    struct sim_node *n = s->nodes[node];
+    n->frozen_until = frozen ? UINT64_MAX : 0;
+    n->wake_at = PORT_NEVER;
+    n->wake_generation++;
+    if (!frozen && n->up)
+        sim_node_wake(s, n, s->now);
+}
+
+void sim_fill_disk(struct sim *s, uint32_t node, bool full)
+{
+    if (node < s->node_count && s->nodes[node]->disk != NULL)
+        s->nodes[node]->disk->weather.full = s->nodes[node]->disk->weather.thin = full;
+}
+
+static struct sequencer *sequencer_of(const struct sim *s, uint32_t node)
+{
+    bool there =
+        node < s->node_count && s->nodes[node]->kind == SIM_SEQUENCER && s->nodes[node]->up;
+    return there ? s->nodes[node]->core : NULL;
+}
+
+void sim_promote(struct sim *s, uint32_t node, const char *why)
+{
+    struct sequencer *core = sequencer_of(s, node);
+    if (core == NULL)
+        return;
+    sequencer_lead(core, SYS_EPOCH_PROMOTED, why);
+    sim_node_wake(s, s->nodes[node], s->now);
+}
+
+bool sim_leads(struct sim *s, uint32_t node)
+{
+    const struct sequencer *core = sequencer_of(s, node);
+    return core != NULL && sequencer_state(core) == SEQUENCER_LEADING;
+}
+
+uint32_t sim_epoch(struct sim *s, uint32_t node)
+{
+    const struct sequencer *core = sequencer_of(s, node);
+    return core != NULL ? sequencer_epoch(core).number : 0;
+}
+
+uint64_t sim_stable(struct sim *s, uint32_t node)
+{
+    const struct sequencer *core = sequencer_of(s, node);
+    if (core != NULL)
+        return sequencer_stable(core);
+    bool store = node < s->node_count && s->nodes[node]->kind == SIM_STORE && s->nodes[node]->up;
+    return store ? retransmitter_stable(s->nodes[node]->core) : 0;
+}
+
 bool sim_would_propose(struct sim *s, uint32_t node, struct cantus_proposal *out)
 {
     struct machine *m = machine_of(s, node);
@@ -114,6 +169,8 @@ uint64_t sim_seq(struct sim *s, uint32_t node)
         return journal_durable(n->journal).seq;
     case SIM_CLIENT:
         return client_core_seq(n->core);
+    case SIM_OPERATOR:
+        break;
     }
     return 0;
 }

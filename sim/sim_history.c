@@ -1,5 +1,6 @@
 #include "sim/sim_history.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 enum { CHUNK_BYTES = 256 * 1024, PROPOSED_HEADS = 4096 };
@@ -17,8 +18,9 @@ bool sim_history_init(struct sim_history *h)
     h->proposed = NULL;
     h->proposed_count = h->proposed_capacity = 0;
     h->proposed_index = malloc(PROPOSED_HEADS * sizeof *h->proposed_index);
-    h->stores = calloc(MEMBERS_MAX, sizeof *h->stores);
-    if (h->proposed_index == NULL || h->stores == NULL)
+    h->words = calloc(SIM_WORDS_MAX, sizeof *h->words);
+    h->word_count = h->change_count = 0;
+    if (h->proposed_index == NULL || h->words == NULL)
         return false;
     for (uint32_t i = 0; i < PROPOSED_HEADS; i++)
         h->proposed_index[i] = SIM_NONE;
@@ -35,7 +37,7 @@ void sim_history_close(struct sim_history *h)
     free(h->entries);
     free(h->proposed);
     free(h->proposed_index);
-    free(h->stores);
+    free(h->words);
 }
 
 /* Room for one more of an array that doubles. */
@@ -68,6 +70,9 @@ uint32_t sim_history_grow(struct sim_history *h, struct epoch epoch, uint32_t pa
     b->epoch = epoch;
     b->first_seq = b->end_seq = first_seq;
     b->parent = parent;
+    const struct membership *members = sim_history_members(h, parent, first_seq - 1);
+    if (members != NULL)
+        b->members = *members;
     return h->branch_count++;
 }
 
@@ -163,6 +168,64 @@ uint64_t sim_history_common(const struct sim_history *h, uint32_t a, uint64_t a_
         }
     }
     return a_seq < b_seq ? a_seq : b_seq;
+}
+
+/* ---- members ---------------------------------------------------------------------------------- */
+
+const struct membership *sim_history_members(const struct sim_history *h, uint32_t branch,
+                                             uint64_t seq)
+{
+    for (branch = sim_history_owner(h, branch, seq); branch != SIM_NONE;
+         branch = h->branches[branch].parent) {
+        for (uint32_t i = h->change_count; i-- > 0;)
+            if (h->changes[i].branch == branch && h->changes[i].members.seq <= seq)
+                return &h->changes[i].members;
+        seq = h->branches[branch].first_seq - 1;
+    }
+    return NULL;
+}
+
+bool sim_history_change(struct sim_history *h, uint32_t branch, const struct membership *members)
+{
+    if (h->change_count == SIM_CHANGES_MAX)
+        return false;
+    h->changes[h->change_count++] = (struct sim_change) { .branch = branch, .members = *members };
+    h->branches[branch].members = *members;
+    sim_history_judge(h, branch);
+    return true;
+}
+
+struct sim_store_word *sim_history_word(struct sim_history *h, uint64_t id)
+{
+    for (uint32_t i = 0; i < h->word_count; i++)
+        if (h->words[i].id == id)
+            return &h->words[i];
+    if (h->word_count == SIM_WORDS_MAX)
+        return NULL;
+    h->words[h->word_count].id = id; /* the rest is zero */
+    return &h->words[h->word_count++];
+}
+
+void sim_history_judge(struct sim_history *h, uint32_t branch)
+{
+    struct sim_branch *b = &h->branches[branch];
+    const struct membership *m = &b->members;
+    uint64_t held[MEMBERS_MAX];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < h->word_count; i++) {
+        if (!membership_has(m, h->words[i].id))
+            continue;
+        assert(n < MEMBERS_MAX);
+        uint32_t at = n++;
+        for (; at > 0 && held[at - 1] < h->words[i].acked_in[branch]; at--)
+            held[at] = held[at - 1];
+        held[at] = h->words[i].acked_in[branch];
+    }
+    uint32_t quorum = membership_stable_quorum(m), majority = m->count / 2 + 1;
+    if (quorum > 0 && n >= quorum && held[quorum - 1] > b->possible)
+        b->possible = held[quorum - 1];
+    if (m->count > 0 && n >= majority && held[majority - 1] > b->secure)
+        b->secure = held[majority - 1];
 }
 
 static uint32_t head_of(uint32_t publisher, uint64_t publisher_seq)

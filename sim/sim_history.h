@@ -6,7 +6,13 @@
 #include "proto/batch.h"
 #include "proto/sys.h"
 
-enum { SIM_BRANCHES_MAX = 1024, SIM_PUBLISHERS_MAX = 64 };
+enum {
+    SIM_BRANCHES_MAX = 1024,
+    SIM_PUBLISHERS_MAX = 64,
+    SIM_WORDS_MAX = 48,   /* stores that ever were: a wiped one comes back as another */
+    SIM_REPORTS_MAX = 32, /* promises of a store that are remembered */
+    SIM_CHANGES_MAX = 512 /* of the membership, on all branches */
+};
 #define SIM_NONE UINT32_MAX
 
 /* One message that was emitted. */
@@ -46,6 +52,9 @@ struct sim_branch {
     uint64_t timestamp_ns;
     uint64_t promised_ns; /* a heartbeat said that nothing later is stamped earlier */
     uint64_t stable;      /* as its leader declared it */
+    struct membership members; /* newest on it: counts from its append */
+    uint64_t possible;    /* what its leader may call stable, by what the members have said */
+    uint64_t secure;      /* what a majority of them has said it has */
     uint32_t *entries;    /* by seq - first_seq */
     uint32_t capacity;
     struct sim_tally tally;
@@ -60,13 +69,28 @@ struct sim_proposed {
     uint32_t next; /* another of the same number; SIM_NONE */
 };
 
+/* A promise as it was given, and the tail it came with. */
+struct sim_report {
+    struct epoch epoch;
+    struct position tail;
+};
+
 /* What a store has said, per branch and in all. */
 struct sim_store_word {
+    uint64_t id;
+    bool gone; /* wiped: it never speaks again */
+    struct sim_report reports[SIM_REPORTS_MAX]; /* circular */
+    uint32_t report_count;
     struct epoch promised;         /* the newest it answered for */
     struct position promised_tail; /* that it reported then */
     struct position acked;         /* newest */
     struct digest acked_digest;
     uint64_t acked_in[SIM_BRANCHES_MAX]; /* by branch: greatest seq under a tail of that epoch */
+};
+
+struct sim_change {
+    uint32_t branch;
+    struct membership members; /* of seq members.seq on */
 };
 
 struct sim_history {
@@ -82,7 +106,10 @@ struct sim_history {
     struct sim_proposed *proposed;
     uint32_t proposed_count, proposed_capacity;
     uint32_t *proposed_index;      /* hash table of heads */
-    struct sim_store_word *stores; /* MEMBERS_MAX */
+    struct sim_store_word *words; /* SIM_WORDS_MAX */
+    uint32_t word_count;
+    struct sim_change changes[SIM_CHANGES_MAX];
+    uint32_t change_count;
 };
 
 /* Where a client stands, as told by its deliveries. */
@@ -109,6 +136,16 @@ uint32_t sim_history_owner(const struct sim_history *h, uint32_t branch, uint64_
 bool sim_history_has(const struct sim_history *h, uint32_t branch, struct position position);
 /* The last seq to which the history (a, through a_seq) and that of b agree. */
 uint64_t sim_history_common(const struct sim_history *h, uint32_t a, uint64_t a_seq, uint32_t b);
+
+/* The newest membership of the history (branch, through seq). */
+const struct membership *sim_history_members(const struct sim_history *h, uint32_t branch,
+                                             uint64_t seq);
+/* A membership record at the end of the branch. False: too many. */
+bool sim_history_change(struct sim_history *h, uint32_t branch, const struct membership *members);
+/* What the store of this id has said, from now on or ever; NULL: too many stores. */
+struct sim_store_word *sim_history_word(struct sim_history *h, uint64_t id);
+/* How much of the branch the members may have made stable and secure, by what they have said. */
+void sim_history_judge(struct sim_history *h, uint32_t branch);
 
 void sim_history_proposed(struct sim_history *h, uint32_t publisher, uint64_t publisher_seq,
                           struct position position, uint64_t hash);

@@ -84,8 +84,10 @@ void sim_net_release(struct sim *s, uint32_t slot)
 
 bool sim_net_blocked(const struct sim *s, uint32_t from, uint32_t to)
 {
-    return s->network.blocked_until[from][to] > s->now &&
-           s->network.blocked_from[from][to] <= s->now;
+    const struct sim_network *n = &s->network;
+    uint64_t since = n->blocked_from[from][to], turn = n->flaps_ns[from][to];
+    return n->blocked_until[from][to] > s->now && since <= s->now &&
+           (turn == 0 || (s->now - since) / turn % 2 == 0);
 }
 
 static void launch(struct sim *s, uint32_t from, uint32_t to, enum port_channel channel,
@@ -173,6 +175,48 @@ static void send_to(struct sim *s, uint32_t from, uint32_t to, enum port_channel
     }
 }
 
+/* Now and then one is kept, so that it can be heard again when it is old. */
+static void hoard(struct sim *s, uint32_t from, enum port_channel channel, uint64_t to_mask,
+                  struct sim_packet *packet)
+{
+    struct sim_network *n = &s->network;
+    enum wire_type type;
+    if (s->by_hand || wire_peek(packet->bytes, packet->length, s->stream, &type) != WIRE_OK)
+        return;
+    /* What is said seldom is kept for sure. */
+    bool often = type == WIRE_BATCH || type == WIRE_HEARTBEAT || type == WIRE_ACK ||
+                 type == WIRE_PROPOSAL || type == WIRE_GAP_REQUEST;
+    if (often && sim_random_below(&s->random, 32) != 0)
+        return;
+    struct sim_hoarded *h = &n->hoard[n->hoard_next++ % SIM_HOARD_MAX];
+    if (h->packet != NULL)
+        drop_packet(n, h->packet);
+    packet->references++;
+    *h = (struct sim_hoarded) { .packet = packet,
+                                .to_mask = to_mask,
+                                .from = (uint16_t)from,
+                                .channel = (uint8_t)channel };
+}
+
+uint32_t sim_net_repeat(struct sim *s, uint32_t max)
+{
+    struct sim_network *n = &s->network;
+    uint32_t count = n->hoard_next < SIM_HOARD_MAX ? n->hoard_next : SIM_HOARD_MAX, sent = 0;
+    for (uint32_t i = 0; i < max && count > 0; i++) {
+        const struct sim_hoarded *h = &n->hoard[sim_random_below(&s->random, count)];
+        for (uint32_t to = 0; to < s->node_count; to++) {
+            if ((h->to_mask >> to & 1) == 0 || !s->nodes[to]->up ||
+                sim_random_below(&s->random, 2) == 0)
+                continue;
+            uint64_t at = s->now + sim_random_scale(&s->random, 10 * SIM_US, 2 * SIM_MS);
+            launch(s, h->from, to, (enum port_channel)h->channel, h->packet, at);
+            sent++;
+        }
+    }
+    s->result.repeated += sent;
+    return sent;
+}
+
 static void send_one(struct sim *s, struct sim_node *n, const struct sim_out *out)
 {
     if (out->channel == PORT_EGRESS_B && !s->line_b)
@@ -198,15 +242,18 @@ static void send_one(struct sim *s, struct sim_node *n, const struct sim_out *ou
     packet->length = out->length;
     memcpy(packet->bytes, out->bytes, out->length);
     uint32_t from = n->port.node;
+    uint64_t to_mask = 0;
     if (out->channel == PORT_UNICAST) {
         uint32_t to = node_of(s, out->to);
-        if (to != SIM_NONE)
-            send_to(s, from, to, PORT_UNICAST, packet);
+        to_mask = to != SIM_NONE ? UINT64_C(1) << to : 0;
     } else {
         for (uint32_t to = 0; to < s->node_count; to++)
-            if (s->nodes[to]->join[out->channel])
-                send_to(s, from, to, out->channel, packet);
+            to_mask |= (uint64_t)s->nodes[to]->join[out->channel] << to;
     }
+    for (uint32_t to = 0; to_mask >> to != 0; to++)
+        if ((to_mask >> to & 1) != 0)
+            send_to(s, from, to, out->channel, packet);
+    hoard(s, from, out->channel, to_mask, packet);
     drop_packet(&s->network, packet);
 }
 

@@ -48,8 +48,8 @@ struct sim_node *sim_node_add(struct sim *s, enum sim_kind kind, uint32_t index,
     if (n->client != NULL)
         n->client->reader.branch = SIM_NONE;
     n->join[PORT_INGRESS] = kind == SIM_SEQUENCER;
-    n->join[PORT_EGRESS_A] = true;
-    n->join[PORT_EGRESS_B] = s->line_b;
+    n->join[PORT_EGRESS_A] = kind != SIM_OPERATOR;
+    n->join[PORT_EGRESS_B] = kind != SIM_OPERATOR && s->line_b;
     s->nodes[s->node_count++] = n;
     sim_port_init(s, n);
     if (!s->by_hand) {
@@ -79,6 +79,9 @@ static void destroy_core(struct sim_node *n)
         n->client->injector = NULL;
         n->client->machines[0] = n->client->machines[1] = NULL;
         n->client->started = false;
+        break;
+    case SIM_OPERATOR:
+        free(n->core);
         break;
     }
     n->core = NULL;
@@ -110,6 +113,7 @@ bool sim_node_start(struct sim *s, struct sim_node *n)
         return true;
     n->boot++;
     n->frozen_until = 0;
+    n->dies = SIM_DIES_NOT;
     n->busy_until = s->now;
     n->wake_at = PORT_NEVER;
     n->again = 0;
@@ -219,13 +223,28 @@ static void take_datagrams(struct sim *s, struct sim_node *n)
         n->ops->on_datagrams(n->core, datagrams, n->inbox_count, sim_node_time(s, n));
 }
 
-static void take_completions(struct sim *s, struct sim_node *n)
+static uint32_t take_completions(struct sim *s, struct sim_node *n)
 {
     struct disk_completion done[DISK_REQUESTS_MAX];
     sim_disk_advance(n->disk);
     uint32_t count = n->disk->disk.ops->complete(&n->disk->disk, done, DISK_REQUESTS_MAX);
     for (uint32_t i = 0; i < count; i++)
         n->ops->on_disk(n->core, &done[i], sim_node_time(s, n));
+    return count;
+}
+
+/* Power fails amid its run: of what it wanted to send, some is sent. */
+static void die(struct sim *s, struct sim_node *n)
+{
+    if (n->dies == SIM_DIES_BEFORE_FLUSH) {
+        n->ops->step(n->core, sim_node_time(s, n));
+        n->out_count = (uint32_t)sim_random_below(&s->random, n->out_count + UINT64_C(1));
+        sim_net_flush(s, n);
+    }
+    s->result.half_steps++;
+    s->result.crashes++;
+    sim_node_crash(s, n);
+    sim_fault_restart_later(s, n, n->outage_ns);
 }
 
 void sim_node_run(struct sim *s, struct sim_node *n)
@@ -242,10 +261,13 @@ void sim_node_run(struct sim *s, struct sim_node *n)
     sim_work_context(s);
     n->running = true;
     take_datagrams(s, n);
-    if (n->disk != NULL)
-        take_completions(s, n);
+    uint32_t completed = n->disk != NULL ? take_completions(s, n) : 1;
     sim_stream_offer(s, n);
     n->running = false;
+    if (n->dies != SIM_DIES_NOT && completed > 0 && s->result.violated == SIM_FINE) {
+        die(s, n);
+        return;
+    }
     sim_node_step(s, n);
     empty_inbox(s, n);
 }

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdarg.h>
 
+#include "proto/command.h"
 #include "sim/sim.h"
 #include "sim/sim_clock.h"
 #include "sim/sim_disk.h"
@@ -25,6 +26,7 @@ enum {
     SIM_AGAIN_MAX = 20000, /* steps in a row that want another at once: a livelock */
     SIM_STORES_MAX = MEMBERS_MAX,
     SIM_NAME_MAX = 31,
+    SIM_HOARD_MAX = 256, /* old datagrams kept, to be heard again */
     SIM_QUEUED_MAX = 1024 /* items handed to sim_publish and not yet taken by its pipe */
 };
 
@@ -79,6 +81,14 @@ struct sim_network {
     struct sim_weather weather;
     uint64_t blocked_from[SIM_NODES_MAX][SIM_NODES_MAX]; /* sender, receiver */
     uint64_t blocked_until[SIM_NODES_MAX][SIM_NODES_MAX];
+    uint64_t flaps_ns[SIM_NODES_MAX][SIM_NODES_MAX]; /* 0: blocked throughout; else by turns */
+    struct sim_hoarded {
+        struct sim_packet *packet; /* NULL: none */
+        uint64_t to_mask;          /* who could have heard it, by node */
+        uint16_t from;
+        uint8_t channel;
+    } hoard[SIM_HOARD_MAX];
+    uint32_t hoard_next;
     uint64_t newest[SIM_NODES_MAX][SIM_NODES_MAX]; /* order of the newest that arrived */
     uint32_t flight[SIM_FLIGHT_MAX];               /* by hand: arrival slots, oldest first */
     uint32_t flight_count;
@@ -107,7 +117,14 @@ struct sim_connection {
 
 /* ---- nodes -------------------------------------------------------------------------------------- */
 
-enum sim_kind { SIM_SEQUENCER = 1, SIM_STORE, SIM_CLIENT };
+enum sim_kind { SIM_SEQUENCER = 1, SIM_STORE, SIM_CLIENT, SIM_OPERATOR };
+
+/* Where in its next run a process dies. */
+enum sim_dies {
+    SIM_DIES_NOT = 0,
+    SIM_DIES_BEFORE_STEP, /* what completed on its disk is known to nobody */
+    SIM_DIES_BEFORE_FLUSH /* it has stepped, and some of what it wanted to send is not sent */
+};
 
 struct sim_out {
     const uint8_t *bytes;
@@ -163,7 +180,11 @@ struct sim_node {
     bool ever; /* has been up before */
     bool running;
     uint64_t frozen_until;
-    bool rotten;   /* a store's disk lost what was durable */
+    enum sim_dies dies; /* in its next run */
+    uint64_t outage_ns; /* then */
+    bool rotten;        /* a store's disk lost what was durable */
+    bool founder;       /* its store has the genesis from the start */
+    bool formatted;
     uint32_t boot; /* counts starts */
     const struct participant_ops *ops;
     void *core;
@@ -207,6 +228,14 @@ enum sim_fault {
     SIM_FAULT_PROMOTE,
     SIM_FAULT_STALE, /* crash of the sequencer; what it sent stays on the way for long */
     SIM_FAULT_ROT,
+    SIM_FAULT_HALF_STEP,  /* a process dies between a completion and its effects, or amid a flush */
+    SIM_FAULT_POWER,      /* any number of processes die at once */
+    SIM_FAULT_FLAP,       /* a partition that comes and goes */
+    SIM_FAULT_STALL_LEADER, /* it freezes for long, and another is promoted */
+    SIM_FAULT_REPEAT,     /* datagrams of long ago arrive again */
+    SIM_FAULT_RIVALS,     /* several standbys are promoted at once */
+    SIM_FAULT_COMMAND,    /* the operator promotes, adds or removes by command */
+    SIM_FAULT_WIPE,       /* a store loses its disk, and comes back as another */
     SIM_FAULT_KINDS
 };
 
@@ -238,9 +267,13 @@ struct sim {
     uint8_t genesis[SIM_DATAGRAM_MAX];
     uint32_t genesis_length;
     uint64_t store_ids[SIM_STORES_MAX];
-    uint32_t store_count;
+    uint32_t store_count; /* spares included */
     uint32_t sequencer_count;
-    uint32_t sabotage_sequencer, sabotage_retransmitter, sabotage_client;
+    uint32_t sabotage_sequencer, sabotage_retransmitter, sabotage_client, sabotage_follower;
+    bool sabotage_wiped_votes;
+    uint64_t silence_ns; /* after which standbys promote themselves; 0: never */
+    struct sim_node *operator;
+    uint64_t disks_checked_at; /* in the phase of faults; 0: not yet */
     bool line_b;
     uint64_t ring_bytes; /* limits of the cores, drawn so that they are reached now and then */
     uint32_t pending_max, queue_max;
@@ -260,6 +293,17 @@ struct sim {
     size_t trace_length, trace_capacity;
     char text[SIM_TEXT_MAX];
 };
+
+/* sim_operator.c: who gives commands over the stream port. */
+extern const struct participant_ops sim_operator_participant;
+struct sim_operator;
+struct sim_operator *sim_operator_create(struct sim *s, struct sim_node *n);
+void sim_operator_ask(struct sim_operator *o, const struct command *command, uint32_t node);
+/* A command may still be carried out. */
+bool sim_operator_busy(const struct sim_operator *o);
+/* Stores that are gone, and members still. */
+bool sim_operator_repairs(const struct sim *s, struct command *out);
+struct sim_node *sim_leader(const struct sim *s);
 
 /* sim_node.c */
 struct sim_node *sim_node_add(struct sim *s, enum sim_kind kind, uint32_t index, const char *name);
@@ -283,6 +327,8 @@ static inline bool sim_node_frozen(const struct sim *s, const struct sim_node *n
 bool sim_deploy(struct sim *s, char *error);
 struct sim_node *sim_deploy_client(struct sim *s, const char *name, enum cantus_level level);
 bool sim_create_core(struct sim *s, struct sim_node *n);
+/* The disk is lost; the store will be formatted as another, without a history. */
+void sim_deploy_wipe(struct sim *s, struct sim_node *n);
 
 /* sim_net.c */
 bool sim_net_init(struct sim *s);
@@ -293,6 +339,8 @@ void sim_net_arrive(struct sim *s, uint32_t slot);
 void sim_net_release(struct sim *s, uint32_t slot);
 /* Everything a node has sent and that is still on its way takes longer. */
 uint32_t sim_net_linger(struct sim *s, uint32_t from, uint64_t min_ns, uint64_t max_ns);
+/* Some old datagrams arrive once more. Returns how many. */
+uint32_t sim_net_repeat(struct sim *s, uint32_t max);
 bool sim_net_blocked(const struct sim *s, uint32_t from, uint32_t to);
 struct port_addr sim_net_address(uint32_t node);
 
@@ -310,12 +358,15 @@ void sim_stream_node_down(struct sim *s, uint32_t node);
 uint32_t sim_stream_reset_some(struct sim *s);
 
 /* sim_fault.c */
+/* Draws what the planted mistake needs in order to show. */
+void sim_fault_lean(struct sim_options *o);
 void sim_fault_begin(struct sim *s);
 void sim_fault_strike(struct sim *s);
 void sim_fault_end(struct sim *s, uint32_t node, uint32_t kind);
 void sim_fault_weather(struct sim *s);
 void sim_fault_heal(struct sim *s);
 void sim_fault_operate(struct sim *s);
+void sim_fault_restart_later(struct sim *s, struct sim_node *n, uint64_t outage_ns);
 
 /* sim_workload.c */
 enum { SIM_TOPICS_MAX = 96, SIM_RUN_BYTES_MAX = 40 * 1024, SIM_ITEM_HEADER = 16 };
@@ -342,6 +393,8 @@ void sim_violate(struct sim *s, enum sim_invariant invariant, const char *format
     __attribute__((format(printf, 3, 4)));
 void sim_check_send(struct sim *s, struct sim_node *n, enum port_channel channel,
                     const uint8_t *bytes, uint32_t length);
+/* Whether the stores that lack what is stable could seal without the others, by their disks. */
+void sim_check_disks(struct sim *s);
 void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_report *report);
 /* sim_check_client.c */
 void sim_check_message(void *ctx, const struct cantus_message *message);
@@ -361,6 +414,8 @@ static inline bool sim_tracing(const struct sim *s)
 /* sim.c */
 struct sim *sim_create(const struct sim_options *options, bool by_hand, char *error);
 void sim_destroy(struct sim *s);
+/* The same name, with '-' or '_'. */
+bool sim_sabotage_named(const char *wanted, const char *name);
 void sim_schedule(struct sim *s, uint64_t at, enum sim_event_kind kind, uint32_t node, uint32_t a,
                   uint32_t b);
 /* Carries out the next event. False: there is none. */
