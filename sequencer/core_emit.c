@@ -319,6 +319,8 @@ void emit_begin(struct sequencer *s)
 
 uint64_t emit_deadline(const struct sequencer *s)
 {
+    if (s->holds_back)
+        return s->heartbeat_at_ns; /* what waits to be appended goes on waiting */
     if (s->blocked == BLOCKED_BUDGET)
         return s->now.mono_ns;
     uint64_t deadline = s->heartbeat_at_ns;

@@ -388,6 +388,16 @@ static bool still_stands(const struct sequencer *s, const struct held *h, bool b
     return epoch_table_has(catalog_epochs(s->catalog), s->next_seq - 1, h->position);
 }
 
+/* Back to its beginning: a run whose first numbers were sequenced, and then voided or taken back,
+ * comes again as a whole, and who sends it again is told nothing of what is held here. */
+static void rewind_held(struct sequencer *s, uint32_t index)
+{
+    struct held *h = &s->held[index];
+    struct proposal_header header = { .count = (uint16_t)(h->end - h->first) };
+    h->number = h->first;
+    h->cursor = proposal_begin(s->held_bytes + (size_t)index * s->held_stride, &header);
+}
+
 void queue_check_all(struct sequencer *s, bool begin)
 {
     for (uint32_t i = 0; i < s->o.queue_max; i++) {
@@ -399,6 +409,8 @@ void queue_check_all(struct sequencer *s, bool begin)
         if (!still_stands(s, h, begin)) {
             count(s, COUNTER_PROPOSALS_FORKED, h->end - h->number);
             slot_free(s, q, i);
+        } else if (h->number != h->first) {
+            rewind_held(s, i);
         }
     }
     for (uint32_t i = 0; begin && i < s->o.queue_max; i++) {
