@@ -179,7 +179,8 @@ static void send_fill(struct retransmitter *r, bool multicast, struct port_addr 
     r->counters[COUNTER_FILLS_MULTICAST] += multicast;
 }
 
-/* From memory: how many batches; 0 if the first of them is no longer there. */
+/* From memory: how many batches; 0 if the first of them is no longer there. One that was recorded
+ * under a larger datagram_max fits no datagram of ours: only a replay brings it. */
 static uint32_t serve_recent(struct retransmitter *r, const struct fill_request *q, bool multicast,
                              struct requester *requester, uint64_t end)
 {
@@ -188,7 +189,7 @@ static uint32_t serve_recent(struct retransmitter *r, const struct fill_request 
         uint32_t length;
         const uint8_t *batch = journal_recent(r->journal, seq, &length);
         struct batch_header header;
-        if (batch == NULL || requester->tokens <= 0 ||
+        if (batch == NULL || requester->tokens <= 0 || length > r->o.datagram_max ||
             batch_decode(batch, length, r->o.stream, &header) != WIRE_OK)
             break;
         send_fill(r, multicast, q->from, batch, length);
@@ -266,8 +267,8 @@ static uint32_t serve_read(struct retransmitter *r, struct fill_slot *slot)
     while (left > 0 && sent < r->o.fill_batches_max && requester->tokens > 0) {
         size_t length = batch_length_at(at, left);
         struct batch_header header;
-        if (length == 0 || batch_decode(at, length, r->o.stream, &header) != WIRE_OK ||
-            header.first_seq >= end)
+        if (length == 0 || length > r->o.datagram_max ||
+            batch_decode(at, length, r->o.stream, &header) != WIRE_OK || header.first_seq >= end)
             break;
         send_fill(r, slot->multicast, q->from, at, (uint32_t)length);
         requester->tokens -= (int64_t)length;

@@ -344,24 +344,35 @@ static uint32_t replay_batch(struct retransmitter *r, struct client *c)
     return whole;
 }
 
+/* For the next batch, a vouch and an end. What is recorded may be from a time of a larger
+ * datagram_max. */
+static size_t room_for(const struct retransmitter *r, const struct replay_slot *slot)
+{
+    size_t batch = slot->left > 0 ? batch_length_at(slot->at, slot->left) : 0;
+    if (batch < r->o.datagram_max)
+        batch = r->o.datagram_max;
+    return REPLAY_FRAME_HEADER + batch + VOUCH_ROOM + REPLAY_FRAME_HEADER + END_ROOM;
+}
+
 /* One replay's share of a step. */
 static void replay_run(struct retransmitter *r, struct client *c)
 {
-    const size_t room =
-        REPLAY_FRAME_HEADER + r->o.datagram_max + VOUCH_ROOM + REPLAY_FRAME_HEADER + END_ROOM;
     uint32_t sent = 0;
     while (c->replay != NULL && sent < REPLAY_STEP_BYTES) {
         struct replay_slot *slot = c->replay;
         if (slot->reading && !slot->read.done)
             return; /* its completion brings us back */
-        if (!has_room(r, c, room))
+        if (!has_room(r, c, room_for(r, slot)))
             return;
         if (slot->dead) {
             hang_up(r, c);
             return;
         }
-        if (slot->reading && !replay_read_done(r, c))
-            return;
+        if (slot->reading) {
+            if (!replay_read_done(r, c))
+                return;
+            continue;
+        }
         if (slot->left > 0) {
             sent += replay_batch(r, c);
             continue;
