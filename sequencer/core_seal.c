@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-/* ---- seal ----------------------------------------------------------------------------------- */
+/* ---- seal ------------------------------------------------------------------------------------ */
 
 uint64_t random_next(struct sequencer *s)
 {
@@ -183,7 +183,7 @@ uint64_t seal_step(struct sequencer *s)
     return s->seal_at_ns;
 }
 
-/* ---- again, above itself ----------------------------------------------------------------------- */
+/* ---- again, above itself --------------------------------------------------------------------- */
 
 /* A member that promised our very number to another candidate records nothing of ours, and could not
  * be told to: only a higher number frees it. So the leader seals one itself, once it is clear that
@@ -214,7 +214,7 @@ void seal_again(struct sequencer *s)
     seal_start(s);
 }
 
-/* ---- adopt ---------------------------------------------------------------------------------- */
+/* ---- adopt ----------------------------------------------------------------------------------- */
 
 static void tell_follower(struct sequencer *s)
 {
@@ -352,7 +352,7 @@ uint64_t adopt_step(struct sequencer *s)
     return s->adopt_deadline_ns;
 }
 
-/* ---- streams without stores ----------------------------------------------------------------- */
+/* ---- streams without stores ------------------------------------------------------------------ */
 
 static void apply_genesis(struct sequencer *s, const struct batch_header *h)
 {
@@ -388,6 +388,7 @@ void begin_volatile(struct sequencer *s)
     s->epoch = (struct epoch) { .number = ++s->number_seen, .candidate = s->o.candidate };
     if (h.timestamp_ns > s->last_stamp_ns)
         s->last_stamp_ns = h.timestamp_ns;
+    s->last_stamp_mono_ns = s->now.mono_ns;
     s->base.valid = false; /* there is nobody to go on with it after us */
     ring_put(s, s->o.volatile_genesis, &h);
     begin(s);
