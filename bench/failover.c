@@ -94,7 +94,7 @@ static void end(pid_t *child)
     *child = 0;
 }
 
-/* ---- the follower and its load ---------------------------------------------------------------- */
+/* ---- the follower and its load --------------------------------------------------------------- */
 
 static void on_load(void *ctx, const struct cantus_message *m)
 {
@@ -147,7 +147,7 @@ static bool settle(struct failover *f, char *error)
     return load_for(f, LOAD_MS, error);
 }
 
-/* ---- rounds ------------------------------------------------------------------------------------ */
+/* ---- rounds ---------------------------------------------------------------------------------- */
 
 static pid_t spawn_promotion(const struct failover *f, uint32_t index)
 {
@@ -191,7 +191,7 @@ static bool run_round(struct failover *f, char *error)
     return true;
 }
 
-/* ---- set-up ------------------------------------------------------------------------------------ */
+/* ---- set-up ---------------------------------------------------------------------------------- */
 
 static bool make_deployment(struct failover *f, char *error)
 {

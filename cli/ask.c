@@ -13,8 +13,7 @@
 
 #include "cli/cli.h"
 
-/* ---- one exchange ------------------------------------------------------------------------------
- */
+/* ---- one exchange ---------------------------------------------------------------------------- */
 
 static void begin(struct ask *a, struct port_addr at, enum replay_type request,
                   enum replay_type answer, const uint8_t *body, size_t length)
@@ -157,8 +156,7 @@ bool ask_command(struct port_addr at, const struct command *command, struct outc
     return ask.answered;
 }
 
-/* ---- a deployment's processes ------------------------------------------------------------------
- */
+/* ---- a deployment's processes ---------------------------------------------------------------- */
 
 static void add(struct processes *p, const char *name, struct port_addr unicast,
                 uint16_t stream_port, bool sequencer)

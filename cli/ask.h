@@ -38,8 +38,7 @@ void ask_run(struct ask *asks, uint32_t count, uint64_t timeout_ns);
 bool ask_command(struct port_addr at, const struct command *command, struct outcome *out,
                  char *problem);
 
-/* ---- a deployment's processes ------------------------------------------------------------------
- */
+/* ---- a deployment's processes ---------------------------------------------------------------- */
 
 struct process {
     char name[CONFIG_NAME_MAX + 1];

@@ -31,8 +31,8 @@ extern const struct cli_verb verb_init, verb_dev, verb_pub, verb_sub, verb_statu
  * for each other option, false if its value is bad (and it has said why). Returns the index of the
  * first operand, or -1 after an error, or -2 after help was printed. */
 int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int argc, char **argv,
-                const struct option *options, bool (*parse)(void *ctx, int option, const char *value),
-                void *ctx);
+                const struct option *options,
+                bool (*parse)(void *ctx, int option, const char *value), void *ctx);
 
 /* Says on standard error, prefixed with the command's name. Returns CLI_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -43,7 +43,7 @@ bool cli_parse_u32(const char *what, const char *text, uint32_t min, uint32_t ma
 bool cli_running(void);
 void cli_catch_signals(void);
 
-/* ---- output ------------------------------------------------------------------------------------ */
+/* ---- output ---------------------------------------------------------------------------------- */
 /* A JSON string with its quotes; `text` must be UTF-8 (cli_is_text). */
 void cli_json_string(FILE *f, const void *text, size_t length);
 /* UTF-8 without control characters other than tab, newline and carriage return. */

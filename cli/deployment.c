@@ -41,7 +41,7 @@ bool deployment_config(const char *dir, struct config *out)
     return config_load(path, out, report_to_stderr, NULL);
 }
 
-/* ---- init -------------------------------------------------------------------------------------- */
+/* ---- init ------------------------------------------------------------------------------------ */
 
 static bool write_file(const char *dir, const char *name, mode_t mode, const void *bytes,
                        size_t length, char *error)
@@ -234,7 +234,7 @@ bool deployment_init(const struct deployment_init *what, uint64_t *stream, char 
     return make_stream(&config, what->quorum == majority ? 0 : what->quorum, what->dir, error);
 }
 
-/* ---- one process ------------------------------------------------------------------------------- */
+/* ---- one process ----------------------------------------------------------------------------- */
 
 static bool add_stores(struct deployment *d, char *error)
 {

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-/* ---- groups --------------------------------------------------------------------------------- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 static bool comparable(const struct digest_statement *a, const struct digest_statement *b)
 {
@@ -44,7 +44,7 @@ bool digest_group_is_majority(const struct digest_point *p, int group)
     return true;
 }
 
-/* ---- points --------------------------------------------------------------------------------- */
+/* ---- points ---------------------------------------------------------------------------------- */
 
 bool digest_point_differs(const struct digest_point *p)
 {
@@ -128,7 +128,7 @@ static struct digest_point *find_point(struct digest_monitor *m, struct position
     return &m->points[at];
 }
 
-/* ---- what is said --------------------------------------------------------------------------- */
+/* ---- what is said ---------------------------------------------------------------------------- */
 
 static uint32_t find_replica(struct digest_monitor *m, const char *publisher)
 {

@@ -10,9 +10,10 @@ static size_t utf8_length(const uint8_t *s, size_t left)
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
     if (s[0] < 0x80)
         return 1;
-    size_t n = s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-               : s[0] >= 0xc2 && s[0] < 0xe0                                 ? 2
-                                                                             : 0;
+    size_t n = s[0] >= 0xf0 && s[0] < 0xf5   ? 4
+               : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+               : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+                                             : 0;
     if (n == 0 || n > left)
         return 0;
     uint32_t code = s[0] & (0xffu >> (n + 1));

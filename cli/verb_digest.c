@@ -22,8 +22,7 @@ static const char help[] =
     "  --bisect A.so B.so then run these two builds of the app side by side, through the position\n"
     "                     of the mismatch or else to the tip, and print the first message after\n"
     "                     which their digests differ (a timer that fires before it counts as its\n"
-    "                     doing). They export `const struct cantus_app cantus_app_v1`. Exit "
-    "status\n"
+    "                     doing). They export `const struct cantus_app cantus_app_v1`. Exit status\n"
     "                     1 if they differ\n"
     "  --config TEXT      their configuration\n"
     "  --json             one object a line\n";
@@ -73,7 +72,7 @@ static bool parse(void *ctx, int option, const char *value)
     return true;
 }
 
-/* ---- printing ------------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------------------------------- */
 
 static void print_members(const struct digest_monitor *m, const struct digest_point *p, int group,
                           bool json)
@@ -200,7 +199,7 @@ static void print_replay(const struct digest_replay *r)
     }
 }
 
-/* ---- following ------------------------------------------------------------------------------ */
+/* ---- following ------------------------------------------------------------------------------- */
 
 static void on_message(void *ctx, const struct cantus_message *m)
 {
@@ -291,7 +290,7 @@ static int conclude(const struct comparison *c)
     return CLI_OK;
 }
 
-/* ---- the verb ------------------------------------------------------------------------------- */
+/* ---- the verb -------------------------------------------------------------------------------- */
 
 static int bisect(const struct comparison *c, const struct cantus_app *const apps[2])
 {

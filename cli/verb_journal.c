@@ -127,8 +127,8 @@ static void print_result(const struct journal_walk_result *r, bool json)
                ",\"batches\":%" PRIu64 ",\"messages\":%" PRIu64 ",\"first_seq\":%" PRIu64
                ",\"last_seq\":%" PRIu64 ",\"digest\":\"%016" PRIx64 "%016" PRIx64
                "\",\"torn_bytes\":%" PRIu64 ",\"damage\":",
-               r->stream, r->store, r->segments, r->batches, r->messages, r->first_seq,
-               r->last_seq, r->digest.high, r->digest.low, r->torn_bytes);
+               r->stream, r->store, r->segments, r->batches, r->messages, r->first_seq, r->last_seq,
+               r->digest.high, r->digest.low, r->torn_bytes);
         if (r->damaged)
             cli_json_string(stdout, r->damage, strlen(r->damage));
         else
@@ -165,8 +165,8 @@ static int walk_store(struct walk *w, const char *path)
     struct stat s;
     if (stat(path, &s) != 0)
         return cli_fail("%s: %s", path, strerror(errno));
-    struct disk_options disk_options = { .directory = store_directory(path, directory,
-                                                                      sizeof directory),
+    struct disk_options disk_options = { .directory =
+                                             store_directory(path, directory, sizeof directory),
                                          .sync = DISK_SYNC_NONE,
                                          .read_only = true };
     struct disk *disk = disk_open_file(&disk_options, error);

@@ -13,23 +13,19 @@ static const char help[] =
     "       cantus --dir DIR member remove STORE [--timeout SECONDS]\n"
     "       cantus --dir DIR member replace STORE NAME [--timeout SECONDS]\n"
     "\n"
-    "Changes which stores count, in safe steps, each of which is printed. NAME is a retransmitter "
-    "of\n"
+    "Changes which stores count, in safe steps, each of which is printed. NAME is a retransmitter of\n"
     "cantus.yaml; STORE is one, too, or the id of a store (16 hex digits), for one that is gone.\n"
     "\n"
     "  list     the members, and which retransmitter has them\n"
     "  add      waits until the retransmitter has copied the history, compares its digest with a\n"
-    "           member's, makes its store a member, and waits until that is stable. Before: list "
-    "it in\n"
-    "           cantus.yaml, make its store with cantus-retransmitter --format --name NAME, and "
-    "start it\n"
+    "           member's, makes its store a member, and waits until that is stable. Before: list it in\n"
+    "           cantus.yaml, make its store with cantus-retransmitter --format --name NAME, and start it\n"
     "  remove   lets a store count no longer, and waits until that is stable\n"
     "  replace  adds NAME, then removes STORE\n"
     "\n"
     "  --timeout SECONDS  how long a step may take without progress (default 60)\n"
     "\n"
-    "A store that was wiped, restored from a backup, or may have lost what it acknowledged must "
-    "never\n"
+    "A store that was wiped, restored from a backup, or may have lost what it acknowledged must never\n"
     "count as what it was: make it new, and replace its old id by its name.\n";
 
 enum { OPTION_TIMEOUT };
@@ -53,8 +49,7 @@ static bool parse(void *ctx, int option, const char *value)
     return true;
 }
 
-/* ---- which store is meant -----------------------------------------------------------------------
- */
+/* ---- which store is meant -------------------------------------------------------------------- */
 
 static bool parse_store(const char *text, uint64_t *store)
 {
@@ -139,8 +134,7 @@ static bool is_open(const struct process *leader)
     return false;
 }
 
-/* ---- steps --------------------------------------------------------------------------------------
- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static void step(const char *name, uint64_t store, const char *what)
 {
@@ -273,8 +267,7 @@ static int remove_store(const struct member *m, const char *name, uint64_t store
     return CLI_OK;
 }
 
-/* ---- the verb -----------------------------------------------------------------------------------
- */
+/* ---- the verb -------------------------------------------------------------------------------- */
 
 static int act(const struct member *m, int argc, char **argv)
 {

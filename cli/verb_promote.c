@@ -9,10 +9,8 @@
 static const char help[] =
     "usage: cantus --dir DIR promote [NAME] --why TEXT [--timeout SECONDS] [--json]\n"
     "\n"
-    "Lets a standby lead: the one named, or the only one there is. It seals a quorum of the "
-    "stores,\n"
-    "adopts the longest history they hold, and begins a new epoch; whoever led before is fenced "
-    "by\n"
+    "Lets a standby lead: the one named, or the only one there is. It seals a quorum of the stores,\n"
+    "adopts the longest history they hold, and begins a new epoch; whoever led before is fenced by\n"
     "that, whether it is dead or not. Nothing stable is lost, and publishers and followers notice\n"
     "nothing but a pause. Waits until it leads, and prints its epoch and tip.\n"
     "\n"

@@ -12,8 +12,7 @@ static const char help[] =
     "usage: cantus --dir DIR pub TOPIC [PAYLOAD | -] [--publisher NAME] [--sequenced] [--json]\n"
     "\n"
     "Publishes one message, or with - each line of standard input, and waits until the stream has\n"
-    "it. The outcome is read from the stream: exit status 0 means that every message is there, "
-    "once.\n"
+    "it. The outcome is read from the stream: exit status 0 means that every message is there, once.\n"
     "\n"
     "  --publisher NAME  continue that publisher's numbers (default: one of cli-0 .. cli-63)\n"
     "  --sequenced       wait until sequenced only, not until stable\n"
@@ -80,7 +79,7 @@ static bool push(struct pub *p, const char *payload, size_t length)
     return true;
 }
 
-/* ---- lines of standard input ------------------------------------------------------------------- */
+/* ---- lines of standard input ----------------------------------------------------------------- */
 
 struct lines {
     char bytes[LINE_MAX_BYTES + 1];

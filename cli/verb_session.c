@@ -9,8 +9,7 @@
 static const char help[] =
     "usage: cantus --dir DIR session NAME [--json]\n"
     "\n"
-    "Begins the session NAME of the stream: a record that all see at the same place. Waits until "
-    "it\n"
+    "Begins the session NAME of the stream: a record that all see at the same place. Waits until it\n"
     "is stable, and prints its seq. Without NAME, prints the session that runs.\n"
     "\n"
     "  --json  print one object: session, seq (null without NAME)\n";

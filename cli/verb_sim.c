@@ -137,8 +137,8 @@ static int run_all(struct sim_arguments *a)
         if (result.violated != SIM_FINE) {
             fflush(stdout);
             return cli_fail("violated: %s, seed %" PRIu64 ", step %" PRIu64 ": %s",
-                            sim_invariant_name(result.violated), result.seed,
-                            result.violation_step, result.violation);
+                            sim_invariant_name(result.violated), result.seed, result.violation_step,
+                            result.violation);
         }
         messages += result.messages;
         faults += result.faults;

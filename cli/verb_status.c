@@ -43,7 +43,7 @@ static bool parse(void *ctx, int option, const char *value)
     return true;
 }
 
-/* ---- warnings ---------------------------------------------------------------------------------- */
+/* ---- warnings -------------------------------------------------------------------------------- */
 
 enum { WARNINGS_MAX = 4 * CONFIG_PROCESSES_MAX, WARNING_SIZE = 256 };
 
@@ -141,7 +141,7 @@ static void find_warnings(struct warnings *w, struct processes *p)
     }
 }
 
-/* ---- printing ---------------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------------------------------- */
 
 static void print_address(struct port_addr a)
 {

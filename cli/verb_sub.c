@@ -54,8 +54,7 @@ static bool parse(void *ctx, int option, const char *value)
 
 static void print_json(const struct cantus_message *m)
 {
-    printf("{\"seq\":%" PRIu64 ",\"timestamp_ns\":%" PRIu64 ",\"topic\":", m->seq,
-           m->timestamp_ns);
+    printf("{\"seq\":%" PRIu64 ",\"timestamp_ns\":%" PRIu64 ",\"topic\":", m->seq, m->timestamp_ns);
     cli_json_string(stdout, m->topic, strlen(m->topic));
     fputs(",\"publisher\":", stdout);
     cli_json_string(stdout, m->publisher, strlen(m->publisher));

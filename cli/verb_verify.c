@@ -10,11 +10,9 @@
 static const char help[] =
     "usage: cantus --dir DIR verify [--json]\n"
     "\n"
-    "Asks every retransmitter for the digest of its history through the last seq that all of them "
-    "have\n"
+    "Asks every retransmitter for the digest of its history through the last seq that all of them have\n"
     "and that is stable, and compares: equal digests mean equal histories, byte for byte. If they\n"
-    "differ, finds the first batch that does, and says whose is not that of the majority. Exit "
-    "status\n"
+    "differ, finds the first batch that does, and says whose is not that of the majority. Exit status\n"
     "0 only if all answered and agree.\n"
     "\n"
     "For the files of one store, without its process, see: cantus journal verify --help\n"
@@ -48,8 +46,7 @@ static bool parse(void *ctx, int option, const char *value)
     return *(bool *)ctx = true;
 }
 
-/* ---- asking and comparing -----------------------------------------------------------------------
- */
+/* ---- asking and comparing -------------------------------------------------------------------- */
 
 static void read_outcome(struct store *s, const struct ask *a, uint64_t seq)
 {
@@ -188,8 +185,7 @@ static void verify(struct verify *v)
     }
 }
 
-/* ---- printing -----------------------------------------------------------------------------------
- */
+/* ---- printing -------------------------------------------------------------------------------- */
 
 static bool is_fine(const struct verify *v)
 {

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-/* ---- memory --------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static struct follower_options resolve(const struct follower_options *in)
 {
@@ -133,7 +133,7 @@ void follower_start(struct follower *f, struct position tail, struct digest dige
     f->goal_digest = digest;
 }
 
-/* ---- entry points --------------------------------------------------------------------------- */
+/* ---- entry points ---------------------------------------------------------------------------- */
 
 void follower_count_dropped(struct follower *f, enum wire_verdict verdict)
 {
@@ -289,7 +289,7 @@ void follower_set_sources(struct follower *f, const struct follower_source *sour
     follower_targets(f);
 }
 
-/* ---- questions ------------------------------------------------------------------------------ */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 uint64_t follower_next(const struct follower *f)
 {

@@ -51,7 +51,7 @@ struct follower_options {
     uint32_t source_count;
     struct follower_source
         sources[FOLLOWER_SOURCES_MAX]; /* asked in turn; the leader is the last resort */
-    uint64_t random; /* seeds nonces and the first source; equal seeds behave equally */
+    uint64_t random;   /* seeds nonces and the first source; equal seeds behave equally */
     uint32_t sabotage; /* enum follower_sabotage, a bit set; the simulator only */
 };
 

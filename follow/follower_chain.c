@@ -1,15 +1,14 @@
 #include "follow/follower_private.h"
 
-/* ---- delivery ------------------------------------------------------------------------------- */
+/* ---- delivery -------------------------------------------------------------------------------- */
 
 static bool deliverable(const struct follower *f, uint64_t end_seq)
 {
-    bool vouched = end_seq <= f->vouched_next ||
-                   follower_sabotaged(f, f->options.level == FOLLOWER_STABLE
-                                             ? FOLLOWER_BLIND_WATERMARK
-                                             : FOLLOWER_DELIVER_UNVOUCHED);
-    return vouched &&
-           (f->options.level == FOLLOWER_SEQUENCED || end_seq - 1 <= f->stable);
+    bool vouched =
+        end_seq <= f->vouched_next ||
+        follower_sabotaged(f, f->options.level == FOLLOWER_STABLE ? FOLLOWER_BLIND_WATERMARK
+                                                                  : FOLLOWER_DELIVER_UNVOUCHED);
+    return vouched && (f->options.level == FOLLOWER_SEQUENCED || end_seq - 1 <= f->stable);
 }
 
 enum offer { OFFER_TAKEN, OFFER_REFUSED, OFFER_RESTARTED };
@@ -57,7 +56,7 @@ static bool report_stable(struct follower *f)
     return f->generation == generation;
 }
 
-/* ---- the chain ------------------------------------------------------------------------------ */
+/* ---- the chain ------------------------------------------------------------------------------- */
 
 /* The batch, which links by digest, becomes the tail. False: no history looks like that. */
 static bool extend_chain(struct follower *f, const struct batch_header *b)
@@ -173,7 +172,7 @@ static bool link_batch(struct follower *f, const uint8_t *bytes, const struct ba
     return true;
 }
 
-/* ---- batches -------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 static void hear_leader(struct follower *f, const struct follower_arrival *a, bool sure)
 {
@@ -264,7 +263,7 @@ bool follower_place(struct follower *f, const uint8_t *bytes, const struct batch
     return follower_advance(f);
 }
 
-/* ---- heartbeats ----------------------------------------------------------------------------- */
+/* ---- heartbeats ------------------------------------------------------------------------------ */
 
 /* A heartbeat names a position on the heard epoch's history: if our chain has one there, they are
  * equal, or ours is off that history. */

@@ -45,7 +45,7 @@ enum follower_on follower_on_history(const struct follower *f, struct epoch epoc
     return MAYBE_ON_HISTORY;
 }
 
-/* ---- epoch records -------------------------------------------------------------------------- */
+/* ---- epoch records --------------------------------------------------------------------------- */
 
 /* What is held ahead and now turns out to be dead would only keep asking for what leads up to it.
  */
@@ -164,7 +164,7 @@ bool follower_starved(const struct follower *f)
     return p->linked == p->max && pending_at(p, 0)->end_seq > f->vouched_next;
 }
 
-/* ---- conflicts ------------------------------------------------------------------------------ */
+/* ---- conflicts ------------------------------------------------------------------------------- */
 
 void follower_conflict(struct follower *f)
 {

@@ -12,7 +12,7 @@ static uint64_t next_nonce(struct follower *f)
     return z != 0 ? z : 1;
 }
 
-/* ---- whom to ask ---------------------------------------------------------------------------- */
+/* ---- whom to ask ----------------------------------------------------------------------------- */
 
 static void add_target(struct port_addr *list, uint32_t *count, struct port_addr addr,
                        struct port_addr self)
@@ -51,7 +51,7 @@ void follower_targets(struct follower *f)
     f->lost_reported = 0;
 }
 
-/* ---- what is missing ------------------------------------------------------------------------ */
+/* ---- what is missing ------------------------------------------------------------------------- */
 
 void follower_gaps_reset(struct follower *f)
 {
@@ -129,7 +129,7 @@ bool follower_asked_for(const struct follower *f, uint64_t seq)
     return false;
 }
 
-/* ---- asking --------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 static void ask(struct follower *f, struct follower_gap *g, uint64_t now_ns)
 {
@@ -191,7 +191,7 @@ uint64_t follower_gaps_step(struct follower *f, uint64_t now_ns)
     return deadline;
 }
 
-/* ---- refusals ------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 bool follower_report_lost(struct follower *f, uint64_t oldest_seq)
 {

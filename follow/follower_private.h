@@ -30,7 +30,7 @@ enum {
 
 _Static_assert(FOLLOWER_TARGETS_MAX <= 32, "who said pruned is a mask of 32 bits");
 
-/* ---- held batches --------------------------------------------------------------------------- */
+/* ---- held batches ---------------------------------------------------------------------------- */
 
 struct follower_held {
     uint64_t first_seq;
@@ -88,7 +88,7 @@ void pending_remove(struct follower_pending *p, uint32_t index);
 /* The linked batch that ends before next_seq; NULL if there is none. */
 const struct batch_header *pending_linked_end(const struct follower_pending *p, uint64_t next_seq);
 
-/* ---- state ---------------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 struct follower_gap {
     uint64_t first_seq;
@@ -202,7 +202,7 @@ static inline bool follower_sabotaged(const struct follower *f, uint32_t what)
     return (f->options.sabotage & what) != 0;
 }
 
-/* ---- follower_chain.c ----------------------------------------------------------------------- */
+/* ---- follower_chain.c ------------------------------------------------------------------------ */
 
 bool follower_place(struct follower *f, const uint8_t *bytes, const struct batch_header *b,
                     const struct follower_arrival *a);
@@ -211,11 +211,11 @@ bool follower_heartbeat(struct follower *f, const struct heartbeat *hb,
 /* Links what is held, resolves a conflict if it can, delivers, reports the watermark. */
 bool follower_advance(struct follower *f);
 
-/* ---- follower.c ----------------------------------------------------------------------------- */
+/* ---- follower.c ------------------------------------------------------------------------------ */
 
 void follower_count_dropped(struct follower *f, enum wire_verdict verdict);
 
-/* ---- follower_fork.c ------------------------------------------------------------------------ */
+/* ---- follower_fork.c ------------------------------------------------------------------------- */
 
 enum follower_on { ON_HISTORY, OFF_HISTORY, MAYBE_ON_HISTORY };
 
@@ -240,7 +240,7 @@ uint64_t follower_record_wanted(const struct follower *f);
 /* No room for more of the chain, and nothing vouches for what there is of it. */
 bool follower_starved(const struct follower *f);
 
-/* ---- follower_gap.c ------------------------------------------------------------------------- */
+/* ---- follower_gap.c -------------------------------------------------------------------------- */
 
 void follower_targets(struct follower *f);
 void follower_gaps_reset(struct follower *f);
@@ -250,7 +250,7 @@ bool follower_refusal(struct follower *f, const struct gap_refusal *r, uint64_t 
 uint64_t follower_gaps_step(struct follower *f, uint64_t now_ns);
 bool follower_report_lost(struct follower *f, uint64_t oldest_seq);
 
-/* ---- follower_replay.c ---------------------------------------------------------------------- */
+/* ---- follower_replay.c ----------------------------------------------------------------------- */
 
 void follower_replay_reset(struct follower *f);
 void follower_replay_close(struct follower *f);

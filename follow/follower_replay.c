@@ -42,7 +42,7 @@ static void leave(struct follower *f, bool closed, uint64_t now_ns)
     }
 }
 
-/* ---- frames --------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 static bool on_end(struct follower *f, const uint8_t *body, size_t length, uint64_t now_ns)
 {
@@ -156,7 +156,7 @@ static bool on_bytes(struct follower *f, const struct port_stream_event *e, uint
     return true;
 }
 
-/* ---- the stream ----------------------------------------------------------------------------- */
+/* ---- the stream ------------------------------------------------------------------------------ */
 
 static void send_request(struct follower *f, uint64_t now_ns)
 {

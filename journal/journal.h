@@ -123,7 +123,7 @@ bool journal_end(struct journal *j);
 /* Retries what a full or failing disk refused; call at the returned mono_ns or later. */
 uint64_t journal_step(struct journal *j, uint64_t mono_ns);
 
-/* ---- questions ------------------------------------------------------------------------------ */
+/* ---- questions ------------------------------------------------------------------------------- */
 uint64_t journal_store(const struct journal *j);
 uint64_t journal_stream(const struct journal *j);
 struct position journal_tail(const struct journal *j); /* appended; seq 0: empty */
@@ -155,7 +155,7 @@ const struct epoch_table *journal_epochs(const struct journal *j); /* of the app
 const struct membership *journal_members(const struct journal *j); /* newest in the tail */
 const uint64_t *journal_counters(const struct journal *j);         /* [COUNTER_END] */
 
-/* ---- reading -------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* The batch that contains seq, from memory; NULL if it is no longer there. Good until the next
  * append. */
@@ -182,7 +182,7 @@ void journal_read_cancel(struct journal *j, struct journal_read *read);
 /* The first seq stamped at or after time_ns; tail + 1 if none. */
 uint64_t journal_seq_at_time(struct journal *j, uint64_t time_ns);
 
-/* ---- scrub ---------------------------------------------------------------------------------- */
+/* ---- scrub ----------------------------------------------------------------------------------- */
 
 enum { JOURNAL_SCRUB_BYTES = 256 * 1024 };
 enum journal_scrub {
@@ -202,7 +202,7 @@ static inline uint32_t journal_aligned(uint32_t length)
     return (length + 7u) & ~7u;
 }
 
-/* ---- offline -------------------------------------------------------------------------------- */
+/* ---- offline --------------------------------------------------------------------------------- */
 
 /* Walks a store's directory without recovering or changing it: `cantus journal verify` and `dump`,
  * offline replay. Calls back for each batch in order; stops when it returns false. */

@@ -310,13 +310,13 @@ static inline uint64_t block_ceil(uint64_t offset)
     return block_floor(offset + DISK_BLOCK - 1);
 }
 
-/* ---- journal.c ---- */
+/* ---- journal.c ------------------------------------------------------------------------------- */
 /* With nothing in it. NULL: no memory. */
 struct journal *journal_new(struct disk *disk, const struct journal_options *options);
 const char *journal_options_check(const struct journal_options *options);
 void *aligned_new(size_t size); /* zeroed, DISK_BLOCK-aligned */
 
-/* ---- journal_format.c ---- */
+/* ---- journal_format.c ------------------------------------------------------------------------ */
 enum seal_verdict { SEAL_OK, SEAL_BROKEN, SEAL_OTHER_VERSION };
 enum { SEAL_BYTES = 16 }; /* magic, version, zero, checksum of the rest */
 uint64_t journal_checksum(const void *bytes, size_t length, uint64_t seed);
@@ -329,7 +329,7 @@ enum journal_error store_read(struct disk *disk, uint8_t *block, struct store_id
                               char *error);
 __attribute__((format(printf, 2, 3))) void journal_error_set(char *error, const char *format, ...);
 
-/* ---- journal_segment.c ---- */
+/* ---- journal_segment.c ----------------------------------------------------------------------- */
 void segment_name(char name[DISK_NAME_MAX + 1], uint32_t number);
 void index_name(char name[DISK_NAME_MAX + 1], uint32_t number);
 /* The number in "segment-00000001" (prefix "segment-"); 0 if it is not such a name. */
@@ -381,7 +381,7 @@ typedef bool segment_visit(void *ctx, const uint8_t *bytes, const struct batch_h
 bool segment_walk(struct journal *j, uint32_t number, uint64_t *offset, struct chain *chain,
                   segment_visit *visit, void *ctx);
 
-/* ---- journal_chain.c ---- */
+/* ---- journal_chain.c ------------------------------------------------------------------------- */
 /* The length of the next batch of the chain at `bytes`; 0 if that is not what is there. */
 uint32_t chain_next(const struct chain *chain, const uint8_t *bytes, uint64_t available,
                     struct batch_header *header);
@@ -390,7 +390,7 @@ void history_reset(struct history *history);
 bool history_apply(struct history *history, const uint8_t *batch,
                    const struct batch_header *header);
 
-/* ---- journal_mark.c ---- */
+/* ---- journal_mark.c -------------------------------------------------------------------------- */
 /* Returns the bytes to write: one block, or two if there is a partial one. bytes: SLOT_BYTES. */
 uint32_t mark_encode(const struct mark_slot *slot, uint64_t stream, uint64_t store, uint8_t *bytes);
 void mark_decode(const uint8_t *bytes, uint64_t stream, uint64_t store, struct mark_slot *slot);
@@ -405,14 +405,14 @@ bool promise_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t sto
                   uint8_t *scratch, uint64_t *number, struct epoch *epoch);
 void promise_written(struct journal *j);
 
-/* ---- journal_commit.c ---- */
+/* ---- journal_commit.c ------------------------------------------------------------------------ */
 void commit_start(struct journal *j, bool closing);
 void commit_written(struct journal *j);
 void segment_prepare(struct journal *j);
 void buffer_begin(struct journal *j, uint32_t segment, uint64_t base, const uint8_t *partial,
                   uint32_t length);
 
-/* ---- journal_io.c ---- */
+/* ---- journal_io.c ---------------------------------------------------------------------------- */
 void io_begin(struct journal *j, enum io_kind kind, const struct disk_request *request);
 bool io_busy(const struct journal *j, enum io_kind kind);
 void io_forget_failures(struct journal *j);
@@ -421,14 +421,14 @@ void io_settle(struct journal *j);
 /* Whether something is in flight that a cut inside this segment cannot have happen at its side. */
 bool io_in_the_way(const struct journal *j, uint32_t segment);
 
-/* ---- journal_recent.c ---- */
+/* ---- journal_recent.c ------------------------------------------------------------------------ */
 void recent_add(struct recent *r, const uint8_t *batch, const struct batch_header *header);
 uint32_t recent_cut(struct recent *r, uint64_t seq); /* returns how many batches went */
 const struct recent_entry *recent_find(const struct recent *r, uint64_t seq);
 /* Copies consecutive batches beginning with the one that holds seq; 0: not there. */
 uint32_t recent_copy(const struct recent *r, uint64_t seq, uint8_t *out, uint32_t capacity);
 
-/* ---- journal_image.c ---- */
+/* ---- journal_image.c ------------------------------------------------------------------------- */
 /* A whole segment, with the partial blocks of the slots laid over it. */
 struct image {
     uint8_t *bytes;
@@ -459,7 +459,7 @@ uint64_t image_follow(const struct image *image, uint64_t offset, struct image_w
 /* Bytes from offset to the last that is not zero. */
 uint64_t image_torn_bytes(const struct image *image, uint64_t offset);
 
-/* ---- journal_cut.c ---- */
+/* ---- journal_cut.c --------------------------------------------------------------------------- */
 /* Makes `at` the end of the journal, on disk and in memory. history and index are those at that
  * place, in j->spare and j->spare_index. False: a disk error; cut_pending until it is repeated. */
 bool cut_at(struct journal *j, const struct place *at, const uint8_t *partial);
@@ -468,7 +468,7 @@ bool cut_at(struct journal *j, const struct place *at, const uint8_t *partial);
 bool cut_find(struct journal *j, uint64_t seq, struct digest digest, struct place *at,
               uint8_t partial[DISK_BLOCK]);
 
-/* ---- journal_heal.c ---- */
+/* ---- journal_heal.c -------------------------------------------------------------------------- */
 bool hole_add(struct journal *j, const struct hole *hole); /* false: too many */
 /* A closed segment does not go on like this at this place, its chain having come so far: looks once
  * more, and makes it a hole. False: it does go on, or there are too many holes. */
@@ -478,11 +478,11 @@ void hole_found(struct journal *j, uint32_t segment); /* by a read, in a closed 
 void holes_cut(struct journal *j, uint64_t seq);
 void heal_finish(struct journal *j); /* what a disk error kept a heal from finishing */
 
-/* ---- journal_read.c ---- */
+/* ---- journal_read.c -------------------------------------------------------------------------- */
 void read_completed(struct journal *j, uint32_t slot, int64_t result);
 void reads_cut(struct journal *j);
 
-/* ---- journal_scrub.c ---- */
+/* ---- journal_scrub.c ------------------------------------------------------------------------- */
 enum { SCRUB_COOKIE = IO_KIND_END + READS_MAX };
 bool scrub_allocate(struct scrub *s, const struct journal_options *options);
 void scrub_free(struct scrub *s);

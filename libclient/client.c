@@ -28,8 +28,7 @@ struct client_core_options client_core_options_of(const struct cantus_client *c)
     };
 }
 
-/* ---- a deployment -----------------------------------------------------------------------------
- */
+/* ---- a deployment ---------------------------------------------------------------------------- */
 
 static bool load_config(struct cantus_client *c, const char *directory, char *error)
 {
@@ -143,8 +142,7 @@ static void check_heard(struct cantus_client *c)
     c->options.report(c->options.ctx, &report);
 }
 
-/* ---- the public functions ---------------------------------------------------------------------
- */
+/* ---- the public functions -------------------------------------------------------------------- */
 
 struct cantus_client *cantus_client_open(const struct cantus_client_options *options, char *error)
 {

@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- reports ----------------------------------------------------------------------------------
- */
+/* ---- reports --------------------------------------------------------------------------------- */
 
 void core_report(const struct client_core *c, enum cantus_report_kind kind, uint64_t seq,
                  const char *identity, const char *topic, const char *text)
@@ -41,8 +40,7 @@ uint64_t core_random(struct client_core *c)
     return z != 0 ? z : 1;
 }
 
-/* ---- what the follower says -------------------------------------------------------------------
- */
+/* ---- what the follower says ------------------------------------------------------------------ */
 
 static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_header *header)
 {
@@ -106,8 +104,7 @@ static void on_lost(void *ctx, uint64_t first_seq, uint64_t oldest_seq)
     core_report(c, CANTUS_REPORT_LOST, oldest_seq, "", "", c->error);
 }
 
-/* ---- building ---------------------------------------------------------------------------------
- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 static bool take_tables(struct client_core *c)
 {
@@ -314,8 +311,7 @@ client_core_add_reconciler(struct client_core *c, const char *identity,
     return r;
 }
 
-/* ---- events -----------------------------------------------------------------------------------
- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static void on_hint(struct client_core *c, const struct port_datagram *d)
 {
@@ -484,8 +480,7 @@ bool client_core_apply_batch(struct client_core *c, const uint8_t *batch,
     return true;
 }
 
-/* ---- questions --------------------------------------------------------------------------------
- */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 enum cantus_status client_core_status(const struct client_core *c)
 {

@@ -18,8 +18,7 @@ static bool is_blind(enum author_kind kind)
     return kind == AUTHOR_PIPE || kind == AUTHOR_INJECTOR || kind == AUTHOR_DIGEST;
 }
 
-/* ---- building ---------------------------------------------------------------------------------
- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 static void on_outcome(void *ctx, const struct publisher_outcome *o)
 {
@@ -102,8 +101,7 @@ void author_on_message(struct author *a, const struct message *m)
     publisher_on_message(a->publisher, m, a->core->now);
 }
 
-/* ---- topics -----------------------------------------------------------------------------------
- */
+/* ---- topics ---------------------------------------------------------------------------------- */
 
 static void ask_for_topic(struct author *a, const char *path, uint32_t length)
 {
@@ -221,8 +219,7 @@ static enum propose_result find_topic(struct author *a, const char *path, uint32
     return PROPOSE_PUSHED;
 }
 
-/* ---- proposing --------------------------------------------------------------------------------
- */
+/* ---- proposing ------------------------------------------------------------------------------- */
 
 /* A condition may name any topic, /sys included: nobody writes by it. */
 static enum propose_result find_condition(struct author *a, const char *path, uint32_t *topic,

@@ -1,8 +1,7 @@
 /* From a batch to the apps: catalog, runs, timers, machines, subscriptions, own outcomes. */
 #include "libclient/core_private.h"
 
-/* ---- one whole message ------------------------------------------------------------------------
- */
+/* ---- one whole message ----------------------------------------------------------------------- */
 
 static void fire_timers(struct client_core *c, uint64_t timestamp_ns)
 {
@@ -72,8 +71,7 @@ static inline void deliver(struct client_core *c, const struct message *m)
         author_on_message(c->authors[own - 1], m);
 }
 
-/* ---- /sys -------------------------------------------------------------------------------------
- */
+/* ---- /sys ------------------------------------------------------------------------------------ */
 
 static void on_join(struct client_core *c, const struct message *m)
 {
@@ -118,8 +116,7 @@ static bool apply_sys(struct client_core *c, const struct message *m,
     return true;
 }
 
-/* ---- batches ----------------------------------------------------------------------------------
- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 static void offer_to_run(struct client_core *c, const struct message *m, struct epoch epoch)
 {

@@ -154,7 +154,7 @@ enum propose_result {
     PROPOSE_REFUSED /* it can never be sequenced; a text says why */
 };
 
-/* ---- core.c */
+/* ---- core.c ---------------------------------------------------------------------------------- */
 void core_report(const struct client_core *c, enum cantus_report_kind kind, uint64_t seq,
                  const char *identity, const char *topic, const char *text);
 __attribute__((format(printf, 3, 4))) void
@@ -163,13 +163,13 @@ uint64_t core_random(struct client_core *c);
 /* Takes the tables whose size depends on what was added. */
 bool core_start(struct client_core *c);
 
-/* ---- core_deliver.c */
+/* ---- core_deliver.c -------------------------------------------------------------------------- */
 /* Applies a batch that follows. */
 void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_header *header);
 /* Back to before the first message; what was delivered above `common` no longer holds. */
 void core_rewind(struct client_core *c, struct position common);
 
-/* ---- core_route.c */
+/* ---- core_route.c ---------------------------------------------------------------------------- */
 void core_route_new_topics(struct client_core *c, uint64_t seq);
 void core_route_reset(struct client_core *c);
 static inline const struct client_route *core_route(const struct client_core *c, uint32_t topic)
@@ -177,7 +177,7 @@ static inline const struct client_route *core_route(const struct client_core *c,
     return (const struct client_route *)(const void *)(c->routes + c->route[topic] * c->route_size);
 }
 
-/* ---- core_author.c */
+/* ---- core_author.c --------------------------------------------------------------------------- */
 /* Makes the publisher of `a`, which is the caller's memory until it is added. */
 bool author_init(struct client_core *c, struct author *a, enum author_kind kind,
                  const char *identity, char *error);
@@ -191,14 +191,14 @@ uint64_t core_step_creates(struct client_core *c);
 void core_on_create_refused(struct client_core *c, const struct hint *h);
 void app_step(struct author *a);
 
-/* ---- digest.c */
+/* ---- digest.c -------------------------------------------------------------------------------- */
 /* Message `seq` was applied, and a digest is due. */
 void core_take_digests(struct client_core *c, uint64_t seq);
 void core_rewind_digests(struct client_core *c, struct position common);
 void digest_on_message(struct author *a, const struct message *m);
 void digest_step(struct author *a);
 
-/* ---- pipe.c, injector.c, reconciler.c */
+/* ---- pipe.c, injector.c, reconciler.c -------------------------------------------------------- */
 void injector_step(struct author *a);
 void reconciler_step(struct author *a);
 

@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- building ---------------------------------------------------------------------------------
- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 static void find_due(struct client_core *c, uint64_t seq)
 {
@@ -81,8 +80,7 @@ bool client_core_publish_digests(struct client_core *c, const struct machine *m,
     return true;
 }
 
-/* ---- taking -----------------------------------------------------------------------------------
- */
+/* ---- taking ---------------------------------------------------------------------------------- */
 
 /* A digest may be dear: of what lies behind, only the last one is taken. */
 static bool is_worth_taking(const struct client_core *c, const struct client_digests *d,
@@ -142,8 +140,7 @@ void core_rewind_digests(struct client_core *c, struct position common)
     find_due(c, 0);
 }
 
-/* ---- saying -----------------------------------------------------------------------------------
- */
+/* ---- saying ---------------------------------------------------------------------------------- */
 
 static struct client_digests *digests_of(struct author *a)
 {

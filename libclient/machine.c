@@ -8,8 +8,7 @@
 
 enum { STATE_ALIGNMENT = 64 };
 
-/* ---- building ---------------------------------------------------------------------------------
- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 static bool check_app(const struct cantus_app *app, char *error)
 {
@@ -156,8 +155,7 @@ bool machine_reset(struct machine *m)
     return init_nodes(m) == m->node_count;
 }
 
-/* ---- applying ---------------------------------------------------------------------------------
- */
+/* ---- applying -------------------------------------------------------------------------------- */
 
 static bool node_wants(const struct cantus_app *app, const char *path, size_t length)
 {
@@ -194,8 +192,7 @@ void machine_apply(struct machine *m, uint64_t nodes, const struct cantus_messag
     }
 }
 
-/* ---- proposing --------------------------------------------------------------------------------
- */
+/* ---- proposing ------------------------------------------------------------------------------- */
 
 static uint64_t proposal_hash(const struct cantus_proposal *p)
 {
@@ -286,8 +283,7 @@ uint64_t machine_repeated_seq(const struct machine *m)
     return m->outcome_seq;
 }
 
-/* ---- questions --------------------------------------------------------------------------------
- */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 uint64_t machine_digest(const struct machine *m)
 {

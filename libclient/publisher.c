@@ -75,8 +75,7 @@ void publisher_destroy(struct publisher *p)
     free(p);
 }
 
-/* ---- pushing ----------------------------------------------------------------------------------
- */
+/* ---- pushing --------------------------------------------------------------------------------- */
 
 static uint32_t fragments_of(const struct publisher *p, uint32_t length)
 {
@@ -153,8 +152,7 @@ uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
     return first;
 }
 
-/* ---- the stream -------------------------------------------------------------------------------
- */
+/* ---- the stream ------------------------------------------------------------------------------ */
 
 static void release(struct publisher *p)
 {
@@ -389,8 +387,7 @@ uint64_t publisher_step(struct publisher *p, const struct catalog *catalog, bool
     return PORT_NEVER;
 }
 
-/* ---- questions --------------------------------------------------------------------------------
- */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 enum publisher_state publisher_state(const struct publisher *p)
 {

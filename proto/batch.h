@@ -65,7 +65,7 @@ static inline uint64_t batch_end_seq(const struct batch_header *b)
     return b->first_seq + b->count;
 }
 
-/* ---- reading ------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* Decodes and checks the header: fields, and every message header stays inside `length` (so that
  * batch_next needs no further checks), padding is zeros. Does not check the digest. */
@@ -107,7 +107,7 @@ static inline bool batch_next(struct batch_cursor *c, struct message *out)
     return true;
 }
 
-/* ---- writing ------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* A batch under construction in the caller's buffer of `capacity` bytes. */
 struct batch_builder {

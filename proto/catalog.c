@@ -38,7 +38,7 @@ struct catalog {
     struct epoch_table epochs;
 };
 
-/* ---- memory --------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static uint32_t clamp_option(uint32_t value, uint32_t otherwise, uint32_t low, uint32_t high)
 {
@@ -181,7 +181,7 @@ void catalog_copy(struct catalog *to, const struct catalog *from)
     memcpy(table(to, l->paths), paths_of(from), from->path_bytes);
 }
 
-/* ---- topics --------------------------------------------------------------------------------- */
+/* ---- topics ---------------------------------------------------------------------------------- */
 
 /* The slot of this path: where it is, or where it would go. */
 static uint32_t topic_slot(const struct catalog *c, const char *path, size_t length)
@@ -280,7 +280,7 @@ static enum catalog_verdict apply_topic(struct catalog *c, const struct message 
     return CATALOG_OK;
 }
 
-/* ---- publishers ----------------------------------------------------------------------------- */
+/* ---- publishers ------------------------------------------------------------------------------ */
 
 static uint32_t publisher_slot(const struct catalog *c, const char *identity)
 {
@@ -334,7 +334,7 @@ static enum catalog_verdict apply_join(struct catalog *c, const struct message *
     return CATALOG_OK;
 }
 
-/* ---- genesis, epochs, sessions, members ----------------------------------------------------- */
+/* ---- genesis, epochs, sessions, members ------------------------------------------------------ */
 
 static enum catalog_verdict apply_genesis(struct catalog *c, const struct message *m,
                                           const struct batch_header *batch)
@@ -446,7 +446,7 @@ uint64_t catalog_session_seq(const struct catalog *c)
     return c->session_seq;
 }
 
-/* ---- digest --------------------------------------------------------------------------------- */
+/* ---- digest ---------------------------------------------------------------------------------- */
 
 /* Each piece is encoded by field and hashed with the digest so far as its seed: neither padding nor
  * addresses nor table sizes enter. */

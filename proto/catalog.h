@@ -75,7 +75,7 @@ static inline enum catalog_verdict catalog_apply(struct catalog *c, const struct
  * Reads all of it: for session records, snapshots and checks, not for every message. */
 uint64_t catalog_digest(const struct catalog *c);
 
-/* ---- questions ------------------------------------------------------------------------------ */
+/* ---- questions ------------------------------------------------------------------------------- */
 const struct sys_genesis *catalog_genesis(const struct catalog *c); /* NULL before seq 1 */
 const struct epoch_table *catalog_epochs(const struct catalog *c);
 const struct membership *catalog_members(const struct catalog *c);

@@ -43,7 +43,7 @@
     X(SEALS, "events", "seal rounds begun")                                                        \
     X(EPOCHS_BEGUN, "events", "epochs begun by this process")                                      \
     X(FENCED, "events", "found itself fenced by a later epoch")                                    \
-    X(PROMOTIONS, "events", "promotions begun by an operator or a silence")                         \
+    X(PROMOTIONS, "events", "promotions begun by an operator or a silence")                        \
     X(PROBES, "datagrams", "sent to ask the stores before a promotion")                            \
     X(STANDBY_ROLLBACKS, "events", "forks gone back over without following the stream anew")       \
     X(MEMBER_CHANGES, "events", "changes of the membership sequenced")                             \

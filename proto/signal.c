@@ -25,7 +25,7 @@ const char *identity_check(const char *identity)
     return NULL;
 }
 
-/* ---- membership ----------------------------------------------------------------------------- */
+/* ---- membership ------------------------------------------------------------------------------ */
 
 static bool membership_valid(const struct membership *m)
 {
@@ -72,7 +72,7 @@ void membership_get(struct wire_reader *r, struct membership *out)
         r->failed = true;
 }
 
-/* ---- heartbeat ------------------------------------------------------------------------------ */
+/* ---- heartbeat ------------------------------------------------------------------------------- */
 
 static bool heartbeat_valid(const struct heartbeat *h)
 {
@@ -110,7 +110,7 @@ enum wire_verdict heartbeat_decode(const uint8_t *bytes, size_t length, uint64_t
     return wire_reader_done(&r) && heartbeat_valid(out) ? WIRE_OK : WIRE_MALFORMED;
 }
 
-/* ---- gap request and refusal ---------------------------------------------------------------- */
+/* ---- gap request and refusal ----------------------------------------------------------------- */
 
 static bool gap_request_valid(const struct gap_request *g)
 {
@@ -175,7 +175,7 @@ enum wire_verdict gap_refusal_decode(const uint8_t *bytes, size_t length, uint64
     return wire_reader_done(&r) && known ? WIRE_OK : WIRE_MALFORMED;
 }
 
-/* ---- acknowledgement ------------------------------------------------------------------------ */
+/* ---- acknowledgement ------------------------------------------------------------------------- */
 
 size_t ack_encode(const struct ack *in, uint64_t stream, uint8_t *out, size_t capacity)
 {
@@ -206,7 +206,7 @@ enum wire_verdict ack_decode(const uint8_t *bytes, size_t length, uint64_t strea
     return wire_reader_done(&r) && out->store != 0 ? WIRE_OK : WIRE_MALFORMED;
 }
 
-/* ---- seal and promise ----------------------------------------------------------------------- */
+/* ---- seal and promise ------------------------------------------------------------------------ */
 
 size_t seal_encode(const struct seal *in, uint64_t stream, uint8_t *out, size_t capacity)
 {
@@ -274,7 +274,7 @@ enum wire_verdict promise_decode(const uint8_t *bytes, size_t length, uint64_t s
     return wire_reader_done(&r) && out->store != 0 ? WIRE_OK : WIRE_MALFORMED;
 }
 
-/* ---- join and hint -------------------------------------------------------------------------- */
+/* ---- join and hint --------------------------------------------------------------------------- */
 
 static bool join_valid(const struct join *j)
 {

@@ -124,7 +124,7 @@ size_t status_encode(const struct status *in, uint8_t *out, size_t capacity)
     return cantus__status__pack(&p.status, out);
 }
 
-/* ---- decoding ------------------------------------------------------------------------------- */
+/* ---- decoding -------------------------------------------------------------------------------- */
 
 static bool copy_text(char *out, size_t capacity, const char *text)
 {

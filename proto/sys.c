@@ -4,7 +4,7 @@
 #include "proto/hash.h"
 #include "proto/topic.h"
 
-/* ---- genesis -------------------------------------------------------------------------------- */
+/* ---- genesis --------------------------------------------------------------------------------- */
 
 static bool genesis_valid(const struct sys_genesis *g)
 {
@@ -40,7 +40,7 @@ bool sys_genesis_decode(const uint8_t *payload, size_t length, struct sys_genesi
     return wire_reader_done(&r) && genesis_valid(out);
 }
 
-/* ---- epoch record --------------------------------------------------------------------------- */
+/* ---- epoch record ---------------------------------------------------------------------------- */
 
 static bool epoch_valid(const struct sys_epoch *e)
 {
@@ -101,7 +101,7 @@ bool sys_epoch_decode(const uint8_t *payload, size_t length, struct sys_epoch *o
     return wire_reader_done(&r) && epoch_valid(out);
 }
 
-/* ---- session, join, reject, member ---------------------------------------------------------- */
+/* ---- session, join, reject, member ----------------------------------------------------------- */
 
 static bool session_name_valid(const char *name)
 {
@@ -245,7 +245,7 @@ const char *reject_reason_text(uint8_t reason)
     return reason > 0 && reason < REJECT_END ? texts[reason] : "unknown reason";
 }
 
-/* ---- protocol ------------------------------------------------------------------------------- */
+/* ---- protocol -------------------------------------------------------------------------------- */
 
 /* Every format in one line each, in the words of docs/wire.md. Whoever changes a format changes its
  * line, so that processes of different formats refuse each other at the session record. */
@@ -300,7 +300,7 @@ size_t genesis_batch(const struct sys_genesis *genesis, uint8_t *out, size_t cap
     return header.length;
 }
 
-/* ---- quorums -------------------------------------------------------------------------------- */
+/* ---- quorums --------------------------------------------------------------------------------- */
 
 static uint32_t majority(uint32_t count)
 {

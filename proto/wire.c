@@ -22,7 +22,7 @@ struct wire_writer wire_writer_of(void *bytes, size_t capacity)
     };
 }
 
-/* ---- reading -------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 const uint8_t *wire_get_bytes(struct wire_reader *r, size_t length)
 {
@@ -113,7 +113,7 @@ bool wire_reader_done(const struct wire_reader *r)
     return !r->failed && r->at == r->end;
 }
 
-/* ---- writing -------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static uint8_t *reserve(struct wire_writer *w, size_t length)
 {
@@ -196,7 +196,7 @@ size_t wire_written(const struct wire_writer *w)
     return w->failed ? 0 : (size_t)(w->at - w->begin);
 }
 
-/* ---- the frame ------------------------------------------------------------------------------ */
+/* ---- the frame ------------------------------------------------------------------------------- */
 
 enum wire_verdict wire_peek(const uint8_t *bytes, size_t length, uint64_t stream,
                             enum wire_type *type)

@@ -5,8 +5,7 @@
 
 #include "retransmitter/core_private.h"
 
-/* ---- options and memory -------------------------------------------------------------------------
- */
+/* ---- options and memory ---------------------------------------------------------------------- */
 
 #define DEFAULT(field, value) ((field) = (field) == 0 ? (value) : (field))
 
@@ -153,8 +152,7 @@ void retransmitter_destroy(struct retransmitter *r)
     free(r);
 }
 
-/* ---- what the parts share -----------------------------------------------------------------------
- */
+/* ---- what the parts share -------------------------------------------------------------------- */
 
 void core_count_verdict(struct retransmitter *r, enum wire_verdict verdict)
 {
@@ -207,8 +205,7 @@ uint64_t core_served_end(const struct retransmitter *r, struct epoch epoch)
     return follower_settled(r->follower) ? earlier(end, follower_vouched_next(r->follower)) : 0;
 }
 
-/* ---- events -------------------------------------------------------------------------------------
- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static void on_datagram(struct retransmitter *r, const struct port_datagram *d)
 {
@@ -314,8 +311,7 @@ const struct participant_ops retransmitter_participant = {
     .on_datagrams = on_datagrams, .on_stream = on_stream, .on_disk = on_disk, .step = step
 };
 
-/* ---- questions ----------------------------------------------------------------------------------
- */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 bool retransmitter_drain(struct retransmitter *r)
 {

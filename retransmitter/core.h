@@ -62,7 +62,7 @@ enum retransmitter_sabotage {
     RETRANSMITTER_SEND_BEFORE_PERSIST = 1, /* acknowledges what is only appended */
     RETRANSMITTER_GAP_IGNORED = 2,         /* acknowledges what it heard, gaps or not */
     RETRANSMITTER_VOLATILE_PROMISE = 4, /* answers before its promise is durable, and forgets it */
-    RETRANSMITTER_RECORD_STALE = 8, /* records batches older than its promise */
+    RETRANSMITTER_RECORD_STALE = 8,     /* records batches older than its promise */
     RETRANSMITTER_EPOCH_NUMBER_ONLY = 16, /* promises the number, whoever the candidate */
     RETRANSMITTER_NO_DIGEST_CHECK = 32,   /* appends at the right seq, whatever is below it */
     RETRANSMITTER_CUT_TO_STABLE = 64      /* cuts to what it knows is stable */

@@ -1,7 +1,6 @@
 #include "retransmitter/core_private.h"
 
-/* ---- what the follower may hear ----------------------------------------------------------------
- */
+/* ---- what the follower may hear -------------------------------------------------------------- */
 
 /* The epoch at its fixed place, before anything is verified. */
 static struct epoch batch_epoch(const uint8_t *bytes)
@@ -106,8 +105,7 @@ void record_restart(struct retransmitter *r)
                    journal_epochs(r->journal), r->pledge);
 }
 
-/* ---- recording ---------------------------------------------------------------------------------
- */
+/* ---- recording ------------------------------------------------------------------------------- */
 
 bool record_deliver(void *ctx, const uint8_t *batch, const struct batch_header *header)
 {
@@ -203,8 +201,7 @@ uint64_t record_cut(struct retransmitter *r)
     return PORT_NEVER;
 }
 
-/* ---- acknowledgements --------------------------------------------------------------------------
- */
+/* ---- acknowledgements ------------------------------------------------------------------------ */
 
 static void ack_tail(const struct retransmitter *r, struct position *tail, struct digest *digest)
 {
@@ -248,8 +245,7 @@ uint64_t record_ack(struct retransmitter *r)
     return r->ack_at_ns;
 }
 
-/* ---- the watermark after a restart --------------------------------------------------------------
- */
+/* ---- the watermark after a restart ----------------------------------------------------------- */
 
 static void take_recorded(struct retransmitter *r, const uint8_t *batch, uint32_t length)
 {

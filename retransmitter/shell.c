@@ -33,8 +33,7 @@ static uint64_t random_id(void)
     return id;
 }
 
-/* ---- the store ----------------------------------------------------------------------------------
- */
+/* ---- the store ------------------------------------------------------------------------------- */
 
 static bool open_disk(struct retransmitter_shell *s, uint32_t index, char *error)
 {

@@ -4,7 +4,7 @@
 
 enum { DATAGRAM_MIN = BATCH_HEADER_SIZE + MESSAGE_HEADER_SIZE + SYS_PAYLOAD_MAX };
 
-/* ---- options and memory --------------------------------------------------------------------- */
+/* ---- options and memory ---------------------------------------------------------------------- */
 
 void sequencer_options_default(struct sequencer_options *o)
 {
@@ -102,7 +102,7 @@ size_t sequencer_memory(const struct sequencer_options *given)
            o.catalog.publishers_max * sizeof(struct queue);
 }
 
-/* ---- the stream, until we lead -------------------------------------------------------------- */
+/* ---- the stream, until we lead --------------------------------------------------------------- */
 
 bool sequencer_discards(const struct sequencer *s, const struct message *m, uint32_t *publisher,
                         bool *discarding)
@@ -301,7 +301,7 @@ void sequencer_fence(struct sequencer *s, uint32_t number, struct epoch by)
     leave(s, by);
 }
 
-/* ---- create --------------------------------------------------------------------------------- */
+/* ---- create ---------------------------------------------------------------------------------- */
 
 static bool allocate(struct sequencer *s)
 {
@@ -386,7 +386,7 @@ void sequencer_destroy(struct sequencer *s)
     free(s);
 }
 
-/* ---- sending -------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 void sequencer_send(struct sequencer *s, enum port_channel channel, struct port_addr to,
                     const uint8_t *bytes, uint32_t length)
@@ -403,7 +403,7 @@ void sequencer_send_egress(struct sequencer *s, const uint8_t *bytes, uint32_t l
         sequencer_send(s, PORT_EGRESS_B, (struct port_addr) { 0 }, bytes, length);
 }
 
-/* ---- datagrams ------------------------------------------------------------------------------ */
+/* ---- datagrams ------------------------------------------------------------------------------- */
 
 void sequencer_count_verdict(struct sequencer *s, enum wire_verdict verdict)
 {
@@ -548,7 +548,7 @@ static void on_datagrams(void *core, const struct port_datagram *datagrams, uint
         on_datagram(s, &datagrams[i]);
 }
 
-/* ---- the state machine ---------------------------------------------------------------------- */
+/* ---- the state machine ----------------------------------------------------------------------- */
 
 static uint64_t earlier(uint64_t a, uint64_t b)
 {

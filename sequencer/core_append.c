@@ -39,7 +39,7 @@ bool append_reject(struct sequencer *s, uint32_t publisher, uint64_t number,
     return true;
 }
 
-/* ---- messages outside runs ------------------------------------------------------------------ */
+/* ---- messages outside runs ------------------------------------------------------------------- */
 
 static enum reject_reason refusal_of(struct sequencer *s, uint32_t publisher,
                                      const struct proposal_entry *e, uint64_t *detail)
@@ -94,7 +94,7 @@ static bool serve_message(struct sequencer *s, uint32_t publisher, struct queue 
     return true;
 }
 
-/* ---- turns ---------------------------------------------------------------------------------- */
+/* ---- turns ----------------------------------------------------------------------------------- */
 
 /* Serves until its credit is used up; NOTHING when it has no more to serve. */
 static enum served serve_turn(struct sequencer *s, uint32_t publisher, struct queue *q)

@@ -38,7 +38,7 @@ void base_reset(struct sequencer *s)
     b->tried = false;
 }
 
-/* ---- following the tip ---------------------------------------------------------------------- */
+/* ---- following the tip ----------------------------------------------------------------------- */
 
 static bool apply_slow(struct sequencer *s, const struct message *m, const uint8_t *bytes,
                        uint32_t length)
@@ -111,7 +111,7 @@ bool base_follow(struct sequencer *s, uint64_t stable, uint32_t batches_max)
     return false;
 }
 
-/* ---- going back to it ----------------------------------------------------------------------- */
+/* ---- going back to it ------------------------------------------------------------------------ */
 
 /* The slot that begins with first_seq, from the base on; UINT64_MAX if no batch begins there. */
 static uint64_t boundary_at(const struct sequencer *s, uint64_t first_seq)

@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* ---- outcomes ------------------------------------------------------------------------------- */
+/* ---- outcomes -------------------------------------------------------------------------------- */
 
 static bool send_outcome(struct sequencer *s, uint32_t stream, const struct outcome *outcome)
 {
@@ -50,7 +50,7 @@ void command_stream_closed(struct sequencer *s, uint32_t stream)
         s->asked.open = false;
 }
 
-/* ---- promote -------------------------------------------------------------------------------- */
+/* ---- promote --------------------------------------------------------------------------------- */
 
 /* Which stores the operator should look after. */
 static void name_silent(const struct sequencer *s, char *out, size_t size)
@@ -183,7 +183,7 @@ static bool on_promote(struct sequencer *s, uint32_t stream, const struct comman
     return send_outcome(s, stream, &outcome);
 }
 
-/* ---- the leader ----------------------------------------------------------------------------- */
+/* ---- the leader ------------------------------------------------------------------------------ */
 
 static void change_members(struct sequencer *s)
 {

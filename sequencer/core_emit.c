@@ -1,6 +1,6 @@
 #include "sequencer/core_private.h"
 
-/* ---- the ring ------------------------------------------------------------------------------- */
+/* ---- the ring -------------------------------------------------------------------------------- */
 
 void ring_reset(struct sequencer *s)
 {
@@ -98,7 +98,7 @@ void emit_stable_rose(struct sequencer *s)
     }
 }
 
-/* ---- batches -------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 /* Past a bound of the quorum's lag, one batch per pace_ns: the quorum is slow, not gone. The lag is
  * counted in room of the ring, of which a short batch takes as much as a long one. */
@@ -179,7 +179,7 @@ void emit_close(struct sequencer *s, bool full)
     s->heartbeat_at_ns = s->now.mono_ns + s->heartbeat_interval_ns;
 }
 
-/* ---- records -------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 bool emit_record(struct sequencer *s, uint32_t topic, uint32_t publisher, uint64_t publisher_seq,
                  const uint8_t *payload, uint32_t length, enum room room)
@@ -271,7 +271,7 @@ void emit_tick(struct sequencer *s)
         count(s, COUNTER_TICKS, 1);
 }
 
-/* ---- heartbeats ----------------------------------------------------------------------------- */
+/* ---- heartbeats ------------------------------------------------------------------------------ */
 
 static void send_heartbeat(struct sequencer *s)
 {

@@ -56,7 +56,7 @@ enum {
 #define PROBE_ROUNDS     4 /* times seal_retry_ns, that an answer is good for */
 #define EXCLUDED_ROUNDS  4 /* times adopt_timeout_ns, until a store is asked again */
 
-/* ---- proposals held ------------------------------------------------------------------------- */
+/* ---- proposals held -------------------------------------------------------------------------- */
 
 /* One datagram of proposals. The cursor stands at entry `number`. */
 struct held {
@@ -94,7 +94,7 @@ struct queue {
     bool discarding; /* inside a run rejected as too large: its rest is rejected too */
 };
 
-/* ---- emission ------------------------------------------------------------------------------- */
+/* ---- emission -------------------------------------------------------------------------------- */
 
 struct ring_slot {
     uint64_t first_seq;
@@ -134,7 +134,7 @@ struct ask {
     };
 };
 
-/* ---- stores --------------------------------------------------------------------------------- */
+/* ---- stores ---------------------------------------------------------------------------------- */
 
 struct store {
     uint64_t id; /* 0: free */
@@ -153,7 +153,7 @@ struct store {
     bool full;
 };
 
-/* ---- the base ------------------------------------------------------------------------------- */
+/* ---- the base -------------------------------------------------------------------------------- */
 
 /* The state machines as of a batch boundary below the tip; the batches from there on are in the
  * ring. It follows the stable watermark, so that no fork of an honest stream goes below it. */
@@ -168,7 +168,7 @@ struct base {
     bool tried; /* the follower was restarted here, and has delivered nothing since */
 };
 
-/* ---- asked first ---------------------------------------------------------------------------- */
+/* ---- asked first ----------------------------------------------------------------------------- */
 
 struct probe {
     bool open;

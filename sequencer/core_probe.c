@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-/* ---- asking --------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 void probe_open(struct sequencer *s)
 {
@@ -43,7 +43,7 @@ void probe_on_answer(struct sequencer *s, const struct promise *p)
     store->probed_ns = s->now.mono_ns;
 }
 
-/* ---- what the answers come to --------------------------------------------------------------- */
+/* ---- what the answers come to ---------------------------------------------------------------- */
 
 static bool answers(const struct sequencer *s, const struct store *store)
 {
@@ -85,7 +85,7 @@ struct probe_view probe_look(const struct sequencer *s)
     return view;
 }
 
-/* ---- promoting itself ----------------------------------------------------------------------- */
+/* ---- promoting itself ------------------------------------------------------------------------ */
 
 /* One that joined late leaves it to those that need not fetch first. But what the leader had said
  * may have died with it, and perhaps there is nobody else. */

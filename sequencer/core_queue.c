@@ -44,7 +44,7 @@ void queue_stand_by(struct sequencer *s)
     s->ask_count = 0;
 }
 
-/* ---- slots ---------------------------------------------------------------------------------- */
+/* ---- slots ----------------------------------------------------------------------------------- */
 
 static void slot_free(struct sequencer *s, struct queue *q, uint32_t index)
 {
@@ -139,7 +139,7 @@ static uint32_t slot_take(struct sequencer *s, uint32_t publisher, struct queue 
     return index;
 }
 
-/* ---- a publisher's list --------------------------------------------------------------------- */
+/* ---- a publisher's list ---------------------------------------------------------------------- */
 
 /* The slot after which a datagram of these numbers belongs, NIL for the front. Nearly always the
  * last one. */
@@ -214,7 +214,7 @@ void queue_advance(struct sequencer *s, struct queue *q, struct held *h,
     }
 }
 
-/* ---- those with something to serve ---------------------------------------------------------- */
+/* ---- those with something to serve ----------------------------------------------------------- */
 
 void queue_activate(struct sequencer *s, uint32_t publisher)
 {
@@ -242,7 +242,7 @@ uint32_t queue_deactivate_first(struct sequencer *s)
     return publisher;
 }
 
-/* ---- arrival -------------------------------------------------------------------------------- */
+/* ---- arrival --------------------------------------------------------------------------------- */
 
 /* Whether its author is who it should be and stands on our history; counted and hinted if not. */
 static bool author_stands(struct sequencer *s, const struct port_datagram *d,
@@ -376,7 +376,7 @@ void queue_on_proposal(struct sequencer *s, const struct port_datagram *d)
         queue_activate(s, h.publisher);
 }
 
-/* ---- another history, another role ------------------------------------------------------------ */
+/* ---- another history, another role ----------------------------------------------------------- */
 
 static bool still_stands(const struct sequencer *s, const struct held *h, bool begin)
 {

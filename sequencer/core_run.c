@@ -7,7 +7,7 @@
  * of a rejected run is not a run of its own. */
 #include "sequencer/core_private.h"
 
-/* ---- collecting ----------------------------------------------------------------------------- */
+/* ---- collecting ------------------------------------------------------------------------------ */
 
 enum run_extent { RUN_INCOMPLETE = 0, RUN_COMPLETE, RUN_TOO_LARGE };
 
@@ -53,7 +53,7 @@ static enum run_extent scan_run(struct sequencer *s, struct queue *q, uint64_t n
     return RUN_INCOMPLETE;
 }
 
-/* ---- refusing ------------------------------------------------------------------------------- */
+/* ---- refusing -------------------------------------------------------------------------------- */
 
 /* How many of the numbers that have arrived belong to the run at `next`, up to its end. */
 static uint32_t known_of_run(struct sequencer *s, const struct queue *q, uint64_t next, bool *ended)
@@ -94,7 +94,7 @@ static enum served refuse_run(struct sequencer *s, uint32_t publisher, struct qu
     return SERVED;
 }
 
-/* ---- judging -------------------------------------------------------------------------------- */
+/* ---- judging --------------------------------------------------------------------------------- */
 
 struct judgement {
     struct sys_reject reject; /* reason 0: accepted */
@@ -155,7 +155,7 @@ static void judge_run(struct sequencer *s, uint32_t publisher, struct queue *q, 
     }
 }
 
-/* ---- emitting ------------------------------------------------------------------------------- */
+/* ---- emitting -------------------------------------------------------------------------------- */
 
 bool run_emit(struct sequencer *s)
 {

@@ -1,6 +1,6 @@
 #include "sequencer/core_private.h"
 
-/* ---- questions ------------------------------------------------------------------------------ */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 enum sequencer_state sequencer_state(const struct sequencer *s)
 {
@@ -80,7 +80,7 @@ const char *sequencer_waiting_for(const struct sequencer *s)
     return "";
 }
 
-/* ---- status --------------------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 static const char *state_name(const struct sequencer *s)
 {
@@ -156,7 +156,7 @@ void sequencer_status(const struct sequencer *s, struct port_time now, struct st
     status_publishers(s, out);
 }
 
-/* ---- the stream port ------------------------------------------------------------------------ */
+/* ---- the stream port ------------------------------------------------------------------------- */
 
 bool status_write_frame(struct sequencer *s, uint32_t stream, enum replay_type type,
                         const uint8_t *body, size_t length)

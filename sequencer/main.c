@@ -68,8 +68,7 @@ static void report(void *ctx, const char *file, unsigned line, const char *reaso
         fprintf(stderr, "%s: %s\n", file, reason);
 }
 
-/* ---- running ------------------------------------------------------------------------------------
- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 struct watch {
     const char *name;

@@ -15,8 +15,7 @@ static uint64_t random_id(void)
     return id;
 }
 
-/* ---- the genesis of a stream without stores ----------------------------------------------------
- */
+/* ---- the genesis of a stream without stores -------------------------------------------------- */
 
 static bool read_genesis(const struct config *config, uint8_t *bytes, uint32_t *length, char *error)
 {
@@ -50,8 +49,7 @@ static uint32_t volatile_epoch(void)
     return (uint32_t)now.tv_sec;
 }
 
-/* ---- the shell ----------------------------------------------------------------------------------
- */
+/* ---- the shell ------------------------------------------------------------------------------- */
 
 static bool open_transport(struct sequencer_shell *s, const struct config *config,
                            const struct config_sequencer *own, char *error)

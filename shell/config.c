@@ -26,8 +26,7 @@ __attribute__((format(printf, 3, 4))) void config_complain(struct config_reader 
             *c = '?';
 }
 
-/* ---- sections ----------------------------------------------------------------------------------
- */
+/* ---- sections -------------------------------------------------------------------------------- */
 
 /* Whether one is the other with one letter changed, missing, added, or two swapped. */
 static bool alike(const char *a, const char *b)
@@ -171,8 +170,7 @@ static void read_section(struct config_reader *r, enum config_section_id id, con
                             section->keys[i].name);
 }
 
-/* ---- whole files -------------------------------------------------------------------------------
- */
+/* ---- whole files ----------------------------------------------------------------------------- */
 
 static void read_root(struct config_reader *r, const yaml_node_t *root)
 {
@@ -336,8 +334,7 @@ bool config_path(const struct config *config, const char *relative, char *out, s
     return n >= 0 && (size_t)n < capacity;
 }
 
-/* ---- looking up a process ----------------------------------------------------------------------
- */
+/* ---- looking up a process -------------------------------------------------------------------- */
 
 static const char *name_at(const struct config *c, enum config_section_id list, uint32_t index)
 {

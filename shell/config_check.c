@@ -28,8 +28,7 @@ static void check_groups(struct config_reader *r)
         config_complain(r, line, "interface_b: there is no egress_b that would use it");
 }
 
-/* ---- processes --------------------------------------------------------------------------------
- */
+/* ---- processes ------------------------------------------------------------------------------- */
 
 /* What every process has, be it a sequencer (which come first) or a retransmitter. Lines of what
  * was not read are 0. */

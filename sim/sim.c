@@ -37,7 +37,7 @@ const char *sim_invariant_name(enum sim_invariant invariant)
     return invariant_names[invariant];
 }
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void sim_schedule(struct sim *s, uint64_t at, enum sim_event_kind kind, uint32_t node, uint32_t a,
                   uint32_t b)
@@ -165,7 +165,7 @@ void sim_destroy(struct sim *s)
     free(s);
 }
 
-/* ---- events -------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static bool tormented_enough(const struct sim *s)
 {
@@ -190,8 +190,8 @@ static void count_faults(struct sim *s)
         errors += c->errors;
     }
     r->faults = r->lost + r->duplicated + r->reordered + r->delayed + r->corrupted + r->partitions +
-                r->crashes + r->freezes + r->repeated + r->wipes + r->torn_writes + r->lost_writes + r->disk_full +
-                r->bit_flips + errors + r->clock_jumps;
+                r->crashes + r->freezes + r->repeated + r->wipes + r->torn_writes + r->lost_writes +
+                r->disk_full + r->bit_flips + errors + r->clock_jumps;
 }
 
 static void probe(struct sim *s)
@@ -281,7 +281,7 @@ bool sim_step(struct sim *s)
     return true;
 }
 
-/* ---- a run --------------------------------------------------------------------------------------- */
+/* ---- a run ----------------------------------------------------------------------------------- */
 
 static struct sim_options resolve(const struct sim_options *options)
 {
@@ -290,7 +290,8 @@ static struct sim_options resolve(const struct sim_options *options)
     sim_random_init(&r, o.seed ^ UINT64_C(0x5eed));
     sim_fault_lean(&o);
     uint32_t stores = 1 + 2 * (uint32_t)sim_random_below(&r, 3);
-    uint32_t spares = (uint32_t)sim_random_below(&r, 6), quorum = (uint32_t)sim_random_below(&r, 16);
+    uint32_t spares = (uint32_t)sim_random_below(&r, 6),
+             quorum = (uint32_t)sim_random_below(&r, 16);
     uint32_t sequencers = (uint32_t)sim_random_between(&r, 1, 3);
     if (o.stores == 0) {
         o.stores = stores;
@@ -342,8 +343,8 @@ size_t sim_result_json(const struct sim_result *r, char *out, size_t capacity)
         ",\"freezes\":%" PRIu64 ",\"torn_writes\":%" PRIu64 ",\"lost_writes\":%" PRIu64
         ",\"disk_full\":%" PRIu64 ",\"bit_flips\":%" PRIu64 ",\"clock_jumps\":%" PRIu64
         ",\"repeated\":%" PRIu64 ",\"half_steps\":%" PRIu64 ",\"wipes\":%" PRIu64
-        ",\"stores\":%u,\"sequencers\":%u,\"promotions\":%" PRIu64
-        ",\"member_changes\":%" PRIu64 ",\"epochs\":%" PRIu64 ",\"forks\":%" PRIu64,
+        ",\"stores\":%u,\"sequencers\":%u,\"promotions\":%" PRIu64 ",\"member_changes\":%" PRIu64
+        ",\"epochs\":%" PRIu64 ",\"forks\":%" PRIu64,
         r->seed, r->steps, r->messages, r->digest, r->faults, r->lost, r->duplicated, r->reordered,
         r->delayed, r->corrupted, r->partitions, r->crashes, r->freezes, r->torn_writes,
         r->lost_writes, r->disk_full, r->bit_flips, r->clock_jumps, r->repeated, r->half_steps,

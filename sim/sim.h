@@ -20,7 +20,7 @@ enum { SIM_TEXT_MAX = 512, SIM_NODES_MAX = 64 };
 
 enum sim_invariant {
     SIM_FINE = 0,
-    SIM_ONE_ORDER = 1,        /* numbered as in design section 2 */
+    SIM_ONE_ORDER = 1, /* numbered as in design section 2 */
     SIM_NOTHING_STABLE_LOST = 2,
     SIM_EXACTLY_ONCE = 3,
     SIM_ANSWERED = 4,
@@ -47,7 +47,7 @@ enum sim_invariant {
     X(delivers_ahead, "a client hands over what arrives, gaps or not", 1)                          \
     X(ack_any_epoch, "a leader counts an acknowledgement whatever the tail's epoch", 2)            \
     X(stable_on_adopt, "a leader counts the adopted tail without an entry of its own epoch", 2)    \
-    X(adopt_longest, "a candidate adopts the longest tail, not the highest (epoch, seq)", 6)       \
+    X(adopt_longest, "a candidate adopts the longest tail, not the highest (epoch, seq)", 2)       \
     X(volatile_promise, "a retransmitter forgets its promise when it restarts", 6)                 \
     X(record_stale, "a retransmitter records batches older than its promise", 6)                   \
     X(no_digest_check, "a retransmitter appends at the right seq, whatever is below it", 2)        \
@@ -68,19 +68,19 @@ enum sim_invariant {
 
 struct sim_options {
     uint64_t seed;
-    uint32_t stores;        /* founding retransmitters; default drawn: 1, 3 or 5; by hand 1 */
-    uint32_t spares;        /* that are no members at first; default drawn if stores is; at most 2 */
-    uint32_t sequencers;    /* default drawn 1..3; by hand 1 */
-    uint32_t quorum;        /* W; default drawn if stores is, else a majority */
-    uint32_t publishers;    /* default drawn 2..5 */
-    uint32_t followers;     /* default drawn 2..4; half at sequenced, half at stable */
-    uint32_t messages_min;  /* sequenced before the healed phase ends; default 1000 */
-    uint32_t faults_min;    /* that really fired; default 20 */
-    const char *sabotage;   /* NULL or a name of SIM_SABOTAGES, with '-' for '_' */
+    uint32_t stores;       /* founding retransmitters; default drawn: 1, 3 or 5; by hand 1 */
+    uint32_t spares;       /* that are no members at first; default drawn if stores is; at most 2 */
+    uint32_t sequencers;   /* default drawn 1..3; by hand 1 */
+    uint32_t quorum;       /* W; default drawn if stores is, else a majority */
+    uint32_t publishers;   /* default drawn 2..5 */
+    uint32_t followers;    /* default drawn 2..4; half at sequenced, half at stable */
+    uint32_t messages_min; /* sequenced before the healed phase ends; default 1000 */
+    uint32_t faults_min;   /* that really fired; default 20 */
+    const char *sabotage;  /* NULL or a name of SIM_SABOTAGES, with '-' for '_' */
     const struct cantus_app *app; /* a user's app to run on every follower, with config and */
     const char *app_config;       /* publisher identities app-1, app-2, ...; may be NULL */
     uint32_t app_replicas;
-    bool trace;             /* write every step to trace_to */
+    bool trace; /* write every step to trace_to */
     void (*trace_to)(void *ctx, const char *line);
     void *ctx;
 };
@@ -88,9 +88,9 @@ struct sim_options {
 struct sim_result {
     uint64_t seed;
     uint64_t steps;
-    uint64_t messages;  /* in the final history */
-    uint64_t digest;    /* over the final history and all final states */
-    uint64_t faults;    /* fired, by kind below */
+    uint64_t messages; /* in the final history */
+    uint64_t digest;   /* over the final history and all final states */
+    uint64_t faults;   /* fired, by kind below */
     uint64_t lost, duplicated, reordered, delayed, corrupted, repeated, partitions, crashes,
         half_steps, freezes, torn_writes, lost_writes, disk_full, bit_flips, clock_jumps, wipes;
     uint64_t forks, epochs, promotions, member_changes;
@@ -115,10 +115,12 @@ struct sim *sim_open(const struct sim_options *options);
 void sim_close(struct sim *s);
 
 uint32_t sim_add_app(struct sim *s, const struct cantus_app *app, const char *config,
-                     const char *identity, enum cantus_level level); /* a process of its own; its node */
-uint32_t sim_node(const struct sim *s, const char *name); /* "sequencer-1", "store-1", "app-1" ... */
+                     const char *identity,
+                     enum cantus_level level); /* a process of its own; its node */
+uint32_t sim_node(const struct sim *s,
+                  const char *name); /* "sequencer-1", "store-1", "app-1" ... */
 
-void sim_settle(struct sim *s);                      /* until nothing is in flight or due at once */
+void sim_settle(struct sim *s); /* until nothing is in flight or due at once */
 /* Time passes; what falls due happens, and what is in flight and not held arrives. */
 void sim_advance(struct sim *s, uint64_t ns);
 uint32_t sim_in_flight(const struct sim *s);

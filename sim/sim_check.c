@@ -23,8 +23,7 @@ void sim_violate(struct sim *s, enum sim_invariant invariant, const char *format
 
 #define EPOCH_FORMAT "epoch %u"
 
-/* ---- exactly once --------------------------------------------------------------------------------
- */
+/* ---- exactly once ---------------------------------------------------------------------------- */
 
 static void tally_item(struct sim *s, struct sim_tally *t, const struct sim_entry *e, uint64_t seq)
 {
@@ -117,8 +116,7 @@ static void tally_again(struct sim *s, uint32_t branch, uint64_t end_seq)
     h->branches[branch].tally = t;
 }
 
-/* ---- stable --------------------------------------------------------------------------------------
- */
+/* ---- stable ---------------------------------------------------------------------------------- */
 
 static void declare_stable(struct sim *s, const struct sim_node *n, uint32_t branch, uint64_t seq)
 {
@@ -162,8 +160,7 @@ static void declare_stable(struct sim *s, const struct sim_node *n, uint32_t bra
     }
 }
 
-/* ---- batches -------------------------------------------------------------------------------------
- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 /* What the candidate was told: that some of the stores that promised, a seal quorum of the members
  * in the best tail among them, have no better tail than the one it adopts. */
@@ -397,8 +394,7 @@ static void check_heartbeat(struct sim *s, const struct sim_node *n, const uint8
     declare_stable(s, n, branch, beat.stable);
 }
 
-/* ---- stores --------------------------------------------------------------------------------------
- */
+/* ---- stores ---------------------------------------------------------------------------------- */
 
 static struct sim_store_word *word_of(struct sim *s, const struct sim_node *n)
 {
@@ -508,8 +504,7 @@ void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_r
                     word->promised.number);
 }
 
-/* ---- proposals ------------------------------------------------------------------------------------
- */
+/* ---- proposals ------------------------------------------------------------------------------- */
 
 static void check_proposal(struct sim *s, const uint8_t *bytes, uint32_t length)
 {
@@ -559,8 +554,7 @@ void sim_check_send(struct sim *s, struct sim_node *n, enum port_channel channel
     }
 }
 
-/* ---- disks ----------------------------------------------------------------------------------------
- */
+/* ---- disks ----------------------------------------------------------------------------------- */
 
 struct tail {
     struct position last;

@@ -18,7 +18,7 @@ static uint32_t heard_branch(const struct sim_node *n)
     return sim_history_branch(&sim_of(n)->history, follower_heard(f));
 }
 
-/* ---- deliveries ---------------------------------------------------------------------------------- */
+/* ---- deliveries ------------------------------------------------------------------------------ */
 
 /* Whether the run that seq is in was voided by an epoch record. */
 static bool voided(const struct sim_history *h, uint32_t branch, uint64_t seq)
@@ -151,7 +151,7 @@ void sim_check_report(void *ctx, const struct cantus_report *report)
         sim_violate(s, SIM_ANSWERED, "%s reports SUPERSEDED, and it is the only one", n->name);
 }
 
-/* ---- replicas ------------------------------------------------------------------------------------ */
+/* ---- replicas -------------------------------------------------------------------------------- */
 
 void sim_check_applied(struct sim *s, uint32_t node, uint64_t seq, uint64_t digest)
 {
@@ -172,7 +172,7 @@ void sim_check_applied(struct sim *s, uint32_t node, uint64_t seq, uint64_t dige
     }
 }
 
-/* ---- live again ----------------------------------------------------------------------------------- */
+/* ---- live again ------------------------------------------------------------------------------ */
 
 static bool client_live(const struct sim_node *n, uint64_t tip, char *why, size_t capacity)
 {
@@ -258,7 +258,7 @@ bool sim_check_live(struct sim *s, char *why, size_t capacity)
     return true;
 }
 
-/* ---- the end --------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 struct replay {
     struct sim *sim;
@@ -360,11 +360,10 @@ static void check_standbys(struct sim *s)
     const struct sim_node *leader = sim_leader(s);
     for (uint32_t i = 0; leader != NULL && i < s->node_count; i++) {
         const struct sim_node *n = s->nodes[i];
-        if (n->kind == SIM_SEQUENCER &&
-            (ledger_digest(sequencer_ledger(n->core)) !=
-                 ledger_digest(sequencer_ledger(leader->core)) ||
-             catalog_digest(sequencer_catalog(n->core)) !=
-                 catalog_digest(sequencer_catalog(leader->core))))
+        if (n->kind == SIM_SEQUENCER && (ledger_digest(sequencer_ledger(n->core)) !=
+                                             ledger_digest(sequencer_ledger(leader->core)) ||
+                                         catalog_digest(sequencer_catalog(n->core)) !=
+                                             catalog_digest(sequencer_catalog(leader->core))))
             sim_violate(s, SIM_EXACTLY_ONCE, "%s holds another ledger or catalog than %s", n->name,
                         leader->name);
     }

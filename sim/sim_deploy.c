@@ -35,7 +35,7 @@ static uint32_t sources(const struct sim *s, const struct sim_node *but,
     return count;
 }
 
-/* ---- cores -------------------------------------------------------------------------------------- */
+/* ---- cores ----------------------------------------------------------------------------------- */
 
 static bool create_sequencer(struct sim *s, struct sim_node *n)
 {
@@ -196,7 +196,7 @@ bool sim_create_core(struct sim *s, struct sim_node *n)
     return false;
 }
 
-/* ---- the deployment ------------------------------------------------------------------------------ */
+/* ---- the deployment -------------------------------------------------------------------------- */
 
 static bool write_genesis(struct sim *s)
 {
@@ -320,8 +320,8 @@ bool sim_deploy(struct sim *s, char *error)
     o->stores = o->stores > 0 ? o->stores : 1;
     s->sequencer_count = o->sequencers > 0 ? o->sequencers : 1;
     if (o->stores > SIM_STORES_MAX - SPARES_MAX || o->spares > SPARES_MAX ||
-        o->quorum > o->stores || s->sequencer_count > 8 || o->publishers > 12 ||
-        o->followers > 8 || o->app_replicas > 16) {
+        o->quorum > o->stores || s->sequencer_count > 8 || o->publishers > 12 || o->followers > 8 ||
+        o->app_replicas > 16) {
         snprintf(error, SIM_TEXT_MAX,
                  "at most %u stores, of which W is a part, %u spares, 8 sequencers, 12 publishers, "
                  "8 followers and 16 replicas",

@@ -12,7 +12,7 @@ static struct sim_disk *disk_of(const struct disk *d)
     return (struct sim_disk *)(uintptr_t)d;
 }
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static int32_t find_file(const struct sim_disk *d, const char *name)
 {
@@ -170,7 +170,7 @@ static int64_t disk_write(struct disk *disk, int32_t file, uint64_t offset, cons
     return write_bytes(d, file, offset, bytes, length);
 }
 
-/* ---- requests --------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static void check_request(struct sim_disk *d, const struct disk_request *r)
 {
@@ -265,7 +265,7 @@ void sim_disk_close(struct sim_disk *d)
     memset(d->files, 0, sizeof d->files);
 }
 
-/* ---- what happens ------------------------------------------------------------------------------ */
+/* ---- what happens ---------------------------------------------------------------------------- */
 
 uint64_t sim_disk_due(const struct sim_disk *d)
 {

@@ -24,7 +24,7 @@ void sim_close(struct sim *s)
         sim_destroy(s);
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------------ */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 uint32_t sim_node(const struct sim *s, const char *name)
 {
@@ -200,7 +200,7 @@ uint64_t sim_sequenced(struct sim *s, const char *topic)
     return count;
 }
 
-/* ---- publishing -------------------------------------------------------------------------------------- */
+/* ---- publishing ------------------------------------------------------------------------------ */
 
 static struct sim_node *publisher_of(struct sim *s, const char *identity)
 {
@@ -238,7 +238,7 @@ bool sim_publish(struct sim *s, const char *identity, const char *topic, const v
     return true;
 }
 
-/* ---- datagrams ---------------------------------------------------------------------------------------- */
+/* ---- datagrams ------------------------------------------------------------------------------- */
 
 uint32_t sim_in_flight(const struct sim *s)
 {

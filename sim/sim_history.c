@@ -170,7 +170,7 @@ uint64_t sim_history_common(const struct sim_history *h, uint32_t a, uint64_t a_
     return a_seq < b_seq ? a_seq : b_seq;
 }
 
-/* ---- members ---------------------------------------------------------------------------------- */
+/* ---- members --------------------------------------------------------------------------------- */
 
 const struct membership *sim_history_members(const struct sim_history *h, uint32_t branch,
                                              uint64_t seq)

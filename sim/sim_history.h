@@ -50,12 +50,12 @@ struct sim_branch {
     uint32_t parent;      /* SIM_NONE: the genesis */
     struct digest digest; /* through end_seq - 1 */
     uint64_t timestamp_ns;
-    uint64_t promised_ns; /* a heartbeat said that nothing later is stamped earlier */
-    uint64_t stable;      /* as its leader declared it */
+    uint64_t promised_ns;      /* a heartbeat said that nothing later is stamped earlier */
+    uint64_t stable;           /* as its leader declared it */
     struct membership members; /* newest on it: counts from its append */
-    uint64_t possible;    /* what its leader may call stable, by what the members have said */
-    uint64_t secure;      /* what a majority of them has said it has */
-    uint32_t *entries;    /* by seq - first_seq */
+    uint64_t possible;         /* what its leader may call stable, by what the members have said */
+    uint64_t secure;           /* what a majority of them has said it has */
+    uint32_t *entries;         /* by seq - first_seq */
     uint32_t capacity;
     struct sim_tally tally;
 };
@@ -78,7 +78,7 @@ struct sim_report {
 /* What a store has said, per branch and in all. */
 struct sim_store_word {
     uint64_t id;
-    bool gone; /* wiped: it never speaks again */
+    bool gone;                                  /* wiped: it never speaks again */
     struct sim_report reports[SIM_REPORTS_MAX]; /* circular */
     uint32_t report_count;
     struct epoch promised;         /* the newest it answered for */
@@ -105,7 +105,7 @@ struct sim_history {
     uint64_t stable_seq;
     struct sim_proposed *proposed;
     uint32_t proposed_count, proposed_capacity;
-    uint32_t *proposed_index;      /* hash table of heads */
+    uint32_t *proposed_index;     /* hash table of heads */
     struct sim_store_word *words; /* SIM_WORDS_MAX */
     uint32_t word_count;
     struct sim_change changes[SIM_CHANGES_MAX];

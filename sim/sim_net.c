@@ -18,7 +18,7 @@ static uint32_t node_of(const struct sim *s, struct port_addr to)
     return node < s->node_count && to.port == PORT_NUMBER ? node : SIM_NONE;
 }
 
-/* ---- packets ------------------------------------------------------------------------------------ */
+/* ---- packets --------------------------------------------------------------------------------- */
 
 bool sim_net_init(struct sim *s)
 {
@@ -80,7 +80,7 @@ void sim_net_release(struct sim *s, uint32_t slot)
     n->free_arrivals[n->free_arrival_count++] = slot;
 }
 
-/* ---- on the way --------------------------------------------------------------------------------- */
+/* ---- on the way ------------------------------------------------------------------------------ */
 
 bool sim_net_blocked(const struct sim *s, uint32_t from, uint32_t to)
 {
@@ -192,10 +192,9 @@ static void hoard(struct sim *s, uint32_t from, enum port_channel channel, uint6
     if (h->packet != NULL)
         drop_packet(n, h->packet);
     packet->references++;
-    *h = (struct sim_hoarded) { .packet = packet,
-                                .to_mask = to_mask,
-                                .from = (uint16_t)from,
-                                .channel = (uint8_t)channel };
+    *h = (struct sim_hoarded) {
+        .packet = packet, .to_mask = to_mask, .from = (uint16_t)from, .channel = (uint8_t)channel
+    };
 }
 
 uint32_t sim_net_repeat(struct sim *s, uint32_t max)
@@ -311,7 +310,7 @@ uint32_t sim_net_linger(struct sim *s, uint32_t from, uint64_t min_ns, uint64_t 
     return count;
 }
 
-/* ---- the core's side ---------------------------------------------------------------------------- */
+/* ---- the core's side ------------------------------------------------------------------------- */
 
 static void port_queue(struct port *port, enum port_channel channel, struct port_addr to,
                        const uint8_t *bytes, uint32_t length)

@@ -79,7 +79,8 @@ bool sim_operator_repairs(const struct sim *s, struct command *out)
     bool grows = m->quorum == 0 || m->quorum >= (m->count + 1) / 2 + 1;
     for (uint32_t i = 0; grows && i < s->node_count && m->count < s->options.stores + gone; i++) {
         const struct sim_node *n = s->nodes[i];
-        if (n->kind != SIM_STORE || !n->up || n->rotten || n->founder || membership_has(m, n->store))
+        if (n->kind != SIM_STORE || !n->up || n->rotten || n->founder ||
+            membership_has(m, n->store))
             continue;
         out->kind = COMMAND_MEMBER_ADD;
         out->store = n->store;

@@ -80,7 +80,7 @@ static void release_if_dead(struct sim_connection *c)
         c->used = false;
 }
 
-/* ---- the core's side ---------------------------------------------------------------------------- */
+/* ---- the core's side ------------------------------------------------------------------------- */
 
 uint32_t sim_stream_connect(struct port *port, struct port_addr to)
 {
@@ -161,7 +161,7 @@ void sim_stream_close(struct port *port, uint32_t stream)
     release_if_dead(c);
 }
 
-/* ---- what happens -------------------------------------------------------------------------------- */
+/* ---- what happens ---------------------------------------------------------------------------- */
 
 static size_t tell(struct sim *s, struct sim_connection *c, uint32_t end,
                    enum port_stream_event_type type, const uint8_t *bytes, size_t length)

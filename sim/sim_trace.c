@@ -45,7 +45,7 @@ void sim_trace_line(struct sim *s, const char *format, ...)
     }
 }
 
-/* ---- what a datagram says ---------------------------------------------------------------------------- */
+/* ---- what a datagram says -------------------------------------------------------------------- */
 
 static int batch_text(const uint8_t *bytes, uint32_t length, char *out, size_t capacity)
 {

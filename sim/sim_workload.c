@@ -22,7 +22,7 @@ void sim_work_context(struct sim *s)
     current = s;
 }
 
-/* ---- items ---------------------------------------------------------------------------------------- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t x)
 {
@@ -83,7 +83,7 @@ bool sim_item_header(const uint8_t *payload, size_t length, struct sim_item_head
     return true;
 }
 
-/* ---- publishers ------------------------------------------------------------------------------------ */
+/* ---- publishers ------------------------------------------------------------------------------ */
 
 static void topic_of(uint32_t author, char *out, size_t capacity)
 {
@@ -173,7 +173,7 @@ bool sim_work_item(void *ctx, uint64_t index, struct cantus_item *out)
     return true;
 }
 
-/* ---- the replica ------------------------------------------------------------------------------------ */
+/* ---- the replica ----------------------------------------------------------------------------- */
 
 struct replica {
     uint64_t hash;
@@ -239,7 +239,7 @@ const struct cantus_app sim_follower_app = {
     .digest = replica_digest,
 };
 
-/* ---- the race ---------------------------------------------------------------------------------------- */
+/* ---- the race -------------------------------------------------------------------------------- */
 
 struct solver {
     uint64_t rounds;

@@ -169,8 +169,7 @@ void kernel_streams_close(struct kernel *k)
     free(s->dirty);
 }
 
-/* ---- the core's side ---------------------------------------------------------------------------
- */
+/* ---- the core's side ------------------------------------------------------------------------- */
 
 uint32_t kernel_stream_connect(struct port *port, struct port_addr to)
 {
@@ -251,8 +250,7 @@ void kernel_stream_close(struct port *port, uint32_t id)
     mark_dirty(s, stream);
 }
 
-/* ---- sending -----------------------------------------------------------------------------------
- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 /* Hands what is queued to the kernel. An error is left for epoll to report. */
 static void send_out(struct kernel_streams *s, struct kernel_stream *stream)
@@ -293,8 +291,7 @@ void kernel_streams_flush(struct kernel *k)
     s->dirty_count = 0;
 }
 
-/* ---- events ------------------------------------------------------------------------------------
- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 struct round {
     struct kernel *k;

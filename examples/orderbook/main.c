@@ -19,25 +19,20 @@ static const char help[] =
     "       orderbook --dir DIR --role injector --events FILE\n"
     "       orderbook --dir DIR --role book|quoter [--until SEQ | --once] [--plot FILE.svg]\n"
     "\n"
-    "Sends a day of limit-order events through Cantus and prints the book it leads to, as one "
-    "JSON\n"
-    "line. Without --dir it starts a deployment of its own in a temporary directory, runs "
-    "injector,\n"
+    "Sends a day of limit-order events through Cantus and prints the book it leads to, as one JSON\n"
+    "line. Without --dir it starts a deployment of its own in a temporary directory, runs injector,\n"
     "book and quoter on it, and stops it.\n"
     "\n"
-    "  --events FILE      the events: "
-    "id,timestamp,exchange.timestamp,price,volume,action,direction;\n"
+    "  --events FILE      the events: id,timestamp,exchange.timestamp,price,volume,action,direction;\n"
     "                     plain CSV or .xz\n"
     "  --dir DIR          use the running deployment of DIR (cantus dev --dir DIR)\n"
-    "  --role ROLE        run one part: injector, book or quoter; any number of each of the "
-    "latter\n"
+    "  --role ROLE        run one part: injector, book or quoter; any number of each of the latter\n"
     "  --identity NAME    publisher identity of the injector or quoter (default: the role)\n"
     "  --until SEQ        stop after message SEQ of the stream and print the line\n"
     "  --once             stop at the end of the stream as it is now\n"
     "  --sequenced        follow at sequenced instead of stable\n"
     "  --plot FILE.svg    draw best bid, best ask and depth over the day\n"
-    "Without --until or --once, book and quoter run until SIGINT or SIGTERM, then print the "
-    "line.\n";
+    "Without --until or --once, book and quoter run until SIGINT or SIGTERM, then print the line.\n";
 
 enum role { ROLE_ALL, ROLE_INJECTOR, ROLE_BOOK, ROLE_QUOTER };
 

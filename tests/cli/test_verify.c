@@ -26,8 +26,7 @@ struct store {
 static char directory[64], path[96];
 static struct config config;
 
-/* ---- what the verb needs of the command ---------------------------------------------------------
- */
+/* ---- what the verb needs of the command ------------------------------------------------------ */
 
 int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int argc, char **argv,
                 const struct option *options,
@@ -59,8 +58,7 @@ void cli_catch_signals(void)
 {
 }
 
-/* ---- stores -------------------------------------------------------------------------------------
- */
+/* ---- stores ---------------------------------------------------------------------------------- */
 
 static void send_status(const struct store *s, int client)
 {

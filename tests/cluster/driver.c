@@ -60,7 +60,7 @@ static void on_report(void *ctx, const struct cantus_report *r)
         fprintf(d->log, "X report %d at %" PRIu64 ": %s\n", (int)r->kind, r->seq, r->text);
 }
 
-/* ---- publish ------------------------------------------------------------------------------------ */
+/* ---- publish --------------------------------------------------------------------------------- */
 
 /* "NAME n " and filling; every so many one that travels in fragments. */
 static size_t item_of(const char *name, uint64_t n, char *out)
@@ -114,7 +114,7 @@ static enum cantus_status publish(struct driver *d)
     return status;
 }
 
-/* ---- follow ------------------------------------------------------------------------------------- */
+/* ---- follow ---------------------------------------------------------------------------------- */
 
 static uint64_t item_number(const struct cantus_message *m)
 {
@@ -145,7 +145,7 @@ static enum cantus_status follow(struct driver *d)
     return status;
 }
 
-/* ---- both --------------------------------------------------------------------------------------- */
+/* ---- both ------------------------------------------------------------------------------------ */
 
 static int run(struct driver *d, const char *source, enum cantus_level level)
 {

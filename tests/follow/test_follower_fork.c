@@ -264,7 +264,7 @@ START_TEST(two_leaders_of_one_epoch_never_make_a_cut)
 }
 END_TEST
 
-/* ---- candidates ----------------------------------------------------------------------------- */
+/* ---- candidates ------------------------------------------------------------------------------ */
 
 static const struct epoch candidate = { .number = 5, .candidate = 55 };
 

@@ -41,7 +41,7 @@ static void teardown(void)
     free(h);
 }
 
-/* ---- the store ------------------------------------------------------------------------------ */
+/* ---- the store ------------------------------------------------------------------------------- */
 
 static void event(enum port_stream_event_type type)
 {
@@ -136,7 +136,7 @@ static void connect_next(void)
     ck_assert(follower_replaying(r->follower));
 }
 
-/* ---- tests ---------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 START_TEST(reads_what_there_is_without_a_leader)
 {

@@ -167,7 +167,7 @@ START_TEST(one_process_per_directory)
 }
 END_TEST
 
-/* ---- a journal on it ------------------------------------------------------------------------ */
+/* ---- a journal on it ------------------------------------------------------------------------- */
 
 static const struct journal_options options = {
     .segment_bytes = 262144, .commit_bytes = 65536, .recent_bytes = 65536, .segments_max = 100

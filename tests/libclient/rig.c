@@ -4,8 +4,7 @@
 
 bool rig_inside;
 
-/* ---- port -------------------------------------------------------------------------------------
- */
+/* ---- port ------------------------------------------------------------------------------------ */
 
 static struct rig *rig_of(struct port *port)
 {
@@ -73,8 +72,7 @@ void rig_port_init(struct rig *r)
     r->port.self = (struct port_addr) { 0x7f000001, 4000 };
 }
 
-/* ---- the leader's history ---------------------------------------------------------------------
- */
+/* ---- the leader's history -------------------------------------------------------------------- */
 
 uint64_t rig_tip(const struct rig *r)
 {
@@ -220,8 +218,7 @@ uint64_t rig_say(struct rig *r, const char *path, const char *text)
     return rig_emit(r, topic, id, ledger_next(&r->ledger, id), 0, text, strlen(text));
 }
 
-/* ---- what the client sent ---------------------------------------------------------------------
- */
+/* ---- what the client sent -------------------------------------------------------------------- */
 
 static void on_join(struct rig *r, const struct rig_sent *d)
 {
@@ -363,8 +360,7 @@ static void leader_hears(struct rig *r)
     }
 }
 
-/* ---- driving ----------------------------------------------------------------------------------
- */
+/* ---- driving --------------------------------------------------------------------------------- */
 
 void rig_deliver(struct rig *r)
 {
@@ -435,8 +431,7 @@ void rig_tick(struct rig *r, uint64_t timestamp_ns)
     rig_run(r);
 }
 
-/* ---- making -----------------------------------------------------------------------------------
- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 static void on_report(void *ctx, const struct cantus_report *report)
 {

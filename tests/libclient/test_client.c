@@ -35,8 +35,7 @@ static void refused(const char *source, enum cantus_level level, const char *say
     ck_assert_msg(strstr(error, says) != NULL, "\"%s\" does not say \"%s\"", error, says);
 }
 
-/* ---- an app -----------------------------------------------------------------------------------
- */
+/* ---- an app ---------------------------------------------------------------------------------- */
 
 struct sum {
     uint64_t count, bytes;
@@ -62,8 +61,7 @@ static const struct cantus_app sum_app = { .abi = CANTUS_APP_ABI,
                                            .apply = sum_apply,
                                            .digest = sum_digest };
 
-/* ---- journal ----------------------------------------------------------------------------------
- */
+/* ---- journal --------------------------------------------------------------------------------- */
 
 /* A store with what the rig's leader has emitted. */
 static void write_store(const struct rig *r)
@@ -152,8 +150,7 @@ START_TEST(a_journal_is_replayed_to_its_end)
 }
 END_TEST
 
-/* ---- what can't be opened ---------------------------------------------------------------------
- */
+/* ---- what can't be opened -------------------------------------------------------------------- */
 
 START_TEST(sources_that_can_not_be_opened_say_what_to_do)
 {
@@ -182,8 +179,7 @@ START_TEST(sources_that_can_not_be_opened_say_what_to_do)
 }
 END_TEST
 
-/* ---- sockets ----------------------------------------------------------------------------------
- */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 struct live {
     struct config config;

@@ -5,8 +5,7 @@
 #include "rig.h"
 #include "suite_main.h"
 
-/* ---- a counter: proposes "inc" until it has counted to its goal --------------------------------
- */
+/* ---- a counter: proposes "inc" until it has counted to its goal ------------------------------ */
 
 struct tally {
     uint64_t count;
@@ -92,8 +91,7 @@ static bool has_counted(struct rig *r)
     return s->count >= s->goal;
 }
 
-/* ---- delivery ---------------------------------------------------------------------------------
- */
+/* ---- delivery -------------------------------------------------------------------------------- */
 
 START_TEST(a_subscription_sees_its_subtree_in_order)
 {
@@ -250,8 +248,7 @@ START_TEST(additions_are_checked)
 }
 END_TEST
 
-/* ---- timers -----------------------------------------------------------------------------------
- */
+/* ---- timers ---------------------------------------------------------------------------------- */
 
 static void say_timer(struct rig *r, uint64_t due_ns)
 {
@@ -292,8 +289,7 @@ START_TEST(timers_fire_before_the_first_message_stamped_then_or_later)
 }
 END_TEST
 
-/* ---- proposing --------------------------------------------------------------------------------
- */
+/* ---- proposing ------------------------------------------------------------------------------- */
 
 START_TEST(an_app_proposes_until_it_is_content_at_either_level)
 {
@@ -496,8 +492,7 @@ START_TEST(a_later_incarnation_supersedes_and_numbers_go_on)
 }
 END_TEST
 
-/* ---- forks ------------------------------------------------------------------------------------
- */
+/* ---- forks ----------------------------------------------------------------------------------- */
 
 static bool rebuilt(struct rig *r)
 {

@@ -10,8 +10,7 @@
 #include "rig.h"
 #include "suite_main.h"
 
-/* ---- an app: sums what it hears ----------------------------------------------------------------
- */
+/* ---- an app: sums what it hears -------------------------------------------------------------- */
 
 struct sum {
     uint64_t sum;
@@ -71,8 +70,7 @@ static struct machine *add(struct rig *r, const struct cantus_app *app, const ch
     return m;
 }
 
-/* ---- what the log says -------------------------------------------------------------------------
- */
+/* ---- what the log says ----------------------------------------------------------------------- */
 
 enum { STATEMENTS_MAX = 2048 };
 
@@ -204,8 +202,7 @@ static void check_statements(struct rig *r, uint64_t every)
         ck_assert_uint_eq(statements[i].d.digest, digest_there(r, statements[i].d.position.seq));
 }
 
-/* ---- what is emitted ---------------------------------------------------------------------------
- */
+/* ---- what is emitted ------------------------------------------------------------------------- */
 
 static uint32_t other(struct rig *r)
 {
@@ -254,8 +251,7 @@ static void live_through(struct rig *r, uint32_t from, uint32_t count)
     rig_run_until(r, NULL, MS, 5);
 }
 
-/* ---- positions --------------------------------------------------------------------------------
- */
+/* ---- positions ------------------------------------------------------------------------------- */
 
 static void lives_of_two(enum follower_level level, uint64_t every)
 {
@@ -374,8 +370,7 @@ START_TEST(a_timer_is_a_reason)
 }
 END_TEST
 
-/* ---- stable -----------------------------------------------------------------------------------
- */
+/* ---- stable ---------------------------------------------------------------------------------- */
 
 START_TEST(only_what_is_stable_is_said)
 {
@@ -500,8 +495,7 @@ START_TEST(a_topic_that_cannot_be_had_is_reported_once_and_hurts_nobody)
 }
 END_TEST
 
-/* ---- asking for them --------------------------------------------------------------------------
- */
+/* ---- asking for them ------------------------------------------------------------------------- */
 
 static const struct cantus_app mute_app = { .abi = CANTUS_APP_ABI, .name = "mute" };
 static const struct cantus_app spaced_app = { .abi = CANTUS_APP_ABI,

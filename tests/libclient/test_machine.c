@@ -7,8 +7,7 @@
 
 #include "suite_main.h"
 
-/* ---- an app of two parts that write a journal of their calls ----------------------------------
- */
+/* ---- an app of two parts that write a journal of their calls --------------------------------- */
 
 static char calls[4096];
 
@@ -180,8 +179,7 @@ static void apply(struct machine *m, const char *topic, uint64_t seq, uint64_t t
     machine_apply(m, machine_wants(m, topic, strlen(topic)), &message);
 }
 
-/* ---- composition ------------------------------------------------------------------------------
- */
+/* ---- composition ----------------------------------------------------------------------------- */
 
 START_TEST(parts_apply_first_each_by_its_topics)
 {
@@ -253,8 +251,7 @@ START_TEST(apps_that_can_not_run_are_refused_with_a_reason)
 }
 END_TEST
 
-/* ---- timers -----------------------------------------------------------------------------------
- */
+/* ---- timers ---------------------------------------------------------------------------------- */
 
 START_TEST(timers_fire_in_order_of_due_time_then_of_registration)
 {
@@ -304,8 +301,7 @@ START_TEST(pending_timers_and_firings_are_bounded)
 }
 END_TEST
 
-/* ---- digest and snapshots ---------------------------------------------------------------------
- */
+/* ---- digest and snapshots -------------------------------------------------------------------- */
 
 START_TEST(equal_histories_give_equal_digests_and_others_do_not)
 {
@@ -428,8 +424,7 @@ START_TEST(a_damaged_or_foreign_snapshot_leaves_the_initial_state)
 }
 END_TEST
 
-/* ---- quarantine -------------------------------------------------------------------------------
- */
+/* ---- quarantine ------------------------------------------------------------------------------ */
 
 struct talker {
     uint64_t changes;

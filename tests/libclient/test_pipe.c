@@ -31,8 +31,7 @@ static void all_in_log_once(const struct rig *r, const char *path, uint32_t expe
         ck_assert_uint_eq(values[i], i);
 }
 
-/* ---- pipe -------------------------------------------------------------------------------------
- */
+/* ---- pipe ------------------------------------------------------------------------------------ */
 
 static struct cantus_pipe *pipe_of(struct rig *r)
 {
@@ -189,8 +188,7 @@ START_TEST(a_volatile_stream_that_begins_again_takes_new_items)
 }
 END_TEST
 
-/* ---- injector ---------------------------------------------------------------------------------
- */
+/* ---- injector -------------------------------------------------------------------------------- */
 
 static uint32_t source_end;
 
@@ -234,8 +232,7 @@ START_TEST(an_injector_goes_on_at_the_right_item_after_any_restart)
 }
 END_TEST
 
-/* ---- reconciler -------------------------------------------------------------------------------
- */
+/* ---- reconciler ------------------------------------------------------------------------------ */
 
 struct level {
     uint32_t steps;

@@ -123,8 +123,7 @@ static uint32_t numbers_in(const struct bench *b, uint32_t i, uint64_t *first)
     return h.count;
 }
 
-/* ---- joining ----------------------------------------------------------------------------------
- */
+/* ---- joining --------------------------------------------------------------------------------- */
 
 START_TEST(it_joins_when_caught_up_and_again_until_its_record_is_stable)
 {
@@ -185,8 +184,7 @@ START_TEST(a_later_incarnation_stops_it_for_good_once_stable)
 }
 END_TEST
 
-/* ---- sending ----------------------------------------------------------------------------------
- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 START_TEST(proposals_share_datagrams_as_long_as_their_position_is_the_same)
 {
@@ -354,8 +352,7 @@ START_TEST(a_hint_brings_a_retry_forward_but_not_too_often)
 }
 END_TEST
 
-/* ---- limits -----------------------------------------------------------------------------------
- */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
 START_TEST(the_window_counts_what_has_no_outcome)
 {
@@ -455,8 +452,7 @@ START_TEST(large_items_travel_in_fragments_and_have_one_outcome)
 }
 END_TEST
 
-/* ---- outcomes ---------------------------------------------------------------------------------
- */
+/* ---- outcomes -------------------------------------------------------------------------------- */
 
 static void reject(struct bench *b, uint64_t number, uint32_t count, uint8_t reason)
 {
@@ -511,8 +507,7 @@ START_TEST(foreign_bytes_under_its_number_are_noticed)
 }
 END_TEST
 
-/* ---- forks ------------------------------------------------------------------------------------
- */
+/* ---- forks ----------------------------------------------------------------------------------- */
 
 START_TEST(a_fork_sends_again_what_still_answers_and_drops_what_does_not)
 {

@@ -407,7 +407,6 @@ END_TEST
 
 SUITE_RUN("catalog", genesis_comes_first_and_once, epochs_begin_with_their_record,
           topics_get_ids_in_order, below_sys_digest_topics_are_publishers,
-          path_memory_runs_out_before_ids_do, joins_compare_and_set,
-          permissions, sessions_name_protocol_and_catalog, members_change,
-          what_is_malformed_changes_nothing, digest_is_of_the_state_alone,
-          options_are_brought_in_range)
+          path_memory_runs_out_before_ids_do, joins_compare_and_set, permissions,
+          sessions_name_protocol_and_catalog, members_change, what_is_malformed_changes_nothing,
+          digest_is_of_the_state_alone, options_are_brought_in_range)

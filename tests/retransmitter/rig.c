@@ -11,8 +11,7 @@ static struct rig *of(struct port *port)
     return (struct rig *)port;
 }
 
-/* ---- port -------------------------------------------------------------------------------------
- */
+/* ---- port ------------------------------------------------------------------------------------ */
 
 static void port_queue(struct port *port, enum port_channel channel, struct port_addr to,
                        const uint8_t *bytes, uint32_t length)
@@ -100,8 +99,7 @@ void rig_forget(struct rig *rig)
     rig->sent_count = 0;
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static uint32_t genesis(uint32_t members, uint8_t *out, struct batch_header *header)
 {
@@ -198,8 +196,7 @@ void rig_free(struct rig *rig)
     free(rig);
 }
 
-/* ---- events ------------------------------------------------------------------------------------
- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 void rig_step(struct rig *rig)
 {
@@ -262,8 +259,7 @@ size_t rig_event(struct rig *rig, enum port_stream_event_type type, uint32_t str
     return used;
 }
 
-/* ---- what was sent ------------------------------------------------------------------------------
- */
+/* ---- what was sent --------------------------------------------------------------------------- */
 
 const struct rig_sent *rig_last(const struct rig *rig, enum wire_type type, uint32_t *count)
 {
@@ -325,8 +321,7 @@ uint64_t rig_counter(struct rig *rig, enum counter c)
     return retransmitter_counters(rig->core)[c];
 }
 
-/* ---- leaders ------------------------------------------------------------------------------------
- */
+/* ---- leaders --------------------------------------------------------------------------------- */
 
 struct leader leader_of(struct rig *rig, struct epoch epoch)
 {

@@ -77,8 +77,7 @@ bool rig_last_promise(const struct rig *rig, struct promise *out);
 bool rig_last_refusal(const struct rig *rig, struct gap_refusal *out);
 uint64_t rig_counter(struct rig *rig, enum counter c);
 
-/* ---- what it hears ----------------------------------------------------------------------------
- */
+/* ---- what it hears --------------------------------------------------------------------------- */
 
 struct batch_bytes {
     uint8_t bytes[RIG_BATCH_MAX];

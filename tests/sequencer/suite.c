@@ -1,6 +1,6 @@
 #include "tests/sequencer/suite.h"
 
-/* ---- the port ------------------------------------------------------------------------------- */
+/* ---- the port -------------------------------------------------------------------------------- */
 
 static void see_batch(struct suite *t, const struct sent *sent)
 {
@@ -124,7 +124,7 @@ static const struct port_ops suite_ops = { .send = port_send_op,
                                            .stream_write = port_write_op,
                                            .stream_close = port_close_op };
 
-/* ---- the deployment ------------------------------------------------------------------------- */
+/* ---- the deployment -------------------------------------------------------------------------- */
 
 struct suite *suite_new(void)
 {
@@ -282,7 +282,7 @@ void suite_give(struct suite *t, const void *bytes, size_t length)
     suite_give_from(t, bytes, length, (struct port_addr) { .ip = 0x7f000001, .port = 999 });
 }
 
-/* ---- stores --------------------------------------------------------------------------------- */
+/* ---- stores ---------------------------------------------------------------------------------- */
 
 struct promise suite_promise(const struct suite *t, uint64_t store)
 {
@@ -359,7 +359,7 @@ void suite_ack(struct suite *t, uint64_t store, uint64_t seq)
     suite_give_ack(t, &a);
 }
 
-/* ---- another sequencer ---------------------------------------------------------------------- */
+/* ---- another sequencer ----------------------------------------------------------------------- */
 
 static struct sys_epoch record_of(const struct suite *t, uint64_t at, struct epoch epoch)
 {
@@ -445,7 +445,7 @@ uint32_t suite_asked(const struct suite *t)
     return n;
 }
 
-/* ---- an operator ---------------------------------------------------------------------------- */
+/* ---- an operator ----------------------------------------------------------------------------- */
 
 void suite_command(struct suite *t, uint32_t stream, const struct command *c)
 {
@@ -476,7 +476,7 @@ struct outcome suite_outcome(struct suite *t)
     return outcome;
 }
 
-/* ---- publishers ----------------------------------------------------------------------------- */
+/* ---- publishers ------------------------------------------------------------------------------ */
 
 void suite_give_join(struct suite *t, const char *identity, uint32_t wanted, uint64_t nonce)
 {
@@ -568,7 +568,7 @@ void suite_propose(struct suite *t, uint32_t publisher, uint64_t number, uint32_
     offer_give(t, &o);
 }
 
-/* ---- what came out -------------------------------------------------------------------------- */
+/* ---- what came out --------------------------------------------------------------------------- */
 
 const struct message *suite_message(const struct suite *t, uint64_t seq)
 {

@@ -31,7 +31,7 @@ static void check_refused(struct suite *t, const char *because)
     ck_assert_uint_eq(t->streams_closed, 0);
 }
 
-/* ---- promote -------------------------------------------------------------------------------- */
+/* ---- promote --------------------------------------------------------------------------------- */
 
 START_TEST(a_standby_is_promoted)
 {
@@ -142,7 +142,7 @@ START_TEST(one_command_at_a_time)
 }
 END_TEST
 
-/* ---- others --------------------------------------------------------------------------------- */
+/* ---- others ---------------------------------------------------------------------------------- */
 
 START_TEST(a_standby_refuses_what_is_the_leaders)
 {

@@ -242,7 +242,7 @@ START_TEST(many_epochs)
 }
 END_TEST
 
-/* ---- status --------------------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 static size_t give_stream(struct suite *t, const void *bytes, size_t length)
 {

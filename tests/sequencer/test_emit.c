@@ -110,7 +110,7 @@ START_TEST(a_step_emits_a_bounded_number_of_batches)
 }
 END_TEST
 
-/* ---- heartbeats and ticks ------------------------------------------------------------------- */
+/* ---- heartbeats and ticks -------------------------------------------------------------------- */
 
 START_TEST(heartbeats_back_off_and_begin_again)
 {
@@ -177,7 +177,7 @@ START_TEST(ticks_are_messages_on_sys_clock)
 }
 END_TEST
 
-/* ---- the ring ------------------------------------------------------------------------------- */
+/* ---- the ring -------------------------------------------------------------------------------- */
 
 START_TEST(a_full_ring_stops_appending_until_stable_rises)
 {

@@ -147,7 +147,7 @@ START_TEST(nothing_gets_inside_a_run_that_takes_many_steps)
 }
 END_TEST
 
-/* ---- refused -------------------------------------------------------------------------------- */
+/* ---- refused --------------------------------------------------------------------------------- */
 
 static void check_refused(struct fixture *f, struct offer *o, uint32_t count, uint8_t reason)
 {

@@ -197,7 +197,7 @@ START_TEST(a_standby_waits_to_be_told)
 }
 END_TEST
 
-/* ---- fenced --------------------------------------------------------------------------------- */
+/* ---- fenced ---------------------------------------------------------------------------------- */
 
 static void check_fenced(struct suite *t)
 {
@@ -271,7 +271,7 @@ START_TEST(fenced_by_a_promise)
 }
 END_TEST
 
-/* ---- a number promised to two --------------------------------------------------------------- */
+/* ---- a number promised to two ---------------------------------------------------------------- */
 
 /* Store 3 promised our number to another candidate: it can't be had back but by a higher one. All
  * that was emitted becomes stable first. */
@@ -320,7 +320,7 @@ START_TEST(a_store_promised_to_a_rival_is_won_back_without_a_quorum)
 }
 END_TEST
 
-/* ---- without stores ------------------------------------------------------------------------- */
+/* ---- without stores -------------------------------------------------------------------------- */
 
 START_TEST(a_volatile_stream_begins_with_its_genesis)
 {

@@ -67,7 +67,7 @@ static void check_machines(const struct fixture *f)
     ck_assert_uint_eq(ledger, ledger_digest(sequencer_ledger(t->core)));
 }
 
-/* ---- forks ---------------------------------------------------------------------------------- */
+/* ---- forks ----------------------------------------------------------------------------------- */
 
 START_TEST(a_fork_goes_back_and_on)
 {
@@ -194,7 +194,7 @@ START_TEST(a_rejection_is_taken_back_too)
 }
 END_TEST
 
-/* ---- fenced --------------------------------------------------------------------------------- */
+/* ---- fenced ---------------------------------------------------------------------------------- */
 
 START_TEST(a_fenced_leader_stands_by_and_leads_again)
 {
@@ -261,7 +261,7 @@ START_TEST(a_fenced_leader_goes_back_to_what_is_adopted)
 }
 END_TEST
 
-/* ---- held proposals ------------------------------------------------------------------------- */
+/* ---- held proposals -------------------------------------------------------------------------- */
 
 START_TEST(what_was_held_is_sequenced_at_once)
 {
@@ -377,7 +377,7 @@ START_TEST(what_is_held_is_bounded)
 }
 END_TEST
 
-/* ---- deaf ----------------------------------------------------------------------------------- */
+/* ---- deaf ------------------------------------------------------------------------------------ */
 
 START_TEST(who_hears_no_proposals_says_so)
 {

@@ -20,8 +20,7 @@
 enum { HOUR_S = 3600 };
 static const uint64_t hour_ns = HOUR_S * UINT64_C(1000000000);
 
-/* ---- fakes -------------------------------------------------------------------------------------
- */
+/* ---- fakes ----------------------------------------------------------------------------------- */
 
 static char journal[4096]; /* one letter a call, in order */
 
@@ -194,8 +193,7 @@ static const struct disk_ops fake_disk_ops = { .submit = fake_submit,
                                                .complete = fake_complete,
                                                .fd = fake_disk_fd };
 
-/* ---- fixture -----------------------------------------------------------------------------------
- */
+/* ---- fixture --------------------------------------------------------------------------------- */
 
 static struct loop *loop;
 static struct fake_core core;
@@ -242,8 +240,7 @@ static void begin(int idle, bool with_transport, bool with_disk, uint64_t *count
     ck_assert(loop_add(loop, &p));
 }
 
-/* ---- tests, each once per idle strategy in _i ---------------------------------------------------
- */
+/* ---- tests, each once per idle strategy in _i ------------------------------------------------ */
 
 START_TEST(a_round_goes_in_the_documented_order)
 {
