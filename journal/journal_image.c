@@ -104,7 +104,13 @@ uint64_t image_follow(const struct image *image, uint64_t offset, struct image_w
 
 uint64_t image_torn_bytes(const struct image *image, uint64_t offset)
 {
-    for (uint64_t end = image->size; end > offset; end--)
+    uint64_t end = image->size;
+    /* Mostly a whole segment of zeros: a block at a time, as long as all of it is. */
+    static const uint8_t zeros[DISK_BLOCK];
+    while (end >= offset + DISK_BLOCK &&
+           memcmp(image->bytes + end - DISK_BLOCK, zeros, DISK_BLOCK) == 0)
+        end -= DISK_BLOCK;
+    for (; end > offset; end--)
         if (image->bytes[end - 1] != 0)
             return end - offset;
     return 0;

@@ -49,6 +49,8 @@ static struct sequencer_options resolve(const struct sequencer_options *given)
     if (o.ring_bytes < ring_min)
         o.ring_bytes = ring_min;
     o.queue_max = at_least(o.queue_max, QUEUE_MIN);
+    if (o.pending_max == 0)
+        o.pending_max = 4096;
     o.window = at_least(o.window, 1);
     o.run_bytes_max = at_least(o.run_bytes_max, 1);
     o.quantum_bytes = at_least(o.quantum_bytes, QUANTUM_MIN);
@@ -77,7 +79,7 @@ static struct follower_options follower_options_of(const struct sequencer_option
 {
     struct follower_options f = { .stream = o->stream,
                                   .level = FOLLOWER_SEQUENCED,
-                                  .pending_max = 4096,
+                                  .pending_max = o->pending_max,
                                   .datagram_max = o->datagram_max,
                                   .gap_delay_ns = 20000,
                                   .retry_ns = 300000,

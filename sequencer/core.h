@@ -55,6 +55,7 @@ struct sequencer_options {
     uint64_t ring_bytes;       /* of recent batches; nothing above stable leaves; default 64 MiB */
     uint32_t queue_max;        /* datagrams of proposals held, all publishers; default 8192. A run
                                      has at most half as many messages (and at most the window) */
+    uint32_t pending_max;      /* batches held while it follows; default 4096 */
     uint32_t window;           /* numbers held ahead of a publisher's next; default 4096 */
     uint32_t run_bytes_max;    /* default 1 MiB */
     uint32_t quantum_bytes;    /* deficit round robin; default 4096 */

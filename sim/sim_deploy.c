@@ -6,7 +6,7 @@
 #include "sim/sim_private.h"
 
 enum {
-    SEGMENT_BYTES = 256 * 1024,
+    SEGMENT_BYTES = 192 * 1024,
     COMMIT_BYTES = 64 * 1024,
     RECENT_BYTES = 128 * 1024,
     BULK_MESSAGES = 200,
@@ -52,10 +52,11 @@ static bool create_sequencer(struct sim *s, struct sim_node *n)
     o.ring_bytes = s->ring_bytes;
     o.queue_max = s->queue_max;
     o.window = 256;
+    o.pending_max = 512;
     o.run_bytes_max = SIM_RUN_BYTES_MAX;
     o.line_b = s->line_b;
     o.tick_ns = s->by_hand ? 0 : 10 * SIM_MS;
-    o.heartbeat_min_ns = 100 * SIM_US;
+    o.heartbeat_min_ns = (s->by_hand ? 100 : 300) * SIM_US;
     o.heartbeat_max_ns = 10 * SIM_MS;
     o.seal_retry_ns = 4 * SIM_MS;
     o.adopt_timeout_ns = 50 * SIM_MS;

@@ -9,16 +9,16 @@
     [SIM_FAULT_FREEZE] = 3, [SIM_FAULT_PARTITION] = 3, [SIM_FAULT_ONE_WAY] = 3,                    \
     [SIM_FAULT_DISK_FULL] = 2, [SIM_FAULT_DISK_ERRORS] = 2, [SIM_FAULT_DISK_STALL] = 2,            \
     [SIM_FAULT_READ_FLIPS] = 2, [SIM_FAULT_CLOCK] = 3, [SIM_FAULT_RESET_STREAMS] = 2,              \
-    [SIM_FAULT_WEATHER] = 5, [SIM_FAULT_PROMOTE] = 3, [SIM_FAULT_STALE] = 2, [SIM_FAULT_ROT] = 1,     \
+    [SIM_FAULT_WEATHER] = 5, [SIM_FAULT_PROMOTE] = 3, [SIM_FAULT_STALE] = 2, [SIM_FAULT_ROT] = 1,  \
     [SIM_FAULT_HALF_STEP] = 4, [SIM_FAULT_POWER] = 1, [SIM_FAULT_FLAP] = 2,                        \
     [SIM_FAULT_STALL_LEADER] = 2, [SIM_FAULT_REPEAT] = 3, [SIM_FAULT_RIVALS] = 2,                  \
-    [SIM_FAULT_COMMAND] = 3, [SIM_FAULT_WIPE] = 1
+    [SIM_FAULT_COMMAND] = 3, [SIM_FAULT_WIPE] = 1, [SIM_FAULT_ISLAND] = 2
 
 static const struct sim_mood moods[] = {
     { .name = "usual",
       .weight = { USUAL_WEIGHTS },
-      .gap_min_ns = 2 * SIM_MS,
-      .gap_max_ns = 30 * SIM_MS,
+      .gap_min_ns = SIM_MS,
+      .gap_max_ns = 14 * SIM_MS,
       .packet_chance = 100 },
     { .name = "failovers", /* epochs come quickly, and the network is slow to forget */
       .weight = { [SIM_FAULT_CRASH_SEQUENCER] = 4,
@@ -30,13 +30,14 @@ static const struct sim_mood moods[] = {
                   [SIM_FAULT_WEATHER] = 2,
                   [SIM_FAULT_PROMOTE] = 6,
                   [SIM_FAULT_RIVALS] = 4,
+                  [SIM_FAULT_ISLAND] = 4,
                   [SIM_FAULT_STALL_LEADER] = 3,
                   [SIM_FAULT_REPEAT] = 3,
                   [SIM_FAULT_HALF_STEP] = 3,
                   [SIM_FAULT_COMMAND] = 1,
                   [SIM_FAULT_CLOCK] = 1 },
       .gap_min_ns = SIM_MS,
-      .gap_max_ns = 16 * SIM_MS,
+      .gap_max_ns = 10 * SIM_MS,
       .packet_chance = 150 },
     { .name = "disks",
       .weight = { [SIM_FAULT_CRASH_STORE] = 8,
@@ -48,8 +49,19 @@ static const struct sim_mood moods[] = {
                   [SIM_FAULT_CRASH_SEQUENCER] = 2,
                   [SIM_FAULT_CRASH_CLIENT] = 2 },
       .gap_min_ns = SIM_MS,
-      .gap_max_ns = 20 * SIM_MS,
+      .gap_max_ns = 12 * SIM_MS,
       .packet_chance = 30 },
+    { .name = "figure 8", /* tails of several epochs, each on a minority */
+      .weight = { [SIM_FAULT_ISLAND] = 12,
+                  [SIM_FAULT_PROMOTE] = 2,
+                  [SIM_FAULT_RIVALS] = 2,
+                  [SIM_FAULT_CRASH_STORE] = 3,
+                  [SIM_FAULT_CRASH_SEQUENCER] = 2,
+                  [SIM_FAULT_HALF_STEP] = 2,
+                  [SIM_FAULT_WEATHER] = 2 },
+      .gap_min_ns = SIM_MS,
+      .gap_max_ns = 10 * SIM_MS,
+      .packet_chance = 200 },
     { .name = "members", /* they come and go, by the operator's word or by losing their disks */
       .weight = { [SIM_FAULT_COMMAND] = 10,
                   [SIM_FAULT_WIPE] = 3,
@@ -72,7 +84,7 @@ static const struct sim_mood moods[] = {
                   [SIM_FAULT_WEATHER] = 2,
                   [SIM_FAULT_CLOCK] = 1 },
       .gap_min_ns = SIM_MS,
-      .gap_max_ns = 20 * SIM_MS,
+      .gap_max_ns = 12 * SIM_MS,
       .packet_chance = 60 },
     { .name = "weather",
       .weight = { [SIM_FAULT_WEATHER] = 10,
@@ -82,8 +94,8 @@ static const struct sim_mood moods[] = {
                   [SIM_FAULT_REPEAT] = 3,
                   [SIM_FAULT_CRASH_CLIENT] = 2,
                   [SIM_FAULT_RESET_STREAMS] = 3 },
-      .gap_min_ns = 2 * SIM_MS,
-      .gap_max_ns = 20 * SIM_MS,
+      .gap_min_ns = SIM_MS,
+      .gap_max_ns = 12 * SIM_MS,
       .packet_chance = 400 },
     { .name = "clocks",
       .weight = { [SIM_FAULT_CLOCK] = 20,
@@ -94,7 +106,7 @@ static const struct sim_mood moods[] = {
                   [SIM_FAULT_PROMOTE] = 3,
                   [SIM_FAULT_WEATHER] = 3 },
       .gap_min_ns = SIM_MS,
-      .gap_max_ns = 16 * SIM_MS,
+      .gap_max_ns = 10 * SIM_MS,
       .packet_chance = 50 },
     { .name = "long outages", /* of the stores, so that the ring fills */
       .weight = { [SIM_FAULT_CRASH_STORE] = 4,
@@ -107,8 +119,8 @@ static const struct sim_mood moods[] = {
       .packet_chance = 100 },
     { .name = "calm",
       .weight = { USUAL_WEIGHTS },
-      .gap_min_ns = 10 * SIM_MS,
-      .gap_max_ns = 60 * SIM_MS,
+      .gap_min_ns = 4 * SIM_MS,
+      .gap_max_ns = 24 * SIM_MS,
       .packet_chance = 20 },
 };
 
@@ -119,9 +131,9 @@ static const struct leaning {
 } leanings[] = {
     { "volatile-promise", "failovers", 3, 3, 0, 0 },
     { "record-stale", "failovers", 3, 3, 0, 0 },
-    { "ack-any-epoch", "failovers", 3, 3, 0, 0 },
-    { "stable-on-adopt", "failovers", 3, 3, 0, 0 },
-    { "adopt-longest", "failovers", 3, 3, 0, 0 },
+    { "ack-any-epoch", "figure 8", 3, 3, 0, 0 },
+    { "stable-on-adopt", "figure 8", 3, 3, 0, 0 },
+    { "adopt-longest", "figure 8", 3, 3, 0, 0 },
     { "no-digest-check", "failovers", 3, 3, 0, 0 },
     { "minority-seal", "failovers", 3, 2, 0, 0 },
     { "blind-watermark", "failovers", 3, 3, 0, 0 },
@@ -132,11 +144,11 @@ static const struct leaning {
     { "static-membership", "members", 1, 2, 2, 0 },
     { "small-quorum-change", "members", 3, 2, 2, 1 },
     { "wiped-votes", "members", 3, 2, 0, 0 },
-    { "cut-to-stable", "failovers", 3, 3, 0, 0 },
+    { "cut-to-stable", "figure 8", 3, 3, 0, 0 },
     { "forked-by-seq", "failovers", 3, 3, 0, 0 },
-    { "deliver-unvouched", "failovers", 3, 3, 0, 0 },
+    { "deliver-unvouched", "figure 8", 3, 3, 0, 0 },
     { "foreign-basis", "failovers", 3, 3, 0, 0 },
-    { "begin-after-rerecord", "failovers", 3, 3, 0, 0 },
+    { "begin-after-rerecord", "failovers", 3, 1, 0, 0 },
     { "dedup-forgotten", "failovers", 3, 2, 0, 0 },
     { "clock-unclamped", "clocks", 3, 2, 0, 0 },
     { "ring-forgets", "long outages", 1, 1, 0, 0 },
@@ -184,7 +196,7 @@ static const struct sim_mood *draw_mood(struct sim *s)
     return l != NULL ? mood_named(l->mood) : drawn;
 }
 
-/* ---- weather ------------------------------------------------------------------------------------- */
+/* ---- weather --------------------------------------------------------------------------------- */
 
 /* A chance per million: none, or small, or now and then large. */
 static uint32_t draw_chance(struct sim *s, uint64_t usual_max)
@@ -219,7 +231,7 @@ void sim_fault_weather(struct sim *s)
     w->latency_max_ns = w->latency_min_ns + sim_random_scale(&s->random, SIM_US, 100 * SIM_US);
 }
 
-/* ---- faults -------------------------------------------------------------------------------------- */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 static struct sim_node *draw_node(struct sim *s, enum sim_kind kind)
 {
@@ -370,6 +382,40 @@ static bool partition(struct sim *s, bool one_way, bool flaps)
     return true;
 }
 
+/* The leader and one store go on apart from the others, who go on too under another leader, who
+ * may soon be heard by few; clients may hear both. */
+static bool island(struct sim *s)
+{
+    struct sim_node *leader = sim_leader(s), *store = draw_node(s, SIM_STORE);
+    struct sim_node *other = draw_node(s, SIM_SEQUENCER);
+    if (leader == NULL || store == NULL || other == NULL || other == leader)
+        return false;
+    uint64_t until = s->now + sim_random_scale(&s->random, 500 * SIM_US, 12 * SIM_MS);
+    bool clients = sim_random_below(&s->random, 2) == 0;
+    uint64_t side = sim_random_next(&s->random);
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        if (s->nodes[i] == leader || s->nodes[i] == store)
+            side |= UINT64_C(1) << i;
+        else if (s->nodes[i]->kind != SIM_CLIENT)
+            side &= ~(UINT64_C(1) << i);
+    }
+    for (uint32_t i = 0; i < s->node_count; i++)
+        for (uint32_t j = 0; j < s->node_count; j++) {
+            bool client = s->nodes[i]->kind == SIM_CLIENT || s->nodes[j]->kind == SIM_CLIENT;
+            if ((side >> i & 1) != (side >> j & 1) && (clients || !client))
+                block(s, i, j, until, 0);
+        }
+    if (!sim_node_frozen(s, other)) {
+        sequencer_lead(other->core, SYS_EPOCH_PROMOTED, "off the island");
+        sim_node_wake(s, other, s->now);
+        s->result.promotions++;
+        if (sim_random_below(&s->random, 2) == 0)
+            mute_later(s, other, s->now + 200 * SIM_US);
+    }
+    s->result.partitions++;
+    return true;
+}
+
 static bool trouble_disk(struct sim *s, enum sim_fault kind)
 {
     struct sim_node *n = draw_node(s, SIM_STORE);
@@ -447,7 +493,7 @@ static bool rivals(struct sim *s)
     return count > 0;
 }
 
-/* ---- stores that are lost ------------------------------------------------------------------------ */
+/* ---- stores that are lost -------------------------------------------------------------------- */
 
 static bool is_lost(const struct sim *s, uint64_t id)
 {
@@ -512,7 +558,7 @@ static bool wipe(struct sim *s)
     return true;
 }
 
-/* ---- the operator -------------------------------------------------------------------------------- */
+/* ---- the operator ---------------------------------------------------------------------------- */
 
 static bool command(struct sim *s)
 {
@@ -589,6 +635,8 @@ static bool strike(struct sim *s, enum sim_fault kind)
         return rivals(s);
     case SIM_FAULT_COMMAND:
         return command(s);
+    case SIM_FAULT_ISLAND:
+        return island(s);
     case SIM_FAULT_WIPE:
         return wipe(s);
     case SIM_FAULT_KINDS:
@@ -621,6 +669,7 @@ static const char *const fault_names[SIM_FAULT_KINDS] = {
     [SIM_FAULT_REPEAT] = "old datagrams again",
     [SIM_FAULT_RIVALS] = "rivals",
     [SIM_FAULT_COMMAND] = "command",
+    [SIM_FAULT_ISLAND] = "island",
     [SIM_FAULT_WIPE] = "wipe",
 };
 

@@ -26,7 +26,7 @@ enum {
     SIM_AGAIN_MAX = 20000, /* steps in a row that want another at once: a livelock */
     SIM_STORES_MAX = MEMBERS_MAX,
     SIM_NAME_MAX = 31,
-    SIM_HOARD_MAX = 256, /* old datagrams kept, to be heard again */
+    SIM_HOARD_MAX = 256,  /* old datagrams kept, to be heard again */
     SIM_QUEUED_MAX = 1024 /* items handed to sim_publish and not yet taken by its pipe */
 };
 
@@ -44,7 +44,7 @@ enum sim_event_kind {
     SIM_EVENT_PROBE /* of progress */
 };
 
-/* ---- the network ------------------------------------------------------------------------------- */
+/* ---- the network ----------------------------------------------------------------------------- */
 
 struct sim_packet {
     uint32_t references;
@@ -115,7 +115,7 @@ struct sim_connection {
     struct sim_direction way[2]; /* by writer */
 };
 
-/* ---- nodes -------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 enum sim_kind { SIM_SEQUENCER = 1, SIM_STORE, SIM_CLIENT, SIM_OPERATOR };
 
@@ -209,7 +209,7 @@ struct sim_node {
     struct sim_client *client;
 };
 
-/* ---- faults ------------------------------------------------------------------------------------- */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 enum sim_fault {
     SIM_FAULT_CRASH_SEQUENCER = 0,
@@ -228,14 +228,15 @@ enum sim_fault {
     SIM_FAULT_PROMOTE,
     SIM_FAULT_STALE, /* crash of the sequencer; what it sent stays on the way for long */
     SIM_FAULT_ROT,
-    SIM_FAULT_HALF_STEP,  /* a process dies between a completion and its effects, or amid a flush */
-    SIM_FAULT_POWER,      /* any number of processes die at once */
-    SIM_FAULT_FLAP,       /* a partition that comes and goes */
+    SIM_FAULT_HALF_STEP, /* a process dies between a completion and its effects, or amid a flush */
+    SIM_FAULT_POWER,     /* any number of processes die at once */
+    SIM_FAULT_FLAP,      /* a partition that comes and goes */
     SIM_FAULT_STALL_LEADER, /* it freezes for long, and another is promoted */
-    SIM_FAULT_REPEAT,     /* datagrams of long ago arrive again */
-    SIM_FAULT_RIVALS,     /* several standbys are promoted at once */
-    SIM_FAULT_COMMAND,    /* the operator promotes, adds or removes by command */
-    SIM_FAULT_WIPE,       /* a store loses its disk, and comes back as another */
+    SIM_FAULT_REPEAT,       /* datagrams of long ago arrive again */
+    SIM_FAULT_RIVALS,       /* several standbys are promoted at once */
+    SIM_FAULT_COMMAND,      /* the operator promotes, adds or removes by command */
+    SIM_FAULT_ISLAND, /* the leader and one store go on apart from the others, who go on too */
+    SIM_FAULT_WIPE,   /* a store loses its disk, and comes back as another */
     SIM_FAULT_KINDS
 };
 
@@ -246,7 +247,7 @@ struct sim_mood {
     uint32_t packet_chance;          /* scale of the datagram faults, percent of usual */
 };
 
-/* ---- the whole ---------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 struct sim {
     struct sim_options options;

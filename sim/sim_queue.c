@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+enum { SIM_QUEUE_ARITY = 4 }; /* flatter than a binary one, and its children lie together */
+
 bool sim_queue_init(struct sim_queue *q)
 {
     *q = (struct sim_queue) { .heap = malloc(sizeof *q->heap * SIM_EVENTS_MAX) };
@@ -28,7 +30,7 @@ bool sim_queue_push(struct sim_queue *q, struct sim_event event)
     if (q->count > q->peak)
         q->peak = q->count;
     while (at > 0) {
-        uint32_t parent = (at - 1) / 2;
+        uint32_t parent = (at - 1) / SIM_QUEUE_ARITY;
         if (!earlier(&event, &q->heap[parent]))
             break;
         q->heap[at] = q->heap[parent];
@@ -46,11 +48,13 @@ bool sim_queue_pop(struct sim_queue *q, struct sim_event *out)
     struct sim_event last = q->heap[--q->count];
     uint32_t at = 0;
     for (;;) {
-        uint32_t child = at * 2 + 1;
+        uint32_t child = at * SIM_QUEUE_ARITY + 1;
         if (child >= q->count)
             break;
-        if (child + 1 < q->count && earlier(&q->heap[child + 1], &q->heap[child]))
-            child++;
+        uint32_t end = child + SIM_QUEUE_ARITY < q->count ? child + SIM_QUEUE_ARITY : q->count;
+        for (uint32_t other = child + 1; other < end; other++)
+            if (earlier(&q->heap[other], &q->heap[child]))
+                child = other;
         if (!earlier(&q->heap[child], &last))
             break;
         q->heap[at] = q->heap[child];

@@ -1,4 +1,4 @@
-/* What will happen, in order of time; ties in the order of scheduling. A binary heap of fixed size. */
+/* What will happen, in order of time; ties in the order of scheduling. A heap of fixed size. */
 #ifndef CANTUS_SIM_SIM_QUEUE_H
 #define CANTUS_SIM_SIM_QUEUE_H
 

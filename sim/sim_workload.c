@@ -8,7 +8,7 @@
 
 enum {
     IN_FLIGHT_MAX = 48,
-    PUSHES_MAX = 6,
+    PUSHES_MAX = 12,
     ITEM_BYTES_MAX = 30 * 1024,
     MAGIC_ITEM = 0x6d746943,
     MAGIC_RACE = 0x63617243
