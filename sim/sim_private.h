@@ -359,6 +359,8 @@ void sim_stream_node_down(struct sim *s, uint32_t node);
 uint32_t sim_stream_reset_some(struct sim *s);
 
 /* sim_fault.c */
+/* sim_mood.c */
+const struct sim_mood *sim_mood_draw(struct sim *s);
 /* Draws what the planted mistake needs in order to show. */
 void sim_fault_lean(struct sim_options *o);
 void sim_fault_begin(struct sim *s);
@@ -395,7 +397,7 @@ void sim_violate(struct sim *s, enum sim_invariant invariant, const char *format
 void sim_check_send(struct sim *s, struct sim_node *n, enum port_channel channel,
                     const uint8_t *bytes, uint32_t length);
 /* Whether the stores that lack what is stable could seal without the others, by their disks. */
-void sim_check_disks(struct sim *s);
+void sim_check_disks(struct sim *s); /* sim_check_disk.c */
 void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_report *report);
 /* sim_check_client.c */
 void sim_check_message(void *ctx, const struct cantus_message *message);

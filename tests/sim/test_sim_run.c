@@ -95,7 +95,7 @@ END_TEST
 /* Found by the first searches; what each found is in the log of the core that was mended. */
 START_TEST(what_was_found_stays_mended)
 {
-    static const uint64_t seeds[] = { 7,   50,  95,   5345, 5586, 21341, 258,
+    static const uint64_t seeds[] = { 7,   50, 95,   5345, 5586, 21341, 258,
                                       467, 22, 1163, 1176, 1399, 1457,  2055 };
     run_clean((struct sim_options) { .seed = seeds[_i] });
     run_clean((struct sim_options) { .seed = seeds[_i], .stores = 3, .sequencers = 3 });
