@@ -72,9 +72,10 @@ struct follower *follower_create(const struct follower_options *options,
 {
     struct follower_options o = resolve(options);
     struct layout l = layout_of(&o);
-    uint8_t *block = calloc(1, l.size);
+    uint8_t *block = malloc(l.size);
     if (block == NULL)
         return NULL;
+    memset(block, 0, l.bytes); /* the rest are slots, each written before it is read */
     struct follower *f = (struct follower *)(void *)block;
     f->options = o;
     f->callbacks = *callbacks;
