@@ -51,4 +51,29 @@ START_TEST(refuses_what_is_none)
 }
 END_TEST
 
-SUITE_RUN("command", round_trips, refuses_what_is_none)
+/* What a session's record cannot hold does not get as far as the leader. */
+START_TEST(session_names_are_printable)
+{
+    static const char *const bad[] = { "a\tb", "\x1f", "\x7f", "a\x80", "caf\xc3\xa9", "\n" };
+    static const char *const good[] = { "", " ", "~", "2015-05-01 \"late\"" };
+    uint8_t bytes[COMMAND_SIZE_MAX];
+    struct command out;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct command in = { .kind = COMMAND_SESSION };
+        strcpy(in.name, bad[i]);
+        size_t length = command_encode(&in, bytes, sizeof bytes);
+        ck_assert_uint_gt(length, 0);
+        ck_assert(!command_decode(bytes, length, &out));
+        ck_assert_str_eq(out.name, "");
+    }
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        struct command in = { .kind = COMMAND_SESSION };
+        strcpy(in.name, good[i]);
+        size_t length = command_encode(&in, bytes, sizeof bytes);
+        ck_assert(command_decode(bytes, length, &out));
+        ck_assert_str_eq(out.name, good[i]);
+    }
+}
+END_TEST
+
+SUITE_RUN("command", round_trips, refuses_what_is_none, session_names_are_printable)
