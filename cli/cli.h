@@ -37,6 +37,8 @@ int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int ar
 /* Says on standard error, prefixed with the command's name. Returns CLI_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool cli_parse_u64(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out);
+/* Says what is wrong with it, if it is no session's name. */
+bool cli_session_name(const char *what, const char *text);
 bool cli_parse_u32(const char *what, const char *text, uint32_t min, uint32_t max, uint32_t *out);
 
 /* True until SIGINT or SIGTERM arrives. */

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/sys.h"
+
 static const struct cli_verb *const verbs[] = {
     &verb_init,    &verb_dev,     &verb_pub,     &verb_sub,    &verb_status,
     &verb_promote, &verb_member,  &verb_session, &verb_verify, &verb_history,
@@ -55,6 +57,14 @@ bool cli_parse_u32(const char *what, const char *text, uint32_t min, uint32_t ma
     bool fine = cli_parse_u64(what, text, min, max, &value);
     if (fine)
         *out = (uint32_t)value;
+    return fine;
+}
+
+bool cli_session_name(const char *what, const char *text)
+{
+    bool fine = session_name_valid(text);
+    if (!fine)
+        cli_fail("%s: 1 to %d bytes of printable ASCII", what, SESSION_NAME_MAX);
     return fine;
 }
 

@@ -58,7 +58,7 @@ static bool parse(void *ctx, int option, const char *value)
         return what->is_volatile = true;
     case OPTION_SESSION:
         what->session = value;
-        return true;
+        return cli_session_name("--session", value);
     case OPTION_STORES:
         return cli_parse_u32("--stores", value, 1, CONFIG_RETRANSMITTERS_MAX, &what->stores);
     case OPTION_SEQUENCERS:

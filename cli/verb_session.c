@@ -68,11 +68,12 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     if (operand < 0)
         return operand == -2 ? CLI_OK : CLI_USAGE;
     const char *name = operand < argc ? argv[operand] : NULL;
-    if (g.dir == NULL || argc - operand > 1 ||
-        (name != NULL && (name[0] == '\0' || strlen(name) > SESSION_NAME_MAX))) {
-        cli_fail("session wants --dir DIR and a NAME of 1 to %d bytes", SESSION_NAME_MAX);
+    if (g.dir == NULL || argc - operand > 1) {
+        cli_fail("session wants --dir DIR and one NAME, or none");
         return CLI_USAGE;
     }
+    if (name != NULL && !cli_session_name("NAME", name))
+        return CLI_USAGE;
     static struct config config;
     if (!deployment_config(g.dir, &config))
         return CLI_FAILED;

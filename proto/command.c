@@ -14,14 +14,6 @@ static bool copy_text(char *out, size_t capacity, const char *in)
     return true;
 }
 
-/* A session's name goes into a record of the stream, which takes no other bytes. */
-static bool printable(const char *name)
-{
-    while (*name >= ' ' && *name <= '~')
-        name++;
-    return *name == '\0';
-}
-
 static bool known_kind(uint32_t kind)
 {
     return kind >= COMMAND_PROMOTE && kind <= COMMAND_SESSION;
@@ -58,7 +50,8 @@ bool command_decode(const uint8_t *bytes, size_t length, struct command *out)
     ProtobufCAllocator allocator = arena_allocator(&arena);
     Cantus__Command *in = cantus__command__unpack(&allocator, length, bytes);
     if (in == NULL || !known_kind(in->kind) || !copy_text(out->why, sizeof out->why, in->why) ||
-        !copy_text(out->name, sizeof out->name, in->name) || !printable(out->name)) {
+        !copy_text(out->name, sizeof out->name, in->name) ||
+        (out->name[0] != '\0' && !session_name_valid(out->name))) {
         memset(out, 0, sizeof *out);
         return false;
     }

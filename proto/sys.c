@@ -103,7 +103,7 @@ bool sys_epoch_decode(const uint8_t *payload, size_t length, struct sys_epoch *o
 
 /* ---- session, join, reject, member ----------------------------------------------------------- */
 
-static bool session_name_valid(const char *name)
+bool session_name_valid(const char *name)
 {
     size_t length = strnlen(name, SESSION_NAME_MAX + 1);
     if (length == 0 || length > SESSION_NAME_MAX)

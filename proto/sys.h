@@ -96,6 +96,8 @@ size_t sys_genesis_encode(const struct sys_genesis *in, uint8_t *out, size_t cap
 bool sys_genesis_decode(const uint8_t *payload, size_t length, struct sys_genesis *out);
 size_t sys_epoch_encode(const struct sys_epoch *in, uint8_t *out, size_t capacity);
 bool sys_epoch_decode(const uint8_t *payload, size_t length, struct sys_epoch *out);
+/* 1 to SESSION_NAME_MAX bytes of printable ASCII: what sys_session_encode takes. */
+bool session_name_valid(const char *name);
 size_t sys_session_encode(const struct sys_session *in, uint8_t *out, size_t capacity);
 bool sys_session_decode(const uint8_t *payload, size_t length, struct sys_session *out);
 size_t sys_join_encode(const struct sys_join *in, uint8_t *out, size_t capacity);

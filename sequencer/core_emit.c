@@ -227,12 +227,14 @@ void emit_epoch_record(struct sequencer *s)
     emit_close(s, false);
 }
 
+/* A name that no record can hold is none: whatever runs goes on. */
 void emit_session_record(struct sequencer *s)
 {
     const char *running = catalog_session(s->catalog);
-    const char *name = s->session[0] != '\0' ? s->session
-                       : running[0] != '\0'  ? running
-                                             : s->session_first;
+    const char *name = session_name_valid(s->session)         ? s->session
+                       : running[0] != '\0'                   ? running
+                       : session_name_valid(s->session_first) ? s->session_first
+                                                              : "default";
     s->session_due = false;
     if (strcmp(name, running) == 0)
         return;

@@ -232,6 +232,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "cantus-sequencer: --why: at most %d bytes\n", WHY_MAX);
         return EXIT_FAILURE;
     }
+    if (a.start.session != NULL && !session_name_valid(a.start.session)) {
+        fprintf(stderr, "cantus-sequencer: --session: 1 to %d bytes of printable ASCII\n",
+                SESSION_NAME_MAX);
+        return EXIT_FAILURE;
+    }
     if (!a.start.lead && config.is_volatile) {
         fprintf(stderr, "cantus-sequencer: --standby: a volatile stream has no stores, so there is "
                         "nothing to take over\n");

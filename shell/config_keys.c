@@ -12,7 +12,7 @@ static const struct config_key top_keys[] = {
       "it." },
     { "volatile", CONFIG_BOOL, false, TOP(is_volatile), 0, 0,
       "true: a stream without stores, for measuring. Nothing in it is ever stable." },
-    { "session", CONFIG_NAME, false, TOP(session), 1, SESSION_NAME_MAX,
+    { "session", CONFIG_SESSION, false, TOP(session), 1, SESSION_NAME_MAX,
       "The session that a sequencer begins when another one runs." },
 };
 

@@ -9,6 +9,7 @@ enum config_type {
     CONFIG_BOOL,
     CONFIG_STREAM_ID, /* uint64_t, 16 hex digits, not 0 */
     CONFIG_NAME,      /* char[size]: letters, digits, '.', '_', '-' */
+    CONFIG_SESSION,   /* char[size]: printable ASCII */
     CONFIG_PATH,      /* char[size] */
     CONFIG_IP,        /* uint32_t */
     CONFIG_ADDRESS,   /* struct port_addr, of a host */

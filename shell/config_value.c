@@ -107,6 +107,15 @@ static bool name_char(char c)
            c == '_' || c == '-';
 }
 
+static bool allowed(enum config_type type, char c)
+{
+    if (type == CONFIG_NAME)
+        return name_char(c);
+    if (type == CONFIG_SESSION)
+        return c >= ' ' && c <= '~';
+    return (unsigned char)c >= ' ' && c != 0x7f;
+}
+
 static bool set_string(struct config_reader *r, const struct config_key *key,
                        const yaml_node_t *node, char *field)
 {
@@ -119,13 +128,12 @@ static bool set_string(struct config_reader *r, const struct config_key *key,
         return false;
     }
     for (size_t i = 0; i < length; i++) {
-        bool ok = key->type == CONFIG_NAME ? name_char(text[i])
-                                           : (unsigned char)text[i] >= 0x20 && text[i] != 0x7f;
-        if (!ok) {
+        if (!allowed(key->type, text[i])) {
             config_complain(r, config_line(node),
                             "%s: '%s' has a character that is not allowed there%s", key->name, text,
                             key->type == CONFIG_NAME ? ": letters, digits, '.', '_' and '-' are"
-                                                     : "");
+                            : key->type == CONFIG_SESSION ? ": printable ASCII is"
+                                                          : "");
             return false;
         }
     }
@@ -211,6 +219,7 @@ bool config_set_value(struct config_reader *r, const struct config_key *key,
     case CONFIG_STREAM_ID:
         return set_stream_id(r, key, node, field);
     case CONFIG_NAME:
+    case CONFIG_SESSION:
     case CONFIG_PATH:
         return set_string(r, key, node, field);
     case CONFIG_IP:

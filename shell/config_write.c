@@ -83,6 +83,7 @@ static void put_value(struct writer *w, const struct config_key *key, const void
         put(w, "\"%016" PRIx64 "\"", *(const uint64_t *)field);
         break;
     case CONFIG_NAME:
+    case CONFIG_SESSION:
     case CONFIG_PATH:
         put_path(w, field);
         break;

@@ -216,6 +216,28 @@ START_TEST(another_session_begins_after_the_epoch_record)
 }
 END_TEST
 
+/* Names that no record can hold, however they came here: nothing begins, and nothing is asserted. */
+START_TEST(a_session_with_an_impossible_name_does_not_begin)
+{
+    struct fixture f = fixture_of(suite_new());
+    struct suite *t = f.t;
+    uint64_t tip = t->tip;
+    t->options.session = "caf\xc3\xa9";
+    suite_restart(t, tip);
+    suite_elect(t, 1);
+    ck_assert_uint_ne(suite_message(t, t->tip)->topic, TOPIC_SESSION);
+    ck_assert_str_eq(catalog_session(sequencer_catalog(t->core)), "default");
+    suite_free(t);
+
+    t = suite_new();
+    t->options.session = "a\nb";
+    t->options.session_first = "\x7f";
+    suite_lead(t, 1);
+    ck_assert_str_eq(catalog_session(sequencer_catalog(t->core)), "default");
+    suite_free(t);
+}
+END_TEST
+
 /* Ten epochs: the record carries the newest entries of the table, and old positions stay good. */
 START_TEST(many_epochs)
 {
@@ -338,6 +360,7 @@ SUITE_MAIN("sequencer_core", a_restart_continues_the_history,
            what_nobody_recorded_is_gone_and_comes_again, a_lost_position_is_off_the_history,
            a_standby_that_is_ahead_goes_back, a_standby_that_is_level_fetches_nothing,
            a_run_cut_by_the_restart_is_void, the_rest_of_a_rejected_run_is_rejected_after_a_restart,
-           another_session_begins_after_the_epoch_record, many_epochs,
+           another_session_begins_after_the_epoch_record,
+           a_session_with_an_impossible_name_does_not_begin, many_epochs,
            status_is_answered_on_the_stream_port, who_asks_a_sequencer_for_history_is_refused,
            nonsense_on_the_stream_port_is_cut_off)

@@ -91,7 +91,7 @@ START_TEST(everything_survives_the_file)
     struct config c, again;
     config_default_for_dir(&c, "dir", 7);
     c.is_volatile = false;
-    strcpy(c.session, "2015-05-01");
+    strcpy(c.session, "~ 2015-05-01 \"\\");
     c.interface_b = 0xc0000201;
     c.egress_b = (struct port_addr) { 0xefaabbcc, 3 };
     c.datagram_max = 8972;
@@ -254,6 +254,10 @@ static const struct {
     { "stream_port: 20002", "stream_port: -1", 12, "not a whole number" },
     { "stream_port: 20002", "stream_port: 99999999999999999999999", 12, "not a whole number" },
     { "name: r1", "name: \"r 1\"", 10, "not allowed" },
+    { "00000000000000a1\"\n", "00000000000000a1\"\nsession: \"caf\xc3\xa9\"\n", 2,
+      "printable ASCII" },
+    { "00000000000000a1\"\n", "00000000000000a1\"\nsession: \"a\tb\"\n", 2, "printable ASCII" },
+    { "00000000000000a1\"\n", "00000000000000a1\"\nsession: \"\"\n", 2, "1 to 63 bytes" },
     { "name: r1", "name: \"\"", 10, "must have 1 to 31 bytes" },
     { "directory: r1", "directory: r1\n    direct: yes", 14, "neither true nor false" },
     { "directory: r1", "directory: \"a\\0b\"", 13, "single value" },

@@ -142,6 +142,15 @@ class DevTest(Case):
         self.dev()  # not asked for another one, it goes on with the last
         self.assertIn(self.status(d)["session"], ("tuesday", "main"))
 
+    def test_a_session_name_is_printable_ascii(self):
+        d = self.path("d")
+        for name in ("caf\u00e9", "a\tb", "", "n" * 64):
+            with self.subTest(name=name):
+                for verb in (("init", "--session", name, d), ("dev", "--dir", d, "--session", name),
+                             ("--dir", d, "session", name)):
+                    self.assertIn("printable ASCII", self.cantus(*verb, status=2).err)
+        self.assertFalse(os.path.exists(d))
+
     def test_idle_it_does_not_spin(self):
         dev = self.dev()
         self.pub(self.path("d"), "/a", "then nothing")
