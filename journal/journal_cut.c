@@ -62,7 +62,7 @@ bool cut_find(struct journal *j, uint64_t seq, struct digest digest, struct plac
         ok = segment_header_decode(j->scratch, length, &header, j->spare) &&
              j->disk->ops->write(j->disk, file->file, 0, j->scratch, length) == (int64_t)length;
     } else {
-        ok = segment_header_read(j->disk, file->file, j->scratch, &header, j->spare);
+        ok = segment_header_read(j->disk, file->file, j->scratch, &header, j->spare, NULL);
     }
     segment_unpin(j, file);
     if (!ok)

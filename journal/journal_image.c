@@ -23,7 +23,7 @@ bool image_load(struct image *image, struct disk *disk, uint32_t number,
     char name[DISK_NAME_MAX + 1];
     segment_name(name, number);
     int32_t file = disk->ops->open(disk, name, false);
-    int64_t on_disk = file < 0 ? 0 : disk->ops->size(disk, file);
+    int64_t on_disk = file < 0 ? file : disk->ops->size(disk, file);
     uint64_t size = on_disk < 0 ? 0 : (uint64_t)on_disk;
     if (size > SEGMENT_BYTES_MAX + 2 * (uint64_t)HEADER_BYTES_MAX)
         size = SEGMENT_BYTES_MAX + 2 * (uint64_t)HEADER_BYTES_MAX;
@@ -36,6 +36,8 @@ bool image_load(struct image *image, struct disk *disk, uint32_t number,
             block_floor(place->offset) + DISK_BLOCK > image->size)
             image->size = block_floor(place->offset) + DISK_BLOCK;
     }
+    if (on_disk < 0)
+        image->failed_end = image->size;
     image->bytes = aligned_new(image->size);
     image->before = calloc(2, DISK_BLOCK);
     for (uint64_t at = 0; image->bytes != NULL && at < size; at += IMAGE_READ_BYTES) {
@@ -45,9 +47,10 @@ bool image_load(struct image *image, struct disk *disk, uint32_t number,
         if (got < 0) {
             /* One bad sector must not hide its neighbours. */
             for (uint64_t b = at; b < at + length; b += DISK_BLOCK)
-                if (disk->ops->read(disk, file, b, image->bytes + b, DISK_BLOCK) < 0)
+                if (disk->ops->read(disk, file, b, image->bytes + b, DISK_BLOCK) < 0) {
                     memset(image->bytes + b, 0, DISK_BLOCK);
-            image->failed = true;
+                    image->failed_end = b + DISK_BLOCK;
+                }
         }
     }
     if (file >= 0)

@@ -341,9 +341,10 @@ void segment_header_encode(const struct segment_header *header, const struct his
 /* history may be NULL. */
 bool segment_header_decode(const uint8_t *bytes, size_t length, struct segment_header *header,
                            struct history *history);
-/* Reads and decodes a header with a scratch of SCRATCH_BYTES; false: none, or not a valid one. */
+/* Reads and decodes a header with a scratch of SCRATCH_BYTES; false: none, or not a valid one, or
+ * then *error (which may be NULL) is what the disk said instead. */
 bool segment_header_read(struct disk *disk, int32_t file, uint8_t *scratch,
-                         struct segment_header *header, struct history *history);
+                         struct segment_header *header, struct history *history, int *error);
 void sparse_add(struct sparse_index *index, uint64_t seq, uint64_t timestamp_ns, uint64_t offset);
 /* The last entry at or before seq (or stamped before time_ns); NULL: none. */
 const struct index_entry *sparse_find_seq(const struct index_entry *entries, uint32_t count,
@@ -437,7 +438,7 @@ struct image {
     bool laid[2];
     bool patched[2]; /* and it differed */
     uint8_t (*before)[DISK_BLOCK];
-    bool failed; /* a read error: zeros from there */
+    uint64_t failed_end; /* of the last block that could not be read: zeros here; 0: none */
 };
 bool image_load(struct image *image, struct disk *disk, uint32_t number,
                 const struct mark_slot slots[2], int newest); /* false: no memory */

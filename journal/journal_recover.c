@@ -42,8 +42,14 @@ static bool header_load(struct recovery *r, uint32_t number, struct segment_head
     }
     if (file < 0)
         return false;
-    bool ok = segment_header_read(r->disk, file, r->j->scratch, header, history);
+    int failure;
+    bool ok = segment_header_read(r->disk, file, r->j->scratch, header, history, &failure);
     r->disk->ops->close_file(r->disk, file);
+    if (failure != 0 && number > r->mark->acknowledged.segment && number <= r->mark->end.segment) {
+        /* An acknowledged one is made anew. This one may be acknowledged or may never have been. */
+        journal_error_set(r->error, "cannot read the header of `%s`: %s", name, strerror(failure));
+        return refuse(r, JOURNAL_IO);
+    }
     return ok && header->segment == number && header->stream == r->j->stream &&
            header->store == r->j->store;
 }
@@ -321,6 +327,23 @@ static bool follow_last(struct recovery *r, struct chain *chain)
     return true;
 }
 
+/* The end that the mark names may have been acknowledged by the commit after: what is missing of it
+ * is a torn tail if the disk has something else there, and not if it would not say. */
+static bool unreadable_is_not_torn(struct recovery *r)
+{
+    const struct place *tail = &r->j->tail;
+    if (tail->last.seq >= r->mark->end.last.seq || tail->offset >= r->image.failed_end)
+        return true;
+    journal_error_set(r->error,
+                      "cannot read segment %u behind offset %llu (seq %llu), where up to seq %llu "
+                      "may be acknowledged: if the disk stays so, format a new store and let it "
+                      "copy the history from its peers",
+                      tail->segment, (unsigned long long)tail->offset,
+                      (unsigned long long)tail->last.seq,
+                      (unsigned long long)r->mark->end.last.seq);
+    return refuse(r, JOURNAL_IO);
+}
+
 static void count_name(void *ctx, const char *name)
 {
     struct recovery *r = ctx;
@@ -428,7 +451,7 @@ static bool recover_last(struct recovery *r)
     if (!image_open(r, number))
         return false;
     struct chain chain = chain_of(r);
-    if (!follow_last(r, &chain))
+    if (!follow_last(r, &chain) || !unreadable_is_not_torn(r))
         return false;
     if (block_floor(j->tail.offset) + DISK_BLOCK > r->image.size &&
         j->tail.offset != block_floor(j->tail.offset))

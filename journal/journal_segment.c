@@ -110,15 +110,23 @@ bool segment_header_decode(const uint8_t *bytes, size_t length, struct segment_h
 }
 
 bool segment_header_read(struct disk *disk, int32_t file, uint8_t *scratch,
-                         struct segment_header *header, struct history *history)
+                         struct segment_header *header, struct history *history, int *error)
 {
-    if (disk->ops->read(disk, file, 0, scratch, DISK_BLOCK) != DISK_BLOCK)
+    int64_t got = disk->ops->read(disk, file, 0, scratch, DISK_BLOCK);
+    if (error != NULL)
+        *error = got < 0 ? (int)-got : 0;
+    if (got != DISK_BLOCK)
         return false;
     uint32_t bytes = wire_load32(scratch + SEAL_BYTES);
     if (bytes < DISK_BLOCK || bytes > HEADER_BYTES_MAX || bytes % DISK_BLOCK != 0)
         return false;
-    if (bytes > DISK_BLOCK && disk->ops->read(disk, file, 0, scratch, bytes) != (int64_t)bytes)
-        return false;
+    if (bytes > DISK_BLOCK) {
+        got = disk->ops->read(disk, file, 0, scratch, bytes);
+        if (error != NULL && got < 0)
+            *error = (int)-got;
+        if (got != (int64_t)bytes)
+            return false;
+    }
     return segment_header_decode(scratch, bytes, header, history);
 }
 

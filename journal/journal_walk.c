@@ -55,7 +55,7 @@ static bool header_at(struct walk *w, uint32_t number, struct segment_header *he
     int32_t file = w->disk->ops->open(w->disk, name, false);
     if (file < 0)
         return false;
-    bool ok = segment_header_read(w->disk, file, w->scratch, header, NULL);
+    bool ok = segment_header_read(w->disk, file, w->scratch, header, NULL, NULL);
     w->disk->ops->close_file(w->disk, file);
     return ok && header->segment == number && header->stream == w->id.stream &&
            header->store == w->id.store;

@@ -34,6 +34,8 @@ struct fake_disk {
     bool refuse_blocking;
     uint32_t die_after;
     bool dying, dead;
+    char unreadable[DISK_NAME_MAX + 1]; /* "": none */
+    uint64_t unreadable_at, unreadable_end;
     uint64_t rewrites, segment_writes;
 };
 
@@ -184,7 +186,9 @@ static int64_t read_file(const struct fake_file *file, uint64_t offset, void *by
 static int64_t fake_read(struct disk *d, int32_t n, uint64_t offset, void *bytes, size_t length)
 {
     struct fake_disk *f = of(d);
-    return f->dead ? -EIO : read_file(f->handles[n], offset, bytes, length);
+    bool bad = f->unreadable[0] != 0 && strcmp(f->handles[n]->name, f->unreadable) == 0 &&
+               offset < f->unreadable_end && f->unreadable_at < offset + length;
+    return f->dead || bad ? -EIO : read_file(f->handles[n], offset, bytes, length);
 }
 
 static void tear(struct fake_disk *f, struct fake_file *file, uint64_t offset, const uint8_t *bytes,
@@ -351,6 +355,13 @@ void fake_disk_refuse(struct fake_disk *f, int error, bool blocking_too)
 {
     f->refusal = error;
     f->refuse_blocking = blocking_too;
+}
+
+void fake_disk_unreadable(struct fake_disk *f, const char *name, uint64_t offset, uint64_t end)
+{
+    (void)snprintf(f->unreadable, sizeof f->unreadable, "%s", name == NULL ? "" : name);
+    f->unreadable_at = offset;
+    f->unreadable_end = end;
 }
 
 bool fake_disk_has(const struct fake_disk *f, const char *name)

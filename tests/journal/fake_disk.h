@@ -25,6 +25,8 @@ void fake_disk_crash(struct fake_disk *f);
 void fake_disk_die_after(struct fake_disk *f, uint32_t count);
 /* 0: none. Given to queued writes and preparations, and to blocking writes too if asked. */
 void fake_disk_refuse(struct fake_disk *f, int error, bool blocking_too);
+/* Blocking reads that touch [offset, end) of this file fail with EIO; NULL: none do. */
+void fake_disk_unreadable(struct fake_disk *f, const char *name, uint64_t offset, uint64_t end);
 
 bool fake_disk_has(const struct fake_disk *f, const char *name);
 uint64_t fake_disk_size(const struct fake_disk *f, const char *name);

@@ -4,6 +4,7 @@
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tests/journal/fake_disk.h"
 #include "tests/journal/history_maker.h"
@@ -301,6 +302,76 @@ START_TEST(damage_in_the_last_segment_is_reported_and_healed)
 }
 END_TEST
 
+/* One commit of `count` batches; the mark that goes with it names the commit before. */
+static void commit_once(uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        maker_batch(&maker, 1, 1050, (uint8_t)(i + 3));
+        const struct made *next = maker_find(&maker, maker_tail(&maker));
+        ck_assert(journal_append(j, next->bytes, &next->header));
+    }
+    /* Where the segment ends it takes a second one, and the next segment may have to be prepared. */
+    for (uint32_t i = 0; i < 4 && journal_durable(j).seq < maker_tail(&maker); i++) {
+        journal_commit(j);
+        complete_all();
+    }
+    ck_assert_uint_eq(journal_durable(j).seq, maker_tail(&maker));
+}
+
+/* Whichever block cannot be read: what was acknowledged is there, or known to be missing, or the
+ * journal does not open. It is never taken for a torn tail, and nothing is cut. */
+START_TEST(what_cannot_be_read_is_not_torn)
+{
+    const char *name = "segment-00000001";
+    for (uint32_t i = 0; i < 60; i++)
+        commit_once(1);
+    commit_once(9);
+    crash();
+    uint32_t refused = 0, holes = 0;
+    for (uint64_t at = fake_disk_size(fake, name); at > DISK_BLOCK; at -= DISK_BLOCK) {
+        fake_disk_unreadable(fake, name, at - DISK_BLOCK, at);
+        if (try_open(0) == JOURNAL_OK) {
+            ck_assert_uint_eq(report.tail.seq, maker_tail(&maker));
+            ck_assert_uint_eq(report.torn_bytes, 0);
+            holes += report.damaged;
+            crash();
+        } else {
+            ck_assert_ptr_nonnull(strstr(error, "cannot read segment 1"));
+            refused++;
+        }
+    }
+    ck_assert_uint_ge(refused, 2);
+    ck_assert_uint_gt(holes, 10);
+    fake_disk_unreadable(fake, NULL, 0, 0);
+    ck_assert_int_eq(try_open(0), JOURNAL_OK);
+    ck_assert(!report.damaged);
+    ck_assert_uint_eq(report.tail.seq, maker_tail(&maker));
+    check_reads();
+}
+END_TEST
+
+/* Nor is a segment that may hold what was acknowledged taken for one that was never begun. */
+START_TEST(an_unreadable_header_is_not_a_leftover)
+{
+    const char *name = "segment-00000002";
+    for (uint32_t i = 0;; i++) {
+        ck_assert_uint_lt(i, 200);
+        const uint8_t *bytes = fake_disk_bytes(fake, name);
+        if (bytes != NULL && bytes[0] != 0)
+            break;
+        commit_once(1);
+    }
+    crash();
+    fake_disk_unreadable(fake, name, 0, DISK_BLOCK);
+    ck_assert_int_eq(try_open(0), JOURNAL_IO);
+    ck_assert_ptr_nonnull(strstr(error, "cannot read the header of `segment-00000002`"));
+    fake_disk_unreadable(fake, NULL, 0, 0);
+    ck_assert_int_eq(try_open(0), JOURNAL_OK);
+    ck_assert_uint_eq(report.tail.seq, maker_tail(&maker));
+    check_reads();
+}
+END_TEST
+
 START_TEST(damage_in_an_old_segment_is_found_by_reading)
 {
     fill(3);
@@ -537,6 +608,8 @@ int main(void)
     tcase_add_test(tcase, idle_time_brings_the_mark_up);
     tcase_add_test(tcase, lost_indexes_are_rebuilt);
     tcase_add_loop_test(tcase, damage_in_the_last_segment_is_reported_and_healed, 0, 7);
+    tcase_add_test(tcase, what_cannot_be_read_is_not_torn);
+    tcase_add_test(tcase, an_unreadable_header_is_not_a_leftover);
     tcase_add_test(tcase, damage_in_an_old_segment_is_found_by_reading);
     tcase_add_loop_test(tcase, whole_pieces_can_be_missing, 0, 5);
     tcase_add_test(tcase, cuts_go_across_segments);
