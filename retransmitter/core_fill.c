@@ -120,10 +120,11 @@ static enum range_answer range_of(struct retransmitter *r, const struct fill_req
         range = &f->ranges[f->range_next++ % RANGES_MAX];
         *range = (struct range) { .first_seq = q->gap.first_seq,
                                   .end_seq = q->gap.end_seq,
+                                  .asked_end = q->gap.end_seq,
                                   .began_ns = r->now.mono_ns };
     }
     if (range->multicast) {
-        bool covered = q->gap.first_seq >= range->first_seq && q->gap.end_seq <= range->end_seq;
+        bool covered = q->gap.first_seq >= range->first_seq && q->gap.end_seq <= range->asked_end;
         return covered ? RANGE_NONE : RANGE_ONE;
     }
     for (uint32_t i = 0; i < range->count; i++) {
@@ -136,8 +137,28 @@ static enum range_answer range_of(struct retransmitter *r, const struct fill_req
     range->multicast = true;
     range->first_seq = q->gap.first_seq;
     range->end_seq = q->gap.end_seq;
+    range->asked_end = q->gap.end_seq;
     range->began_ns = r->now.mono_ns;
     return RANGE_ALL;
+}
+
+/* What went out by multicast for q: up to end_seq, which may be less than was asked for, or nothing.
+ * Who asks for the rest is answered, and if nothing went out the next who asks makes it a multicast
+ * again. */
+static void range_sent(struct retransmitter *r, const struct fill_request *q, uint64_t end_seq)
+{
+    for (uint32_t i = 0; i < RANGES_MAX; i++) {
+        struct range *range = &r->fill.ranges[i];
+        if (!range->multicast || range->first_seq != q->gap.first_seq ||
+            range->asked_end != q->gap.end_seq)
+            continue;
+        if (end_seq > range->first_seq) {
+            range->end_seq = end_seq;
+        } else {
+            range->multicast = false;
+            range->count--;
+        }
+    }
 }
 
 /* ---- answers ------------------------------------------------------------------------------------
@@ -185,7 +206,8 @@ static uint32_t serve_recent(struct retransmitter *r, const struct fill_request 
                              struct requester *requester, uint64_t end)
 {
     uint32_t sent = 0;
-    for (uint64_t seq = q->gap.first_seq; seq < end && sent < r->o.fill_batches_max;) {
+    uint64_t seq = q->gap.first_seq;
+    while (seq < end && sent < r->o.fill_batches_max) {
         uint32_t length;
         const uint8_t *batch = journal_recent(r->journal, seq, &length);
         struct batch_header header;
@@ -197,6 +219,8 @@ static uint32_t serve_recent(struct retransmitter *r, const struct fill_request 
         seq = batch_end_seq(&header);
         sent++;
     }
+    if (multicast && sent > 0)
+        range_sent(r, q, seq);
     return sent;
 }
 
@@ -243,6 +267,8 @@ static uint32_t serve(struct retransmitter *r, const struct fill_request *q)
     uint64_t end = earlier(q->gap.end_seq, servable);
     uint32_t sent = serve_recent(r, q, answer == RANGE_ALL, requester, end);
     if (sent == 0 && !read_for(r, q, answer == RANGE_ALL)) {
+        if (answer == RANGE_ALL)
+            range_sent(r, q, 0);
         refuse(r, q, GAP_BUSY, servable);
         return 0;
     }
@@ -255,8 +281,10 @@ static uint32_t serve_read(struct retransmitter *r, struct fill_slot *slot)
 {
     const struct journal_read *read = &slot->read;
     const struct fill_request *q = &slot->request;
-    uint64_t end = earlier(q->gap.end_seq, servable_end(r, &q->gap));
+    uint64_t end = earlier(q->gap.end_seq, servable_end(r, &q->gap)), sent_end = 0;
     if (read->error != 0) {
+        if (slot->multicast)
+            range_sent(r, q, 0);
         bool pruned = q->gap.first_seq < journal_oldest_seq(r->journal);
         refuse(r, q, pruned ? GAP_PRUNED : GAP_NOT_YET, q->gap.first_seq);
         return 0;
@@ -272,11 +300,14 @@ static uint32_t serve_read(struct retransmitter *r, struct fill_slot *slot)
             break;
         send_fill(r, slot->multicast, q->from, at, (uint32_t)length);
         requester->tokens -= (int64_t)length;
+        sent_end = batch_end_seq(&header);
         sent++;
         uint32_t whole = journal_aligned((uint32_t)length);
         at += whole;
         left = left > whole ? left - whole : 0;
     }
+    if (slot->multicast)
+        range_sent(r, q, sent_end);
     return sent;
 }
 
@@ -315,6 +346,8 @@ void fill_step(struct retransmitter *r)
             continue;
         if (!slot->dropped)
             sent += serve_read(r, slot);
+        else if (slot->multicast)
+            range_sent(r, &slot->request, 0);
         slot->state = FILL_SLOT_SENT;
     }
     while (f->queue_count > 0 && sent < FILL_STEP_BATCHES) {

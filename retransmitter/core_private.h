@@ -60,6 +60,7 @@ struct requester {
 /* Who asked for one range lately. */
 struct range {
     uint64_t first_seq, end_seq; /* empty: unused */
+    uint64_t asked_end;          /* end_seq is less if not all of it was sent */
     uint64_t began_ns;
     uint32_t count;
     bool multicast; /* answered to all */

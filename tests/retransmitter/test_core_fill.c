@@ -184,6 +184,52 @@ START_TEST(multicast_once_for_many)
 }
 END_TEST
 
+/* Only what went out counts as sent to all: no more than a request may have, and nothing of what
+ * could not be read. */
+START_TEST(multicast_covers_what_was_sent)
+{
+    struct leader l;
+    struct rig *rig = filled(&l, 100, 32);
+    uint64_t sent_end = 3 + 64 * 4;
+    rig_ask(rig, ALICE, FIRST, 3, l.next_seq);
+    rig_ask(rig, BOB, FIRST, 3, l.next_seq);
+    rig_ask(rig, CAROL, FIRST, 3, l.next_seq);
+    ck_assert_uint_eq(sent_through(rig, PORT_EGRESS_A, CAROL, 3), sent_end);
+    rig_forget(rig);
+    rig_ask(rig, CAROL, FIRST, sent_end, sent_end + 8);
+    ck_assert_uint_eq(sent_through(rig, PORT_UNICAST, CAROL, sent_end), sent_end + 8);
+    rig_forget(rig);
+    rig_ask(rig, DAVE, FIRST, sent_end - 8, sent_end);
+    ck_assert_uint_eq(rig->sent_count, 0);
+    rig_free(rig);
+}
+END_TEST
+
+START_TEST(a_multicast_that_was_refused_is_none)
+{
+    struct leader l;
+    struct rig *rig = filled(&l, 400, 300);
+    rig->disk.hold = true;
+    /* Two slots read for others, two for those who ask the same; the third finds none free. */
+    rig_ask(rig, (struct port_addr) { 0x0a000020, 900 }, FIRST, 200, 204);
+    rig_ask(rig, (struct port_addr) { 0x0a000020, 901 }, FIRST, 300, 304);
+    rig_ask(rig, ALICE, FIRST, 2, 10);
+    rig_ask(rig, BOB, FIRST, 2, 10);
+    rig_forget(rig);
+    rig_ask(rig, CAROL, FIRST, 2, 10);
+    struct gap_refusal refusal;
+    ck_assert(rig_last_refusal(rig, &refusal));
+    ck_assert_int_eq(refusal.reason, GAP_BUSY);
+    rig->disk.hold = false;
+    rig_settle(rig);
+    rig_forget(rig);
+    rig_ask(rig, DAVE, FIRST, 2, 10); /* it is the third now */
+    rig_settle(rig);
+    ck_assert_uint_ge(sent_through(rig, PORT_EGRESS_A, DAVE, 2), 10);
+    rig_free(rig);
+}
+END_TEST
+
 START_TEST(refused_beyond_the_tail)
 {
     struct leader l;
@@ -277,6 +323,7 @@ START_TEST(a_flood_of_requests_is_bounded)
 END_TEST
 
 RIG_MAIN("retransmitter_fill", from_memory, from_disk, capped_per_request, capped_per_requester,
-         requesters_are_forgotten_oldest_first, multicast_once_for_many, refused_beyond_the_tail,
-         only_the_candidate_while_a_promise_stands, served_after_a_restart,
+         requesters_are_forgotten_oldest_first, multicast_once_for_many,
+         multicast_covers_what_was_sent, a_multicast_that_was_refused_is_none,
+         refused_beyond_the_tail, only_the_candidate_while_a_promise_stands, served_after_a_restart,
          a_flood_of_requests_is_bounded)
