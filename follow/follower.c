@@ -188,12 +188,12 @@ bool follower_on_datagram(struct follower *f, const struct port_datagram *d, str
     if (type == WIRE_BATCH) {
         struct batch_header b;
         enum wire_verdict verdict = batch_verify(d->bytes, d->length, f->options.stream, &b);
-        if (verdict == WIRE_OK && b.length > f->pending.stride)
-            verdict = WIRE_MALFORMED;
-        if (verdict == WIRE_OK)
-            follower_place(f, d->bytes, &b, &a);
-        else
+        if (verdict != WIRE_OK)
             follower_count_dropped(f, verdict);
+        else if (b.length > f->pending.stride)
+            follower_count(f, COUNTER_OVERSIZED_IN);
+        else
+            follower_place(f, d->bytes, &b, &a);
         return true;
     }
     if (type == WIRE_HEARTBEAT) {

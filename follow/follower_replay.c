@@ -76,7 +76,10 @@ static bool on_frame(struct follower *f, enum replay_type type, const uint8_t *b
         enum wire_verdict verdict = batch_verify(body, length, f->options.stream, &b);
         if (verdict == WIRE_OK && b.length <= f->pending.stride)
             return follower_place(f, body, &b, a);
-        follower_count_dropped(f, verdict != WIRE_OK ? verdict : WIRE_MALFORMED);
+        if (verdict == WIRE_OK)
+            follower_count(f, COUNTER_OVERSIZED_IN);
+        else
+            follower_count_dropped(f, verdict);
         leave(f, false, a->now_ns);
         return true;
     }

@@ -17,6 +17,7 @@
     X(DROPPED_STREAM, "datagrams", "dropped: another stream")                                      \
     X(DROPPED_CORRUPT, "datagrams", "dropped: checksum or digest")                                 \
     X(DROPPED_MALFORMED, "datagrams", "dropped: fields contradict each other")                     \
+    X(OVERSIZED_IN, "batches", "dropped: longer than datagram_max here, raise it")                 \
     X(BATCHES_EMITTED, "batches", "emitted by the sequencer")                                      \
     X(MESSAGES_SEQUENCED, "messages", "sequenced, rejects and /sys included")                      \
     X(PROPOSALS_IN, "messages", "proposals received")                                              \

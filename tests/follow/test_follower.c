@@ -109,6 +109,27 @@ START_TEST(damage_is_dropped)
 }
 END_TEST
 
+/* The leader writes larger batches than we have room for: counted as what it is. */
+START_TEST(oversized_batches_are_counted_as_such)
+{
+    struct follower_options o = rig_options(FOLLOWER_SEQUENCED, 2, false);
+    o.datagram_max = 512;
+    struct rig *small = rig_new(&o);
+    rig_batch(small, h, 0);
+    rig_batch(small, h, 1);
+    ck_assert(rig_has(small, h, 2));
+    history_cut(h, 2);
+    history_write(h, 40);
+    ck_assert_uint_gt(h->batches[2].header.length, 512);
+    rig_batch(small, h, 2);
+    rig_fill(small, h, 2);
+    ck_assert(rig_has(small, h, 2));
+    ck_assert_uint_eq(small->counters[COUNTER_OVERSIZED_IN], 2);
+    ck_assert_uint_eq(small->counters[COUNTER_DROPPED_MALFORMED], 0);
+    rig_free(small);
+}
+END_TEST
+
 START_TEST(truncation_is_dropped)
 {
     rig_batch(r, h, 0);
@@ -304,6 +325,7 @@ int main(void)
     tcase_add_test(t, lines_a_and_b_deliver_once);
     tcase_add_test(t, duplicate_ahead_is_held_once);
     tcase_add_test(t, damage_is_dropped);
+    tcase_add_test(t, oversized_batches_are_counted_as_such);
     tcase_add_test(t, truncation_is_dropped);
     tcase_add_test(t, another_stream_is_dropped);
     tcase_add_test(t, other_types_are_ignored);
