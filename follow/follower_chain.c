@@ -174,11 +174,19 @@ static bool link_batch(struct follower *f, const uint8_t *bytes, const struct ba
 
 /* ---- batches --------------------------------------------------------------------------------- */
 
-static void hear_leader(struct follower *f, const struct follower_arrival *a, bool sure)
+/* A heartbeat is the leader's own; a batch on the groups may also be a peer's fill for many, which
+ * says nothing of the leader once it is known where heartbeats come from. Line B has addresses of
+ * its own. */
+static void hear_leader(struct follower *f, const struct follower_arrival *a, bool heartbeat)
 {
+    struct port_addr *beats = &f->beats_from[a->line_b];
+    if (heartbeat && a->live)
+        *beats = a->from;
+    else if (!heartbeat && beats->port != 0 && !port_addr_equal(*beats, a->from))
+        return;
     f->leader_heard_ns = a->now_ns;
     f->live = true;
-    if (f->leader.port != 0 && (!sure || a->line_b || port_addr_equal(f->leader, a->from)))
+    if (f->leader.port != 0 && (!heartbeat || a->line_b || port_addr_equal(f->leader, a->from)))
         return;
     f->leader = a->from;
     follower_targets(f);

@@ -20,6 +20,7 @@ void follower_enter_epoch(struct follower *f, struct epoch epoch)
     f->adopted_first = 0;
     f->adopted_source = (struct follower_source) { 0 };
     f->leader = (struct port_addr) { 0 };
+    f->beats_from[0] = f->beats_from[1] = (struct port_addr) { 0 };
     f->leader_heard_ns = 0;
     f->record.count = 0;
     f->gaps_stale = true;

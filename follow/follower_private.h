@@ -174,6 +174,7 @@ struct follower {
     struct digest adopted_digest;
     struct follower_source adopted_source;
     struct port_addr leader;
+    struct port_addr beats_from[2]; /* the heard epoch's heartbeats, by line; port 0: none yet */
     uint64_t leader_heard_ns;
     uint64_t lost_reported; /* seq; 0: none */
 

@@ -130,6 +130,46 @@ START_TEST(oversized_batches_are_counted_as_such)
 }
 END_TEST
 
+static uint64_t leader_age_ns(void)
+{
+    return r->now.mono_ns - follower_leader_heard_ns(r->follower);
+}
+
+/* A peer's fill for many comes on the leader's groups, but is no sign of its life. */
+START_TEST(only_the_leader_refreshes_its_age)
+{
+    const struct port_addr peer = { 50, 5 }, leader_b = { 98, 1 };
+    rig_batches(r, h, 0, 3);
+    ck_assert_uint_eq(leader_age_ns(), 0); /* no heartbeat yet: what is new is taken for its own */
+    rig_heartbeat(r, h, 3);
+    r->now.mono_ns += 50;
+    const struct history_batch *b = &h->batches[3];
+    rig_datagram(r, b->bytes, b->header.length, PORT_EGRESS_A, peer);
+    ck_assert(rig_has(r, h, 4));
+    ck_assert_uint_eq(leader_age_ns(), 50);
+    ck_assert(port_addr_equal(follower_leader(r->follower), RIG_LEADER));
+    rig_batch(r, h, 4);
+    ck_assert_uint_eq(leader_age_ns(), 0);
+
+    r->now.mono_ns += 50;
+    b = &h->batches[5];
+    rig_datagram(r, b->bytes, b->header.length, PORT_EGRESS_B, leader_b); /* its other address */
+    ck_assert_uint_eq(leader_age_ns(), 0);
+
+    r->now.mono_ns += 50;
+    rig_heartbeat(r, h, 6);
+    ck_assert_uint_eq(leader_age_ns(), 0);
+
+    /* Another epoch, another leader. */
+    history_begin(h, 2);
+    r->now.mono_ns += 50;
+    b = &h->batches[h->count - 1];
+    rig_datagram(r, b->bytes, b->header.length, PORT_EGRESS_A, peer);
+    ck_assert_uint_eq(leader_age_ns(), 0);
+    ck_assert(port_addr_equal(follower_leader(r->follower), peer));
+}
+END_TEST
+
 START_TEST(truncation_is_dropped)
 {
     rig_batch(r, h, 0);
@@ -326,6 +366,7 @@ int main(void)
     tcase_add_test(t, duplicate_ahead_is_held_once);
     tcase_add_test(t, damage_is_dropped);
     tcase_add_test(t, oversized_batches_are_counted_as_such);
+    tcase_add_test(t, only_the_leader_refreshes_its_age);
     tcase_add_test(t, truncation_is_dropped);
     tcase_add_test(t, another_stream_is_dropped);
     tcase_add_test(t, other_types_are_ignored);
