@@ -583,10 +583,9 @@ static uint64_t lead_step(struct sequencer *s)
     return emit_deadline(s);
 }
 
-static uint64_t step(void *core, struct port_time now)
+static uint64_t state_step(struct sequencer *s)
 {
-    struct sequencer *s = core;
-    s->now = now;
+    struct port_time now = s->now;
     if (s->state == SEQUENCER_LEADING)
         return lead_step(s);
     uint64_t deadline = follower_step(s->follower, now);
@@ -615,6 +614,14 @@ static uint64_t step(void *core, struct port_time now)
         return lead_step(s);
     }
     return deadline;
+}
+
+static uint64_t step(void *core, struct port_time now)
+{
+    struct sequencer *s = core;
+    s->now = now;
+    uint64_t deadline = state_step(s);
+    return earlier(deadline, status_step(s));
 }
 
 static size_t on_stream(void *core, const struct port_stream_event *e, struct port_time now)

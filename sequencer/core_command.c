@@ -33,7 +33,7 @@ static void finish(struct sequencer *s, const struct outcome *outcome)
     uint32_t stream = s->asked.stream;
     s->asked.open = false;
     if (!send_outcome(s, stream, outcome))
-        s->port->ops->stream_close(s->port, stream);
+        status_hang_up(s, stream);
 }
 
 void command_abandon(struct sequencer *s, const char *why)

@@ -41,6 +41,7 @@ enum {
     DEAF_MESSAGES = 1000,       /* followed without a proposal heard */
     MEMBER_LAG_MAX = 65536,     /* messages that a store to be added may be behind */
     UNCAUGHT_SILENCES = 8,      /* until one that never caught up promotes itself */
+    CALLERS_MAX = 64,           /* connections to the stream port */
     SEAL_BACKOFF_MAX = 6        /* doublings of the delay between two candidates' rounds */
 };
 
@@ -53,7 +54,8 @@ enum {
 #define PROMOTE_ASKS_NS  UINT64_C(300000000)  /* for the stores' word on a promotion asked for */
 #define STORE_SILENT_NS  UINT64_C(2000000000) /* a store not heard for so long cannot be added */
 #define PROBE_JITTER_NS  UINT64_C(10000000)
-#define PROBE_ROUNDS     4 /* times seal_retry_ns, that an answer is good for */
+#define PROBE_ROUNDS     4                     /* times seal_retry_ns, that an answer is good for */
+#define CALLER_IDLE_NS   UINT64_C(30000000000) /* without a question answered: closed */
 #define EXCLUDED_ROUNDS  4 /* times adopt_timeout_ns, until a store is asked again */
 
 /* ---- proposals held -------------------------------------------------------------------------- */
@@ -195,6 +197,12 @@ struct asked_command {
     struct command command;
 };
 
+/* A connection to the stream port. */
+struct caller {
+    uint32_t stream;      /* 0: free */
+    uint64_t answered_ns; /* or accepted */
+};
+
 struct sequencer {
     struct sequencer_options o;
     char why[WHY_MAX + 1];
@@ -318,6 +326,7 @@ struct sequencer {
     uint64_t locked_until_ns; /* a member promised our number to another; 0: none did */
     bool holds_back;          /* appends nothing, so that all becomes stable */
 
+    struct caller callers[CALLERS_MAX];
     struct status status;
     uint8_t status_body[STATUS_SIZE_MAX];
     uint8_t status_frame[STATUS_SIZE_MAX + REPLAY_FRAME_HEADER];
@@ -500,5 +509,9 @@ void answer_publisher(struct sequencer *s, struct port_addr to, enum hint_reason
 bool status_write_frame(struct sequencer *s, uint32_t stream, enum replay_type type,
                         const uint8_t *body, size_t length);
 size_t status_on_stream(struct sequencer *s, const struct port_stream_event *e);
+/* Closes a connection to the stream port. */
+void status_hang_up(struct sequencer *s, uint32_t stream);
+/* Closes those that ask nothing; when to look again. */
+uint64_t status_step(struct sequencer *s);
 
 #endif

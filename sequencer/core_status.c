@@ -158,6 +158,60 @@ void sequencer_status(const struct sequencer *s, struct port_time now, struct st
 
 /* ---- the stream port ------------------------------------------------------------------------- */
 
+static struct caller *caller_of(struct sequencer *s, uint32_t stream)
+{
+    for (uint32_t i = 0; i < CALLERS_MAX; i++)
+        if (s->callers[i].stream == stream)
+            return &s->callers[i];
+    return NULL;
+}
+
+static void forget(struct sequencer *s, uint32_t stream)
+{
+    struct caller *caller = caller_of(s, stream);
+    if (caller != NULL)
+        caller->stream = 0;
+    command_stream_closed(s, stream);
+}
+
+void status_hang_up(struct sequencer *s, uint32_t stream)
+{
+    forget(s, stream);
+    s->port->ops->stream_close(s->port, stream);
+}
+
+static void accept(struct sequencer *s, uint32_t stream)
+{
+    struct caller *caller = caller_of(s, stream);
+    if (caller == NULL)
+        caller = caller_of(s, 0);
+    if (caller == NULL) {
+        count(s, COUNTER_STREAMS_REFUSED, 1);
+        s->port->ops->stream_close(s->port, stream);
+        return;
+    }
+    *caller = (struct caller) { .stream = stream, .answered_ns = s->now.mono_ns };
+}
+
+/* Whose command waits for its turn is not idle. */
+uint64_t status_step(struct sequencer *s)
+{
+    uint64_t next = PORT_NEVER;
+    for (uint32_t i = 0; i < CALLERS_MAX; i++) {
+        struct caller *caller = &s->callers[i];
+        if (caller->stream == 0)
+            continue;
+        if (s->asked.open && s->asked.stream == caller->stream)
+            caller->answered_ns = s->now.mono_ns;
+        uint64_t due_ns = caller->answered_ns + CALLER_IDLE_NS;
+        if (s->now.mono_ns >= due_ns)
+            status_hang_up(s, caller->stream);
+        else if (due_ns < next)
+            next = due_ns;
+    }
+    return next;
+}
+
 bool status_write_frame(struct sequencer *s, uint32_t stream, enum replay_type type,
                         const uint8_t *body, size_t length)
 {
@@ -209,7 +263,9 @@ static bool answer_frame(struct sequencer *s, uint32_t stream, enum replay_type 
 size_t status_on_stream(struct sequencer *s, const struct port_stream_event *e)
 {
     if (e->type == PORT_STREAM_CLOSED)
-        command_stream_closed(s, e->stream);
+        forget(s, e->stream);
+    if (e->type == PORT_STREAM_ACCEPTED)
+        accept(s, e->stream);
     if (e->type != PORT_STREAM_BYTES)
         return 0;
     size_t consumed = 0;
@@ -221,9 +277,12 @@ size_t status_on_stream(struct sequencer *s, const struct port_stream_event *e)
             return consumed;
         if (framed == SIZE_MAX || !answer_frame(s, e->stream, type, at + REPLAY_FRAME_HEADER,
                                                 framed - REPLAY_FRAME_HEADER)) {
-            s->port->ops->stream_close(s->port, e->stream);
+            status_hang_up(s, e->stream);
             return e->length;
         }
+        struct caller *caller = caller_of(s, e->stream);
+        if (caller != NULL)
+            caller->answered_ns = s->now.mono_ns;
         consumed += framed;
     }
     return consumed;

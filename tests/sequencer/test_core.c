@@ -356,6 +356,45 @@ START_TEST(nonsense_on_the_stream_port_is_cut_off)
 }
 END_TEST
 
+static void stream_event(struct suite *t, enum port_stream_event_type type, uint32_t stream)
+{
+    struct port_stream_event e = { .type = type, .stream = stream };
+    ck_assert_uint_eq(sequencer_participant.on_stream(t->core, &e, t->now), 0);
+}
+
+START_TEST(who_asks_nothing_is_closed)
+{
+    struct fixture f = fixture_of(suite_new());
+    struct suite *t = f.t;
+    uint8_t request[16];
+    size_t length = replay_frame_encode(REPLAY_STATUS_REQUEST, NULL, 0, request, sizeof request);
+    stream_event(t, PORT_STREAM_ACCEPTED, 76);
+    stream_event(t, PORT_STREAM_ACCEPTED, 77);
+    stream_event(t, PORT_STREAM_ACCEPTED, 78);
+    stream_event(t, PORT_STREAM_CLOSED, 78);
+    suite_advance(t, 29 * SECOND);
+    ck_assert_uint_eq(t->streams_closed, 0);
+    give_stream(t, request, length); /* 77 */
+    suite_advance(t, SECOND);
+    ck_assert_uint_eq(t->streams_closed, 1);
+    give_stream(t, request, length - 1); /* a trickle is no question */
+    suite_advance(t, 28 * SECOND);
+    ck_assert_uint_eq(t->streams_closed, 1);
+    suite_advance(t, SECOND);
+    ck_assert_uint_eq(t->streams_closed, 2);
+    suite_advance(t, 100 * SECOND);
+    ck_assert_uint_eq(t->streams_closed, 2);
+
+    for (uint32_t i = 1; i <= 65; i++) /* one more than are kept */
+        stream_event(t, PORT_STREAM_ACCEPTED, i);
+    ck_assert_uint_eq(t->streams_closed, 3);
+    ck_assert_uint_eq(suite_counter(t, COUNTER_STREAMS_REFUSED), 1);
+    suite_advance(t, 30 * SECOND);
+    ck_assert_uint_eq(t->streams_closed, 3 + 64);
+    suite_free(t);
+}
+END_TEST
+
 SUITE_MAIN("sequencer_core", a_restart_continues_the_history,
            what_nobody_recorded_is_gone_and_comes_again, a_lost_position_is_off_the_history,
            a_standby_that_is_ahead_goes_back, a_standby_that_is_level_fetches_nothing,
@@ -363,4 +402,4 @@ SUITE_MAIN("sequencer_core", a_restart_continues_the_history,
            another_session_begins_after_the_epoch_record,
            a_session_with_an_impossible_name_does_not_begin, many_epochs,
            status_is_answered_on_the_stream_port, who_asks_a_sequencer_for_history_is_refused,
-           nonsense_on_the_stream_port_is_cut_off)
+           nonsense_on_the_stream_port_is_cut_off, who_asks_nothing_is_closed)
