@@ -297,6 +297,37 @@ START_TEST(served_after_a_restart)
 }
 END_TEST
 
+/* History of a time when datagrams could be larger: what fits is sent, from memory and from disk,
+ * and the rest is left to a replay. */
+START_TEST(no_fill_is_larger_than_a_datagram)
+{
+    struct leader l;
+    struct rig *rig = filled(&l, 400, 300);
+    uint64_t large_end = l.next_seq;
+    rig_batches(rig, &l, 4, 4, 32);
+    rig_crash(rig);
+    rig->options.datagram_max = 600;
+    rig->port.datagram_max = 600;
+    rig_start(rig);
+    rig_forget(rig);
+    uint32_t length;
+    ck_assert_ptr_null(journal_recent(rig->journal, 3, &length));
+    ck_assert_ptr_nonnull(journal_recent(rig->journal, large_end - 4, &length));
+    ck_assert_uint_gt(length, 600);
+    rig_ask(rig, ALICE, FIRST, 3, 11);
+    rig_ask(rig, BOB, FIRST, large_end - 4, l.next_seq);
+    rig_settle(rig);
+    ck_assert_uint_eq(rig_count(rig, WIRE_BATCH), 0);
+    rig_pass(rig, 2000000);
+    rig_ask(rig, CAROL, FIRST, large_end, l.next_seq);
+    rig_settle(rig);
+    ck_assert_uint_eq(sent_through(rig, PORT_UNICAST, CAROL, large_end), l.next_seq);
+    for (uint32_t i = 0; i < rig->sent_count; i++)
+        ck_assert_uint_le(rig->sent[i].length, 600);
+    rig_free(rig);
+}
+END_TEST
+
 START_TEST(a_flood_of_requests_is_bounded)
 {
     struct leader l;
@@ -326,4 +357,4 @@ RIG_MAIN("retransmitter_fill", from_memory, from_disk, capped_per_request, cappe
          requesters_are_forgotten_oldest_first, multicast_once_for_many,
          multicast_covers_what_was_sent, a_multicast_that_was_refused_is_none,
          refused_beyond_the_tail, only_the_candidate_while_a_promise_stands, served_after_a_restart,
-         a_flood_of_requests_is_bounded)
+         no_fill_is_larger_than_a_datagram, a_flood_of_requests_is_bounded)
