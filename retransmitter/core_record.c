@@ -250,8 +250,12 @@ uint64_t record_ack(struct retransmitter *r)
 static void take_recorded(struct retransmitter *r, const uint8_t *batch, uint32_t length)
 {
     struct batch_header header;
-    if (batch_decode(batch, length, r->o.stream, &header) == WIRE_OK)
-        r->recorded_stable = earlier(header.stable, batch_end_seq(&header) - 1);
+    if (batch_decode(batch, length, r->o.stream, &header) != WIRE_OK)
+        return;
+    /* A leader that was heard while the batch was read may have said more. */
+    uint64_t stable = earlier(header.stable, batch_end_seq(&header) - 1);
+    if (stable > r->recorded_stable)
+        r->recorded_stable = stable;
 }
 
 /* The last batch carries the watermark of its own epoch, which is the tail's, and what was stable

@@ -1,6 +1,7 @@
 /* Recording: that what is acknowledged is durable, neither sooner nor otherwise, whatever the disk
  * does; that gaps are asked for and not acknowledged; that a later epoch's history cuts exactly;
  * and that a restart goes on where the journal ends. The disk completes when the test says so. */
+#include "retransmitter/core_private.h"
 #include "rig.h"
 
 static const struct epoch FIRST = { 11, 1 };
@@ -365,6 +366,31 @@ START_TEST(malformed_datagrams_are_counted_and_dropped)
 }
 END_TEST
 
+/* The last batch is read from disk while a leader may say more, and a restart of the follower keeps
+ * what it said: what the batch says comes last, and is less. */
+START_TEST(the_recorded_watermark_does_not_go_back)
+{
+    struct rig *rig = rig_new(1);
+    struct leader l = leader_of(rig, FIRST);
+    rig_begin(rig, &l);
+    rig_settle(rig);
+    l.stable = 2;
+    rig_batches(rig, &l, 10, 4, 32);
+    rig_crash(rig);
+    rig_start(rig);
+    ck_assert_uint_eq(retransmitter_stable(rig->core), 2);
+    l.stable = l.next_seq - 3;
+    rig_heartbeat(rig, &l);
+    rig_settle(rig);
+    rig->core->restart_pending = true;
+    rig_step(rig);
+    ck_assert_uint_eq(rig->core->recorded_stable, l.stable);
+    record_recover_stable(rig->core);
+    ck_assert_uint_eq(rig->core->recorded_stable, l.stable);
+    rig_free(rig);
+}
+END_TEST
+
 START_TEST(draining_ends_with_everything_durable)
 {
     struct rig *rig = rig_new(1);
@@ -397,4 +423,5 @@ RIG_MAIN("retransmitter_record", a_founder_acknowledges_its_genesis, acknowledge
          sabotage_ignores_the_gap, a_restart_goes_on_where_the_journal_ends,
          what_was_not_durable_is_not_missed, a_fork_is_cut_at_the_common_end,
          a_cut_that_fails_is_repeated, a_full_disk_says_so_and_clears,
-         malformed_datagrams_are_counted_and_dropped, draining_ends_with_everything_durable)
+         malformed_datagrams_are_counted_and_dropped, the_recorded_watermark_does_not_go_back,
+         draining_ends_with_everything_durable)
