@@ -462,7 +462,7 @@ START_TEST(of_redundant_apps_exactly_one_succeeds)
     struct rig *r = rig_new(FOLLOWER_STABLE);
     struct machine *m[5];
     for (int i = 0; i < 5; i++) {
-        char identity[16];
+        char identity[24];
         snprintf(identity, sizeof identity, "solver-%d", i);
         m[i] = add(r, &solver_app, "", identity);
     }
