@@ -155,7 +155,7 @@ START_TEST(too_many_are_counted)
 {
     reset();
     for (int i = 0; i < DIGEST_REPLICAS_MAX + 3; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "replica-%d", i);
         say(name, 10, 1);
     }
