@@ -42,13 +42,47 @@ uint64_t core_random(struct client_core *c)
 
 /* ---- what the follower says ------------------------------------------------------------------ */
 
+/* Says that what was handed over from first_seq on no longer holds, and notes what still does. */
+static void report_fork(struct client_core *c, uint64_t first_seq)
+{
+    char text[CLIENT_TEXT_MAX];
+    snprintf(text, sizeof text,
+             "a failover took back what was sequenced but not stable, from seq %llu on; applying "
+             "the history again",
+             (unsigned long long)first_seq);
+    core_report(c, CANTUS_REPORT_FORKED, first_seq, "", "", text);
+    if (c->next >= c->held_next)
+        *c->held = *catalog_epochs(c->catalog);
+    epoch_table_cut(c->held, first_seq - 1);
+    c->held_next = first_seq;
+}
+
+/* While a fork's history is applied again, a later fork may have taken back more than was said: it
+ * shows where the epochs of what was handed over and of what comes now part. */
+static void check_held(struct client_core *c, const struct batch_header *header)
+{
+    const struct epoch_entry *entry = epoch_table_find(c->held, header->first_seq);
+    if (entry != NULL && epoch_equal(entry->epoch, header->epoch))
+        return;
+    report_fork(c, header->first_seq);
+    struct position common = { .seq = header->first_seq - 1 };
+    const struct epoch_entry *last = epoch_table_find(catalog_epochs(c->catalog), common.seq);
+    if (last != NULL)
+        common.epoch = last->epoch;
+    core_take_back(c, common);
+}
+
 static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_header *header)
 {
     struct client_core *c = ctx;
     bool stopped = c->status < 0 && c->status != CANTUS_SUPERSEDED;
-    if (!stopped && header->first_seq >= c->next)
+    if (!stopped && header->first_seq >= c->next) {
+        if (header->first_seq < c->held_next)
+            check_held(c, header);
         core_apply(c, batch, header);
-    else
+        if (c->next > c->held_next)
+            c->held_next = c->next;
+    } else
         assert(stopped || (c->options.sabotage & CLIENT_DELIVERS_AHEAD) != 0);
     return true;
 }
@@ -57,7 +91,7 @@ static void on_forked(void *ctx, uint64_t first_seq, struct epoch by)
 {
     struct client_core *c = ctx;
     if (first_seq >= c->next)
-        return;
+        return; /* if it was handed over before, check_held finds it */
     if (c->options.follower.level == FOLLOWER_STABLE) {
         core_fail(c, CANTUS_ERROR,
                   "message %llu was stable and is no longer in the stream: stores have lost what "
@@ -67,18 +101,14 @@ static void on_forked(void *ctx, uint64_t first_seq, struct epoch by)
     }
     if (c->ended && first_seq > c->options.until_seq) {
         c->next = first_seq; /* what was asked for still holds */
+        c->held_next = first_seq;
         return;
     }
-    char text[CLIENT_TEXT_MAX];
-    snprintf(text, sizeof text,
-             "a failover took back what was sequenced but not stable, from seq %llu on; applying "
-             "the history again",
-             (unsigned long long)first_seq);
-    core_report(c, CANTUS_REPORT_FORKED, first_seq, "", "", text);
     struct position common = { .seq = first_seq - 1 };
     const struct epoch_entry *entry = epoch_table_find(catalog_epochs(c->catalog), common.seq);
     if (entry != NULL)
         common.epoch = entry->epoch;
+    report_fork(c, first_seq);
     core_rewind(c, common);
     follower_start(c->follower, (struct position) { .seq = 0 }, (struct digest) { 0, 0 }, NULL, by);
 }
@@ -114,7 +144,8 @@ static bool take_tables(struct client_core *c)
     c->route = calloc(c->topics_max, sizeof *c->route);
     c->created_seq = calloc(c->topics_max, sizeof *c->created_seq);
     c->own = calloc(c->publishers_max, sizeof *c->own);
-    return c->route != NULL && c->created_seq != NULL && c->own != NULL;
+    c->held = calloc(1, sizeof *c->held);
+    return c->route != NULL && c->created_seq != NULL && c->own != NULL && c->held != NULL;
 }
 
 struct client_core *client_core_create(const struct client_core_options *options, struct port *port,
@@ -173,6 +204,7 @@ void client_core_destroy(struct client_core *c)
     free(c->route);
     free(c->created_seq);
     free(c->own);
+    free(c->held);
     free(c->routes);
     free(c);
 }

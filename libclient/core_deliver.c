@@ -163,6 +163,23 @@ void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_
     }
 }
 
+/* What was handed over above the common end no longer holds. */
+void core_take_back(struct client_core *c, struct position common)
+{
+    if (c->stable > common.seq)
+        c->stable = common.seq;
+    for (uint32_t i = 0; i < c->subscription_count; i++) {
+        struct client_subscription *s = &c->subscriptions[i];
+        if (s->next_seq > common.seq + 1)
+            s->next_seq = common.seq + 1;
+    }
+    for (uint32_t i = 0; i < c->author_count; i++) {
+        struct author *a = c->authors[i];
+        uint32_t lost = publisher_on_fork(a->publisher, common);
+        a->items = publisher_join_seq(a->publisher) == 0 || a->items < lost ? 0 : a->items - lost;
+    }
+}
+
 void core_rewind(struct client_core *c, struct position common)
 {
     c->rebuilding = true;
@@ -178,8 +195,7 @@ void core_rewind(struct client_core *c, struct position common)
     run_reset(&c->run);
     core_route_reset(c);
     memset(c->own, 0, c->publishers_max * sizeof *c->own);
-    if (c->stable > common.seq)
-        c->stable = common.seq;
+    core_take_back(c, common);
     for (uint32_t i = 0; i < c->machine_count; i++) {
         struct machine *m = c->machines[i].machine;
         if (!machine_reset(m))
@@ -190,15 +206,8 @@ void core_rewind(struct client_core *c, struct position common)
             c->timer_due_ns = due;
     }
     core_rewind_digests(c, common);
-    for (uint32_t i = 0; i < c->subscription_count; i++) {
-        struct client_subscription *s = &c->subscriptions[i];
-        if (s->next_seq > common.seq + 1)
-            s->next_seq = common.seq + 1;
-    }
     for (uint32_t i = 0; i < c->author_count; i++) {
         struct author *a = c->authors[i];
-        uint32_t lost = publisher_on_fork(a->publisher, common);
-        a->items = publisher_join_seq(a->publisher) == 0 || a->items < lost ? 0 : a->items - lost;
         a->items_seen = 0;
         a->last_seq = 0;
         a->topic = TOPIC_NONE;

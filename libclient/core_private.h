@@ -114,7 +114,10 @@ struct client_core {
     bool ended; /* until_seq */
     char error[CANTUS_ERROR_MAX];
 
-    uint64_t next;            /* seq of the next message of the stream */
+    uint64_t next;      /* seq of the next message of the stream */
+    uint64_t held_next; /* of what was handed over and not taken back: `next`, or above it while
+                               * a fork's history is applied again */
+    struct epoch_table *held; /* of that history, while it reaches above `next` */
     struct digest digest;     /* of the history before it */
     bool any;                 /* a batch was applied: the digest is to be checked */
     struct position position; /* applied through; between runs */
@@ -167,6 +170,7 @@ bool core_start(struct client_core *c);
 /* Applies a batch that follows. */
 void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_header *header);
 /* Back to before the first message; what was delivered above `common` no longer holds. */
+void core_take_back(struct client_core *c, struct position common);
 void core_rewind(struct client_core *c, struct position common);
 
 /* ---- core_route.c ---------------------------------------------------------------------------- */
