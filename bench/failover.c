@@ -19,6 +19,13 @@
 
 enum { STORES = 3, SEQUENCERS = 2, LOAD_MS = 400, PATIENCE_MS = 20000 };
 
+struct failover_options {
+    uint32_t rounds;     /* kills */
+    bool manual;         /* `cantus promote` instead of the standby's own decision */
+    uint32_t silence_ms; /* of automatic promotion */
+    void (*progress)(uint64_t done, uint64_t total);
+};
+
 struct failover {
     const struct failover_options *options;
     char dir[64];
@@ -264,27 +271,50 @@ static void stop(struct failover *f)
         nftw(f->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-bool failover_run(const struct failover_options *options, struct failover_result *result,
-                  char *error)
+static bool run(const struct failover_options *options, struct bench_result *r, char *error)
 {
     struct failover *f = calloc(1, sizeof *f);
-    *result = (struct failover_result) { 0 };
-    snprintf(error, DEPLOYMENT_ERROR_MAX, "out of memory");
+    snprintf(error, BENCH_ERROR_MAX, "out of memory");
     if (f == NULL)
         return false;
     f->options = options;
     bool fine = start(f, error);
     for (uint32_t i = 0; fine && i < options->rounds; i++) {
         fine = run_round(f, error);
-        if (options->progress != NULL)
-            options->progress(i + 1, options->rounds);
+        options->progress(i + 1, options->rounds);
     }
     stop(f);
-    result->rounds = f->stood_still.total;
-    result->messages = f->messages;
-    result->p50_ms = (double)histogram_at(&f->stood_still, .5) / 1e6;
-    result->p99_ms = (double)histogram_at(&f->stood_still, .99) / 1e6;
-    result->max_ms = (double)f->stood_still.max / 1e6;
+    r->latency = f->stood_still;
+    if (!options->manual) {
+        r->floor = "the configured silence";
+        histogram_record(&r->floor_latency, UINT64_C(1000000) * options->silence_ms);
+        bench_set_u64(r, "silence_ms", options->silence_ms);
+    }
+    bench_set_u64(r, "rounds", options->rounds);
+    bench_set_u64(r, "messages", f->messages);
+    bench_set_text(r, "level", "stable");
+    bench_set_u64(r, "stores", STORES);
+    bench_set_u64(r, "sequencers", SEQUENCERS);
     free(f);
     return fine;
+}
+
+static struct failover_options options_of(const struct bench_knobs *k, bool manual)
+{
+    return (struct failover_options) { .rounds = k->rounds != 0 ? k->rounds : 20,
+                                       .manual = manual,
+                                       .silence_ms = k->silence_ms != 0 ? k->silence_ms : 20,
+                                       .progress = k->progress };
+}
+
+bool failover_automatic(const struct bench_knobs *k, struct bench_result *r, char *error)
+{
+    struct failover_options options = options_of(k, false);
+    return run(&options, r, error);
+}
+
+bool failover_manual(const struct bench_knobs *k, struct bench_result *r, char *error)
+{
+    struct failover_options options = options_of(k, true);
+    return run(&options, r, error);
 }

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "bench/floor.h"
-#include "bench/histogram.h"
 #include "cli/deployment.h"
 
 enum phase { PHASE_CANTUS = 0, PHASE_FLOOR = 1, PHASE_END = 2 };
@@ -26,7 +25,6 @@ struct rtt {
     struct floor_socket near, far;
     struct cantus_client *client;
     struct cantus_pipe *pipe;
-    struct histogram measured, floor;
 };
 
 static uint64_t mono_ns(void)
@@ -189,44 +187,45 @@ static uint64_t measure_floor(struct rtt *r, uint32_t trips, struct histogram *i
     return lost;
 }
 
-static bool measure(struct rtt *r, const struct rtt_options *o, struct rtt_result *result,
+static bool measure(struct rtt *r, const struct bench_knobs *k, struct bench_result *result,
                     char *error)
 {
     uint8_t payload[1024] = { 0 };
-    for (uint32_t round = 0; round <= o->rounds; round++) { /* the first is for warming up */
+    const uint32_t rounds = k->rounds != 0 ? k->rounds : 20;
+    const uint32_t trips = k->count != 0 ? (uint32_t)k->count : 2000;
+    const uint32_t length = k->payload_bytes != 0 ? k->payload_bytes : 32;
+    uint64_t lost = 0;
+    for (uint32_t round = 0; round <= rounds; round++) { /* the first is for warming up */
         bool counts = round > 0;
         *r->phase = PHASE_FLOOR;
-        result->floor_lost += measure_floor(r, o->trips, counts ? &r->floor : NULL);
+        lost += measure_floor(r, trips, counts ? &result->floor_latency : NULL);
         *r->phase = PHASE_CANTUS;
-        if (!measure_cantus(r, payload, o->payload_length, o->trips, counts ? &r->measured : NULL,
-                            error))
+        if (!measure_cantus(r, payload, length, trips, counts ? &result->latency : NULL, error))
             return false;
-        if (o->progress != NULL)
-            o->progress(round, o->rounds);
+        k->progress(round, rounds);
     }
+    bench_set_u64(result, "payload_bytes", length);
+    bench_set_u64(result, "trips", result->latency.total);
+    bench_set_u64(result, "rounds", rounds);
+    bench_set_u64(result, "floor_lost", lost);
+    bench_set_text(result, "transport", "kernel");
+    bench_set_text(result, "idle", "spin, yielding");
+    bench_set_u64(result, "processes", 2);
+    result->floor = "two bare processes that bounce a multicast datagram";
+    result->wanted = BENCH_AT_MOST;
+    result->target = 1.2;
     return true;
 }
 
-bool rtt_run(const struct rtt_options *options, struct rtt_result *result, char *error)
+bool rtt_run(const struct bench_knobs *k, struct bench_result *result, char *error)
 {
     struct rtt *r = calloc(1, sizeof *r);
-    *result = (struct rtt_result) { 0 };
-    snprintf(error, DEPLOYMENT_ERROR_MAX, "out of memory");
+    snprintf(error, BENCH_ERROR_MAX, "out of memory");
     if (r == NULL)
         return false;
     r->near = r->far = (struct floor_socket) { .receive = -1, .send = -1 };
-    bool fine = start(r, error) && measure(r, options, result, error);
+    bool fine = start(r, error) && measure(r, k, result, error);
     stop(r);
-    if (fine) {
-        result->trips = r->measured.total;
-        result->p50_us = (double)histogram_at(&r->measured, .5) / 1e3;
-        result->p99_us = (double)histogram_at(&r->measured, .99) / 1e3;
-        result->p999_us = (double)histogram_at(&r->measured, .999) / 1e3;
-        result->max_us = (double)r->measured.max / 1e3;
-        result->floor_p50_us = (double)histogram_at(&r->floor, .5) / 1e3;
-        result->floor_p99_us = (double)histogram_at(&r->floor, .99) / 1e3;
-        result->ratio = result->floor_p50_us > 0 ? result->p50_us / result->floor_p50_us : 0;
-    }
     free(r);
     return fine;
 }

@@ -16,14 +16,15 @@ class BenchTest(Case):
         return self.cantus("bench", *args, env=env, **options)
 
     def test_rtt_prints_one_line_with_every_field(self):
-        done = self.bench("rtt", "--rounds", "2", "--trips", "200")
+        done = self.bench("rtt", "--rounds", "2", "--count", "200")
         self.assertEqual(done.out.count("\n"), 1, done.out)
         line = json.loads(done.out)
         self.assertEqual(
             set(line),
             {"bench", "case", "payload_bytes", "p50_us", "p99_us", "p999_us", "max_us",
-             "floor_p50_us", "floor_p99_us", "ratio", "trips", "rounds", "floor_lost", "transport",
-             "idle", "processes"})
+             "floor_p50_us", "floor_p99_us", "floor_p999_us", "floor_max_us", "ratio",
+             "wanted_at_most", "reached", "trips", "rounds", "floor_lost", "transport", "idle",
+             "processes"})
         self.assertEqual(line["bench"], "rtt")
         self.assertEqual((line["rounds"], line["trips"], line["payload_bytes"]), (2, 400, 32))
         for name in ("p50_us", "p99_us", "p999_us", "max_us", "floor_p50_us", "floor_p99_us", "ratio"):
@@ -36,18 +37,18 @@ class BenchTest(Case):
         self.assertAlmostEqual(line["ratio"], expected, delta=0.01 + 0.01 * expected)
 
     def test_size_is_the_payload(self):
-        line = json.loads(self.bench("rtt", "--rounds", "1", "--trips", "50", "--size", "1024").out)
+        line = json.loads(self.bench("rtt", "--rounds", "1", "--count", "50", "--size", "1024").out)
         self.assertEqual(line["payload_bytes"], 1024)
 
     def test_leaves_nothing_behind(self):
-        self.bench("rtt", "--rounds", "1", "--trips", "20")
+        self.bench("rtt", "--rounds", "1", "--count", "20")
         left = [n for n in os.listdir(self.tmp) if n.startswith("cantus-rtt")]
         self.assertEqual(left, [])
 
     def test_refuses_what_it_cannot_do(self):
         self.assertIn("rtt", self.bench("nothing", status=2).err)
         self.assertIn("--size", self.bench("rtt", "--size", "7", status=2).err)
-        self.assertIn("--trips", self.bench("rtt", "--trips", "0", status=2).err)
+        self.assertIn("--count", self.bench("rtt", "--count", "0", status=2).err)
 
 
 if __name__ == "__main__":

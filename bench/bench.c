@@ -1,0 +1,89 @@
+#include "bench/bench.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "bench/failover.h"
+#include "bench/rtt.h"
+
+const struct bench_case bench_cases[] = {
+    { "rtt", "sequenced",
+      "from proposing a message to applying it: app and sequencer, two processes", rtt_run },
+    { "failover", "automatic", "the stream stands still: leader killed, the standby decides itself",
+      failover_automatic },
+    { "failover", "manual", "the stream stands still: from `cantus promote` on", failover_manual },
+};
+const size_t bench_case_count = sizeof bench_cases / sizeof bench_cases[0];
+
+static struct bench_setting *setting(struct bench_result *r, const char *key)
+{
+    assert(r->setting_count < BENCH_SETTINGS_MAX);
+    struct bench_setting *s = &r->settings[r->setting_count++];
+    snprintf(s->key, sizeof s->key, "%s", key);
+    return s;
+}
+
+void bench_set_u64(struct bench_result *r, const char *key, uint64_t value)
+{
+    struct bench_setting *s = setting(r, key);
+    snprintf(s->value, sizeof s->value, "%" PRIu64, value);
+}
+
+void bench_set_text(struct bench_result *r, const char *key, const char *value)
+{
+    struct bench_setting *s = setting(r, key);
+    s->text = true;
+    snprintf(s->value, sizeof s->value, "%s", value);
+}
+
+double bench_ratio(const struct bench_result *r)
+{
+    if (r->floor_rate_per_s > 0)
+        return r->rate_per_s / r->floor_rate_per_s;
+    uint64_t floor = histogram_at(&r->floor_latency, .5);
+    return floor > 0 ? (double)histogram_at(&r->latency, .5) / (double)floor : 0;
+}
+
+bool bench_reached(const struct bench_result *r)
+{
+    if (r->wanted == BENCH_NO_TARGET)
+        return true;
+    return r->wanted == BENCH_AT_MOST ? bench_ratio(r) <= r->target : bench_ratio(r) >= r->target;
+}
+
+static void print_latency(FILE *f, const char *prefix, const struct histogram *h)
+{
+    static const struct {
+        const char *name;
+        double share;
+    } points[] = { { "p50", .5 }, { "p99", .99 }, { "p999", .999 } };
+    if (h->total == 0)
+        return;
+    for (size_t i = 0; i < sizeof points / sizeof points[0]; i++)
+        fprintf(f, ",\"%s%s_us\":%.2f", prefix, points[i].name,
+                (double)histogram_at(h, points[i].share) / 1e3);
+    fprintf(f, ",\"%smax_us\":%.2f", prefix, (double)h->max / 1e3);
+}
+
+void bench_print(FILE *f, const struct bench_case *c, const struct bench_result *r)
+{
+    fprintf(f, "{\"bench\":\"%s\",\"case\":\"%s\"", c->bench, c->name);
+    print_latency(f, "", &r->latency);
+    print_latency(f, "floor_", &r->floor_latency);
+    if (r->rate_per_s > 0)
+        fprintf(f, ",\"rate_per_s\":%.0f,\"unit\":\"%s\"", r->rate_per_s, r->unit);
+    if (r->floor_rate_per_s > 0)
+        fprintf(f, ",\"floor_rate_per_s\":%.0f", r->floor_rate_per_s);
+    if (bench_ratio(r) > 0)
+        fprintf(f, ",\"ratio\":%.3f", bench_ratio(r));
+    if (r->wanted != BENCH_NO_TARGET)
+        fprintf(f, ",\"%s\":%.3f,\"reached\":%s",
+                r->wanted == BENCH_AT_MOST ? "wanted_at_most" : "wanted_at_least", r->target,
+                bench_reached(r) ? "true" : "false");
+    for (uint32_t i = 0; i < r->setting_count; i++) {
+        const struct bench_setting *s = &r->settings[i];
+        fprintf(f, s->text ? ",\"%s\":\"%s\"" : ",\"%s\":%s", s->key, s->value);
+    }
+    fputc('}', f);
+}
