@@ -83,6 +83,7 @@ struct journal *journal_new(struct disk *disk, const struct journal_options *o)
         return NULL;
     j->disk = disk;
     j->options = *o;
+    j->counters = o->counters != NULL ? o->counters : j->own_counters;
     j->buffer_bytes = buffer_size(o) - DISK_BLOCK; /* a closing commit pads its last block */
     j->mark_file = j->promise_file = -1;
     j->retry_delay_ns = RETRY_MIN_NS;
@@ -268,7 +269,7 @@ const struct membership *journal_members(const struct journal *j)
     return &j->history.members;
 }
 
-const uint64_t *journal_counters(const struct journal *j)
+uint64_t *journal_counters(struct journal *j)
 {
     return j->counters;
 }

@@ -39,6 +39,9 @@ struct journal_options {
      * may have taken back what was acknowledged: open says so, see may_have_lost. */
     bool unsynced;
     uint64_t boot;
+    /* [COUNTER_END], zeroed by the owner, who may read them from anywhere at any time; NULL: its
+     * own memory. */
+    uint64_t *counters;
 };
 
 /* Fills in the defaults named above where a field is zero. */
@@ -153,7 +156,9 @@ bool journal_full(const struct journal *j);
 bool journal_idle(const struct journal *j); /* nothing in flight, nothing left to commit */
 const struct epoch_table *journal_epochs(const struct journal *j); /* of the appended history */
 const struct membership *journal_members(const struct journal *j); /* newest in the tail */
-const uint64_t *journal_counters(const struct journal *j);         /* [COUNTER_END] */
+/* [COUNTER_END]: the owner's, if open was given them. Whoever drives the journal counts in them,
+ * too. */
+uint64_t *journal_counters(struct journal *j);
 
 /* ---- reading --------------------------------------------------------------------------------- */
 

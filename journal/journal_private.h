@@ -279,7 +279,8 @@ struct journal {
     uint32_t first_written; /* the segment this run began to write in */
 
     uint8_t *scratch; /* SCRATCH_BYTES */
-    uint64_t counters[COUNTER_END];
+    uint64_t *counters; /* the owner's memory or own_counters */
+    uint64_t own_counters[COUNTER_END];
 
     /* Small ones together. */
     uint32_t hint_next;

@@ -155,6 +155,7 @@ struct client_core *client_core_create(const struct client_core_options *options
     if (c == NULL)
         goto no_memory;
     c->options = *options;
+    c->counters = options->counters != NULL ? options->counters : c->own_counters;
     c->port = port;
     c->now = now;
     c->random = options->random;
@@ -539,7 +540,7 @@ const struct catalog *client_core_catalog(const struct client_core *c)
     return c->catalog;
 }
 
-const uint64_t *client_core_counters(const struct client_core *c)
+uint64_t *client_core_counters(struct client_core *c)
 {
     return c->counters;
 }

@@ -20,6 +20,9 @@ struct client_core_options {
     uint64_t random; /* nonces */
     void (*report)(void *ctx, const struct cantus_report *report);
     void *ctx;
+    /* [COUNTER_END], zeroed by the owner, who may read them from anywhere at any time; NULL: its
+     * own memory. */
+    uint64_t *counters;
     uint32_t sabotage; /* enum client_sabotage, a bit set; the simulator only */
 };
 
@@ -65,7 +68,7 @@ client_core_error(const struct client_core *c); /* "" while the status is not ne
 bool client_core_caught_up(const struct client_core *c);
 const struct follower *client_core_follower(const struct client_core *c);
 const struct catalog *client_core_catalog(const struct client_core *c);
-const uint64_t *client_core_counters(const struct client_core *c);
+uint64_t *client_core_counters(struct client_core *c); /* the driver counts in them, too */
 uint64_t client_core_seq(const struct client_core *c); /* applied through */
 /* The publisher behind an app (NULL if it only follows). */
 const struct publisher *client_core_publisher(const struct client_core *c, const struct machine *m);

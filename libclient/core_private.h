@@ -105,7 +105,8 @@ struct client_core {
     struct follower *follower;
     struct catalog *catalog;
     struct run_assembler run;
-    uint64_t counters[COUNTER_END];
+    uint64_t *counters; /* the owner's memory or own_counters */
+    uint64_t own_counters[COUNTER_END];
 
     enum cantus_status status;
     bool started; /* nothing can be added any more */

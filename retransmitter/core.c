@@ -112,6 +112,7 @@ struct retransmitter *retransmitter_create(const struct retransmitter_options *o
     r->o = *options;
     fill_in(&r->o);
     r->journal = journal;
+    r->counters = journal_counters(journal);
     r->port = port;
     r->now = now;
     r->created_ns = now.mono_ns;
@@ -330,15 +331,7 @@ uint64_t retransmitter_stable(const struct retransmitter *r)
     return heard > r->recorded_stable ? heard : r->recorded_stable;
 }
 
-const uint64_t *retransmitter_counters(struct retransmitter *r)
-{
-    const uint64_t *journal = journal_counters(r->journal);
-    for (uint32_t i = 0; i < COUNTER_END; i++)
-        r->totals[i] = r->counters[i] + journal[i];
-    return r->totals;
-}
-
-uint64_t *retransmitter_own_counters(struct retransmitter *r)
+uint64_t *retransmitter_counters(struct retransmitter *r)
 {
     return r->counters;
 }

@@ -84,9 +84,8 @@ extern const struct participant_ops retransmitter_participant;
 /* Stops recording and flushes, for a clean end: true once all that was recorded is durable. */
 bool retransmitter_drain(struct retransmitter *r);
 uint64_t retransmitter_stable(const struct retransmitter *r);
-const uint64_t *retransmitter_counters(struct retransmitter *r); /* journal's included */
-/* [COUNTER_END] without the journal's: where a driver keeps what it counts for the core. */
-uint64_t *retransmitter_own_counters(struct retransmitter *r);
+/* [COUNTER_END]: the journal's, in which the core and its driver count as well. */
+uint64_t *retransmitter_counters(struct retransmitter *r);
 void retransmitter_status(struct retransmitter *r, struct port_time now, struct status *out);
 
 #endif

@@ -136,8 +136,7 @@ struct retransmitter {
     struct journal *journal;
     struct port *port;
     struct follower *follower;
-    uint64_t counters[COUNTER_END];
-    uint64_t totals[COUNTER_END]; /* with the journal's: handed out */
+    uint64_t *counters; /* the journal's */
     uint64_t created_ns;
     struct port_time now;
     bool again; /* there is more to do at once */

@@ -75,5 +75,5 @@ void retransmitter_status(struct retransmitter *r, struct port_time now, struct 
                                          .full = self && journal_full(j) };
         }
     }
-    memcpy(out->counters, retransmitter_counters(r), sizeof out->counters);
+    memcpy(out->counters, r->counters, sizeof out->counters);
 }

@@ -203,7 +203,7 @@ static bool open_core(struct retransmitter_shell *s, uint32_t index, char *error
                                             .ops = &retransmitter_participant,
                                             .transport = s->transport,
                                             .disk = s->disk,
-                                            .counters = retransmitter_own_counters(s->core) };
+                                            .counters = retransmitter_counters(s->core) };
     if (!loop_add(s->loop, &participant)) {
         snprintf(error, RETRANSMITTER_SHELL_ERROR_MAX,
                  "retransmitter: the event loop takes no more: %d participants at most",

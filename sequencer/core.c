@@ -341,6 +341,7 @@ struct sequencer *sequencer_create(const struct sequencer_options *o, struct por
     s->o = resolve(o);
     s->port = port;
     s->now = s->created = now;
+    s->counters = o->counters != NULL ? o->counters : s->own_counters;
     if (!allocate(s)) {
         sequencer_destroy(s);
         return NULL;

@@ -74,6 +74,10 @@ struct sequencer_options {
     uint64_t silence_ns; /* a standby promotes itself after this silence of the leader, having
                                      asked the stores; 0: never */
 
+    /* [COUNTER_END], zeroed by the owner, who may read them from anywhere at any time; NULL: its
+     * own memory. */
+    uint64_t *counters;
+
     /* Planted mistakes, by the simulator only; 0 in every other build of options. */
     uint32_t sabotage; /* enum sequencer_sabotage, a bit set */
 };

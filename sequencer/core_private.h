@@ -221,7 +221,8 @@ struct sequencer {
     struct ledger ledger;
     struct follower *follower;
     struct base base;
-    uint64_t counters[COUNTER_END];
+    uint64_t *counters; /* the owner's memory or own_counters */
+    uint64_t own_counters[COUNTER_END];
 
     /* as a standby */
     uint64_t leader_word_ns; /* of the leader's last word, or of when we began to listen */
