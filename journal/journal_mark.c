@@ -82,20 +82,21 @@ void mark_decode(const uint8_t *bytes, uint64_t stream, uint64_t store, struct m
     slot->valid = true;
 }
 
-bool mark_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store, uint8_t *scratch,
-               struct mark_slot slots[2], int *newest)
+int mark_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store, uint8_t *scratch,
+              struct mark_slot slots[2], int *newest)
 {
+    int refused = 0;
     *newest = -1;
-    bool readable = false;
     for (uint32_t i = 0; i < 2; i++) {
         memset(scratch, 0, SLOT_BYTES);
         int64_t got = disk->ops->read(disk, file, (uint64_t)i * SLOT_BYTES, scratch, SLOT_BYTES);
-        readable = readable || got > 0;
+        if (got < 0)
+            refused = (int)got;
         mark_decode(scratch, stream, store, &slots[i]);
         if (slots[i].valid && (*newest < 0 || slots[i].commit > slots[*newest].commit))
             *newest = (int)i;
     }
-    return readable;
+    return refused;
 }
 
 /* The tail is durable, nothing is in flight, and the filling buffer begins with the last block. */

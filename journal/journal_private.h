@@ -278,7 +278,7 @@ struct journal {
     uint64_t boot;          /* recorded in every mark: of this run, unless may_have_lost */
     uint32_t first_written; /* the segment this run began to write in */
 
-    uint8_t *scratch; /* SCRATCH_BYTES */
+    uint8_t *scratch;   /* SCRATCH_BYTES */
     uint64_t *counters; /* the owner's memory or own_counters */
     uint64_t own_counters[COUNTER_END];
 
@@ -396,9 +396,10 @@ bool history_apply(struct history *history, const uint8_t *batch,
 /* Returns the bytes to write: one block, or two if there is a partial one. bytes: SLOT_BYTES. */
 uint32_t mark_encode(const struct mark_slot *slot, uint64_t stream, uint64_t store, uint8_t *bytes);
 void mark_decode(const uint8_t *bytes, uint64_t stream, uint64_t store, struct mark_slot *slot);
-/* Both slots; false: the file is not readable. Index of the newer valid one, or -1, in *newest. */
-bool mark_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store, uint8_t *scratch,
-               struct mark_slot slots[2], int *newest);
+/* Both slots; the index of the newer valid one, or -1, in *newest. 0, or the -errno of a slot that the
+ * disk would not give: it may have been the newer one. */
+int mark_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store, uint8_t *scratch,
+              struct mark_slot slots[2], int *newest);
 void promise_encode_slot(uint64_t stream, uint64_t store, uint64_t number, struct epoch epoch,
                          uint8_t *block);
 /* Writes both slots anew, synced, with the run's flags in them, as the tail is. */

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "journal/journal_private.h"
 
@@ -474,9 +475,18 @@ static bool open_marks(struct recovery *r)
 {
     struct journal *j = r->j;
     j->mark_file = r->disk->ops->open(r->disk, "mark", false);
+    int refused = 0;
     if (j->mark_file >= 0)
-        (void)mark_read(r->disk, j->mark_file, j->stream, j->store, j->scratch, r->slots,
-                        &r->newest);
+        refused =
+            mark_read(r->disk, j->mark_file, j->stream, j->store, j->scratch, r->slots, &r->newest);
+    if (refused != 0) {
+        journal_error_set(r->error,
+                          "the file `mark` can't be read (%s), so what was acknowledged is not "
+                          "known. Try again when the disk answers; if it stays so, format a new "
+                          "store and let it copy the history from its peers",
+                          strerror(-refused));
+        return refuse(r, JOURNAL_IO);
+    }
     if (r->newest < 0) {
         journal_error_set(r->error, "the file `mark` is missing or damaged: what was acknowledged "
                                     "is not known. Format a new store and let it copy the history "

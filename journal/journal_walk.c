@@ -76,7 +76,9 @@ static bool walk_last(struct walk *w, struct image_walk *follow, uint64_t offset
         chain->digest = mark->acknowledged.digest;
         offset = image_follow(&w->image, mark->acknowledged.offset, follow);
     }
-    if (!follow->stopped && (mark == NULL || !mark->cutting))
+    if (!follow->stopped && offset < w->image.failed_end)
+        damage(w, offset, chain->last.seq + 1, "the disk can't read on here");
+    else if (!follow->stopped && (mark == NULL || !mark->cutting))
         w->result->torn_bytes = image_torn_bytes(&w->image, offset);
     return true;
 }
@@ -167,7 +169,8 @@ enum journal_error journal_walk(struct disk *disk, uint64_t first_seq,
     result->store = w->id.store;
     int32_t file = disk->ops->open(disk, "mark", false);
     if (file >= 0) {
-        (void)mark_read(disk, file, w->id.stream, w->id.store, scratch, w->slots, &w->newest);
+        if (mark_read(disk, file, w->id.stream, w->id.store, scratch, w->slots, &w->newest) != 0)
+            w->newest = -1; /* what could not be read may be the newer slot */
         disk->ops->close_file(disk, file);
     }
     if (!walk_segments(w))

@@ -372,6 +372,45 @@ START_TEST(an_unreadable_header_is_not_a_leftover)
 }
 END_TEST
 
+/* A slot of the mark that the disk would not give may be the newer one: the older is not trusted. */
+START_TEST(an_unreadable_mark_is_not_an_old_one)
+{
+    for (uint32_t i = 0; i < 5; i++)
+        commit_once(1);
+    crash();
+    struct journal_walk_result walk;
+    uint64_t half = fake_disk_size(fake, "mark") / 2;
+    for (uint32_t i = 0; i < 2; i++) {
+        fake_disk_unreadable(fake, "mark", i * half, i * half + DISK_BLOCK);
+        ck_assert_int_eq(try_open(0), JOURNAL_IO);
+        ck_assert_ptr_nonnull(strstr(error, "the file `mark` can't be read"));
+        ck_assert_int_eq(journal_walk(disk, 1, NULL, NULL, &walk, error), JOURNAL_OK);
+        ck_assert(walk.damaged);
+    }
+    fake_disk_unreadable(fake, NULL, 0, 0);
+    ck_assert_int_eq(try_open(0), JOURNAL_OK);
+    ck_assert_uint_eq(report.tail.seq, maker_tail(&maker));
+}
+END_TEST
+
+START_TEST(the_walk_tells_the_unreadable_from_a_torn_tail)
+{
+    for (uint32_t i = 0; i < 20; i++)
+        commit_once(9);
+    crash();
+    const char *name = "segment-00000001";
+    struct journal_walk_result walk;
+    uint64_t found = 0;
+    for (uint64_t at = DISK_BLOCK; at < 16 * DISK_BLOCK; at += DISK_BLOCK) {
+        fake_disk_unreadable(fake, name, at, at + DISK_BLOCK);
+        ck_assert_int_eq(journal_walk(disk, 1, NULL, NULL, &walk, error), JOURNAL_OK);
+        ck_assert_uint_eq(walk.torn_bytes, 0);
+        found += walk.damaged;
+    }
+    ck_assert_uint_gt(found, 2);
+}
+END_TEST
+
 START_TEST(damage_in_an_old_segment_is_found_by_reading)
 {
     fill(3);
@@ -610,6 +649,8 @@ int main(void)
     tcase_add_loop_test(tcase, damage_in_the_last_segment_is_reported_and_healed, 0, 7);
     tcase_add_test(tcase, what_cannot_be_read_is_not_torn);
     tcase_add_test(tcase, an_unreadable_header_is_not_a_leftover);
+    tcase_add_test(tcase, an_unreadable_mark_is_not_an_old_one);
+    tcase_add_test(tcase, the_walk_tells_the_unreadable_from_a_torn_tail);
     tcase_add_test(tcase, damage_in_an_old_segment_is_found_by_reading);
     tcase_add_loop_test(tcase, whole_pieces_can_be_missing, 0, 5);
     tcase_add_test(tcase, cuts_go_across_segments);
