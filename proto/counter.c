@@ -1,44 +1,61 @@
 #include "proto/counter.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
-enum { NAME_SIZE = 32 };
+#include "proto/hash.h"
 
-/* The table spells the names as the enumerators are spelt; people read them in lower case. */
-static const char upper_names[COUNTER_END][NAME_SIZE] = {
-#define COUNTER_NAME(name, unit, help) #name,
-    COUNTER_TABLE(COUNTER_NAME)
-#undef COUNTER_NAME
+enum { NAME_SIZE = 32, METRIC_SIZE = 64 };
+
+struct row {
+    char name[NAME_SIZE]; /* as the enumerator is spelt; people read it in lower case */
+    enum counter_kind kind;
+    const char *unit, *help;
 };
 
-#define COUNTER_FITS(name, unit, help)                                                             \
+static const struct row rows[COUNTER_END] = {
+#define COUNTER_ROW(name, kind, unit, help) { #name, COUNTER_KIND_##kind, unit, help },
+    COUNTER_TABLE(COUNTER_ROW)
+#undef COUNTER_ROW
+};
+
+#define COUNTER_FITS(name, kind, unit, help)                                                       \
     _Static_assert(sizeof #name <= NAME_SIZE, "counter name too long: " #name);
 COUNTER_TABLE(COUNTER_FITS)
 #undef COUNTER_FITS
 
-static const char *const units[COUNTER_END] = {
-#define COUNTER_UNIT(name, unit, help) unit,
-    COUNTER_TABLE(COUNTER_UNIT)
-#undef COUNTER_UNIT
-};
-
-static const char *const helps[COUNTER_END] = {
-#define COUNTER_HELP(name, unit, help) help,
-    COUNTER_TABLE(COUNTER_HELP)
-#undef COUNTER_HELP
-};
-
 static char lower_names[COUNTER_END][NAME_SIZE];
+static char metric_names[COUNTER_END][METRIC_SIZE];
+
+static bool is_unit(enum counter c, const char *unit)
+{
+    return strcmp(rows[c].unit, unit) == 0;
+}
+
+/* What is counted stands in a count's name; of a gauge, bytes, seconds and places in the stream are
+ * said. */
+static void name_metric(enum counter c)
+{
+    const char *unit = is_unit(c, "ns") ? "_seconds" : is_unit(c, "seq") ? "_seq" : "";
+    if (is_unit(c, "bytes") && rows[c].kind == COUNTER_KIND_GAUGE)
+        unit = "_bytes";
+    int n = snprintf(metric_names[c], METRIC_SIZE, "cantus_%s%s%s", lower_names[c], unit,
+                     rows[c].kind == COUNTER_KIND_COUNT ? "_total" : "");
+    assert(n > 0 && n < METRIC_SIZE);
+}
 
 /* Before main, so that nobody ever sees it half done. */
-__attribute__((constructor)) static void lower_all(void)
+__attribute__((constructor)) static void name_all(void)
 {
-    for (size_t c = 0; c < COUNTER_END; c++) {
-        for (size_t i = 0; upper_names[c][i] != '\0'; i++) {
-            char letter = upper_names[c][i];
+    for (int c = 0; c < COUNTER_END; c++) {
+        for (size_t i = 0; rows[c].name[i] != '\0'; i++) {
+            char letter = rows[c].name[i];
             lower_names[c][i] = (char)(letter >= 'A' && letter <= 'Z' ? letter | 0x20 : letter);
         }
+        name_metric((enum counter)c);
     }
 }
 
@@ -48,14 +65,42 @@ const char *counter_name(enum counter c)
     return lower_names[c];
 }
 
+enum counter_kind counter_kind(enum counter c)
+{
+    assert(c < COUNTER_END);
+    return rows[c].kind;
+}
+
 const char *counter_unit(enum counter c)
 {
     assert(c < COUNTER_END);
-    return units[c];
+    return rows[c].unit;
 }
 
 const char *counter_help(enum counter c)
 {
     assert(c < COUNTER_END);
-    return helps[c];
+    return rows[c].help;
+}
+
+const char *counter_metric(enum counter c)
+{
+    assert(c < COUNTER_END);
+    return metric_names[c];
+}
+
+double counter_metric_divisor(enum counter c)
+{
+    assert(c < COUNTER_END);
+    return is_unit(c, "ns") ? 1e9 : 1;
+}
+
+uint64_t counter_table_hash(void)
+{
+    uint64_t hash = COUNTER_END;
+    for (int c = 0; c < COUNTER_END; c++) {
+        hash = hash64(rows[c].name, strlen(rows[c].name), hash);
+        hash = hash64(rows[c].unit, strlen(rows[c].unit), hash + rows[c].kind);
+    }
+    return hash;
 }
