@@ -15,11 +15,14 @@
 #include <unistd.h>
 
 #include "proto/counter.h"
+#include "shell/pauses.h"
 
 enum { COMPLETIONS_MAX = DISK_REQUESTS_MAX, EVENTS_MAX = 16 };
 static const uint64_t spin_default_ns = 20000;
 /* A disk without a descriptor is looked at this often while the loop waits. */
 static const uint64_t disk_poll_ns = 10000000;
+/* Samples are taken this often even if nothing else happens. */
+static const uint64_t sample_idle_ns = 1000000000;
 
 struct slot {
     struct loop_participant p;
@@ -43,8 +46,9 @@ struct loop {
     struct port_time now;
     uint64_t deadline_ns;     /* the earliest of all */
     uint64_t last_arrival_ns; /* spinning counts from here */
-    uint64_t round_ns;        /* when the last round began; 0 after a wait or an idle return */
-    uint64_t pause_max_ns;
+    uint64_t sampled_ns;
+    bool samples; /* somebody wants to be sampled */
+    struct pauses pauses;
     struct port_datagram datagrams[TRANSPORT_RECEIVE_MAX];
     struct disk_completion completions[COMPLETIONS_MAX];
 };
@@ -90,7 +94,7 @@ struct loop *loop_create(const struct loop_options *options, char *error)
     l->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     l->timer_set_ns = PORT_NEVER;
     l->now = loop_clock();
-    l->last_arrival_ns = l->now.mono_ns;
+    l->last_arrival_ns = l->pauses.minute_ns = l->now.mono_ns;
     if (l->epoll < 0 || l->event < 0 || l->timer < 0 || !watch(l, l->event) ||
         !watch(l, l->timer)) {
         snprintf(error, LOOP_ERROR_MAX,
@@ -142,6 +146,8 @@ bool loop_add(struct loop *l, const struct loop_participant *participant)
         .disk_polled = participant->disk != NULL && disk < 0,
     };
     l->deadline_ns = 0;
+    l->samples = l->samples || participant->sample != NULL;
+    l->sampled_ns = 0;
     return true;
 }
 
@@ -164,7 +170,7 @@ static void keep_counters(const struct loop *l, const struct loop_participant *p
 {
     if (p->counters == NULL)
         return;
-    p->counters[COUNTER_LOOP_PAUSE_MAX] = l->pause_max_ns;
+    p->counters[COUNTER_LOOP_PAUSE_MAX] = l->pauses.max.duration_ns;
     if (p->transport == NULL)
         return;
     const struct transport_counters *t = &p->transport->counters;
@@ -183,18 +189,24 @@ static bool deliver(struct loop *l, struct loop_participant *p)
     if (p->transport != NULL) {
         struct transport *t = p->transport;
         uint32_t n = t->ops->receive(t, l->datagrams, TRANSPORT_RECEIVE_MAX);
+        if (n > 0)
+            pauses_did(&l->pauses, p->name, PAUSES_DATAGRAMS);
         if (n > 0 && p->ops->on_datagrams != NULL)
             p->ops->on_datagrams(p->core, l->datagrams, n, l->now);
         any = n > 0;
         l->more = l->more || n == TRANSPORT_RECEIVE_MAX;
         if (any)
             t->ops->flush(t);
-        if (t->ops->streams(t, p->ops, p->core, l->now))
+        if (t->ops->streams(t, p->ops, p->core, l->now)) {
+            pauses_did(&l->pauses, p->name, PAUSES_STREAMS);
             any = true;
+        }
     }
     if (p->disk != NULL) {
         uint32_t n = p->disk->ops->complete(p->disk, l->completions, COMPLETIONS_MAX);
         assert(n <= COMPLETIONS_MAX);
+        if (n > 0)
+            pauses_did(&l->pauses, p->name, PAUSES_DISK);
         for (uint32_t i = 0; i < n && p->ops->on_disk != NULL; i++) {
             p->ops->on_disk(p->core, &l->completions[i], l->now);
             if (p->transport != NULL)
@@ -214,14 +226,31 @@ static void drain_timer(struct loop *l)
         l->timer_set_ns = PORT_NEVER;
 }
 
+/* When something is due, for a participant or for what samples it. */
+static uint64_t next_due(const struct loop *l)
+{
+    uint64_t sample_ns = l->samples ? l->sampled_ns + sample_idle_ns : PORT_NEVER;
+    return sample_ns < l->deadline_ns ? sample_ns : l->deadline_ns;
+}
+
+static void sample(struct loop *l)
+{
+    l->sampled_ns = l->now.mono_ns;
+    for (uint32_t i = 0; i < l->count; i++) {
+        const struct loop_participant *p = &l->slots[i].p;
+        if (p->counters != NULL)
+            p->counters[COUNTER_LOOP_PAUSE_RECENT] = loop_pause_recent(l).duration_ns;
+        if (p->sample != NULL)
+            p->sample(p->sample_ctx, l);
+    }
+}
+
 /* One round over all participants. True if there was work: an arrival, or a deadline that was due.
  */
 static bool round_once(struct loop *l)
 {
     l->now = loop_clock();
-    if (l->round_ns != 0 && l->now.mono_ns - l->round_ns > l->pause_max_ns)
-        l->pause_max_ns = l->now.mono_ns - l->round_ns;
-    l->round_ns = l->now.mono_ns;
+    pauses_round(&l->pauses, l->now);
     drain_timer(l);
     bool due = l->deadline_ns <= l->now.mono_ns;
     bool arrived = false;
@@ -232,7 +261,9 @@ static bool round_once(struct loop *l)
         if (deliver(l, &s->p)) {
             arrived = true;
             l->now = loop_clock();
+            pauses_read(&l->pauses, l->now.mono_ns);
         }
+        pauses_did(&l->pauses, s->p.name, PAUSES_STEP);
         s->deadline_ns = s->p.ops->step(s->p.core, l->now);
         if (s->p.transport != NULL)
             s->p.transport->ops->flush(s->p.transport);
@@ -243,6 +274,8 @@ static bool round_once(struct loop *l)
     l->deadline_ns = l->more ? 0 : earliest;
     if (arrived)
         l->last_arrival_ns = l->now.mono_ns;
+    if (l->samples && l->now.mono_ns - l->sampled_ns >= LOOP_SAMPLE_NS)
+        sample(l);
     return arrived || due;
 }
 
@@ -310,16 +343,17 @@ static bool may_spin(const struct loop *l)
 /* The outside waiter's fd must turn readable at the next deadline, or at once if work is left. */
 static void set_timer(struct loop *l)
 {
-    if (!l->outside || l->timer_set_ns == l->deadline_ns)
+    uint64_t due = next_due(l);
+    if (!l->outside || l->timer_set_ns == due)
         return;
     struct itimerspec t = { 0 };
-    if (l->deadline_ns != PORT_NEVER) {
-        uint64_t at = l->deadline_ns == 0 ? 1 : l->deadline_ns;
+    if (due != PORT_NEVER) {
+        uint64_t at = due == 0 ? 1 : due;
         t.it_value.tv_sec = (time_t)(at / 1000000000u);
         t.it_value.tv_nsec = (long)(at % 1000000000u);
     }
     if (timerfd_settime(l->timer, TFD_TIMER_ABSTIME, &t, NULL) == 0)
-        l->timer_set_ns = l->deadline_ns;
+        l->timer_set_ns = due;
 }
 
 bool loop_poll(struct loop *l, uint64_t timeout_ns)
@@ -329,6 +363,8 @@ bool loop_poll(struct loop *l, uint64_t timeout_ns)
     bool polled_disk = has_polled_disk(l);
     bool waited = false;
     bool worked;
+    pauses_did(&l->pauses, NULL, PAUSES_CALLER);
+    pauses_read(&l->pauses, begin);
     uint32_t quiet = 0;
     for (;;) {
         worked = round_once(l);
@@ -345,12 +381,13 @@ bool loop_poll(struct loop *l, uint64_t timeout_ns)
         /* What a disk without a descriptor was given in this round may be done already. */
         if (polled_disk && quiet < 2)
             continue;
-        wait_until(l, until < l->deadline_ns ? until : l->deadline_ns);
-        waited = true;
-        l->round_ns = 0;
+        uint64_t due = next_due(l);
+        wait_until(l, until < due ? until : due);
+        waited = until < due || due == l->deadline_ns; /* a sample is no work */
+        pauses_rest(&l->pauses);
     }
     if (!worked || l->outside)
-        l->round_ns = 0; /* whoever polls may wait before the next round */
+        pauses_rest(&l->pauses); /* whoever polls may wait before the next round */
     set_timer(l);
     return worked;
 }
@@ -391,10 +428,11 @@ int loop_fd(struct loop *l)
 
 uint64_t loop_timeout_ns(const struct loop *l)
 {
-    if (l->deadline_ns == PORT_NEVER)
+    uint64_t due = next_due(l);
+    if (due == PORT_NEVER)
         return PORT_NEVER;
     uint64_t now = loop_clock().mono_ns;
-    return l->deadline_ns <= now ? 0 : l->deadline_ns - now;
+    return due <= now ? 0 : due - now;
 }
 
 struct port_time loop_now(const struct loop *l)
@@ -404,5 +442,15 @@ struct port_time loop_now(const struct loop *l)
 
 uint64_t loop_pause_max_ns(const struct loop *l)
 {
-    return l->pause_max_ns;
+    return l->pauses.max.duration_ns;
+}
+
+struct loop_pause loop_pause_max(const struct loop *l)
+{
+    return l->pauses.max;
+}
+
+struct loop_pause loop_pause_recent(const struct loop *l)
+{
+    return pauses_recent(&l->pauses, l->now.mono_ns);
 }

@@ -7,7 +7,9 @@
 #include "journal/disk.h"
 #include "transport/transport.h"
 
-enum { LOOP_PARTICIPANTS_MAX = 32, LOOP_ERROR_MAX = 256 };
+enum { LOOP_PARTICIPANTS_MAX = 32, LOOP_ERROR_MAX = 256, LOOP_PAUSE_WHAT_MAX = 95 };
+/* How often a participant's sample is called: at most this often, and at least every second. */
+#define LOOP_SAMPLE_NS UINT64_C(100000000)
 
 enum loop_idle {
     LOOP_IDLE_SPIN_THEN_WAIT = 0, /* the default: an idle laptop stays idle */
@@ -21,6 +23,8 @@ struct loop_options {
     uint64_t spin_ns; /* of LOOP_IDLE_SPIN_THEN_WAIT, since something last arrived; default 20 us */
 };
 
+struct loop;
+
 /* A core and what it lives on. All is borrowed: it must stay until loop_remove or loop_destroy. */
 struct loop_participant {
     void *core;
@@ -30,9 +34,18 @@ struct loop_participant {
     /* [COUNTER_END] or NULL: the loop keeps the transport's figures and its own longest pause there
      */
     uint64_t *counters;
+    const char *name; /* in what is said of pauses; or NULL */
+    /* For what is not counted as it happens: gauges, signs of life. May be NULL. */
+    void (*sample)(void *ctx, const struct loop *l);
+    void *sample_ctx;
 };
 
-struct loop;
+/* A time between two rounds with work in hand and no wait between them. */
+struct loop_pause {
+    uint64_t duration_ns;               /* 0: there was none */
+    uint64_t wall_ns;                   /* when it ended */
+    char what[LOOP_PAUSE_WHAT_MAX + 1]; /* what took most of it: "s1: datagrams" */
+};
 
 /* NULL on failure, with a text in error[LOOP_ERROR_MAX]. */
 struct loop *loop_create(const struct loop_options *options, char *error);
@@ -58,7 +71,9 @@ int loop_fd(struct loop *l);
 uint64_t loop_timeout_ns(const struct loop *l);
 struct port_time loop_now(const struct loop *l); /* of the round that runs or ran last */
 struct port_time loop_clock(void);               /* read now */
-/* The longest time between two rounds with work in hand and no wait between them. */
 uint64_t loop_pause_max_ns(const struct loop *l);
+/* The longest since the start, and the longest of the last one to two minutes. */
+struct loop_pause loop_pause_max(const struct loop *l);
+struct loop_pause loop_pause_recent(const struct loop *l);
 
 #endif

@@ -475,6 +475,28 @@ START_TEST(counters_are_kept)
 }
 END_TEST
 
+static void count_sample(void *ctx, const struct loop *l)
+{
+    uint32_t *samples = ctx;
+    (*samples)++;
+    loop_wake((struct loop *)(uintptr_t)l);
+}
+
+/* A loop that has nothing else to do wakes up to be sampled, and that is no work. */
+START_TEST(an_idle_participant_is_sampled)
+{
+    uint32_t samples = 0;
+    loop = create(_i);
+    struct loop_participant p = {
+        .core = &core, .ops = &fake_ops, .sample = count_sample, .sample_ctx = &samples
+    };
+    ck_assert(loop_add(loop, &p));
+    while (samples < 2)
+        ck_assert(!loop_poll(loop, hour_ns) || samples < 2);
+    ck_assert_uint_le(loop_timeout_ns(loop), UINT64_C(1000000000));
+}
+END_TEST
+
 START_TEST(participants_are_bounded)
 {
     loop = create(_i);
@@ -568,6 +590,7 @@ int main(void)
     tcase_add_loop_test(all, a_flood_on_one_starves_no_other, 0, 3);
     tcase_add_loop_test(all, the_descriptor_tells_of_deadlines_and_arrivals, 0, 3);
     tcase_add_loop_test(all, counters_are_kept, 0, 3);
+    tcase_add_loop_test(all, an_idle_participant_is_sampled, 0, 3);
     tcase_add_loop_test(all, participants_are_bounded, 0, 3);
     tcase_add_loop_test(all, ping_pong_over_kernel_sockets, 0, 3);
     suite_add_tcase(suite, all);
