@@ -160,7 +160,7 @@ static bool measure_cantus(struct rtt *r, const uint8_t *payload, uint32_t lengt
         while (cantus_pipe_sequenced(r->pipe) == done) {
             if (!pushed) /* the topic does not exist yet: while warming up */
                 pushed = cantus_pipe_push(r->pipe, "/bench/rtt", payload, length);
-            if (cantus_client_poll(r->client, 0) != CANTUS_OK || now - began > 5000000000) {
+            if (cantus_client_poll(r->client, 1000 * 1000) != CANTUS_OK || now - began > 5000000000) {
                 snprintf(error, DEPLOYMENT_ERROR_MAX, "a message did not come back: %s",
                          cantus_client_error(r->client));
                 return false;

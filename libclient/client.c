@@ -186,10 +186,12 @@ enum cantus_status cantus_client_poll(struct cantus_client *client, uint64_t tim
 {
     if (client->disk != NULL)
         return client_poll_journal(client);
-    uint64_t silence = client->opened_ns + SILENCE_NS;
-    uint64_t now = loop_clock().mono_ns;
-    if (!client->heard && now < silence && timeout_ns > silence - now)
-        timeout_ns = silence - now;
+    if (!client->heard) {
+        uint64_t silence = client->opened_ns + SILENCE_NS;
+        uint64_t now = loop_clock().mono_ns;
+        if (now < silence && timeout_ns > silence - now)
+            timeout_ns = silence - now;
+    }
     loop_poll(client->loop, timeout_ns);
     check_heard(client);
     return client_core_status(client->core);

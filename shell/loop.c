@@ -21,6 +21,8 @@ enum { COMPLETIONS_MAX = DISK_REQUESTS_MAX, EVENTS_MAX = 16 };
 static const uint64_t spin_default_ns = 20000;
 /* A disk without a descriptor is looked at this often while the loop waits. */
 static const uint64_t disk_poll_ns = 10000000;
+/* Between two readings of the wall clock it is taken to run like the monotonic one. */
+static const uint64_t wall_ns_max = 1000000;
 /* Samples are taken this often even if nothing else happens. */
 static const uint64_t sample_idle_ns = 1000000000;
 
@@ -28,6 +30,7 @@ struct slot {
     struct loop_participant p;
     uint64_t deadline_ns;
     bool disk_polled; /* has no descriptor */
+    bool watched;     /* its descriptors are in the loop's epoll */
 };
 
 struct loop {
@@ -42,8 +45,10 @@ struct loop {
     atomic_bool woken;
     atomic_bool stopped;
     bool more; /* this round's arrivals were cut off: some may wait where no descriptor tells */
-    bool no_pwait2; /* the kernel has epoll_wait only */
+    bool no_pwait2;       /* the kernel has epoll_wait only */
+    bool look_everywhere; /* the next round comes after a wait, or from outside */
     struct port_time now;
+    struct port_time clock;   /* both clocks, as last read together */
     uint64_t deadline_ns;     /* the earliest of all */
     uint64_t last_arrival_ns; /* spinning counts from here */
     uint64_t sampled_ns;
@@ -64,6 +69,20 @@ struct port_time loop_clock(void)
     clock_gettime(CLOCK_MONOTONIC, &mono);
     clock_gettime(CLOCK_REALTIME, &wall);
     return (struct port_time) { .mono_ns = ns_of(&mono), .wall_ns = ns_of(&wall) };
+}
+
+/* The time of a round: one clock is read. */
+static void read_clock(struct loop *l)
+{
+    struct timespec mono;
+    clock_gettime(CLOCK_MONOTONIC, &mono);
+    uint64_t since = ns_of(&mono) - l->clock.mono_ns;
+    if (since >= wall_ns_max) {
+        l->now = l->clock = loop_clock();
+        return;
+    }
+    l->now = (struct port_time) { .mono_ns = l->clock.mono_ns + since,
+                                  .wall_ns = l->clock.wall_ns + since };
 }
 
 static bool watch(struct loop *l, int fd)
@@ -93,7 +112,7 @@ struct loop *loop_create(const struct loop_options *options, char *error)
     l->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     l->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     l->timer_set_ns = PORT_NEVER;
-    l->now = loop_clock();
+    l->now = l->clock = loop_clock();
     l->last_arrival_ns = l->pauses.minute_ns = l->now.mono_ns;
     if (l->epoll < 0 || l->event < 0 || l->timer < 0 || !watch(l, l->event) ||
         !watch(l, l->timer)) {
@@ -117,34 +136,44 @@ void loop_destroy(struct loop *l)
     free(l);
 }
 
-static int transport_fd(const struct loop_participant *p)
-{
-    return p->transport != NULL ? p->transport->ops->fd(p->transport) : -1;
-}
-
 static int disk_fd(const struct loop_participant *p)
 {
     return p->disk != NULL ? p->disk->ops->fd(p->disk) : -1;
 }
 
-bool loop_add(struct loop *l, const struct loop_participant *participant)
+/* False when a descriptor can't be watched. */
+static bool watch_slot(struct loop *l, struct slot *s)
 {
-    if (l->count == LOOP_PARTICIPANTS_MAX)
-        return false;
-    int transport = transport_fd(participant);
-    int disk = disk_fd(participant);
-    if (transport >= 0 && !watch(l, transport))
+    if (s->watched)
+        return true;
+    struct transport *t = s->p.transport;
+    int transport = t != NULL ? t->ops->fd(t) : -1;
+    int disk = disk_fd(&s->p);
+    if ((t != NULL && transport < 0) || (transport >= 0 && !watch(l, transport)))
         return false;
     if (disk >= 0 && !watch(l, disk)) {
         if (transport >= 0)
             unwatch(l, transport);
         return false;
     }
-    l->slots[l->count++] = (struct slot) {
+    return s->watched = true;
+}
+
+bool loop_add(struct loop *l, const struct loop_participant *participant)
+{
+    if (l->count == LOOP_PARTICIPANTS_MAX)
+        return false;
+    struct slot *s = &l->slots[l->count];
+    *s = (struct slot) {
         .p = *participant,
         .deadline_ns = 0, /* its first step is due at once */
-        .disk_polled = participant->disk != NULL && disk < 0,
+        .disk_polled = participant->disk != NULL && disk_fd(participant) < 0,
     };
+    /* Who never waits is spared being woken by every arrival. */
+    if ((l->options.idle != LOOP_IDLE_SPIN || l->outside) && !watch_slot(l, s))
+        return false;
+    l->count++;
+    l->look_everywhere = true;
     l->deadline_ns = 0;
     l->samples = l->samples || participant->sample != NULL;
     l->sampled_ns = 0;
@@ -156,10 +185,11 @@ void loop_remove(struct loop *l, const void *core)
     for (uint32_t i = 0; i < l->count; i++) {
         if (l->slots[i].p.core != core)
             continue;
-        int fds[] = { transport_fd(&l->slots[i].p), disk_fd(&l->slots[i].p) };
-        for (int f = 0; f < 2; f++)
-            if (fds[f] >= 0)
-                unwatch(l, fds[f]);
+        const struct loop_participant *p = &l->slots[i].p;
+        if (l->slots[i].watched && p->transport != NULL)
+            unwatch(l, p->transport->ops->fd(p->transport));
+        if (l->slots[i].watched && disk_fd(p) >= 0)
+            unwatch(l, disk_fd(p));
         memmove(&l->slots[i], &l->slots[i + 1], (l->count - i - 1) * sizeof l->slots[0]);
         l->count--;
         return;
@@ -188,7 +218,8 @@ static bool deliver(struct loop *l, struct loop_participant *p)
     bool any = false;
     if (p->transport != NULL) {
         struct transport *t = p->transport;
-        uint32_t n = t->ops->receive(t, l->datagrams, TRANSPORT_RECEIVE_MAX);
+        uint32_t n = t->ops->receive(t, l->datagrams, TRANSPORT_RECEIVE_MAX,
+                                     l->look_everywhere ? 0 : l->now.mono_ns);
         if (n > 0)
             pauses_did(&l->pauses, p->name, PAUSES_DATAGRAMS);
         if (n > 0 && p->ops->on_datagrams != NULL)
@@ -245,11 +276,30 @@ static void sample(struct loop *l)
     }
 }
 
-/* One round over all participants. True if there was work: an arrival, or a deadline that was due.
- */
-static bool round_once(struct loop *l)
+/* Its turn in a round. Steps it if something arrived or is due, or the round asks for all. True if
+ * anything arrived. */
+static bool serve(struct loop *l, struct slot *s, bool all)
 {
-    l->now = loop_clock();
+    bool arrived = deliver(l, &s->p);
+    if (arrived) {
+        read_clock(l);
+        pauses_read(&l->pauses, l->now.mono_ns);
+    }
+    if (!arrived && !all && s->deadline_ns > l->now.mono_ns)
+        return false;
+    pauses_did(&l->pauses, s->p.name, PAUSES_STEP);
+    s->deadline_ns = s->p.ops->step(s->p.core, l->now);
+    if (s->p.transport != NULL)
+        s->p.transport->ops->flush(s->p.transport);
+    keep_counters(l, &s->p);
+    return arrived;
+}
+
+/* One round over all participants. True if there was work: an arrival, or a deadline that was due.
+ * The first round of a poll steps all: whoever polls may have given them something to do. */
+static bool round_once(struct loop *l, bool first)
+{
+    read_clock(l);
     pauses_round(&l->pauses, l->now);
     drain_timer(l);
     bool due = l->deadline_ns <= l->now.mono_ns;
@@ -258,19 +308,11 @@ static bool round_once(struct loop *l)
     l->more = false;
     for (uint32_t i = 0; i < l->count; i++) {
         struct slot *s = &l->slots[i];
-        if (deliver(l, &s->p)) {
-            arrived = true;
-            l->now = loop_clock();
-            pauses_read(&l->pauses, l->now.mono_ns);
-        }
-        pauses_did(&l->pauses, s->p.name, PAUSES_STEP);
-        s->deadline_ns = s->p.ops->step(s->p.core, l->now);
-        if (s->p.transport != NULL)
-            s->p.transport->ops->flush(s->p.transport);
-        keep_counters(l, &s->p);
+        arrived |= serve(l, s, first || due);
         if (s->deadline_ns < earliest)
             earliest = s->deadline_ns;
     }
+    l->look_everywhere = false;
     l->deadline_ns = l->more ? 0 : earliest;
     if (arrived)
         l->last_arrival_ns = l->now.mono_ns;
@@ -319,7 +361,8 @@ static void wait_until(struct loop *l, uint64_t until)
 /* Whether somebody called loop_wake or loop_stop since the last time. */
 static bool take_wake(struct loop *l)
 {
-    if (!atomic_exchange(&l->woken, false))
+    if (!atomic_load_explicit(&l->woken, memory_order_relaxed) ||
+        !atomic_exchange(&l->woken, false))
         return atomic_load(&l->stopped);
     uint64_t count;
     ssize_t ignored = read(l->event, &count, sizeof count);
@@ -358,16 +401,18 @@ static void set_timer(struct loop *l)
 
 bool loop_poll(struct loop *l, uint64_t timeout_ns)
 {
-    uint64_t begin = loop_clock().mono_ns;
-    uint64_t until = timeout_ns > PORT_NEVER - begin ? PORT_NEVER : begin + timeout_ns;
     bool polled_disk = has_polled_disk(l);
     bool waited = false;
     bool worked;
-    pauses_did(&l->pauses, NULL, PAUSES_CALLER);
-    pauses_read(&l->pauses, begin);
+    uint64_t until = 0;
     uint32_t quiet = 0;
+    pauses_did(&l->pauses, NULL, PAUSES_CALLER);
     for (;;) {
-        worked = round_once(l);
+        worked = round_once(l, until == 0);
+        if (until == 0) {
+            uint64_t begin = l->now.mono_ns;
+            until = timeout_ns > PORT_NEVER - begin ? PORT_NEVER : begin + timeout_ns;
+        }
         if (take_wake(l) || worked || waited || l->now.mono_ns >= until)
             break;
         quiet++;
@@ -384,10 +429,13 @@ bool loop_poll(struct loop *l, uint64_t timeout_ns)
         uint64_t due = next_due(l);
         wait_until(l, until < due ? until : due);
         waited = until < due || due == l->deadline_ns; /* a sample is no work */
+        l->look_everywhere = true;
         pauses_rest(&l->pauses);
     }
     if (!worked || l->outside)
         pauses_rest(&l->pauses); /* whoever polls may wait before the next round */
+    if (l->outside)
+        l->look_everywhere = true;
     set_timer(l);
     return worked;
 }
@@ -421,7 +469,11 @@ bool loop_stopped(const struct loop *l)
 
 int loop_fd(struct loop *l)
 {
+    for (uint32_t i = 0; i < l->count; i++)
+        if (!watch_slot(l, &l->slots[i]))
+            return -1;
     l->outside = true;
+    l->look_everywhere = true;
     set_timer(l);
     return l->epoll;
 }

@@ -65,12 +65,14 @@ void loop_wake(struct loop *l); /* ends a wait, so that a round comes */
 void loop_stop(struct loop *l);
 bool loop_stopped(const struct loop *l);
 
-/* For waiting from outside: readable when a poll has something to do, deadlines included. */
+/* For waiting from outside: readable when a poll has something to do, deadlines included. -1: a
+ * descriptor can't be watched. */
 int loop_fd(struct loop *l);
 /* How long nothing is due, from now; 0: poll at once. PORT_NEVER: only arrivals. */
 uint64_t loop_timeout_ns(const struct loop *l);
-struct port_time loop_now(const struct loop *l); /* of the round that runs or ran last */
-struct port_time loop_clock(void);               /* read now */
+/* Of the round that runs or ran last. The wall clock is read once a millisecond at most. */
+struct port_time loop_now(const struct loop *l);
+struct port_time loop_clock(void); /* read now */
 uint64_t loop_pause_max_ns(const struct loop *l);
 /* The longest since the start, and the longest of the last one to two minutes. */
 struct loop_pause loop_pause_max(const struct loop *l);

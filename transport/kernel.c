@@ -31,23 +31,43 @@ static void kernel_flush(struct transport *t)
         kernel_streams_flush(k);
 }
 
-static int kernel_fd(const struct transport *t)
-{
-    return ((const struct kernel *)(const void *)t)->epoll;
-}
-
 static void kernel_close(struct transport *t)
 {
     struct kernel *k = kernel_of(&t->port);
     kernel_streams_close(k);
-    for (int c = 0; c < PORT_CHANNELS; c++)
+    for (int c = 0; c < PORT_CHANNELS; c++) {
         if (k->sockets[c] >= 0)
             close(k->sockets[c]);
+        if (c != PORT_UNICAST && k->senders[c] >= 0)
+            close(k->senders[c]);
+    }
     if (k->epoll >= 0)
         close(k->epoll);
     kernel_receiver_close(k);
     kernel_sender_close(k);
     free(k);
+}
+
+static bool watch(int epoll, int fd)
+{
+    struct epoll_event event = { .events = EPOLLIN };
+    return fd < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+static int kernel_fd(struct transport *t)
+{
+    struct kernel *k = kernel_of(&t->port);
+    if (k->epoll >= 0)
+        return k->epoll;
+    k->epoll = epoll_create1(EPOLL_CLOEXEC);
+    bool fine = k->epoll >= 0 && watch(k->epoll, k->streams.epoll);
+    for (int c = 0; c < PORT_CHANNELS; c++)
+        fine = fine && watch(k->epoll, k->sockets[c]);
+    if (!fine && k->epoll >= 0) {
+        close(k->epoll);
+        k->epoll = -1;
+    }
+    return k->epoll;
 }
 
 static const struct port_ops port_ops = {
@@ -66,23 +86,6 @@ static const struct transport_ops transport_ops = {
     .fd = kernel_fd,
     .close = kernel_close,
 };
-
-static bool watch(int epoll, int fd, char *error)
-{
-    struct epoll_event event = { .events = EPOLLIN };
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0)
-        return true;
-    snprintf(error, TRANSPORT_ERROR_MAX, "cannot watch a socket: %s", strerror(errno));
-    return false;
-}
-
-static bool watch_all(struct kernel *k, char *error)
-{
-    for (int c = 0; c < PORT_CHANNELS; c++)
-        if (k->sockets[c] >= 0 && !watch(k->epoll, k->sockets[c], error))
-            return false;
-    return watch(k->epoll, k->streams.epoll, error);
-}
 
 static bool check(const struct transport_options *o, char *error)
 {
@@ -112,16 +115,11 @@ struct transport *transport_open_kernel(const struct transport_options *options,
     k->options = *options;
     transport_options_default(&k->options);
     for (int c = 0; c < PORT_CHANNELS; c++)
-        k->sockets[c] = -1;
-    k->streams.epoll = k->streams.listen = k->streams.reserve = -1;
+        k->sockets[c] = k->senders[c] = -1;
+    k->epoll = k->streams.epoll = k->streams.listen = k->streams.reserve = -1;
     k->transport.ops = &transport_ops;
     k->transport.port.ops = &port_ops;
     k->transport.port.datagram_max = k->options.datagram_max;
-    k->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (k->epoll < 0) {
-        snprintf(error, TRANSPORT_ERROR_MAX, "epoll: %s", strerror(errno));
-        goto fail;
-    }
     if (!check(&k->options, error) || !kernel_setup_sockets(k, error))
         goto fail;
     if (!kernel_sender_init(k) || !kernel_receiver_init(k) || !kernel_streams_init(k)) {
@@ -131,8 +129,6 @@ struct transport *transport_open_kernel(const struct transport_options *options,
         goto fail;
     }
     if (k->options.listen && !kernel_setup_listen(k, error))
-        goto fail;
-    if (!watch_all(k, error))
         goto fail;
     return &k->transport;
 fail:

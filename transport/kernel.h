@@ -19,9 +19,9 @@ enum {
     KERNEL_ACCEPTS_MAX = 16 /* per round */
 };
 
-/* Room for two control messages: what was dropped (or a segment size) and a pktinfo. */
+/* Room for two control messages: what was dropped and a segment size. */
 union kernel_control {
-    char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
+    char bytes[2 * CMSG_SPACE(sizeof(int))];
     struct cmsghdr align;
 };
 
@@ -58,8 +58,11 @@ struct kernel_receiver {
     uint32_t used; /* slots that hold something */
     uint32_t at;   /* slot to hand out from next, and where in it */
     uint32_t offset;
-    uint32_t segment; /* size of the segments of that slot; 0: one datagram */
-    uint32_t turn;    /* channel to read first, so that a flood on one starves no other */
+    uint32_t segment;      /* size of the segments of that slot; 0: one datagram */
+    uint32_t turn;         /* channel to read first, so that a flood on one starves no other */
+    enum port_channel hot; /* where something arrived last */
+    bool flowing;          /* there was something at the last look: more is asked for at once */
+    uint64_t looked_ns;    /* when all channels were */
     uint32_t dropped[PORT_CHANNELS]; /* SO_RXQ_OVFL as last seen */
 };
 
@@ -106,10 +109,11 @@ struct kernel_streams {
 struct kernel {
     struct transport transport; /* first */
     struct transport_options options;
-    int epoll;                          /* the datagram sockets and streams.epoll */
-    int sockets[PORT_CHANNELS];         /* [PORT_UNICAST] sends everything; -1: not received */
-    int interface_index[PORT_CHANNELS]; /* 0: the socket's own */
-    struct sockaddr_in groups[PORT_CHANNELS];
+    int epoll;                  /* the datagram sockets and streams.epoll; -1: nobody has asked */
+    int sockets[PORT_CHANNELS]; /* -1: not received */
+    int senders
+        [PORT_CHANNELS]; /* [PORT_UNICAST] is sockets'; the others have the same address, each
+                                   connected to its group; -1: no group */
     struct kernel_sender sender;
     struct kernel_receiver receiver;
     struct kernel_streams streams;
@@ -136,7 +140,8 @@ void kernel_send_flush(struct kernel *k);
 
 bool kernel_receiver_init(struct kernel *k);
 void kernel_receiver_close(struct kernel *k);
-uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t max);
+uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t max,
+                        uint64_t now_ns);
 
 bool kernel_streams_init(struct kernel *k);
 void kernel_streams_close(struct kernel *k);

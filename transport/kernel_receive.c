@@ -86,7 +86,7 @@ static uint32_t hand_out(struct kernel *k, struct port_datagram *out, uint32_t m
         uint32_t length = r->segment != 0 && r->segment < left ? r->segment : left;
         if (truncated || length > k->options.datagram_max) {
             counters->receive_oversized++;
-        } else {
+        } else if (!transport_loses(&k->transport)) {
             out[count++] = (struct port_datagram) {
                 .bytes = (const uint8_t *)r->vectors[r->at].iov_base + r->offset,
                 .length = length,
@@ -105,11 +105,12 @@ static uint32_t hand_out(struct kernel *k, struct port_datagram *out, uint32_t m
     return count;
 }
 
-/* Reads one socket into the free slots. */
-static void read_socket(struct kernel *k, enum port_channel channel, uint32_t max)
+/* Reads one socket into the free slots: one datagram of what may be the only one, which is then acted
+ * upon before anything else is looked at, and as many as there are while they keep coming. */
+static bool read_socket(struct kernel *k, enum port_channel channel, uint32_t max)
 {
     struct kernel_receiver *r = &k->receiver;
-    uint32_t room = r->slots - r->used;
+    uint32_t room = r->flowing ? r->slots - r->used : 1;
     if (room > max)
         room = max;
     int got;
@@ -118,6 +119,7 @@ static void read_socket(struct kernel *k, enum port_channel channel, uint32_t ma
     while (got < 0 && errno == EINTR);
     for (int i = 0; i < got; i++)
         r->channels[r->used++] = channel;
+    return got > 0;
 }
 
 static void rearm(struct kernel_receiver *r)
@@ -129,7 +131,28 @@ static void rearm(struct kernel_receiver *r)
     r->used = r->at = r->offset = 0;
 }
 
-uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t max)
+/* All sockets in turn. */
+static uint32_t receive_anywhere(struct kernel *k, struct port_datagram *out, uint32_t max)
+{
+    struct kernel_receiver *r = &k->receiver;
+    uint32_t count = 0;
+    uint32_t first = r->turn;
+    bool any = false;
+    r->turn = (r->turn + 1) % PORT_CHANNELS;
+    for (uint32_t i = 0; i < PORT_CHANNELS && count < max && r->used < r->slots; i++) {
+        enum port_channel channel = (enum port_channel)((first + i) % PORT_CHANNELS);
+        if (k->sockets[channel] < 0 || !read_socket(k, channel, max - count))
+            continue;
+        r->hot = channel;
+        any = true;
+        count += hand_out(k, out + count, max - count);
+    }
+    r->flowing = any;
+    return count;
+}
+
+uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t max,
+                        uint64_t now_ns)
 {
     struct kernel *k = kernel_of(&t->port);
     struct kernel_receiver *r = &k->receiver;
@@ -139,15 +162,11 @@ uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t
     if (r->at < r->used)
         return hand_out(k, out, max);
     rearm(r);
-    uint32_t count = 0;
-    uint32_t first = r->turn;
-    r->turn = (r->turn + 1) % PORT_CHANNELS;
-    for (uint32_t i = 0; i < PORT_CHANNELS && count < max && r->used < r->slots; i++) {
-        enum port_channel channel = (enum port_channel)((first + i) % PORT_CHANNELS);
-        if (k->sockets[channel] < 0)
-            continue;
-        read_socket(k, channel, max - count);
-        count += hand_out(k, out + count, max - count);
+    if (now_ns == 0 || now_ns - r->looked_ns >= TRANSPORT_LOOK_NS) {
+        r->looked_ns = now_ns;
+        r->flowing = r->flowing || now_ns == 0;
+        return receive_anywhere(k, out, max);
     }
-    return count;
+    r->flowing = read_socket(k, r->hot, max);
+    return r->flowing ? hand_out(k, out, max) : 0;
 }

@@ -46,7 +46,7 @@ void kernel_send(struct port *port, enum port_channel channel, struct port_addr 
     struct kernel_sender *s = &k->sender;
     assert(channel < PORT_CHANNELS);
     assert(length <= k->options.datagram_max);
-    if (channel != PORT_UNICAST && k->groups[channel].sin_port == 0)
+    if (channel != PORT_UNICAST && k->senders[channel] < 0)
         return;
     if (s->count == KERNEL_SEND_MAX)
         kernel_send_flush(k);
@@ -106,22 +106,17 @@ static void add_control(struct msghdr *m, int level, int type, const void *data,
     m->msg_controllen += CMSG_SPACE(size);
 }
 
-static void build_message(struct kernel *k, uint32_t index, uint32_t first, uint32_t count)
+static void build_message(struct kernel_sender *s, uint32_t index, uint32_t first, uint32_t count)
 {
-    struct kernel_sender *s = &k->sender;
     const struct kernel_send *a = &s->queue[first];
     for (uint32_t i = first; i < first + count; i++) {
         /* struct iovec serves reading too, so it has no const; sending changes nothing. */
         memcpy(&s->vectors[i].iov_base, &s->queue[i].bytes, sizeof(void *));
         s->vectors[i].iov_len = s->queue[i].length;
     }
-    s->addresses[index] =
-        a->channel == PORT_UNICAST ? kernel_sockaddr(a->to) : k->groups[a->channel];
     s->firsts[index] = first;
     struct msghdr *m = &s->messages[index].msg_hdr;
     *m = (struct msghdr) {
-        .msg_name = &s->addresses[index],
-        .msg_namelen = sizeof s->addresses[index],
         .msg_iov = &s->vectors[first],
         .msg_iovlen = count,
         .msg_control = &s->controls[index],
@@ -130,12 +125,13 @@ static void build_message(struct kernel *k, uint32_t index, uint32_t first, uint
         uint16_t size = (uint16_t)a->length;
         add_control(m, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size);
     }
-    if (k->interface_index[a->channel] != 0) {
-        struct in_pktinfo via = { .ipi_ifindex = k->interface_index[a->channel] };
-        add_control(m, IPPROTO_IP, IP_PKTINFO, &via, sizeof via);
-    }
     if (m->msg_controllen == 0)
         m->msg_control = NULL;
+    if (a->channel == PORT_UNICAST) {
+        s->addresses[index] = kernel_sockaddr(a->to);
+        m->msg_name = &s->addresses[index];
+        m->msg_namelen = sizeof s->addresses[index];
+    }
 }
 
 static uint64_t mono_ns(void)
@@ -146,13 +142,13 @@ static uint64_t mono_ns(void)
 }
 
 /* Waits for room in the socket's buffer, within this flush's patience. */
-static bool wait_for_room(struct kernel *k)
+static bool wait_for_room(struct kernel *k, int fd)
 {
     struct kernel_sender *s = &k->sender;
     if (s->wait_left_ns == 0)
         return false;
     uint64_t begin = mono_ns();
-    struct pollfd p = { .fd = k->sockets[PORT_UNICAST], .events = POLLOUT };
+    struct pollfd p = { .fd = fd, .events = POLLOUT };
     int ready = poll(&p, 1, 1);
     uint64_t took = mono_ns() - begin;
     /* At least something is charged for each try, so that the tries are bounded as well. */
@@ -171,13 +167,24 @@ static void count_sent(struct kernel *k, const struct mmsghdr *m)
  * is sent one by one, now and later. */
 static void send_unsegmented(struct kernel *k, uint32_t first);
 
+/* How many of messages[at..count) leave through the same socket. */
+static uint32_t same_socket(const struct kernel_sender *s, uint32_t at, uint32_t count)
+{
+    enum port_channel channel = s->queue[s->firsts[at]].channel;
+    uint32_t end = at + 1;
+    while (end < count && s->queue[s->firsts[end]].channel == channel)
+        end++;
+    return end - at;
+}
+
 /* Sends messages[0..count). */
 static void send_messages(struct kernel *k, uint32_t count)
 {
     struct kernel_sender *s = &k->sender;
     uint32_t at = 0;
     while (at < count) {
-        int sent = sendmmsg(k->sockets[PORT_UNICAST], s->messages + at, count - at, MSG_DONTWAIT);
+        int fd = k->senders[s->queue[s->firsts[at]].channel];
+        int sent = sendmmsg(fd, s->messages + at, same_socket(s, at, count), MSG_DONTWAIT);
         if (sent > 0) {
             for (int i = 0; i < sent; i++)
                 count_sent(k, &s->messages[at++]);
@@ -187,7 +194,7 @@ static void send_messages(struct kernel *k, uint32_t count)
             continue;
         size_t datagrams = s->messages[at].msg_hdr.msg_iovlen;
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            if (wait_for_room(k))
+            if (wait_for_room(k, fd))
                 continue;
             k->transport.counters.send_errors += s->firsts[count] - s->firsts[at];
             return;
@@ -207,7 +214,7 @@ static void send_from(struct kernel *k, uint32_t first)
     uint32_t messages = 0;
     while (first < s->count) {
         uint32_t count = segments_from(s, first);
-        build_message(k, messages++, first, count);
+        build_message(s, messages++, first, count);
         first += count;
     }
     s->firsts[messages] = s->count;
@@ -220,10 +227,24 @@ static void send_unsegmented(struct kernel *k, uint32_t first)
     send_from(k, first);
 }
 
+/* One datagram to a group, the case that latency is made of. False if it has to go the long way. */
+static bool send_single(struct kernel *k, const struct kernel_send *a)
+{
+    if (a->channel == PORT_UNICAST)
+        return false;
+    ssize_t sent = send(k->senders[a->channel], a->bytes, a->length, MSG_DONTWAIT);
+    if (sent < 0)
+        return false;
+    k->transport.counters.datagrams_out++;
+    k->transport.counters.bytes_out += a->length;
+    return true;
+}
+
 void kernel_send_flush(struct kernel *k)
 {
     struct kernel_sender *s = &k->sender;
     s->wait_left_ns = SEND_WAIT_NS_MAX;
-    send_from(k, 0);
+    if (s->count != 1 || !send_single(k, &s->queue[0]))
+        send_from(k, 0);
     s->count = 0;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <linux/filter.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -138,30 +139,43 @@ static bool open_unicast(struct kernel *k, char *error)
     if (!bind_to(fd, at))
         return bind_failed(error, "unicast", at, "u");
     k->transport.port.self = bound_at(fd);
+    k->senders[PORT_UNICAST] = fd;
     set_int(fd, SOL_SOCKET, SO_SNDBUF, 4 << 20);
-    struct ip_mreqn via = { .imr_address = { htonl(at.ip) }, .imr_ifindex = index };
-    if (setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &via, sizeof via) != 0)
-        return refuse(error, "cannot send multicast from %s: %s", ip_text(at.ip).text,
-                      strerror(errno));
-    set_int(fd, IPPROTO_IP, IP_MULTICAST_LOOP, 1);
-    set_int(fd, IPPROTO_IP, IP_MULTICAST_TTL, k->options.ttl);
     return true;
 }
 
-/* Asks the kernel for a route from here to the group, without sending anything. */
-static bool probe_route(const struct kernel *k, int channel, int index, char *error)
+static void set_sender(const struct kernel *k, int fd)
+{
+    set_int(fd, SOL_SOCKET, SO_SNDBUF, 4 << 20);
+    set_int(fd, IPPROTO_IP, IP_MULTICAST_LOOP, 1);
+    set_int(fd, IPPROTO_IP, IP_MULTICAST_TTL, k->options.ttl);
+}
+
+/* A socket for one group: connected, so that the route is looked up once. It shares the unicast
+ * socket's address, so that answers come back to one place; being connected it takes none of them
+ * in. Both allow that only while the second one binds: another process must not. */
+static bool open_sender(struct kernel *k, int channel, int index, char *error)
 {
     struct port_addr group = k->options.groups[channel];
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return refuse(error, "cannot open a UDP socket: %s", strerror(errno));
+    k->senders[channel] = fd;
+    set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    set_int(k->sockets[PORT_UNICAST], SOL_SOCKET, SO_REUSEADDR, 1);
+    bool bound = bind_to(fd, k->transport.port.self);
+    int reason = errno;
+    set_int(k->sockets[PORT_UNICAST], SOL_SOCKET, SO_REUSEADDR, 0);
+    errno = reason;
+    if (!bound)
+        return bind_failed(error, channel_names[channel], k->transport.port.self, "u");
+    set_sender(k, fd);
     struct ip_mreqn via = { .imr_address = { htonl(k->options.interfaces[channel]) },
                             .imr_ifindex = index };
     struct sockaddr_in sa = kernel_sockaddr(group);
     bool ok = setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &via, sizeof via) == 0 &&
               connect(fd, (const struct sockaddr *)(const void *)&sa, sizeof sa) == 0;
-    int reason = errno;
-    close(fd);
+    reason = errno;
     if (ok)
         return true;
     return refuse(error,
@@ -169,6 +183,25 @@ static bool probe_route(const struct kernel *k, int channel, int index, char *er
                   "ip route add 224.0.0.0/4 dev INTERFACE",
                   channel_names[channel], ip_text(group.ip).text,
                   ip_text(k->options.interfaces[channel]).text, strerror(reason));
+}
+
+/* What we send to a group comes back to whoever joined it on this host, ourselves included: the kernel
+ * drops it before it is queued. */
+static void drop_own(const struct kernel *k, int fd)
+{
+    struct port_addr self = k->transport.port.self;
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 0), /* the UDP header's source port */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, self.port, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)SKF_NET_OFF + 12), /* the IP source */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, self.ip, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog program = { .len = sizeof code / sizeof code[0], .filter = code };
+    /* Without it the cores drop what they sent, as they do anyway. */
+    int ignored = setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+    (void)ignored;
 }
 
 static bool join_group(struct kernel *k, int channel, int index, char *error)
@@ -183,6 +216,7 @@ static bool join_group(struct kernel *k, int channel, int index, char *error)
      * shared with another group or with unicast traffic brings nothing else in. */
     set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     set_int(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+    drop_own(k, fd);
     if (!bind_to(fd, group))
         return bind_failed(error, channel_names[channel], group, "u");
     struct ip_mreqn join = { .imr_multiaddr = { htonl(group.ip) },
@@ -220,13 +254,8 @@ static bool open_group(struct kernel *k, int channel, char *error)
                           channel_names[other]);
     int index = 0;
     if (!find_interface(k->options.interfaces[channel], channel_names[channel], &index, error) ||
-        !probe_route(k, channel, index, error))
+        !open_sender(k, channel, index, error))
         return false;
-    k->groups[channel] = kernel_sockaddr(group);
-    /* One socket sends everything, so that answers come back to one address; a group on another
-     * interface is reached by naming that interface with each send. */
-    if (k->options.interfaces[channel] != k->options.unicast.ip)
-        k->interface_index[channel] = index;
     return !k->options.join[channel] || join_group(k, channel, index, error);
 }
 

@@ -18,3 +18,10 @@ void transport_options_default(struct transport_options *o)
     if (o->ttl == 0)
         o->ttl = 1;
 }
+
+void transport_lose(struct transport *t, double share, uint64_t seed)
+{
+    const double all = 4294967296.0;
+    t->lose_below = share <= 0 ? 0 : share >= 1 ? UINT32_MAX : (uint32_t)(share * all);
+    t->lose_state = seed;
+}

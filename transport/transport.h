@@ -7,7 +7,7 @@
 
 #include "transport/port.h"
 
-enum { TRANSPORT_ERROR_MAX = 256, TRANSPORT_RECEIVE_MAX = 256 };
+enum { TRANSPORT_ERROR_MAX = 256, TRANSPORT_RECEIVE_MAX = 256, TRANSPORT_LOOK_NS = 3000 };
 
 struct transport_options {
     struct port_addr unicast; /* ip of our interface, default 127.0.0.1; port 0: any */
@@ -28,15 +28,19 @@ struct transport;
 
 struct transport_ops {
     /* What has arrived, at most `max` (<= TRANSPORT_RECEIVE_MAX); borrowed until the next receive.
-     */
-    uint32_t (*receive)(struct transport *t, struct port_datagram *out, uint32_t max);
+     * now_ns, monotonic, lets a back end look where something arrived last, and elsewhere only every
+     * TRANSPORT_LOOK_NS; 0: everywhere, as after a wait. What the transport sent itself does not come
+     * back to it. */
+    uint32_t (*receive)(struct transport *t, struct port_datagram *out, uint32_t max,
+                        uint64_t now_ns);
     /* Hands stream events to the participant, as many as there are. True if there were any. */
     bool (*streams)(struct transport *t, const struct participant_ops *ops, void *core,
                     struct port_time now);
     /* Sends what the core queued. Datagrams that the system refuses are dropped and counted. */
     void (*flush)(struct transport *t);
-    /* Becomes readable when there is something to receive or a stream event. */
-    int (*fd)(const struct transport *t);
+    /* Becomes readable when there is something to receive or a stream event; -1: out of memory. Who
+     * never waits does not ask for it, and spares every arrival the wake-up. */
+    int (*fd)(struct transport *t);
     void (*close)(struct transport *t);
 };
 
@@ -46,13 +50,30 @@ struct transport_counters {
     uint64_t receive_overflows; /* datagrams lost because the socket's buffer was full */
     uint64_t receive_oversized; /* datagrams dropped: longer than datagram_max */
     uint64_t streams_refused;
+    uint64_t lost_on_purpose; /* by transport_lose */
 };
 
 struct transport {
     struct port port; /* first: a back end's struct port * is its struct transport * */
     const struct transport_ops *ops;
     struct transport_counters counters;
+    uint32_t lose_below; /* of 2^32; 0: nothing is lost on purpose */
+    uint64_t lose_state;
 };
+
+/* From now on loses this share of the datagrams that arrive, each by itself, whatever the kernel had
+ * coalesced. For tests and benches. */
+void transport_lose(struct transport *t, double share, uint64_t seed);
+/* For back ends: whether to lose the next one. */
+static inline bool transport_loses(struct transport *t)
+{
+    if (t->lose_below == 0)
+        return false;
+    t->lose_state = t->lose_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    bool lose = (uint32_t)(t->lose_state >> 32) < t->lose_below;
+    t->counters.lost_on_purpose += lose;
+    return lose;
+}
 
 /* Fills in the defaults named above where a field is zero. */
 void transport_options_default(struct transport_options *o);

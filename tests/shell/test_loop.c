@@ -116,8 +116,10 @@ static void arrive(struct fake_transport *t, uint32_t count)
     ck_assert_int_eq(write(t->fd, &one, sizeof one), sizeof one);
 }
 
-static uint32_t fake_receive(struct transport *transport, struct port_datagram *out, uint32_t max)
+static uint32_t fake_receive(struct transport *transport, struct port_datagram *out, uint32_t max,
+                             uint64_t now_ns)
 {
+    (void)now_ns;
     struct fake_transport *t = (struct fake_transport *)transport;
     uint32_t n = t->endless || t->waiting > max ? max : t->waiting;
     if (!t->endless)
@@ -145,9 +147,9 @@ static void fake_flush(struct transport *transport)
     note("f");
 }
 
-static int fake_fd(const struct transport *transport)
+static int fake_fd(struct transport *transport)
 {
-    return ((const struct fake_transport *)transport)->fd;
+    return ((struct fake_transport *)transport)->fd;
 }
 
 static const struct transport_ops fake_transport_ops = {

@@ -61,7 +61,8 @@ struct got {
 static uint32_t receive_some(struct transport *t, struct got *out, uint32_t max)
 {
     struct port_datagram d[TRANSPORT_RECEIVE_MAX];
-    uint32_t n = t->ops->receive(t, d, max < TRANSPORT_RECEIVE_MAX ? max : TRANSPORT_RECEIVE_MAX);
+    uint32_t n =
+        t->ops->receive(t, d, max < TRANSPORT_RECEIVE_MAX ? max : TRANSPORT_RECEIVE_MAX, 0);
     for (uint32_t i = 0; i < n; i++) {
         out[i] = (struct got) { .length = d[i].length, .from = d[i].from, .channel = d[i].channel };
         if (d[i].length >= sizeof out[i].number)
@@ -364,22 +365,103 @@ START_TEST(a_group_not_configured_takes_nothing)
 }
 END_TEST
 
-START_TEST(another_interface_is_named_with_each_send)
+START_TEST(another_interface_has_the_same_source_address)
 {
     /* 127.0.0.2 is lo as well, but not the unicast address, so the sends take that path. */
     struct transport_options o = plain();
     o.interfaces[PORT_EGRESS_B] = LOOPBACK + 1;
-    o.join[PORT_EGRESS_B] = true;
     o.segmentation = true;
+    struct transport *sender = open_or_fail(&o);
+    o.join[PORT_EGRESS_B] = true;
     struct transport *t = open_or_fail(&o);
     for (int i = 0; i < 3; i++)
-        port_send(&t->port, PORT_EGRESS_B, (struct port_addr) { 0 }, (const uint8_t *)"line B", 6);
-    t->ops->flush(t);
+        port_send(&sender->port, PORT_EGRESS_B, (struct port_addr) { 0 }, (const uint8_t *)"line B",
+                  6);
+    sender->ops->flush(sender);
     struct got got[3];
     ck_assert_uint_eq(receive_until(t, got, 3), 3);
     ck_assert_int_eq(got[2].channel, PORT_EGRESS_B);
-    ck_assert(port_addr_equal(got[2].from, t->port.self));
+    ck_assert(port_addr_equal(got[2].from, sender->port.self));
+    sender->ops->close(sender);
     t->ops->close(t);
+}
+END_TEST
+
+/* A leader joins the group that it sends to, to hear of a rival. */
+START_TEST(what_it_sent_does_not_come_back)
+{
+    struct transport_options o = plain();
+    o.segmentation = _i != 0;
+    o.join[PORT_EGRESS_A] = true;
+    struct transport *a = open_or_fail(&o);
+    struct transport *b = open_or_fail(&o);
+    static const uint64_t numbers[] = { 1, 2, 3 };
+    for (int i = 0; i < 2; i++)
+        port_send(&a->port, PORT_EGRESS_A, (struct port_addr) { 0 }, (const void *)&numbers[i], 8);
+    a->ops->flush(a);
+    port_send(&b->port, PORT_EGRESS_A, (struct port_addr) { 0 }, (const void *)&numbers[2], 8);
+    b->ops->flush(b);
+    struct got got[2];
+    ck_assert_uint_eq(receive_until(a, got, 1), 1);
+    ck_assert_uint_eq(got[0].number, 3);
+    ck_assert_uint_eq(receive_until(b, got, 2), 2);
+    ck_assert_uint_eq(got[1].number, 2);
+    a->ops->close(a);
+    b->ops->close(b);
+}
+END_TEST
+
+/* Arrivals at a moment's distance are found where the last one was; on another channel, or after a
+ * wait, within TRANSPORT_LOOK_NS. */
+START_TEST(every_channel_is_looked_at_within_the_bound)
+{
+    struct transport_options o = plain();
+    struct transport *sender = open_or_fail(&o);
+    o.join[PORT_INGRESS] = o.join[PORT_EGRESS_A] = true;
+    struct transport *t = open_or_fail(&o);
+    static const enum port_channel channels[] = { PORT_EGRESS_A, PORT_UNICAST, PORT_INGRESS };
+    struct port_datagram d[1];
+    uint64_t now = 1000000;
+    for (int i = 0; i < 30; i++) {
+        enum port_channel channel = channels[i % 3];
+        port_send(&sender->port, channel, t->port.self, (const uint8_t *)"x", 1);
+        sender->ops->flush(sender);
+        uint32_t n = 0;
+        for (uint64_t end = now + TRANSPORT_LOOK_NS; n == 0 && now <= end; now += 100)
+            n = t->ops->receive(t, d, 1, now); /* on loopback it is there when send returns */
+        ck_assert_uint_eq(n, 1);
+        ck_assert_int_eq(d[0].channel, channel);
+    }
+    sender->ops->close(sender);
+    t->ops->close(t);
+}
+END_TEST
+
+/* Each datagram by itself: of what was coalesced some are lost and some are not. */
+START_TEST(a_share_is_lost_on_purpose)
+{
+    enum { COUNT = 2000, LEAST = COUNT / 20, MOST = COUNT / 5 };
+    struct transport_options o = plain();
+    o.segmentation = _i != 0;
+    struct transport *a = open_or_fail(&o);
+    struct transport *b = open_or_fail(&o);
+    transport_lose(b, .1, 7);
+    static const uint8_t bytes[100];
+    struct got got[TRANSPORT_RECEIVE_MAX];
+    uint32_t n = 0;
+    for (int i = 0; i < COUNT / 100; i++) {
+        for (int j = 0; j < 100; j++)
+            port_send(&a->port, PORT_UNICAST, b->port.self, bytes, sizeof bytes);
+        a->ops->flush(a);
+        for (time_t end = deadline();
+             n + b->counters.lost_on_purpose < (uint64_t)(i + 1) * 100 && time(NULL) < end;)
+            n += receive_some(b, got, TRANSPORT_RECEIVE_MAX);
+    }
+    ck_assert_uint_eq(n + b->counters.lost_on_purpose, COUNT);
+    ck_assert_uint_ge(b->counters.lost_on_purpose, LEAST);
+    ck_assert_uint_le(b->counters.lost_on_purpose, MOST);
+    a->ops->close(a);
+    b->ops->close(b);
 }
 END_TEST
 
@@ -470,7 +552,10 @@ int main(void)
     tcase_add_test(datagrams, overflow_is_counted);
     tcase_add_loop_test(datagrams, refused_sends_are_counted_and_the_rest_goes, 0, 2);
     tcase_add_test(datagrams, a_group_not_configured_takes_nothing);
-    tcase_add_test(datagrams, another_interface_is_named_with_each_send);
+    tcase_add_test(datagrams, another_interface_has_the_same_source_address);
+    tcase_add_loop_test(datagrams, what_it_sent_does_not_come_back, 0, 2);
+    tcase_add_test(datagrams, every_channel_is_looked_at_within_the_bound);
+    tcase_add_loop_test(datagrams, a_share_is_lost_on_purpose, 0, 2);
     suite_add_tcase(suite, datagrams);
     TCase *errors = tcase_create("errors");
     tcase_add_test(errors, errors_say_what_to_do);
