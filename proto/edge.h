@@ -14,13 +14,15 @@
  *     PUBLISH ...            ------->
  *                            <-------  OUTCOME ... in the order of the stream
  *
- * A subscription is one set of subtrees; its messages come in the one order of the stream, each naming
- * the one before it that matched, so that nothing can be missing unnoticed.
+ * A subscription is one set of subtrees; its messages come in the one order of the stream.
  *
- * Names. Messages name topic and publisher by the stream's ids. Before the first message of a block that
- * uses an id comes a NAME; a block are the seqs with the same seq / EDGE_NAME_BLOCK, and at its end all
- * names are forgotten. So what a client gets is a function of the stream and of its subscription from
- * wherever it began, and clients that want the same get the same bytes. */
+ * Blocks. The seqs with the same seq / EDGE_BLOCK are a block. Within a block each message names the one
+ * before it that matched, and a PROGRESS ends each block in which something did, so that nothing can
+ * be missing unnoticed. Messages name topic and publisher by the stream's ids; before the first message
+ * of a block that uses an id comes its NAME, and at the block's end all names are forgotten. Whoever
+ * subscribes inside of a block first gets the names that are known there. So the bytes are a function of
+ * the stream and of the set of subtrees, wherever a client began: clients that want the same get the
+ * same, and another proxy could go on in the middle. */
 #ifndef CANTUS_PROTO_EDGE_H
 #define CANTUS_PROTO_EDGE_H
 
@@ -37,7 +39,7 @@ enum {
     EDGE_AGENT_MAX = 63,
     EDGE_TEXT_MAX = 255,
     EDGE_SUBTREES_MAX = 1024, /* of one subscription */
-    EDGE_NAME_BLOCK = 4096,
+    EDGE_BLOCK = 4096,
     EDGE_MESSAGE_HEADER = 8 + 8 + 8 + 3 + 3 + 6 + 1,
     EDGE_TICK_DEFAULT_MS = 5000
 };
@@ -143,7 +145,7 @@ struct edge_name {
 
 struct edge_message {
     uint64_t seq;      /* of its last fragment */
-    uint64_t previous; /* seq of the last one before that matched; 0: none since SUBSCRIBED */
+    uint64_t previous; /* the match before it in this block; 0: it is the first there */
     uint64_t timestamp_ns;
     uint32_t topic;
     uint32_t publisher;
@@ -153,10 +155,11 @@ struct edge_message {
     uint32_t length;
 };
 
-/* Everything that matches through this seq has been sent. */
+/* Everything that matches through this seq has been sent. Comes at ticks, and at the end of each block in
+ * which something matched. */
 struct edge_progress {
     uint64_t through;
-    uint64_t previous;
+    uint64_t previous; /* the last match in this block; 0: none */
     uint64_t stable;
     uint64_t timestamp_ns;
 };
