@@ -106,8 +106,13 @@ static const struct sabotage {
 _Static_assert(sizeof sabotages / sizeof sabotages[0] == 0 SIM_SABOTAGES(SIM_COUNT_ONE),
                "every sabotage has its bit");
 
-static bool plant(struct sim *s, const char *name)
+bool sim_plant(struct sim *s, const char *name)
 {
+    s->sabotage_sequencer = s->sabotage_retransmitter = 0;
+    s->sabotage_client = s->sabotage_follower = 0;
+    s->sabotage_wiped_votes = false;
+    if (name == NULL || name[0] == '\0')
+        return true;
     for (size_t i = 0; i < sizeof sabotages / sizeof sabotages[0]; i++) {
         if (!sim_sabotage_named(name, sabotages[i].name))
             continue;
@@ -134,9 +139,9 @@ struct sim *sim_create(const struct sim_options *options, bool by_hand, char *er
     /* Moved a little from 0, so that `now_ns - x` has room. */
     s->now = SIM_MS;
     sim_random_init(&s->random, options->seed);
-    const char *name = options->sabotage;
-    if (name != NULL && name[0] != '\0' && !plant(s, name)) {
-        snprintf(error, SIM_TEXT_MAX, "there is no sabotage '%.100s': see --list-sabotage", name);
+    if (!sim_plant(s, options->sabotage)) {
+        snprintf(error, SIM_TEXT_MAX, "there is no sabotage '%.100s': see --list-sabotage",
+                 options->sabotage);
         free(s);
         return NULL;
     }

@@ -137,7 +137,8 @@ void sim_fill_disk(struct sim *s, uint32_t node, bool full);
 /* Begins to promote a sequencer, as an operator would. */
 void sim_promote(struct sim *s, uint32_t node, const char *why);
 bool sim_leads(struct sim *s, uint32_t node);
-uint32_t sim_epoch(struct sim *s, uint32_t node);  /* number; of a sequencer */
+/* Number: a sequencer's own, the newest that a store has promised or an app has heard of. */
+uint32_t sim_epoch(struct sim *s, uint32_t node);
 uint64_t sim_stable(struct sim *s, uint32_t node); /* as a sequencer or a store knows it */
 void sim_restart(struct sim *s, uint32_t node);
 /* What the app of this node would propose now; false: nothing. */
@@ -155,5 +156,8 @@ bool sim_publish(struct sim *s, const char *identity, const char *topic, const v
 /* The trace so far: one line an event, no times or addresses that differ between machines. */
 const char *sim_trace(const struct sim *s);
 const char *sim_violation(const struct sim *s); /* "" while all invariants hold */
+enum sim_invariant sim_violated(const struct sim *s);
+/* Processes that start from now on make this mistake; NULL: none. False: there is no such one. */
+bool sim_plant(struct sim *s, const char *sabotage);
 
 #endif

@@ -118,8 +118,20 @@ bool sim_leads(struct sim *s, uint32_t node)
 
 uint32_t sim_epoch(struct sim *s, uint32_t node)
 {
-    const struct sequencer *core = sequencer_of(s, node);
-    return core != NULL ? sequencer_epoch(core).number : 0;
+    if (node >= s->node_count || !s->nodes[node]->up)
+        return 0;
+    const struct sim_node *n = s->nodes[node];
+    switch (n->kind) {
+    case SIM_SEQUENCER:
+        return sequencer_epoch(n->core).number;
+    case SIM_STORE:
+        return journal_promised(n->journal).number;
+    case SIM_CLIENT:
+        return follower_heard(client_core_follower(n->core)).number;
+    case SIM_OPERATOR:
+        break;
+    }
+    return 0;
 }
 
 uint64_t sim_stable(struct sim *s, uint32_t node)
@@ -368,4 +380,9 @@ const char *sim_trace(const struct sim *s)
 const char *sim_violation(const struct sim *s)
 {
     return s->result.violation;
+}
+
+enum sim_invariant sim_violated(const struct sim *s)
+{
+    return s->result.violated;
 }

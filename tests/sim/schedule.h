@@ -1,5 +1,9 @@
 /* What the schedules by hand share: a deployment of three stores and three sequencers, an app at
- * each level that counts, and waiting for a state with a bound. */
+ * each level that counts, and waiting for a state with a bound.
+ *
+ * Every schedule is played twice. Sound cores pass, and the play proves that the situation it is
+ * about arose; with the mistake planted that this situation is the trap for, a checker speaks up.
+ * Whatever a play expects is excused from then on, and from then on nothing moves any more. */
 #ifndef CANTUS_TESTS_SIM_SCHEDULE_H
 #define CANTUS_TESTS_SIM_SCHEDULE_H
 
@@ -55,9 +59,20 @@ struct schedule {
     uint32_t stable, sequenced; /* apps */
 };
 
-static inline struct schedule schedule_open(void)
+static inline bool schedule_violated(const struct schedule *d)
 {
-    static const struct sim_options options = { .seed = 1, .stores = 3, .sequencers = 3 };
+    return sim_violated(d->s) != SIM_FINE;
+}
+
+#define schedule_expect(d, condition)                                                              \
+    ck_assert_msg((condition) || schedule_violated(d), "expected: %s", #condition)
+
+/* With a mistake, or NULL. */
+static inline struct schedule schedule_open(const char *sabotage)
+{
+    const struct sim_options options = {
+        .seed = 1, .stores = 3, .sequencers = 3, .sabotage = sabotage
+    };
     struct schedule d = { .s = sim_open(&options) };
     ck_assert_ptr_nonnull(d.s);
     const char *sequencers[] = { "sequencer-1", "sequencer-2", "sequencer-3" };
@@ -86,21 +101,46 @@ static inline void schedule_cut_off(struct schedule *d, const char *name, bool o
     sim_hold(d->s, "*", name, off);
 }
 
-/* What is held between the two is lost. */
-static inline void schedule_lose(struct schedule *d, const char *from, const char *to)
+/* The oldest datagram in flight in whose description this text is; UINT32_MAX: none. */
+static inline uint32_t schedule_find(struct schedule *d, const char *text)
 {
-    char arrow[80];
-    snprintf(arrow, sizeof arrow, " %s -> %s ", from, to);
+    for (uint32_t i = 0; i < sim_in_flight(d->s); i++)
+        if (strstr(sim_describe(d->s, i), text) != NULL)
+            return i;
+    return UINT32_MAX;
+}
+
+/* Every datagram of which that is true is lost. */
+static inline void schedule_lose(struct schedule *d, const char *text)
+{
     for (uint32_t i = sim_in_flight(d->s); i-- > 0;)
-        if (strstr(sim_describe(d->s, i), arrow) != NULL)
+        if (strstr(sim_describe(d->s, i), text) != NULL)
             ck_assert(sim_drop(d->s, i));
+}
+
+/* And these arrive, although they are held. Returns how many. */
+static inline uint32_t schedule_pass(struct schedule *d, const char *text)
+{
+    uint32_t passed = 0;
+    for (uint32_t i; (i = schedule_find(d, text)) != UINT32_MAX; passed++)
+        ck_assert(sim_deliver(d->s, i));
+    return passed;
+}
+
+/* Until something in flight says so. */
+static inline void schedule_wait_flight(struct schedule *d, const char *text)
+{
+    for (int i = 0; i < 400 && schedule_find(d, text) == UINT32_MAX; i++)
+        sim_advance(d->s, MS / 10);
+    ck_assert_msg(schedule_find(d, text) != UINT32_MAX || schedule_violated(d), "nobody says%s",
+                  text);
 }
 
 static inline void schedule_wait_lead(struct schedule *d, uint32_t node)
 {
     for (int i = 0; i < 400 && !sim_leads(d->s, node); i++)
         sim_advance(d->s, 5 * MS);
-    ck_assert_msg(sim_leads(d->s, node), "does not lead; %s", sim_violation(d->s));
+    schedule_expect(d, sim_leads(d->s, node));
 }
 
 /* Everything is whole again: one leader, all at its tip, all of it stable, the apps alike. */
@@ -130,11 +170,20 @@ static inline void schedule_end(struct schedule *d, uint32_t leader, uint64_t sa
     sim_close(d->s);
 }
 
-static inline int schedule_main(const char *name, const TTest *test)
+/* The play came to where the mistake shows, and this is what it broke. */
+static inline void schedule_caught(struct schedule *d, enum sim_invariant invariant)
+{
+    ck_assert_msg(schedule_violated(d), "nobody has noticed");
+    ck_assert_msg(sim_violated(d->s) == invariant, "%s", sim_violation(d->s));
+    sim_close(d->s);
+}
+
+static inline int schedule_main(const char *name, const TTest *clean, const TTest *caught)
 {
     Suite *suite = suite_create(name);
     TCase *t = tcase_create("schedule");
-    tcase_add_test(t, test);
+    tcase_add_test(t, clean);
+    tcase_add_test(t, caught);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

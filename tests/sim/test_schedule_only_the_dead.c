@@ -4,40 +4,59 @@
  * stream once. */
 #include "tests/sim/schedule.h"
 
-START_TEST(it_is_forgotten_and_said_again)
+static void play(struct schedule *d)
 {
-    struct schedule d = schedule_open();
-    schedule_say(&d, "a");
-    sim_advance(d.s, 60 * MS);
+    schedule_say(d, "a");
+    sim_advance(d->s, 60 * MS);
     const char *deaf[] = { "store-2", "store-3", "sequencer-2", "sequencer-3" };
     for (int i = 0; i < 4; i++) {
-        sim_hold(d.s, "sequencer-1", deaf[i], true);
-        sim_hold(d.s, "store-1", deaf[i], true);
+        sim_hold(d->s, "sequencer-1", deaf[i], true);
+        sim_hold(d->s, "store-1", deaf[i], true);
     }
-    schedule_say(&d, "b");
-    sim_advance(d.s, MS);
-    const struct schedule_tally *t = sim_app_state(d.s, d.sequenced);
-    ck_assert_uint_eq(t->count, 2);
-    t = sim_app_state(d.s, d.stable);
-    ck_assert_uint_eq(t->count, 1);
-    uint64_t lost = sim_seq(d.s, d.store[0]);
-    sim_crash(d.s, d.sequencer[0]);
-    sim_crash(d.s, d.store[0]);
+    schedule_say(d, "b");
+    sim_advance(d->s, MS);
+    const struct schedule_tally *t = sim_app_state(d->s, d->sequenced);
+    schedule_expect(d, t->count == 2);
+    t = sim_app_state(d->s, d->stable);
+    schedule_expect(d, t->count == 1);
+    uint64_t lost = sim_seq(d->s, d->store[0]);
+    sim_crash(d->s, d->sequencer[0]);
+    sim_crash(d->s, d->store[0]);
     for (int i = 0; i < 4; i++) {
-        schedule_lose(&d, "sequencer-1", deaf[i]);
-        schedule_lose(&d, "store-1", deaf[i]);
+        char arrow[80];
+        snprintf(arrow, sizeof arrow, " sequencer-1 -> %s ", deaf[i]);
+        schedule_lose(d, arrow);
+        snprintf(arrow, sizeof arrow, " store-1 -> %s ", deaf[i]);
+        schedule_lose(d, arrow);
     }
-    ck_assert_uint_lt(sim_seq(d.s, d.store[1]), lost);
-    sim_promote(d.s, d.sequencer[1], "the first is dead");
-    schedule_wait_lead(&d, d.sequencer[1]);
-    sim_advance(d.s, 100 * MS);
+    schedule_expect(d, sim_seq(d->s, d->store[1]) < lost);
+    sim_promote(d->s, d->sequencer[1], "the first is dead");
+    schedule_wait_lead(d, d->sequencer[1]);
+    sim_advance(d->s, 100 * MS);
+    schedule_expect(d, strstr(sim_trace(d->s), "app-2 reports FORKED") != NULL);
+    schedule_expect(d, strstr(sim_trace(d->s), "app-1 reports FORKED") == NULL);
+}
+
+START_TEST(it_is_forgotten_and_said_again)
+{
+    struct schedule d = schedule_open(NULL);
+    play(&d);
     sim_restart(d.s, d.store[0]);
     sim_restart(d.s, d.sequencer[0]);
     schedule_end(&d, d.sequencer[1], 2);
 }
 END_TEST
 
+START_TEST(a_follower_that_does_not_find_out_is_caught)
+{
+    struct schedule d = schedule_open("forked-by-seq");
+    play(&d);
+    schedule_caught(&d, SIM_ONE_ORDER);
+}
+END_TEST
+
 int main(void)
 {
-    return schedule_main("schedule_only_the_dead", it_is_forgotten_and_said_again);
+    return schedule_main("schedule_only_the_dead", it_is_forgotten_and_said_again,
+                         a_follower_that_does_not_find_out_is_caught);
 }
