@@ -1,6 +1,7 @@
 #include "shell/config.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -331,6 +332,14 @@ bool config_path(const struct config *config, const char *relative, char *out, s
 {
     int n = relative[0] == '/' ? snprintf(out, capacity, "%s", relative)
                                : snprintf(out, capacity, "%s/%s", config->directory, relative);
+    return n >= 0 && (size_t)n < capacity;
+}
+
+bool config_counters(const struct config *config, char *out, size_t capacity)
+{
+    if (config->counters[0] != '\0')
+        return config_path(config, config->counters, out, capacity);
+    int n = snprintf(out, capacity, "/dev/shm/cantus-%016" PRIx64, config->stream);
     return n >= 0 && (size_t)n < capacity;
 }
 

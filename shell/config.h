@@ -64,6 +64,7 @@ struct config {
     uint64_t stream;
     bool is_volatile;
     char session[SESSION_NAME_MAX + 1];
+    char counters[CONFIG_PATH_MAX + 1]; /* directory, as written; "": see config_counters */
 
     uint32_t interface;   /* ip */
     uint32_t interface_b; /* ip; 0: as interface */
@@ -123,6 +124,10 @@ bool config_write(const char *path, const struct config *config, char *error);
 
 /* The path of something the file names, relative to the file. False if it does not fit. */
 bool config_path(const struct config *config, const char *relative, char *out, size_t capacity);
+
+/* Where the processes of this deployment on this host have their files of counters (see
+ * counter_file.h): /dev/shm/cantus-STREAM unless the file names another. False if it does not fit. */
+bool config_counters(const struct config *config, char *out, size_t capacity);
 
 /* The index of the sequencer of this name; NULL or "": of the only one. -1 if there is none such,
  * or it is not said which, with a text in error[CONFIG_ERROR_MAX]. */

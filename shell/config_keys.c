@@ -14,6 +14,9 @@ static const struct config_key top_keys[] = {
       "true: a stream without stores, for measuring. Nothing in it is ever stable." },
     { "session", CONFIG_SESSION, false, TOP(session), 1, SESSION_NAME_MAX,
       "The session that a sequencer begins when another one runs." },
+    { "counters", CONFIG_PATH, false, TOP(counters), 1, CONFIG_PATH_MAX,
+      "Directory of the files in which processes of this host keep their counters, for `cantus "
+      "top`, `metrics` and `errors`. It should be in memory. Without it, one below /dev/shm." },
 };
 
 static const struct config_key network_keys[] = {

@@ -119,6 +119,8 @@ static const char *absent(const struct config_key *key, const void *field)
         return "192.0.2.1";
     if (key->type == CONFIG_GROUP && ((const struct port_addr *)field)->port == 0)
         return "239.1.2.3:20000";
+    if (key->type == CONFIG_PATH && *(const char *)field == '\0')
+        return "/run/cantus";
     return NULL;
 }
 

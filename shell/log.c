@@ -133,6 +133,12 @@ static size_t append_held_back(char *line, size_t length, struct log_entry *e)
     return length >= LOG_LINE_MAX ? LOG_LINE_MAX - 1 : length;
 }
 
+static void tell_problem(const struct log *log, const struct log_entry *e, const char *detail)
+{
+    if (e->level >= LOG_WARN && log->on_problem != NULL)
+        log->on_problem(log->problem_ctx, log, (uint32_t)(e - log->entries), detail);
+}
+
 void log_line(struct log *log, enum log_level level, const char *component, const char *text,
               const char *pairs, ...)
 {
@@ -149,13 +155,15 @@ void log_line(struct log *log, enum log_level level, const char *component, cons
     }
     if (e->in_window == LOG_BURST) {
         e->held_back++;
+        tell_problem(log, e, "");
         return;
     }
     e->in_window++;
     char line[LOG_LINE_MAX + 1];
-    size_t length = begin_line(line, e, now);
+    size_t length = begin_line(line, e, now), detail = length;
     if (pairs != NULL && length + 1 < LOG_LINE_MAX) {
         line[length++] = ' ';
+        detail = length;
         va_list args;
         va_start(args, pairs);
         int n = vsnprintf(line + length, LOG_LINE_MAX - length, pairs, args);
@@ -164,6 +172,8 @@ void log_line(struct log *log, enum log_level level, const char *component, cons
         if (length >= LOG_LINE_MAX)
             length = LOG_LINE_MAX - 1;
     }
+    line[length] = '\0';
+    tell_problem(log, e, line + detail);
     write_line(log, line, append_held_back(line, length, e));
 }
 

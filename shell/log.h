@@ -37,6 +37,10 @@ struct log {
     uint32_t count;
     uint64_t forgotten;
     struct log_entry entries[LOG_ENTRIES_MAX];
+    /* Called for every warning and error, after entries[index] was brought up to date; `detail` is
+     * its key=value pairs, "" where the line is held back. May be NULL. */
+    void (*on_problem)(void *ctx, const struct log *log, uint32_t index, const char *detail);
+    void *problem_ctx;
 };
 
 void log_init(struct log *log, int fd, enum log_level level);
