@@ -252,7 +252,8 @@ static bool add_sequencer(struct deployment *d, uint32_t index, const char *sess
     struct sequencer_start start = { .index = index,
                                      .lead = index == 0,
                                      .how = SYS_EPOCH_STARTED,
-                                     .session = index == 0 ? session : NULL };
+                                     .session = index == 0 ? session : NULL,
+                                     .log = &d->log };
     struct sequencer_shell *s = calloc(1, sizeof *s);
     if (s == NULL) {
         snprintf(error, DEPLOYMENT_ERROR_MAX, "out of memory");

@@ -1,6 +1,7 @@
 /* The client's shell: a core on sockets, or on a store's files. */
 #include "libclient/client_private.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -16,15 +17,48 @@ static uint64_t random_seed(void)
     return seed;
 }
 
-struct client_core_options client_core_options_of(const struct cantus_client *c)
+static const char *kind_name(enum cantus_report_kind kind)
+{
+    switch (kind) {
+    case CANTUS_REPORT_FORKED:
+        return "forked";
+    case CANTUS_REPORT_REBUILT:
+        return "rebuilt";
+    case CANTUS_REPORT_REJECTED:
+        return "a proposal was rejected";
+    case CANTUS_REPORT_QUARANTINED:
+        return "quarantined";
+    case CANTUS_REPORT_SUPERSEDED:
+        return "superseded by a later incarnation";
+    case CANTUS_REPORT_LOST:
+        return "history is lost";
+    case CANTUS_REPORT_HINT:
+        return "hint";
+    }
+    return "";
+}
+
+/* What the app is told is remembered among its problems as well, unless it is good news. */
+static void on_report(void *ctx, const struct cantus_report *report)
+{
+    struct cantus_client *c = ctx;
+    if (report->kind != CANTUS_REPORT_REBUILT)
+        log_line(&c->problems, LOG_WARN, report->identity, kind_name(report->kind),
+                 "seq=%llu topic=%s: %s", (unsigned long long)report->seq, report->topic,
+                 report->text);
+    if (c->options.report != NULL)
+        c->options.report(c->options.ctx, report);
+}
+
+struct client_core_options client_core_options_of(struct cantus_client *c)
 {
     return (struct client_core_options) {
         .follower = { .level = c->options.level == CANTUS_SEQUENCED ? FOLLOWER_SEQUENCED
                                                                     : FOLLOWER_STABLE },
         .until_seq = c->options.until_seq,
         .random = random_seed(),
-        .report = c->options.report,
-        .ctx = c->options.ctx,
+        .report = on_report,
+        .ctx = c,
     };
 }
 
@@ -72,6 +106,21 @@ static bool open_loop(struct cantus_client *c, char *error)
     return c->loop != NULL;
 }
 
+/* Without it the client only can't be watched. */
+static void open_counters(struct cantus_client *c)
+{
+    const char *name = c->options.name != NULL ? c->options.name : program_invocation_short_name;
+    if (name[0] != '\0')
+        c->counters = counter_file_of(&c->config, "app", name, &c->problems);
+}
+
+static void sample(void *ctx, const struct loop *l)
+{
+    struct cantus_client *c = ctx;
+    client_core_gauges(c->core, client_core_counters(c->core));
+    counter_file_sample(c->counters, client_core_state(c->core), l);
+}
+
 static bool open_deployment(struct cantus_client *c, const char *directory, char *error)
 {
     if (!load_config(c, directory, error))
@@ -99,6 +148,8 @@ static bool open_deployment(struct cantus_client *c, const char *directory, char
             .stream = { .ip = r->unicast.ip, .port = r->stream_port },
         };
     }
+    open_counters(c);
+    o.counters = counter_file_counters(c->counters);
     c->core = client_core_create(&o, &c->transport->port, loop_clock(), error);
     if (c->core == NULL)
         return false;
@@ -106,6 +157,10 @@ static bool open_deployment(struct cantus_client *c, const char *directory, char
         .core = c->core,
         .ops = &client_participant,
         .transport = c->transport,
+        .counters = client_core_counters(c->core),
+        .name = "client",
+        .sample = sample,
+        .sample_ctx = c,
     };
     if (!loop_add(c->loop, &p)) {
         snprintf(error, CANTUS_ERROR_MAX,
@@ -159,6 +214,7 @@ struct cantus_client *cantus_client_open(const struct cantus_client_options *opt
     }
     c->options = *options;
     c->options.source = NULL; /* the caller's, and not needed again */
+    log_init(&c->problems, -1, LOG_WARN);
     c->readable = -1;
     size_t prefix = strlen(JOURNAL_PREFIX);
     bool opened = strncmp(options->source, JOURNAL_PREFIX, prefix) == 0
@@ -178,6 +234,7 @@ void cantus_client_close(struct cantus_client *client)
     client_core_destroy(client->core);
     if (client->transport != NULL)
         client->transport->ops->close(client->transport);
+    counter_file_close(client->counters);
     client_close_journal(client);
     free(client);
 }

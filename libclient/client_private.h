@@ -4,7 +4,7 @@
 
 #include "journal/journal.h"
 #include "libclient/core.h"
-#include "shell/config.h"
+#include "shell/counter_file.h"
 
 struct cantus_client {
     struct cantus_client_options options;
@@ -15,6 +15,8 @@ struct cantus_client {
     struct config config;
     struct transport *transport;
     struct loop *loop;
+    struct counter_file *counters; /* NULL: there is none */
+    struct log problems;           /* for others to read; nothing is written */
     char directory[CONFIG_PATH_MAX + 1];
     uint64_t opened_ns;
     bool heard; /* or told that nothing was */
@@ -28,7 +30,7 @@ struct cantus_client {
     uint64_t tip;
 };
 
-struct client_core_options client_core_options_of(const struct cantus_client *c);
+struct client_core_options client_core_options_of(struct cantus_client *c);
 bool client_open_journal(struct cantus_client *c, const char *directory, char *error);
 enum cantus_status client_poll_journal(struct cantus_client *c);
 void client_close_journal(struct cantus_client *c);

@@ -70,6 +70,8 @@ enum retransmitter_sabotage {
 
 struct retransmitter;
 
+enum { RETRANSMITTER_STATE_MAX = 63 };
+
 /* Everything zero but what has a default. Where create finds a zero, it takes the default too. */
 void retransmitter_options_default(struct retransmitter_options *o);
 size_t retransmitter_memory(const struct retransmitter_options *o);
@@ -86,6 +88,10 @@ bool retransmitter_drain(struct retransmitter *r);
 uint64_t retransmitter_stable(const struct retransmitter *r);
 /* [COUNTER_END]: the journal's, in which the core and its driver count as well. */
 uint64_t *retransmitter_counters(struct retransmitter *r);
+/* What is now, into a counters' array: only gauges are set. For the driver to call now and then. */
+void retransmitter_gauges(const struct retransmitter *r, uint64_t gauges[COUNTER_END]);
+/* Its text, or one in text[RETRANSMITTER_STATE_MAX + 1]. */
+const char *retransmitter_state(const struct retransmitter *r, char *text);
 void retransmitter_status(struct retransmitter *r, struct port_time now, struct status *out);
 
 #endif

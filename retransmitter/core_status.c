@@ -17,8 +17,9 @@ static const char *copy_state(const struct retransmitter *r, char *text, size_t 
                                                       : "copied, no leader";
 }
 
-const char *status_state(const struct retransmitter *r, char *text, size_t capacity)
+const char *retransmitter_state(const struct retransmitter *r, char *text)
 {
+    const size_t capacity = RETRANSMITTER_STATE_MAX + 1;
     if (r->draining)
         return "stopping";
     if (journal_may_have_lost(r->journal))
@@ -42,6 +43,33 @@ const char *status_state(const struct retransmitter *r, char *text, size_t capac
     return r->led ? "catching up" : "no leader";
 }
 
+static uint64_t epoch_first_seq(const struct journal *j)
+{
+    const struct epoch_table *epochs = journal_epochs(j);
+    return epochs->count > 0 ? epochs->entries[epochs->count - 1].first_seq : 0;
+}
+
+void retransmitter_gauges(const struct retransmitter *r, uint64_t gauges[COUNTER_END])
+{
+    const struct journal *j = r->journal;
+    uint64_t tip = journal_tail(j).seq, durable = journal_durable(j).seq;
+    uint64_t goal = follower_goal_next(r->follower) - 1;
+    if (goal > tip)
+        tip = goal;
+    gauges[COUNTER_MEMORY] = retransmitter_memory(&r->o);
+    gauges[COUNTER_TIP] = tip;
+    gauges[COUNTER_STABLE] = retransmitter_stable(r);
+    gauges[COUNTER_DURABLE] = durable;
+    gauges[COUNTER_LAG] = tip > durable ? tip - durable : 0;
+    gauges[COUNTER_OLDEST] = journal_oldest_seq(j);
+    gauges[COUNTER_EPOCH] = journal_tail(j).epoch.number;
+    gauges[COUNTER_EPOCH_FIRST] = epoch_first_seq(j);
+    const struct membership *members = journal_members(j);
+    gauges[COUNTER_MEMBERS] = members != NULL ? members->count : 0;
+    gauges[COUNTER_QUORUM] =
+        members != NULL && members->count > 0 ? membership_stable_quorum(members) : 0;
+}
+
 void retransmitter_status(struct retransmitter *r, struct port_time now, struct status *out)
 {
     const struct journal *j = r->journal;
@@ -53,13 +81,11 @@ void retransmitter_status(struct retransmitter *r, struct port_time now, struct 
                              .uptime_ns = now.mono_ns - r->created_ns,
                              .memory_bytes = retransmitter_memory(&r->o) };
     memcpy(out->role, "retransmitter", sizeof "retransmitter");
-    char text[sizeof out->state];
-    const char *state = status_state(r, text, sizeof text);
+    char text[RETRANSMITTER_STATE_MAX + 1];
+    const char *state = retransmitter_state(r, text);
     assert(strlen(state) < sizeof out->state);
     memcpy(out->state, state, strlen(state) + 1);
-    const struct epoch_table *epochs = journal_epochs(j);
-    if (epochs->count > 0)
-        out->epoch_first_seq = epochs->entries[epochs->count - 1].first_seq;
+    out->epoch_first_seq = epoch_first_seq(j);
     const struct membership *members = journal_members(j);
     if (members != NULL) {
         out->quorum = membership_stable_quorum(members);
@@ -76,4 +102,5 @@ void retransmitter_status(struct retransmitter *r, struct port_time now, struct 
         }
     }
     memcpy(out->counters, r->counters, sizeof out->counters);
+    retransmitter_gauges(r, out->counters);
 }

@@ -7,11 +7,14 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "proto/hash.h"
+#include "shell/counter_file.h"
 
-#define RECENT_BYTES (UINT64_C(32) << 20)
+#define RECENT_BYTES   (UINT64_C(32) << 20)
+#define SPACE_EVERY_NS UINT64_C(10000000000)
 
 struct retransmitter_shell {
     const struct config *config;
@@ -21,6 +24,10 @@ struct retransmitter_shell {
     struct journal *journal;
     struct transport *transport;
     struct retransmitter *core;
+    struct counter_file *counters; /* NULL: there is none */
+    const char *name;
+    char directory[CONFIG_PATH_MAX * 2 + 2];
+    uint64_t space_ns; /* when the room on the disk was looked at */
 };
 
 static uint64_t random_id(void)
@@ -38,13 +45,12 @@ static uint64_t random_id(void)
 static bool open_disk(struct retransmitter_shell *s, uint32_t index, char *error)
 {
     const struct config_retransmitter *own = &s->config->retransmitters[index];
-    char directory[CONFIG_PATH_MAX * 2 + 2];
-    if (!config_path(s->config, own->directory, directory, sizeof directory)) {
+    if (!config_path(s->config, own->directory, s->directory, sizeof s->directory)) {
         snprintf(error, RETRANSMITTER_SHELL_ERROR_MAX, "retransmitter %s: directory is too long",
                  own->name);
         return false;
     }
-    struct disk_options options = { .directory = directory,
+    struct disk_options options = { .directory = s->directory,
                                     .sync = own->sync,
                                     .direct = own->direct };
     char text[256] = "";
@@ -93,6 +99,7 @@ static bool open_journal(struct retransmitter_shell *s, uint32_t index, char *er
 {
     const struct config_retransmitter *own = &s->config->retransmitters[index];
     struct journal_options options = journal_options_of(own);
+    options.counters = counter_file_counters(s->counters);
     struct journal_report report;
     enum journal_error code;
     char text[JOURNAL_ERROR_MAX] = "";
@@ -189,6 +196,29 @@ static struct retransmitter_options options_of(const struct retransmitter_shell 
     return o;
 }
 
+/* A look at a file system is a system call: not at every sample. */
+static void sample_space(struct retransmitter_shell *s, uint64_t mono_ns, uint64_t *counters)
+{
+    struct statvfs space;
+    if (s->space_ns != 0 && mono_ns - s->space_ns < SPACE_EVERY_NS)
+        return;
+    s->space_ns = mono_ns;
+    if (statvfs(s->directory, &space) != 0)
+        return;
+    counters[COUNTER_DISK_FREE] = (uint64_t)space.f_bavail * space.f_frsize;
+    counters[COUNTER_DISK_SIZE] = (uint64_t)space.f_blocks * space.f_frsize;
+}
+
+static void sample(void *ctx, const struct loop *l)
+{
+    struct retransmitter_shell *s = ctx;
+    uint64_t *counters = retransmitter_counters(s->core);
+    char text[RETRANSMITTER_STATE_MAX + 1];
+    retransmitter_gauges(s->core, counters);
+    sample_space(s, loop_now(l).mono_ns, counters);
+    counter_file_sample(s->counters, retransmitter_state(s->core, text), l);
+}
+
 static bool open_core(struct retransmitter_shell *s, uint32_t index, char *error)
 {
     struct retransmitter_options o = options_of(s, index);
@@ -203,7 +233,10 @@ static bool open_core(struct retransmitter_shell *s, uint32_t index, char *error
                                             .ops = &retransmitter_participant,
                                             .transport = s->transport,
                                             .disk = s->disk,
-                                            .counters = retransmitter_counters(s->core) };
+                                            .counters = retransmitter_counters(s->core),
+                                            .name = s->name,
+                                            .sample = sample,
+                                            .sample_ctx = s };
     if (!loop_add(s->loop, &participant)) {
         snprintf(error, RETRANSMITTER_SHELL_ERROR_MAX,
                  "retransmitter: the event loop takes no more: %d participants at most",
@@ -233,6 +266,8 @@ struct retransmitter_shell *retransmitter_shell_open(const struct config *config
     s->config = config;
     s->loop = loop;
     s->log = log;
+    s->name = config->retransmitters[index].name;
+    s->counters = counter_file_of(config, "retransmitter", s->name, log);
     if (open_disk(s, index, error) && open_journal(s, index, error) &&
         open_transport(s, index, error) && open_core(s, index, error))
         return s;
@@ -264,6 +299,7 @@ void retransmitter_shell_close(struct retransmitter_shell *s)
     if (s->disk != NULL)
         s->disk->ops->destroy(s->disk);
     retransmitter_destroy(s->core);
+    counter_file_close(s->counters);
     free(s);
 }
 

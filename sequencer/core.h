@@ -124,6 +124,9 @@ bool sequencer_paused(const struct sequencer *s);          /* ring full */
 const struct catalog *sequencer_catalog(const struct sequencer *s);
 const struct ledger *sequencer_ledger(const struct sequencer *s);
 const uint64_t *sequencer_counters(const struct sequencer *s); /* [COUNTER_END] */
+/* What is now, into a counters' array: only gauges are set. For the driver to call now and then. */
+void sequencer_gauges(const struct sequencer *s, uint64_t gauges[COUNTER_END]);
+const char *sequencer_state_name(const struct sequencer *s);
 /* The same, for the driver to keep its own figures in: the transport's, the loop's. */
 uint64_t *sequencer_own_counters(struct sequencer *s);
 void sequencer_status(const struct sequencer *s, struct port_time now, struct status *out);

@@ -82,7 +82,7 @@ const char *sequencer_waiting_for(const struct sequencer *s)
 
 /* ---- status ---------------------------------------------------------------------------------- */
 
-static const char *state_name(const struct sequencer *s)
+const char *sequencer_state_name(const struct sequencer *s)
 {
     switch (s->state) {
     case SEQUENCER_FOLLOWING:
@@ -97,6 +97,56 @@ static const char *state_name(const struct sequencer *s)
         return s->paused ? "leading, paused: no quorum" : "leading";
     }
     return "";
+}
+
+static uint64_t epoch_first_seq(const struct sequencer *s)
+{
+    const struct epoch_table *epochs = catalog_epochs(s->catalog);
+    return epochs->count > 0 ? epochs->entries[epochs->count - 1].first_seq : 0;
+}
+
+static uint64_t members_current(const struct sequencer *s, const struct membership *members)
+{
+    uint64_t current = 0;
+    for (uint32_t i = 0; i < members->count; i++)
+        for (uint32_t k = 0; k < STORES_MAX; k++)
+            current += s->stores[k].id == members->stores[i] && s->stores[k].current;
+    return current;
+}
+
+/* Of the leader, what is not stable lags; of who follows, what it has not got yet. */
+static uint64_t lag(const struct sequencer *s, uint64_t tip)
+{
+    uint64_t have = s->state != SEQUENCER_LEADING ? follower_tail(s->follower).seq
+                    : s->is_volatile              ? tip
+                                                  : s->stable;
+    return tip > have ? tip - have : 0;
+}
+
+void sequencer_gauges(const struct sequencer *s, uint64_t gauges[COUNTER_END])
+{
+    const struct membership *members = catalog_members(s->catalog);
+    bool leads = s->state == SEQUENCER_LEADING;
+    uint64_t tip = sequencer_tip(s), goal = follower_goal_next(s->follower) - 1;
+    if (!leads && goal > tip)
+        tip = goal;
+    gauges[COUNTER_MEMORY] = sequencer_memory(&s->o);
+    gauges[COUNTER_TIP] = tip;
+    gauges[COUNTER_STABLE] = sequencer_stable(s);
+    gauges[COUNTER_LAG] = lag(s, tip);
+    gauges[COUNTER_EPOCH] = sequencer_epoch(s).number;
+    gauges[COUNTER_EPOCH_FIRST] = epoch_first_seq(s);
+    gauges[COUNTER_LEADING] = leads;
+    gauges[COUNTER_PAUSED] = sequencer_paused(s);
+    gauges[COUNTER_MEMBERS] = members->count;
+    gauges[COUNTER_MEMBERS_CURRENT] = members_current(s, members);
+    gauges[COUNTER_QUORUM] = members->count == 0 ? 0 : membership_stable_quorum(members);
+    gauges[COUNTER_PUBLISHERS] = catalog_publisher_end(s->catalog) - 1;
+    gauges[COUNTER_TOPICS] = catalog_topic_end(s->catalog) - TOPIC_FIRST_USER;
+    gauges[COUNTER_QUEUED] = s->o.queue_max - s->free_count;
+    gauges[COUNTER_QUEUE_MAX] = s->o.queue_max;
+    gauges[COUNTER_RING_UNSTABLE] = (s->ring_end - s->ring_stable) * s->ring_stride;
+    gauges[COUNTER_RING_SIZE] = (uint64_t)s->ring_slots * s->ring_stride;
 }
 
 static void status_members(const struct sequencer *s, struct port_time now, struct status *out)
@@ -143,15 +193,14 @@ void sequencer_status(const struct sequencer *s, struct port_time now, struct st
                              .is_volatile = s->is_volatile,
                              .uptime_ns = now.mono_ns - s->created.mono_ns,
                              .memory_bytes = sequencer_memory(&s->o) };
-    const char *state = state_name(s);
+    const char *state = sequencer_state_name(s);
     memcpy(out->state, state, strlen(state) + 1);
     const char *session = catalog_session(s->catalog);
     memcpy(out->session, session, strlen(session) + 1);
-    const struct epoch_table *epochs = catalog_epochs(s->catalog);
-    if (epochs->count > 0)
-        out->epoch_first_seq = epochs->entries[epochs->count - 1].first_seq;
+    out->epoch_first_seq = epoch_first_seq(s);
     out->topic_count = catalog_topic_end(s->catalog) - TOPIC_FIRST_USER;
     memcpy(out->counters, s->counters, sizeof out->counters);
+    sequencer_gauges(s, out->counters);
     status_members(s, now, out);
     status_publishers(s, out);
 }

@@ -143,12 +143,13 @@ static void watch_state(struct watch *w, struct sequencer *core, struct log *log
              log_quote(reason, quoted, sizeof quoted));
 }
 
-static int run(const struct config *config, const struct sequencer_start *start)
+static int run(const struct config *config, struct sequencer_start *start)
 {
     static struct log log;
     static struct sequencer_shell shell;
     char error[CONFIG_ERROR_MAX] = "";
     log_init(&log, STDERR_FILENO, LOG_INFO);
+    start->log = &log;
     struct loop_options options = config_loop(config);
     struct loop *loop = loop_create(&options, error);
     if (loop == NULL || !sequencer_shell_open(&shell, config, start, error)) {

@@ -121,6 +121,9 @@ bool sequencer_shell_open(struct sequencer_shell *s, const struct config *config
     }
     if (!open_transport(s, config, &config->sequencers[start->index], error))
         return false;
+    s->name = config->sequencers[start->index].name;
+    s->counters = counter_file_of(config, "sequencer", s->name, start->log);
+    o.counters = counter_file_counters(s->counters);
     s->core = sequencer_create(&o, &s->transport->port, loop_clock());
     if (s->core != NULL)
         return true;
@@ -137,7 +140,15 @@ void sequencer_shell_close(struct sequencer_shell *s)
         sequencer_destroy(s->core);
     if (s->transport != NULL)
         s->transport->ops->close(s->transport);
+    counter_file_close(s->counters);
     *s = (struct sequencer_shell) { 0 };
+}
+
+static void sample(void *ctx, const struct loop *l)
+{
+    struct sequencer_shell *s = ctx;
+    sequencer_gauges(s->core, sequencer_own_counters(s->core));
+    counter_file_sample(s->counters, sequencer_state_name(s->core), l);
 }
 
 struct loop_participant sequencer_shell_participant(struct sequencer_shell *s)
@@ -145,5 +156,8 @@ struct loop_participant sequencer_shell_participant(struct sequencer_shell *s)
     return (struct loop_participant) { .core = s->core,
                                        .ops = &sequencer_participant,
                                        .transport = s->transport,
-                                       .counters = sequencer_own_counters(s->core) };
+                                       .counters = sequencer_own_counters(s->core),
+                                       .name = s->name,
+                                       .sample = sample,
+                                       .sample_ctx = s };
 }

@@ -4,11 +4,13 @@
 #define CANTUS_SEQUENCER_SHELL_H
 
 #include "sequencer/core.h"
-#include "shell/config.h"
+#include "shell/counter_file.h"
 
 struct sequencer_shell {
     struct sequencer *core;
     struct transport *transport;
+    struct counter_file *counters; /* NULL: there is none */
+    const char *name;
     uint8_t
         genesis[WIRE_DATAGRAM_DEFAULT]; /* of a volatile stream; the core reads it when it begins */
 };
@@ -19,6 +21,7 @@ struct sequencer_start {
     uint8_t how;         /* enum sys_epoch_how */
     const char *why;     /* may be NULL */
     const char *session; /* NULL: go on with the one that runs */
+    struct log *log;     /* its problems are to be read by others; NULL: it has none */
 };
 
 /* A volatile deployment's genesis is read from DIR/genesis. *s must stay where it is until close. False with a text in

@@ -57,6 +57,8 @@ struct cantus_client_options {
     uint64_t until_seq; /* deliver nothing above; 0: no end */
     void (*report)(void *ctx, const struct cantus_report *report); /* may be NULL */
     void *ctx;
+    /* What `cantus top` calls it; NULL: the program's name. "": nobody is to see its counters. */
+    const char *name;
     bool spin; /* lowest latency at the price of a core; default: kind to a laptop */
 };
 
