@@ -46,7 +46,8 @@ struct bench_result {
     double series_interval_s;
     double series[BENCH_SERIES_MAX];
     enum bench_target wanted;
-    double target; /* of the ratio */
+    double target;            /* of the ratio */
+    double target_rate_per_s; /* wanted at least, whatever the floor; 0: no such target */
     const char
         *floor; /* what the floor is, for the report: "two processes, sendmmsg and recvmmsg" */
     uint32_t setting_count;
@@ -68,9 +69,12 @@ extern const size_t bench_case_count;
 void bench_set_u64(struct bench_result *r, const char *key, uint64_t value);
 void bench_set_text(struct bench_result *r, const char *key, const char *value);
 
+/* The rate of the next round, for the series; what no longer fits is left out. */
+void bench_series_add(struct bench_result *r, double rate_per_s);
+
 /* Of the medians, or of the rates; 0 without a floor. */
 double bench_ratio(const struct bench_result *r);
-bool bench_reached(const struct bench_result *r); /* the target; true without one */
+bool bench_reached(const struct bench_result *r); /* every target; true without one */
 
 /* The line, without a newline: a JSON object. */
 void bench_print(FILE *f, const struct bench_case *c, const struct bench_result *r);

@@ -1,0 +1,108 @@
+#include "bench/core.h"
+
+#include <time.h>
+
+#include "bench/leader.h"
+
+enum {
+    TOPICS = 10000,
+    ROUNDS = 20,
+    WARM_UP = 2,        /* rounds before: the ring is touched for the first time */
+    MESSAGES = 1000000, /* in a round */
+    CHUNK = 256         /* datagrams made at a time: what a receive buffer holds, in cache */
+};
+
+/* Of this thread: nothing here waits, and what neighbours take of the core is not the core's. */
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+struct spent {
+    uint64_t messages;
+    uint64_t ns;
+    uint64_t floor_ns;
+};
+
+/* Floor and core take the same chunk in turn. */
+static void round_of(struct leader *l, uint64_t messages, struct spent *s)
+{
+    for (uint64_t done = 0; done < messages;) {
+        done += leader_make(l, CHUNK);
+        uint64_t began = cpu_ns();
+        leader_floor(l);
+        uint64_t between = cpu_ns();
+        leader_run(l);
+        s->ns += cpu_ns() - between;
+        s->floor_ns += between - began;
+        s->messages = done;
+    }
+}
+
+static bool measure(struct leader *l, const struct bench_knobs *k, struct bench_result *result,
+                    char *error)
+{
+    const uint32_t rounds = k->rounds != 0 ? k->rounds : ROUNDS;
+    const uint64_t messages = k->count != 0 ? k->count : MESSAGES;
+    struct spent total = { 0 };
+    for (uint32_t round = 0; round < WARM_UP + rounds; round++) {
+        struct spent s = { 0 };
+        uint64_t tip = sequencer_tip(leader_core(l));
+        round_of(l, messages, &s);
+        if (sequencer_tip(leader_core(l)) < tip + s.messages) {
+            snprintf(error, BENCH_ERROR_MAX, "of %llu messages proposed, %llu were sequenced",
+                     (unsigned long long)s.messages,
+                     (unsigned long long)(sequencer_tip(leader_core(l)) - tip));
+            return false;
+        }
+        if (round >= WARM_UP) {
+            total.messages += s.messages;
+            total.ns += s.ns;
+            total.floor_ns += s.floor_ns;
+            bench_series_add(result, (double)s.messages * 1e9 / (double)s.ns);
+        }
+        k->progress(round + 1, WARM_UP + rounds);
+    }
+    result->rate_per_s = (double)total.messages * 1e9 / (double)total.ns;
+    result->floor_rate_per_s = (double)total.messages * 1e9 / (double)total.floor_ns;
+    bench_set_u64(result, "messages", total.messages);
+    bench_set_u64(result, "rounds", rounds);
+    bench_set_text(result, "clock", "cpu time of the thread");
+    return true;
+}
+
+static bool run(const struct bench_knobs *k, uint32_t publishers, double wanted,
+                struct bench_result *result, char *error)
+{
+    struct leader_options o = { .publishers = publishers,
+                                .topics = TOPICS,
+                                .payload_bytes = k->payload_bytes != 0 ? k->payload_bytes : 32 };
+    struct leader *l = leader_create(&o);
+    snprintf(error, BENCH_ERROR_MAX, "out of memory");
+    if (l == NULL)
+        return false;
+    bench_set_u64(result, "payload_bytes", o.payload_bytes);
+    bench_set_u64(result, "publishers", publishers);
+    bench_set_u64(result, "topics", TOPICS);
+    bench_set_u64(result, "datagram_bytes", WIRE_DATAGRAM_DEFAULT);
+    bench_set_u64(result, "stores", LEADER_STORES);
+    bench_set_u64(result, "ack_lag_batches", LEADER_ACK_LAG);
+    result->unit = "messages";
+    result->floor = "the same datagrams: their checksums, a copy of each payload, the digests";
+    result->target_rate_per_s = wanted;
+    bool fine = measure(l, k, result, error);
+    leader_destroy(l);
+    return fine;
+}
+
+bool core_run_100(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k, 100, 40e6, result, error);
+}
+
+bool core_run_100000(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k, 100000, 20e6, result, error);
+}
