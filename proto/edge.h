@@ -29,6 +29,7 @@
 #include "proto/access.h"
 #include "proto/batch.h"
 #include "proto/signal.h"
+#include "proto/sys.h"
 
 enum {
     EDGE_VERSION = 1,
