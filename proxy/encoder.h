@@ -1,8 +1,11 @@
-/* From messages to the frames of the client protocol: block by block, as proto/edge.h says.
+/* From messages to the frames of the client protocol, block by block, as proto/edge.h says.
  *
- * Two encoders with the same filter that have been offered the same messages of a block write the same bytes
- * from there on. So one that starts inside of a block is offered the block from its beginning, muted, and
- * then says the names it would have introduced. Pure. */
+ * Two encoders with the same filter that have been offered the same messages of a block write the same
+ * bytes from there on. So one that starts inside of a block is offered the block from its beginning, muted,
+ * and then says the names that it would have introduced. Pure; a plain struct.
+ *
+ * A block is complete when no run is open that began in it: messages of a run are offered when its last
+ * one is there. */
 #ifndef CANTUS_PROXY_ENCODER_H
 #define CANTUS_PROXY_ENCODER_H
 
@@ -10,41 +13,33 @@
 #include "proto/catalog.h"
 #include "proto/edge.h"
 
-struct encoder {
-    uint64_t block;    /* seq / EDGE_BLOCK of what was offered last */
-    uint64_t previous; /* the last match in it; 0: none */
-    uint64_t stable;   /* as the last batch said */
-    uint64_t time_ns;
-    uint32_t name_count;
-    /* What this block has introduced: open addressing over kind and id, emptied by the generation. */
-    uint32_t *names;
-    uint32_t *generations;
-    uint32_t slots;
-    uint32_t generation;
-};
-
-/* Bytes of frames that one message can become at most, its payload aside: the end of a block, two names, and
- * its own header. */
 enum {
-    ENCODER_OVERHEAD_MAX =
-        2 * (EDGE_HEADER + 32) + 2 * (EDGE_HEADER + 4 + 256) + EDGE_HEADER + EDGE_MESSAGE_HEADER
+    ENCODER_NAMES =
+        1024, /* remembered as introduced; one whose place was taken is introduced again */
+    /* What one message can become, its payload aside: two names, and its header. */
+    ENCODER_OVERHEAD_MAX = 2 * (EDGE_HEADER + 5 + 255) + EDGE_HEADER + EDGE_MESSAGE_HEADER,
+    ENCODER_END_MAX = EDGE_HEADER + 32
 };
 
-bool encoder_init(struct encoder *e); /* false: no memory */
-void encoder_close(struct encoder *e);
-/* At the beginning of the block that holds `seq`. */
+struct encoder {
+    uint64_t block;    /* seq / EDGE_BLOCK of what is offered */
+    uint64_t previous; /* the last match in it; 0: none, and `names` are of no meaning */
+    uint32_t names[ENCODER_NAMES]; /* kind and id; 0: nothing */
+};
+
+/* As behind everything below the block of this seq. */
 void encoder_begin(struct encoder *e, uint64_t seq);
 
-/* A whole message that matches, the payload included; out has room for it and ENCODER_OVERHEAD_MAX. Returns
- * the bytes written. Muted: takes note of it and writes nothing. */
+/* A whole message of the block that matches, behind those offered before. `out` has room for its payload
+ * and ENCODER_OVERHEAD_MAX. Returns the bytes written. Muted: takes note of it and writes nothing. */
 size_t encoder_message(struct encoder *e, const struct catalog *names, const struct run_message *m,
                        bool muted, uint8_t *out);
-/* Everything through this seq was offered. Writes the PROGRESS that ends a block, if one ended. */
-size_t encoder_through(struct encoder *e, uint64_t seq, uint64_t stable, uint64_t time_ns,
-                       uint8_t *out);
-/* The names this block has introduced so far, in order of kind and id. Returns the bytes written, 0 when it
- * does not fit; *from begins at 0 and is where to go on: at UINT32_MAX all are said. */
-size_t encoder_names(const struct encoder *e, const struct catalog *names, uint32_t *from,
+/* The block is complete; the next begins. Writes its PROGRESS if something matched: at most ENCODER_END_MAX
+ * bytes. `stable` and `time_ns` are of the batch that completed it. */
+size_t encoder_end(struct encoder *e, uint64_t stable, uint64_t time_ns, bool muted, uint8_t *out);
+/* The names that are known to whoever read the block from its beginning. *at begins at 0; returns the bytes
+ * written, as many as fit; all are said when *at is ENCODER_NAMES. */
+size_t encoder_names(const struct encoder *e, const struct catalog *names, uint32_t *at,
                      uint8_t *out, size_t capacity);
 
 #endif
