@@ -2,6 +2,7 @@
 
 #include <cantus/cantus.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,22 @@ static uint64_t mono_ns(void)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+/* Keeps the process on the nth of the cores that it may use; where there are fewer, they share. */
+static void stay_on_core(int n)
+{
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) <= n)
+        return;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &allowed) || n-- > 0)
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        sched_setaffinity(0, sizeof one, &one);
+        return;
+    }
+}
+
 /* ---- the other process: sequencer and echo in turn ------------------------------------------- */
 
 static int serve(struct rtt *r)
@@ -43,6 +60,7 @@ static int serve(struct rtt *r)
     struct sequencer_start start = { .lead = true, .how = SYS_EPOCH_STARTED };
     struct sequencer_shell sequencer;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    stay_on_core(1);
     struct loop *loop = loop_create(&options, error);
     if (loop == NULL || !sequencer_shell_open(&sequencer, &r->config, &start, error)) {
         fprintf(stderr, "cantus: %s\n", error);
@@ -117,6 +135,7 @@ static bool start(struct rtt *r, char *error)
     r->child = fork();
     if (r->child == 0)
         _exit(serve(r));
+    stay_on_core(0);
     struct cantus_client_options options = { .source = r->dir,
                                              .level = CANTUS_SEQUENCED,
                                              .spin = true };
@@ -160,7 +179,8 @@ static bool measure_cantus(struct rtt *r, const uint8_t *payload, uint32_t lengt
         while (cantus_pipe_sequenced(r->pipe) == done) {
             if (!pushed) /* the topic does not exist yet: while warming up */
                 pushed = cantus_pipe_push(r->pipe, "/bench/rtt", payload, length);
-            if (cantus_client_poll(r->client, 1000 * 1000) != CANTUS_OK || now - began > 5000000000) {
+            if (cantus_client_poll(r->client, 1000 * 1000) != CANTUS_OK ||
+                now - began > 5000000000) {
                 snprintf(error, DEPLOYMENT_ERROR_MAX, "a message did not come back: %s",
                          cantus_client_error(r->client));
                 return false;

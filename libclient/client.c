@@ -97,6 +97,7 @@ static bool open_loop(struct cantus_client *c, char *error)
         return false;
     }
     struct loop_options l = config_loop(&c->config);
+    l.polled = true;
     if (c->options.spin)
         l.idle = LOOP_IDLE_SPIN;
     char loop_text[LOOP_ERROR_MAX] = "";

@@ -276,6 +276,15 @@ static void sample(struct loop *l)
     }
 }
 
+static void step(struct loop *l, struct slot *s)
+{
+    pauses_did(&l->pauses, s->p.name, PAUSES_STEP);
+    s->deadline_ns = s->p.ops->step(s->p.core, l->now);
+    if (s->p.transport != NULL)
+        s->p.transport->ops->flush(s->p.transport);
+    keep_counters(l, &s->p);
+}
+
 /* Its turn in a round. Steps it if something arrived or is due, or the round asks for all. True if
  * anything arrived. */
 static bool serve(struct loop *l, struct slot *s, bool all)
@@ -287,11 +296,7 @@ static bool serve(struct loop *l, struct slot *s, bool all)
     }
     if (!arrived && !all && s->deadline_ns > l->now.mono_ns)
         return false;
-    pauses_did(&l->pauses, s->p.name, PAUSES_STEP);
-    s->deadline_ns = s->p.ops->step(s->p.core, l->now);
-    if (s->p.transport != NULL)
-        s->p.transport->ops->flush(s->p.transport);
-    keep_counters(l, &s->p);
+    step(l, s);
     return arrived;
 }
 
@@ -306,9 +311,12 @@ static bool round_once(struct loop *l, bool first)
     bool arrived = false;
     uint64_t earliest = PORT_NEVER;
     l->more = false;
+    for (uint32_t i = 0; first && l->options.polled && i < l->count; i++)
+        step(l, &l->slots[i]);
+    first = first && !l->options.polled;
     for (uint32_t i = 0; i < l->count; i++) {
         struct slot *s = &l->slots[i];
-        arrived |= serve(l, s, first || due);
+        arrived |= serve(l, s, first);
         if (s->deadline_ns < earliest)
             earliest = s->deadline_ns;
     }

@@ -15,6 +15,8 @@ enum {
     KERNEL_SEGMENTED_MAX = 65507, /* bytes of one send: what an IPv4 UDP datagram holds */
     KERNEL_COALESCED_MAX = 32,    /* receive buffers when the kernel may coalesce */
     KERNEL_COALESCED_BYTES = 64 * 1024,
+    KERNEL_FLOW_BEGINS = 4, /* looks in a row that found something */
+    KERNEL_FLOW_ENDS = 256, /* looks in a row that found nothing */
     KERNEL_STREAMS_LIMIT = 4096,
     KERNEL_ACCEPTS_MAX = 16 /* per round */
 };
@@ -46,6 +48,16 @@ struct kernel_sender {
     bool segmentation;     /* turned off when the device turns out to refuse it */
 };
 
+/* How a socket is read. While arrivals are few, one at a time by the cheapest call, and acted upon
+ * before anything else is looked at; while they come one after the other, many at a time, and the
+ * kernel may coalesce them. */
+struct kernel_flow {
+    bool coalesces;  /* UDP_GRO is on */
+    bool may_be_old; /* it is off, but what was coalesced before may still be queued */
+    uint32_t full;   /* looks in a row that found something, or nothing */
+    uint32_t empty;
+};
+
 struct kernel_receiver {
     struct mmsghdr *messages; /* [slots] each */
     struct iovec *vectors;
@@ -61,8 +73,8 @@ struct kernel_receiver {
     uint32_t segment;      /* size of the segments of that slot; 0: one datagram */
     uint32_t turn;         /* channel to read first, so that a flood on one starves no other */
     enum port_channel hot; /* where something arrived last */
-    bool flowing;          /* there was something at the last look: more is asked for at once */
-    uint64_t looked_ns;    /* when all channels were */
+    uint64_t looked_ns;    /* when another one had its turn */
+    struct kernel_flow flows[PORT_CHANNELS];
     uint32_t dropped[PORT_CHANNELS]; /* SO_RXQ_OVFL as last seen */
 };
 

@@ -105,18 +105,73 @@ static uint32_t hand_out(struct kernel *k, struct port_datagram *out, uint32_t m
     return count;
 }
 
-/* Reads one socket into the free slots: one datagram of what may be the only one, which is then acted
- * upon before anything else is looked at, and as many as there are while they keep coming. */
-static bool read_socket(struct kernel *k, enum port_channel channel, uint32_t max)
+/* One datagram, which is not coalesced: no control data is asked for. */
+static int read_one(struct kernel *k, enum port_channel channel)
 {
     struct kernel_receiver *r = &k->receiver;
-    uint32_t room = r->flowing ? r->slots - r->used : 1;
-    if (room > max)
-        room = max;
+    struct mmsghdr *m = &r->messages[r->used];
+    socklen_t size = sizeof r->addresses[0];
+    ssize_t got;
+    do
+        got = recvfrom(k->sockets[channel], r->vectors[r->used].iov_base, r->slot_bytes,
+                       MSG_DONTWAIT | MSG_TRUNC, (struct sockaddr *)(void *)&r->addresses[r->used],
+                       &size);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return 0;
+    m->msg_len = (unsigned)got;
+    m->msg_hdr.msg_flags = (size_t)got > r->slot_bytes ? MSG_TRUNC : 0;
+    m->msg_hdr.msg_controllen = 0;
+    return 1;
+}
+
+static int read_many(struct kernel *k, enum port_channel channel, uint32_t max)
+{
+    struct kernel_receiver *r = &k->receiver;
+    uint32_t room = r->slots - r->used;
     int got;
     do
-        got = recvmmsg(k->sockets[channel], r->messages + r->used, room, MSG_DONTWAIT, NULL);
+        got = recvmmsg(k->sockets[channel], r->messages + r->used, room < max ? room : max,
+                       MSG_DONTWAIT, NULL);
     while (got < 0 && errno == EINTR);
+    return got < 0 ? 0 : got;
+}
+
+static void set_coalescing(struct kernel *k, enum port_channel channel, bool on)
+{
+    struct kernel_flow *flow = &k->receiver.flows[channel];
+    int value = on;
+    if (!k->options.segmentation ||
+        setsockopt(k->sockets[channel], IPPROTO_UDP, UDP_GRO, &value, sizeof value) != 0)
+        return; /* an old kernel does without */
+    flow->coalesces = on;
+    flow->may_be_old = !on;
+}
+
+/* Notes how a look at a socket went. */
+static void note_look(struct kernel *k, enum port_channel channel, bool found)
+{
+    struct kernel_flow *flow = &k->receiver.flows[channel];
+    if (found) {
+        flow->empty = 0;
+        if (++flow->full == KERNEL_FLOW_BEGINS && !flow->coalesces)
+            set_coalescing(k, channel, true);
+        return;
+    }
+    flow->full = 0;
+    flow->may_be_old = false;
+    if (++flow->empty == KERNEL_FLOW_ENDS && flow->coalesces)
+        set_coalescing(k, channel, false);
+}
+
+/* Reads one socket into the free slots. */
+static bool read_socket(struct kernel *k, enum port_channel channel, uint32_t max, bool many)
+{
+    struct kernel_receiver *r = &k->receiver;
+    const struct kernel_flow *flow = &r->flows[channel];
+    many = many || flow->coalesces || flow->may_be_old || flow->full > 0;
+    int got = many ? read_many(k, channel, max) : read_one(k, channel);
+    note_look(k, channel, got > 0);
     for (int i = 0; i < got; i++)
         r->channels[r->used++] = channel;
     return got > 0;
@@ -131,23 +186,29 @@ static void rearm(struct kernel_receiver *r)
     r->used = r->at = r->offset = 0;
 }
 
+/* The channel whose turn it is. */
+static enum port_channel next_channel(struct kernel *k)
+{
+    uint32_t *turn = &k->receiver.turn;
+    do
+        *turn = (*turn + 1) % PORT_CHANNELS;
+    while (k->sockets[*turn] < 0); /* unicast is always received */
+    return (enum port_channel) * turn;
+}
+
 /* All sockets in turn. */
 static uint32_t receive_anywhere(struct kernel *k, struct port_datagram *out, uint32_t max)
 {
     struct kernel_receiver *r = &k->receiver;
     uint32_t count = 0;
-    uint32_t first = r->turn;
-    bool any = false;
-    r->turn = (r->turn + 1) % PORT_CHANNELS;
+    uint32_t first = next_channel(k);
     for (uint32_t i = 0; i < PORT_CHANNELS && count < max && r->used < r->slots; i++) {
         enum port_channel channel = (enum port_channel)((first + i) % PORT_CHANNELS);
-        if (k->sockets[channel] < 0 || !read_socket(k, channel, max - count))
+        if (k->sockets[channel] < 0 || !read_socket(k, channel, max - count, true))
             continue;
         r->hot = channel;
-        any = true;
         count += hand_out(k, out + count, max - count);
     }
-    r->flowing = any;
     return count;
 }
 
@@ -162,11 +223,15 @@ uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t
     if (r->at < r->used)
         return hand_out(k, out, max);
     rearm(r);
-    if (now_ns == 0 || now_ns - r->looked_ns >= TRANSPORT_LOOK_NS) {
-        r->looked_ns = now_ns;
-        r->flowing = r->flowing || now_ns == 0;
+    if (now_ns == 0)
         return receive_anywhere(k, out, max);
+    enum port_channel channel = r->hot;
+    if (now_ns - r->looked_ns >= TRANSPORT_LOOK_NS) {
+        r->looked_ns = now_ns;
+        channel = next_channel(k);
     }
-    r->flowing = read_socket(k, r->hot, max);
-    return r->flowing ? hand_out(k, out, max) : 0;
+    if (!read_socket(k, channel, max, false))
+        return 0;
+    r->hot = channel;
+    return hand_out(k, out, max);
 }

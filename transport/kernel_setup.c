@@ -91,8 +91,6 @@ static int udp_socket(const struct kernel *k)
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) != 0)
         set_int(fd, SOL_SOCKET, SO_RCVBUF, bytes);
     set_int(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
-    if (k->options.segmentation)
-        set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
     return fd;
 }
 

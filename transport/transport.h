@@ -28,8 +28,8 @@ struct transport;
 
 struct transport_ops {
     /* What has arrived, at most `max` (<= TRANSPORT_RECEIVE_MAX); borrowed until the next receive.
-     * now_ns, monotonic, lets a back end look where something arrived last, and elsewhere only every
-     * TRANSPORT_LOOK_NS; 0: everywhere, as after a wait. What the transport sent itself does not come
+     * now_ns, monotonic, lets a back end look where something arrived last, and every
+     * TRANSPORT_LOOK_NS at one of the other channels in turn; 0: everywhere, as after a wait. What the transport sent itself does not come
      * back to it. */
     uint32_t (*receive)(struct transport *t, struct port_datagram *out, uint32_t max,
                         uint64_t now_ns);
