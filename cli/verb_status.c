@@ -66,11 +66,14 @@ static void warn_of_sequencers(struct warnings *w, const struct processes *p,
                                const struct process *leader)
 {
     bool any = false;
+    uint32_t epochs_used = 0;
     for (uint32_t i = 0; i < p->count; i++) {
         const struct process *one = &p->all[i];
         if (!one->sequencer || !one->answered)
             continue;
         any = true;
+        if (epochs_used < one->status.epochs_used)
+            epochs_used = one->status.epochs_used;
         if (one != leader && status_leads(&one->status))
             warn(w,
                  "%s believes that it leads, in epoch %" PRIu32 "; it is fenced by epoch %" PRIu32
@@ -82,6 +85,11 @@ static void warn_of_sequencers(struct warnings *w, const struct processes *p,
                  "loses time; look at its interface and at IGMP",
                  one->name);
     }
+    if (epochs_used > EPOCH_TABLE_MAX / 4 * 3)
+        warn(w,
+             "%" PRIu32 " of the %d epochs that a stream can have are used: find out what begins "
+             "them, see cantus history, and plan for a new stream",
+             epochs_used, EPOCH_TABLE_MAX);
     if (any && leader == NULL)
         warn(w, "no sequencer leads: nothing is put in order; see cantus promote --help");
 }
@@ -178,6 +186,8 @@ static void print_text(struct processes *p, const struct process *a, bool all)
            s->stream, s->session[0] != '\0' ? "  session " : "", s->session, s->epoch.number,
            s->epoch_first_seq, s->tip, s->stable,
            s->is_volatile ? " (volatile: nothing is ever stable)" : "");
+    if (s->epochs_used != 0)
+        printf("  %" PRIu32 " of %d epochs used\n", s->epochs_used, EPOCH_TABLE_MAX);
     if (s->store != 0)
         printf("  store %016" PRIx64 "\n", s->store);
     if (status_leads(s))
@@ -206,6 +216,7 @@ static void print_json_status(const struct status *s, bool all)
 {
     fputs("\"session\":", stdout);
     cli_json_string(stdout, s->session, strlen(s->session));
+    printf(",\"epochs_used\":%" PRIu32 ",\"epochs_max\":%d", s->epochs_used, EPOCH_TABLE_MAX);
     printf(",\"state\":\"%s\",\"epoch\":{\"number\":%" PRIu32 ",\"candidate\":\"%016" PRIx64
            "\",\"first_seq\":%" PRIu64 "},\"tip\":%" PRIu64 ",\"stable\":%" PRIu64
            ",\"volatile\":%s,\"quorum\":%" PRIu32 ",\"members\":[",

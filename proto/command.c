@@ -19,6 +19,11 @@ static bool known_kind(uint32_t kind)
     return kind >= COMMAND_PROMOTE && kind <= COMMAND_SESSION;
 }
 
+static bool known_how(uint32_t how)
+{
+    return how == 0 || how == SYS_EPOCH_PROMOTED || how == SYS_EPOCH_LEASE;
+}
+
 static bool known_verdict(uint32_t verdict)
 {
     return verdict >= OUTCOME_DONE && verdict <= OUTCOME_REFUSED;
@@ -27,8 +32,8 @@ static bool known_verdict(uint32_t verdict)
 size_t command_encode(const struct command *in, uint8_t *out, size_t capacity)
 {
     struct command copy = *in;
-    if (!known_kind(in->kind) || memchr(in->why, 0, sizeof in->why) == NULL ||
-        memchr(in->name, 0, sizeof in->name) == NULL)
+    if (!known_kind(in->kind) || !known_how(in->how) ||
+        memchr(in->why, 0, sizeof in->why) == NULL || memchr(in->name, 0, sizeof in->name) == NULL)
         return 0;
     Cantus__Command packed = CANTUS__COMMAND__INIT;
     packed.kind = copy.kind;
@@ -36,6 +41,8 @@ size_t command_encode(const struct command *in, uint8_t *out, size_t capacity)
     packed.seq = copy.seq;
     packed.why = copy.why;
     packed.name = copy.name;
+    packed.has_how = copy.how != 0;
+    packed.how = copy.how;
     if (cantus__command__get_packed_size(&packed) > capacity)
         return 0;
     return cantus__command__pack(&packed, out);
@@ -49,13 +56,15 @@ bool command_decode(const uint8_t *bytes, size_t length, struct command *out)
     struct arena arena;
     ProtobufCAllocator allocator = arena_allocator(&arena);
     Cantus__Command *in = cantus__command__unpack(&allocator, length, bytes);
-    if (in == NULL || !known_kind(in->kind) || !copy_text(out->why, sizeof out->why, in->why) ||
+    if (in == NULL || !known_kind(in->kind) || !known_how(in->how) ||
+        !copy_text(out->why, sizeof out->why, in->why) ||
         !copy_text(out->name, sizeof out->name, in->name) ||
         (out->name[0] != '\0' && !session_name_valid(out->name))) {
         memset(out, 0, sizeof *out);
         return false;
     }
     out->kind = (enum command_kind)in->kind;
+    out->how = (uint8_t)in->how;
     out->store = in->store;
     out->seq = in->seq;
     return true;

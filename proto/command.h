@@ -9,7 +9,7 @@
 enum { OUTCOME_TEXT_MAX = 400, COMMAND_SIZE_MAX = 1024 };
 
 enum command_kind {
-    COMMAND_PROMOTE = 1,       /* a standby: begin to lead; `why` is recorded in the stream */
+    COMMAND_PROMOTE = 1,       /* a standby: begin to lead; `why` and `how` are recorded */
     COMMAND_MEMBER_ADD = 2,    /* the leader: add this store */
     COMMAND_MEMBER_REMOVE = 3, /* the leader: remove this store */
     COMMAND_DIGEST_AT = 4,     /* a store: the history digest through the batch that holds `seq` */
@@ -22,6 +22,10 @@ struct command {
     uint64_t seq;
     char why[WHY_MAX + 1];
     char name[SESSION_NAME_MAX + 1];
+    /* COMMAND_PROMOTE: SYS_EPOCH_PROMOTED, which is an operator's word and is carried out, or
+     * SYS_EPOCH_LEASE, which is refused while a majority of the stores hears the leader. 0 is read
+     * as SYS_EPOCH_PROMOTED. */
+    uint8_t how;
 };
 
 enum outcome_verdict {

@@ -39,6 +39,7 @@ struct status {
     uint32_t publisher_count; /* in all; at most STATUS_PUBLISHERS_MAX of them are listed */
     struct status_publisher publishers[STATUS_PUBLISHERS_MAX];
     uint32_t topic_count;
+    uint32_t epochs_used; /* sequencers: of the history, of EPOCH_TABLE_MAX; else 0 */
     uint64_t counters[COUNTER_END];
     uint64_t uptime_ns;
     uint64_t memory_bytes;

@@ -197,6 +197,7 @@ void sequencer_status(const struct sequencer *s, struct port_time now, struct st
     memcpy(out->state, state, strlen(state) + 1);
     const char *session = catalog_session(s->catalog);
     memcpy(out->session, session, strlen(session) + 1);
+    out->epochs_used = catalog_epochs(s->catalog)->count;
     out->epoch_first_seq = epoch_first_seq(s);
     out->topic_count = catalog_topic_end(s->catalog) - TOPIC_FIRST_USER;
     memcpy(out->counters, s->counters, sizeof out->counters);

@@ -6,7 +6,9 @@ START_TEST(round_trips)
 {
     uint8_t bytes[COMMAND_SIZE_MAX];
     for (int kind = COMMAND_PROMOTE; kind <= COMMAND_SESSION; kind++) {
-        struct command in = { .kind = (enum command_kind)kind, .store = UINT64_MAX, .seq = 7 };
+        struct command in = {
+            .kind = (enum command_kind)kind, .store = UINT64_MAX, .seq = 7, .how = SYS_EPOCH_LEASE
+        };
         memset(in.why, 'w', WHY_MAX);
         memset(in.name, 'n', SESSION_NAME_MAX);
         struct command out;
@@ -16,6 +18,7 @@ START_TEST(round_trips)
         ck_assert_int_eq(out.kind, in.kind);
         ck_assert_uint_eq(out.store, in.store);
         ck_assert_uint_eq(out.seq, in.seq);
+        ck_assert_uint_eq(out.how, in.how);
         ck_assert_str_eq(out.why, in.why);
         ck_assert_str_eq(out.name, in.name);
     }
@@ -43,6 +46,9 @@ START_TEST(refuses_what_is_none)
     ck_assert_uint_eq(outcome_encode(&outcome, bytes, sizeof bytes), 0);
     command.kind = COMMAND_PROMOTE;
     ck_assert_uint_eq(command_encode(&command, bytes, 3), 0);
+    command.how = SYS_EPOCH_TIMEOUT; /* a standby's own word, and nobody's command */
+    ck_assert_uint_eq(command_encode(&command, bytes, sizeof bytes), 0);
+    command.how = 0;
     size_t length = command_encode(&command, bytes, sizeof bytes);
     for (size_t cut = 0; cut < length; cut++)
         ck_assert(!command_decode(bytes, cut, &command));
