@@ -23,6 +23,7 @@ void sequencer_options_default(struct sequencer_options *o)
                                       .pace_ns = 50000,
                                       .clock_ahead_max_ns = UINT64_C(10000000000),
                                       .seal_retry_ns = UINT64_C(50000000),
+                                      .lease_silence_ns = UINT64_C(500000000),
                                       .adopt_timeout_ns = UINT64_C(2000000000) };
 }
 

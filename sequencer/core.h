@@ -73,6 +73,8 @@ struct sequencer_options {
     uint64_t adopt_timeout_ns;   /* without progress: seal again without that store; default 2 s */
     uint64_t silence_ns; /* a standby promotes itself after this silence of the leader, having
                                      asked the stores; 0: never */
+    uint64_t lease_silence_ns; /* a promotion for a lease is refused while a majority of the stores
+                                  has heard the leader within this; default 500 ms */
 
     /* [COUNTER_END], zeroed by the owner, who may read them from anywhere at any time; NULL: its
      * own memory. */

@@ -122,6 +122,30 @@ static bool would_lose(const struct sequencer *s, const struct probe_view *view,
     return false;
 }
 
+/* Who holds a lease knows nothing of the leader but that it does not hold it. */
+static bool would_overthrow(const struct sequencer *s, const struct probe_view *view,
+                            struct outcome *outcome)
+{
+    if (s->asked.command.how != SYS_EPOCH_LEASE || view->hear_leader <= view->members / 2)
+        return false;
+    *outcome =
+        outcome_of(OUTCOME_REFUSED, 0,
+                   "%u of %u stores hear the leader: it is well, and a lease does not overthrow it",
+                   view->hear_leader, view->members);
+    return true;
+}
+
+static void begin_asked(struct sequencer *s)
+{
+    bool lease = s->asked.command.how == SYS_EPOCH_LEASE;
+    sequencer_lead(s, lease ? SYS_EPOCH_LEASE : SYS_EPOCH_PROMOTED, s->asked.command.why);
+    s->automatic = lease;
+    s->want_lead = false;
+    s->seal_losses = 0;
+    seal_start(s);
+    count(s, COUNTER_PROMOTIONS, 1);
+}
+
 uint64_t command_standby_step(struct sequencer *s)
 {
     struct outcome outcome;
@@ -130,18 +154,14 @@ uint64_t command_standby_step(struct sequencer *s)
         return s->now.mono_ns;
     }
     probe_send_due(s);
-    struct probe_view view = probe_look(s);
+    struct probe_view view = probe_look(s, s->o.lease_silence_ns);
     if (view.best != NULL && view.answered >= view.needed) {
         s->probe.open = false;
-        if (would_lose(s, &view, &outcome)) {
+        if (would_overthrow(s, &view, &outcome) || would_lose(s, &view, &outcome)) {
             finish(s, &outcome);
             return s->now.mono_ns;
         }
-        sequencer_lead(s, SYS_EPOCH_PROMOTED, s->asked.command.why);
-        s->want_lead = false;
-        s->seal_losses = 0;
-        seal_start(s);
-        count(s, COUNTER_PROMOTIONS, 1);
+        begin_asked(s);
         outcome =
             outcome_of(OUTCOME_PENDING, 0, "asks the stores to promise epoch %u", s->epoch.number);
         finish(s, &outcome);
@@ -174,7 +194,8 @@ static bool on_promote(struct sequencer *s, uint32_t stream, const struct comman
         outcome = outcome_of(OUTCOME_REFUSED, 0,
                              "a stream without stores cannot be taken over: start it anew");
     } else if (s->state != SEQUENCER_FOLLOWING || s->want_lead) {
-        s->automatic = false; /* now somebody said so */
+        if (c->how != SYS_EPOCH_LEASE)
+            s->automatic = false; /* now somebody said so */
         outcome = outcome_of(OUTCOME_PENDING, 0, "under way already: %s", sequencer_waiting_for(s));
     } else {
         probe_open(s);

@@ -392,7 +392,8 @@ void probe_open(struct sequencer *s);
 void probe_send_due(struct sequencer *s);
 void probe_on_seal(struct sequencer *s);
 void probe_on_answer(struct sequencer *s, const struct promise *p);
-struct probe_view probe_look(const struct sequencer *s);
+/* A store that heard the leader within silence_ns counts as hearing it. */
+struct probe_view probe_look(const struct sequencer *s, uint64_t silence_ns);
 uint64_t random_next(struct sequencer *s);
 
 /* core_command.c */

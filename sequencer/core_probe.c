@@ -3,7 +3,8 @@
  *
  * A standby that promotes itself does so only when it has heard nothing of the leader for the
  * configured silence, enough stores to seal answer, and no majority of the members has heard the
- * leader within that silence. Whether that is right does not matter for safety, only for peace. */
+ * leader within that silence. A promotion for a lease is judged alike, by a silence of its own.
+ * Whether that is right does not matter for safety, only for peace. */
 #include "sequencer/core_private.h"
 
 #include <stdio.h>
@@ -51,14 +52,14 @@ static bool answers(const struct sequencer *s, const struct store *store)
            s->now.mono_ns - store->probed_ns <= PROBE_ROUNDS * s->o.seal_retry_ns;
 }
 
-static bool heard_leader(const struct sequencer *s, const struct store *store)
+static bool heard_leader(const struct sequencer *s, const struct store *store, uint64_t silence_ns)
 {
     uint64_t age_ns = store->probe.leader_age_ns;
     uint64_t since_ns = s->now.mono_ns - store->probed_ns;
-    return age_ns < s->o.silence_ns && since_ns < s->o.silence_ns - age_ns;
+    return age_ns < silence_ns && since_ns < silence_ns - age_ns;
 }
 
-struct probe_view probe_look(const struct sequencer *s)
+struct probe_view probe_look(const struct sequencer *s, uint64_t silence_ns)
 {
     struct probe_view view = { 0 };
     for (uint32_t i = 0; i < STORES_MAX; i++) {
@@ -76,7 +77,7 @@ struct probe_view probe_look(const struct sequencer *s)
         const struct store *store = &s->stores[i];
         if (!answers(s, store) || !membership_has(members, store->id))
             continue;
-        view.hear_leader += heard_leader(s, store);
+        view.hear_leader += heard_leader(s, store, silence_ns);
         if (store->probe.proven)
             view.answered++;
         else if (position_compare(store->probe.tail, view.best->probe.tail) > 0)
@@ -108,7 +109,7 @@ static void promote(struct sequencer *s, uint64_t silent_ns)
 
 static void judge(struct sequencer *s, uint64_t silent_ns)
 {
-    struct probe_view view = probe_look(s);
+    struct probe_view view = probe_look(s, s->o.silence_ns);
     if (view.best == NULL) {
         snprintf(s->waiting_for, sizeof s->waiting_for,
                  "the leader is silent, and no store has answered yet");

@@ -103,6 +103,9 @@ static struct sequencer_options options_of(const struct config *config,
                                        .stream = { r->unicast.ip, r->stream_port } };
     }
     o.tick_ns = (uint64_t)c->tick_ms * 1000000;
+    uint32_t heartbeats_ms = 3 * c->heartbeat_idle_ms;
+    uint32_t silence_ms = config->silence_ms > heartbeats_ms ? config->silence_ms : heartbeats_ms;
+    o.lease_silence_ns = (uint64_t)silence_ms * 1000000;
     if (config->promotion == CONFIG_PROMOTION_AUTOMATIC)
         o.silence_ns = (uint64_t)config->silence_ms * 1000000;
     return o;

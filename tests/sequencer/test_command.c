@@ -14,6 +14,10 @@ static struct suite *standby(uint32_t stores)
 
 static const struct command PROMOTE = { .kind = COMMAND_PROMOTE, .why = "the old one is gone" };
 
+static const struct command PROMOTE_LEASE = { .kind = COMMAND_PROMOTE,
+                                              .how = SYS_EPOCH_LEASE,
+                                              .why = "s2 holds lease 1 on /leader" };
+
 static struct promise probed(const struct suite *t, uint64_t store)
 {
     struct promise p = suite_promise(t, store);
@@ -61,6 +65,73 @@ START_TEST(a_standby_is_promoted)
     suite_command(t, 9, &PROMOTE);
     check_refused(t, "leads already, epoch 2");
     suite_free(t);
+}
+END_TEST
+
+static struct promise probed_long_ago(const struct suite *t, uint64_t store, uint64_t leader_age_ns)
+{
+    struct promise p = probed(t, store);
+    p.leader_age_ns = leader_age_ns;
+    return p;
+}
+
+START_TEST(a_lease_overthrows_no_leader_that_is_heard)
+{
+    struct suite *t = standby(3);
+    suite_command(t, 7, &PROMOTE_LEASE);
+    for (uint64_t store = 1; store <= 2; store++) {
+        struct promise p = probed_long_ago(t, store, 100 * MS);
+        suite_give_promise(t, &p);
+    }
+    check_refused(t, "2 of 3 stores hear the leader");
+    /* What an operator says is done all the same. */
+    suite_command(t, 7, &PROMOTE);
+    for (uint64_t store = 1; store <= 2; store++) {
+        struct promise p = probed_long_ago(t, store, 100 * MS);
+        suite_give_promise(t, &p);
+    }
+    ck_assert_int_eq(suite_outcome(t).verdict, OUTCOME_PENDING);
+    suite_free(t);
+}
+END_TEST
+
+START_TEST(a_lease_promotes_when_the_leader_is_silent)
+{
+    struct suite *t = standby(3);
+    suite_command(t, 7, &PROMOTE_LEASE);
+    struct promise p = probed_long_ago(t, 1, 100 * MS);
+    suite_give_promise(t, &p);
+    p = probed_long_ago(t, 3, 500 * MS);
+    suite_give_promise(t, &p);
+    ck_assert_int_eq(suite_outcome(t).verdict, OUTCOME_PENDING);
+    uint64_t tip = t->tip;
+    suite_elect(t, 3);
+    struct sys_epoch record;
+    ck_assert(sys_epoch_decode(suite_message(t, tip + 1)->payload,
+                               suite_message(t, tip + 1)->length, &record));
+    ck_assert_uint_eq(record.how, SYS_EPOCH_LEASE);
+    ck_assert_str_eq(record.why, PROMOTE_LEASE.why);
+    suite_free(t);
+}
+END_TEST
+
+/* It is no operator's word: the leader's word ends it. */
+START_TEST(a_promotion_by_a_lease_yields_to_a_leader)
+{
+    for (int i = 0; i < 2; i++) {
+        struct suite *t = standby(3);
+        suite_command(t, 7, i == 0 ? &PROMOTE_LEASE : &PROMOTE);
+        for (uint64_t store = 1; store <= 2; store++) {
+            struct promise p = probed_long_ago(t, store, SECOND);
+            suite_give_promise(t, &p);
+        }
+        ck_assert_int_eq(suite_outcome(t).verdict, OUTCOME_PENDING);
+        ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_SEALING);
+        suite_advance(t, 1);
+        suite_give_heartbeat(t, t->tip + 1, 0);
+        ck_assert((sequencer_state(t->core) == SEQUENCER_FOLLOWING) == (i == 0));
+        suite_free(t);
+    }
 }
 END_TEST
 
@@ -239,7 +310,9 @@ START_TEST(nonsense_is_cut_off)
 }
 END_TEST
 
-SUITE_MAIN("sequencer_command", a_standby_is_promoted, a_promotion_without_a_quorum_is_refused,
-           a_promotion_that_would_lose_is_refused, a_promotion_that_could_not_fetch_is_refused,
-           one_command_at_a_time, a_standby_refuses_what_is_the_leaders, another_session,
-           fenced_before_it_was_done, a_paused_leader_says_so, nonsense_is_cut_off)
+SUITE_MAIN("sequencer_command", a_standby_is_promoted, a_lease_overthrows_no_leader_that_is_heard,
+           a_lease_promotes_when_the_leader_is_silent, a_promotion_by_a_lease_yields_to_a_leader,
+           a_promotion_without_a_quorum_is_refused, a_promotion_that_would_lose_is_refused,
+           a_promotion_that_could_not_fetch_is_refused, one_command_at_a_time,
+           a_standby_refuses_what_is_the_leaders, another_session, fenced_before_it_was_done,
+           a_paused_leader_says_so, nonsense_is_cut_off)
