@@ -208,13 +208,23 @@ static void take_answer(struct process *process, const struct ask *a, uint64_t s
     }
 }
 
+static void ask_first(struct processes *p, uint32_t count, uint64_t timeout_ns)
+{
+    for (uint32_t i = 0; i < count; i++)
+        ask_for_status(&p->asks[i], p->all[i].address);
+    ask_run(p->asks, count, timeout_ns);
+    for (uint32_t i = 0; i < count; i++)
+        take_answer(&p->all[i], &p->asks[i], p->config->stream);
+}
+
 void processes_ask(struct processes *p)
 {
-    for (uint32_t i = 0; i < p->count; i++)
-        ask_for_status(&p->asks[i], p->all[i].address);
-    ask_run(p->asks, p->count, ASK_TIMEOUT_NS);
-    for (uint32_t i = 0; i < p->count; i++)
-        take_answer(&p->all[i], &p->asks[i], p->config->stream);
+    ask_first(p, p->count, ASK_TIMEOUT_NS);
+}
+
+void processes_ask_sequencers(struct processes *p, uint64_t timeout_ns)
+{
+    ask_first(p, p->config->sequencer_count, timeout_ns);
 }
 
 struct process *processes_find(struct processes *p, const char *name)

@@ -61,6 +61,8 @@ struct processes *processes_create(const struct config *config);
 void processes_destroy(struct processes *p);
 /* Asks each for its status. */
 void processes_ask(struct processes *p);
+/* Asks the sequencers only, and waits no longer than this. */
+void processes_ask_sequencers(struct processes *p, uint64_t timeout_ns);
 struct process *processes_find(struct processes *p, const char *name);
 /* The sequencer that leads, by its own word and the latest epoch; NULL if none answers so. */
 struct process *processes_leader(struct processes *p);
