@@ -18,10 +18,10 @@ void core_report(const struct client_core *c, enum cantus_report_kind kind, uint
     c->options.report(c->options.ctx, &report);
 }
 
-/* The first failure is the one that is told. */
+/* The first failure is the one that is told. Being superseded ends one author, not the core. */
 void core_fail(struct client_core *c, enum cantus_status status, const char *format, ...)
 {
-    if (c->status < 0)
+    if (c->status < 0 && c->status != CANTUS_SUPERSEDED)
         return;
     c->status = status;
     va_list args;
@@ -213,7 +213,7 @@ void client_core_destroy(struct client_core *c)
 bool core_start(struct client_core *c)
 {
     if (c->started)
-        return c->status >= 0;
+        return c->status >= 0 || c->status == CANTUS_SUPERSEDED;
     c->started = true;
     uint32_t subtrees = c->subscription_count;
     for (uint32_t i = 0; i < c->machine_count; i++)

@@ -488,6 +488,11 @@ START_TEST(a_later_incarnation_supersedes_and_numbers_go_on)
     ck_assert_int_eq(client_core_status(r->core), CANTUS_SUPERSEDED);
     ck_assert_ptr_nonnull(strstr(client_core_error(r->core), "me"));
     ck_assert_ptr_nonnull(rig_reported(r, CANTUS_REPORT_SUPERSEDED));
+    /* It proposes no more under that name, and goes on following. */
+    uint64_t seq = rig_say(r, "/other", "after that");
+    rig_run(r);
+    ck_assert_uint_ge(client_core_seq(r->core), seq);
+    ck_assert_int_eq(client_core_status(r->core), CANTUS_SUPERSEDED);
     rig_free(r);
 }
 END_TEST
