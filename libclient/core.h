@@ -29,7 +29,9 @@ struct client_core_options {
 enum client_sabotage {
     CLIENT_RENUMBERS = 1,        /* after a time-out sends the item again under a new number */
     CLIENT_TIMER_BY_ARRIVAL = 2, /* fires timers by the local clock instead of the stream's */
-    CLIENT_DELIVERS_AHEAD = 4    /* hands over what arrives, gaps or not */
+    CLIENT_DELIVERS_AHEAD = 4,   /* hands over what arrives, gaps or not */
+    CLIENT_NOT_TOLD = 8,         /* takes no notice of being superseded */
+    CLIENT_HALF_GROUP = 16       /* hands over a group's messages before its last one is there */
 };
 
 struct client_core;

@@ -124,7 +124,10 @@ static void offer_to_run(struct client_core *c, const struct message *m, struct 
     const struct run_message *whole = NULL;
     uint32_t count = run_offer(&c->run, m, &whole);
     c->counters[COUNTER_RUNS_VOIDED] += c->run.voided - voided;
-    for (uint32_t i = 0; i < count; i++)
+    bool half = (c->options.sabotage & CLIENT_HALF_GROUP) != 0;
+    if (half && m->flags == MESSAGE_MORE)
+        deliver(c, m);
+    for (uint32_t i = half && count > 1 ? count - 1 : 0; i < count; i++)
         deliver(c, &whole[i].message);
     if (c->run.parts == 0)
         c->position = (struct position) { .epoch = epoch, .seq = m->seq };

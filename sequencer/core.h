@@ -96,11 +96,13 @@ enum sequencer_sabotage {
     SEQUENCER_ADOPT_LONGEST = 256,   /* adopts the longest tail, not the highest (epoch, seq) */
     SEQUENCER_MINORITY_SEAL = 512,   /* begins on one promise */
     SEQUENCER_WEAK_QUORUM = 1024,    /* one store makes stable */
-    SEQUENCER_REPLACE_MEMBERS = 2048,      /* one record swaps a member for another store */
-    SEQUENCER_UNGUARDED_MEMBERSHIP = 4096, /* a change waits for nothing */
-    SEQUENCER_STATIC_MEMBERSHIP = 8192,    /* seals a majority of the founders */
-    SEQUENCER_SMALL_QUORUM_CHANGE = 16384, /* the membership changes with a W below a majority */
-    SEQUENCER_BEGIN_AFTER_RERECORD = 32768 /* begins when the adopted tail is on a quorum */
+    SEQUENCER_REPLACE_MEMBERS = 2048,       /* one record swaps a member for another store */
+    SEQUENCER_UNGUARDED_MEMBERSHIP = 4096,  /* a change waits for nothing */
+    SEQUENCER_STATIC_MEMBERSHIP = 8192,     /* seals a majority of the founders */
+    SEQUENCER_SMALL_QUORUM_CHANGE = 16384,  /* the membership changes with a W below a majority */
+    SEQUENCER_BEGIN_AFTER_RERECORD = 32768, /* begins when the adopted tail is on a quorum */
+    SEQUENCER_OLDER_INCARNATION = 65536,    /* takes what an older incarnation proposes */
+    SEQUENCER_HALF_REFUSED = 131072         /* refuses a group's first message only */
 };
 
 struct sequencer;

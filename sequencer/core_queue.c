@@ -254,7 +254,8 @@ static bool author_stands(struct sequencer *s, const struct port_datagram *d,
         return false;
     }
     uint32_t incarnation = catalog_publisher(s->catalog, h->publisher)->incarnation;
-    if (h->incarnation != incarnation) {
+    bool any = sabotaged(s, SEQUENCER_OLDER_INCARNATION) && h->incarnation < incarnation;
+    if (h->incarnation != incarnation && !any) {
         bool older = h->incarnation < incarnation;
         count(s, older ? COUNTER_PROPOSALS_SUPERSEDED : COUNTER_PROPOSALS_UNKNOWN, h->count);
         answer_publisher(s, d->from, older ? HINT_SUPERSEDED : HINT_UNKNOWN_PUBLISHER,

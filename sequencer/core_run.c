@@ -85,6 +85,8 @@ static enum served refuse_run(struct sequencer *s, uint32_t publisher, struct qu
 {
     bool ended;
     reject->count = known_of_run(s, q, next, &ended);
+    if (sabotaged(s, SEQUENCER_HALF_REFUSED))
+        reject->count = 1;
     if (reject->reason == REJECT_TOO_LARGE)
         reject->detail = !ended;
     if (!append_reject(s, publisher, next, reject))

@@ -100,6 +100,10 @@ static const struct sabotage {
     { "deliver_unvouched", .follower = FOLLOWER_DELIVER_UNVOUCHED },
     { "foreign_basis", .sequencer = SEQUENCER_FOREIGN_BASIS },
     { "begin_after_rerecord", .sequencer = SEQUENCER_BEGIN_AFTER_RERECORD },
+    { "older_incarnation", .sequencer = SEQUENCER_OLDER_INCARNATION },
+    { "not_told", .client = CLIENT_NOT_TOLD },
+    { "half_refused", .sequencer = SEQUENCER_HALF_REFUSED },
+    { "half_group", .client = CLIENT_HALF_GROUP },
 };
 
 #define SIM_COUNT_ONE(name, what, invariant) +1

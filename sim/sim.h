@@ -64,7 +64,11 @@ enum sim_invariant {
     X(forked_by_seq, "a follower compares positions by seq alone", 1)                              \
     X(deliver_unvouched, "a follower at sequenced delivers a fill before the chain closes", 1)     \
     X(foreign_basis, "a leader does not check the position a proposal names", 1)                   \
-    X(begin_after_rerecord, "a leader begins only when the adopted tail is on a quorum", 10)
+    X(begin_after_rerecord, "a leader begins only when the adopted tail is on a quorum", 10)       \
+    X(older_incarnation, "a sequencer takes what an older incarnation proposes", 3)                \
+    X(not_told, "a publisher takes no notice of a later incarnation of itself", 10)                \
+    X(half_refused, "a sequencer refuses a group's first message, and not the others", 1)          \
+    X(half_group, "a client hands over a group's messages before its last one is there", 1)
 
 struct sim_options {
     uint64_t seed;

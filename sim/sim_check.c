@@ -53,17 +53,36 @@ static void tally_item(struct sim *s, struct sim_tally *t, const struct sim_entr
 static void tally_sys(struct sim *s, struct sim_tally *t, const struct sim_entry *e, uint64_t seq)
 {
     struct sys_join join;
+    if (e->topic != TOPIC_EPOCH && t->run_publisher != 0)
+        sim_violate(s, SIM_ONE_ORDER, "seq %lu: a record inside a run", seq);
     if (e->topic == TOPIC_EPOCH && t->run_publisher != 0) {
         t->next[t->run_publisher] = t->before_run.next;
         t->items[t->before_run.item_publisher] = t->before_run.items;
         t->run_publisher = 0;
     } else if (e->topic == TOPIC_JOIN && sys_join_decode(e->payload, e->length, &join) &&
-               join.publisher < SIM_PUBLISHERS_MAX &&
-               join.last_publisher_seq + 1 != t->next[join.publisher]) {
-        sim_violate(s, SIM_EXACTLY_ONCE,
-                    "seq %lu: %s joins after its number %lu, but %lu is the last in the stream",
-                    seq, join.identity, join.last_publisher_seq, t->next[join.publisher] - 1);
+               join.publisher < SIM_PUBLISHERS_MAX) {
+        if (join.last_publisher_seq + 1 != t->next[join.publisher])
+            sim_violate(s, SIM_EXACTLY_ONCE,
+                        "seq %lu: %s joins after its number %lu, but %lu is the last in the stream",
+                        seq, join.identity, join.last_publisher_seq, t->next[join.publisher] - 1);
+        if (join.incarnation != t->incarnation[join.publisher] + 1)
+            sim_violate(s, SIM_EXACTLY_ONCE, "seq %lu: %s joins as %u after %u", seq, join.identity,
+                        join.incarnation, t->incarnation[join.publisher]);
+        t->incarnation[join.publisher] = join.incarnation;
     }
+}
+
+/* A group is there from its first to its last, in one run, or not at all. */
+static void tally_group(struct sim *s, const struct sim_entry *e, uint64_t seq, bool inside)
+{
+    struct sim_group_part g;
+    if (!sim_group_part(e->payload, e->length, &g))
+        return;
+    bool more = (e->flags & MESSAGE_MORE) != 0;
+    if (e->publisher_seq != g.first + g.index || inside != (g.index > 0) ||
+        more != (g.index + 1 < g.count))
+        sim_violate(s, SIM_ONE_ORDER, "seq %lu: message %u of a group of %u, without the others",
+                    seq, g.index + 1, g.count);
 }
 
 /* Counts one more message of a history; whether it breaks the order of numbers or of items. */
@@ -96,6 +115,8 @@ static void tally(struct sim *s, struct sim_tally *t, const struct sim_entry *e,
     *next = e->publisher_seq + consumed;
     if (!inside && e->topic >= TOPIC_FIRST_USER)
         tally_item(s, t, e, seq);
+    if (e->topic >= TOPIC_FIRST_USER)
+        tally_group(s, e, seq, inside);
     if (!more)
         t->run_publisher = 0;
 }
@@ -273,8 +294,10 @@ static uint32_t begin_branch(struct sim *s, const struct sim_node *n, const stru
 struct basis {
     const struct sim_history *history;
     uint32_t branch;
+    uint32_t incarnation; /* the publisher's newest */
     uint64_t hash;
     bool bytes; /* proposed at all */
+    bool older; /* by an older incarnation */
 };
 
 static bool matches(void *ctx, const struct sim_proposed *p)
@@ -283,7 +306,8 @@ static bool matches(void *ctx, const struct sim_proposed *p)
     if (p->hash != b->hash)
         return false;
     b->bytes = true;
-    return sim_history_has(b->history, b->branch, p->position);
+    b->older = b->older || p->incarnation < b->incarnation;
+    return p->incarnation == b->incarnation && sim_history_has(b->history, b->branch, p->position);
 }
 
 static uint64_t hash_of(uint32_t topic, uint8_t flags, const uint8_t *payload, uint32_t length)
@@ -295,15 +319,20 @@ static void check_basis(struct sim *s, uint32_t branch, const struct message *m)
 {
     if (m->publisher == 0 || m->topic < TOPIC_FIRST_USER)
         return;
+    const struct sim_tally *t = &s->history.branches[branch].tally;
+    uint32_t incarnation =
+        m->publisher < SIM_PUBLISHERS_MAX ? t->incarnation[m->publisher] : UINT32_MAX;
     struct basis basis = { .history = &s->history,
                            .branch = branch,
+                           .incarnation = incarnation,
                            .hash = hash_of(m->topic, m->flags, m->payload, m->length) };
     if (sim_history_find_proposed(&s->history, m->publisher, m->publisher_seq, matches, &basis))
         return;
-    sim_violate(s, SIM_ONE_ORDER, "seq %lu: number %lu of publisher id %u %s", m->seq,
-                m->publisher_seq, m->publisher,
-                basis.bytes ? "was proposed on a history that does not lead here"
-                            : "was never proposed so");
+    sim_violate(s, basis.older ? SIM_EXACTLY_ONCE : SIM_ONE_ORDER,
+                "seq %lu: number %lu of publisher id %u %s", m->seq, m->publisher_seq, m->publisher,
+                basis.older   ? "was proposed by an incarnation that is over"
+                : basis.bytes ? "was proposed on a history that does not lead here"
+                              : "was never proposed so");
 }
 
 static void append_batch(struct sim *s, const struct sim_node *n, uint32_t branch,
@@ -514,8 +543,8 @@ static void check_proposal(struct sim *s, const uint8_t *bytes, uint32_t length)
     struct proposal_cursor cursor = proposal_begin(bytes, &header);
     struct proposal_entry e;
     for (uint64_t number = header.first_publisher_seq; proposal_next(&cursor, &e); number++)
-        sim_history_proposed(&s->history, header.publisher, number, header.position,
-                             hash_of(e.topic, e.flags, e.payload, e.length));
+        sim_history_proposed(&s->history, header.publisher, header.incarnation, number,
+                             header.position, hash_of(e.topic, e.flags, e.payload, e.length));
 }
 
 void sim_check_send(struct sim *s, struct sim_node *n, enum port_channel channel,

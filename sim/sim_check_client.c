@@ -32,6 +32,15 @@ static bool voided(const struct sim_history *h, uint32_t branch, uint64_t seq)
     return true;
 }
 
+/* The seq with which the run that seq is in ends; 0: it is open, or voided. */
+static uint64_t run_end(const struct sim_history *h, uint32_t branch, uint64_t seq)
+{
+    const struct sim_entry *e = sim_history_at(h, branch, seq);
+    while (e != NULL && (e->flags & MESSAGE_MORE) != 0 && e->topic != TOPIC_EPOCH)
+        e = sim_history_at(h, branch, ++seq);
+    return e != NULL && e->topic != TOPIC_EPOCH ? seq : 0;
+}
+
 /* Whether a client at this place of the history is handed a message with this seq. */
 static bool is_delivered(const struct sim_history *h, uint32_t branch, uint64_t seq)
 {
@@ -99,6 +108,10 @@ void sim_check_message(void *ctx, const struct cantus_message *m)
         !same_bytes(h, branch, m->seq, m))
         sim_violate(s, SIM_ONE_ORDER, "%s is handed other bytes for %lu than were sequenced",
                     n->name, m->seq);
+    if (n->client->level == CANTUS_STABLE && (e->flags & MESSAGE_MORE) != 0 &&
+        run_end(h, branch, m->seq) > h->stable_seq)
+        sim_violate(s, SIM_ONE_ORDER, "%s, at stable, is handed %lu, and its group is not", n->name,
+                    m->seq);
     if (n->client->level == CANTUS_STABLE &&
         (m->seq > h->stable_seq ||
          sim_history_owner(h, branch, m->seq) != sim_history_owner(h, h->stable_branch, m->seq)))
@@ -131,6 +144,20 @@ static void check_forked(struct sim *s, struct sim_node *n, uint64_t seq)
     r->branch = branch;
 }
 
+/* Only what is stable, and only of its own identity. */
+static void check_superseded(struct sim *s, const struct sim_node *n,
+                             const struct cantus_report *report)
+{
+    const struct sim_history *h = &s->history;
+    const struct sim_entry *e = sim_history_at(h, h->stable_branch, report->seq);
+    struct sys_join join;
+    if (e == NULL || report->seq > h->stable_seq || e->topic != TOPIC_JOIN ||
+        !sys_join_decode(e->payload, e->length, &join) ||
+        strcmp(join.identity, report->identity) != 0)
+        sim_violate(s, SIM_ANSWERED, "%s reports that \"%s\" was superseded at %lu, and it was not",
+                    n->name, report->identity, report->seq);
+}
+
 void sim_check_report(void *ctx, const struct cantus_report *report)
 {
     struct sim_node *n = ctx;
@@ -148,7 +175,7 @@ void sim_check_report(void *ctx, const struct cantus_report *report)
     else if (report->kind == CANTUS_REPORT_LOST)
         sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s reports LOST: %.200s", n->name, report->text);
     else if (report->kind == CANTUS_REPORT_SUPERSEDED)
-        sim_violate(s, SIM_ANSWERED, "%s reports SUPERSEDED, and it is the only one", n->name);
+        check_superseded(s, n, report);
 }
 
 /* ---- replicas -------------------------------------------------------------------------------- */
@@ -174,19 +201,43 @@ void sim_check_applied(struct sim *s, uint32_t node, uint64_t seq, uint64_t dige
 
 /* ---- live again ------------------------------------------------------------------------------ */
 
-static bool client_live(const struct sim_node *n, uint64_t tip, char *why, size_t capacity)
+static bool is_superseded(const struct sim_node *n)
+{
+    return client_core_status(n->core) == CANTUS_SUPERSEDED;
+}
+
+/* Another process that believes to be this publisher. */
+static const struct sim_node *rival_of(const struct sim *s, const struct sim_node *n)
+{
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        const struct sim_node *other = s->nodes[i];
+        if (other != n && other->kind == SIM_CLIENT && other->client->work == SIM_WORK_PIPE &&
+            other->index == n->index && !is_superseded(other))
+            return other;
+    }
+    return NULL;
+}
+
+static bool client_live(const struct sim *s, const struct sim_node *n, uint64_t tip, char *why,
+                        size_t capacity)
 {
     const struct sim_client *c = n->client;
     uint64_t seq = client_core_seq(n->core);
     uint64_t sequenced = c->pipe != NULL       ? cantus_pipe_sequenced(c->pipe)
                          : c->injector != NULL ? cantus_injector_sequenced(c->injector)
                                                : c->goal;
-    if (client_core_status(n->core) != CANTUS_OK)
+    if (client_core_status(n->core) != CANTUS_OK && !is_superseded(n))
         snprintf(why, capacity, "%s has stopped with status %d: %.200s", n->name,
                  client_core_status(n->core), client_core_error(n->core));
     else if (seq != tip)
         snprintf(why, capacity, "%s stands at %lu of %lu", n->name, seq, tip);
-    else if (sequenced != c->goal)
+    else if (is_superseded(n) ? c->work != SIM_WORK_PIPE
+                              : c->work == SIM_WORK_PIPE && rival_of(s, n))
+        snprintf(why, capacity, "%s is not told that it was superseded, or is and was not",
+                 n->name);
+    else if (c->work == SIM_WORK_GROUPS && !sim_group_answered(s, n))
+        snprintf(why, capacity, "%s has no answer through its number %lu", n->name, c->proposed);
+    else if (sequenced != c->goal && !is_superseded(n))
         snprintf(why, capacity, "%s: %lu of %lu items have an outcome", n->name, sequenced,
                  c->goal);
     else
@@ -250,7 +301,7 @@ bool sim_check_live(struct sim *s, char *why, size_t capacity)
                      tip);
             return false;
         }
-        if (n->kind == SIM_CLIENT && !client_live(n, tip, why, capacity))
+        if (n->kind == SIM_CLIENT && !client_live(s, n, tip, why, capacity))
             return false;
         if (n->kind == SIM_SEQUENCER && n != leader && !standby_live(n, tip, why, capacity))
             return false;
@@ -348,6 +399,7 @@ static void check_answers(struct sim *s, const struct sim_tally *t)
     for (uint32_t i = 0; i < s->node_count; i++) {
         const struct sim_node *n = s->nodes[i];
         if (n->kind == SIM_CLIENT && n->client->work != SIM_WORK_NONE &&
+            n->client->work != SIM_WORK_GROUPS && !is_superseded(n) &&
             t->items[n->index] != n->client->goal)
             sim_violate(s, SIM_ANSWERED, "%s pushed %lu items, and %lu are in the stream", n->name,
                         n->client->goal, t->items[n->index]);

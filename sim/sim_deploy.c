@@ -166,6 +166,9 @@ static bool create_client(struct sim *s, struct sim_node *n)
         .sabotage = s->sabotage_client,
     };
     o.follower.source_count = sources(s, NULL, o.follower.sources);
+    if (n->client->work == SIM_WORK_GROUPS)
+        n->client->nonce = sim_random_next(&s->random) | 1;
+    n->client->proposed = 0;
     n->ops = &client_participant;
     n->client->reader = (struct sim_reader) { .branch = SIM_NONE };
     n->client->quarantined = false;
@@ -259,6 +262,30 @@ static enum cantus_level level_of(uint32_t i)
     return i % 2 == 0 ? CANTUS_STABLE : CANTUS_SEQUENCED;
 }
 
+/* A second process that will be publisher-2, and one that publishes groups. */
+static bool deploy_extras(struct sim *s)
+{
+    s->extras = s->by_hand ? 0 : sim_extras_draw(s);
+    if ((s->extras & SIM_EXTRA_TWIN) != 0 && s->options.publishers > 1) {
+        struct sim_node *n = sim_deploy_client(s, "twin-2", level_of(0));
+        if (n == NULL)
+            return false;
+        n->index = 2;
+        n->client->work = SIM_WORK_PIPE;
+        n->client->late = true;
+        memcpy(n->client->identity, "publisher-2", sizeof "publisher-2");
+        sim_schedule(s, s->now + sim_random_between(&s->random, 5 * SIM_MS, 120 * SIM_MS),
+                     SIM_EVENT_RESTART, n->port.node, 0, 0);
+    }
+    if ((s->extras & SIM_EXTRA_GROUPS) != 0) {
+        struct sim_node *n = sim_deploy_client(s, "grouper-1", level_of(1));
+        if (n == NULL)
+            return false;
+        n->client->work = SIM_WORK_GROUPS;
+    }
+    return true;
+}
+
 static bool deploy_clients(struct sim *s)
 {
     char name[SIM_NAME_MAX + 1];
@@ -347,11 +374,12 @@ bool sim_deploy(struct sim *s, char *error)
         ok = add_numbered(s, SIM_SEQUENCER, "sequencer", i);
     for (uint32_t i = 1; ok && i <= s->store_count; i++)
         ok = add_numbered(s, SIM_STORE, "store", i);
-    ok = ok && deploy_clients(s);
+    ok = ok && deploy_clients(s) && deploy_extras(s);
     if (ok && !s->by_hand)
         ok = (s->operator= sim_node_add(s, SIM_OPERATOR, 1, "operator")) != NULL;
     for (uint32_t i = 0; ok && i < s->node_count; i++)
-        ok = sim_node_start(s, s->nodes[i]);
+        if (s->nodes[i]->kind != SIM_CLIENT || !s->nodes[i]->client->late)
+            ok = sim_node_start(s, s->nodes[i]);
     if (!ok)
         snprintf(error, SIM_TEXT_MAX, "the deployment does not start: %.400s",
                  s->text[0] != '\0' ? s->text : "out of memory");

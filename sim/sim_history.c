@@ -234,14 +234,15 @@ static uint32_t head_of(uint32_t publisher, uint64_t publisher_seq)
     return (uint32_t)(mixed >> 40) % PROPOSED_HEADS;
 }
 
-void sim_history_proposed(struct sim_history *h, uint32_t publisher, uint64_t publisher_seq,
-                          struct position position, uint64_t hash)
+void sim_history_proposed(struct sim_history *h, uint32_t publisher, uint32_t incarnation,
+                          uint64_t publisher_seq, struct position position, uint64_t hash)
 {
     uint32_t head = head_of(publisher, publisher_seq);
     for (uint32_t i = h->proposed_index[head]; i != SIM_NONE; i = h->proposed[i].next) {
         const struct sim_proposed *p = &h->proposed[i];
         if (p->publisher == publisher && p->publisher_seq == publisher_seq && p->hash == hash &&
-            p->position.seq == position.seq && epoch_equal(p->position.epoch, position.epoch))
+            p->incarnation == incarnation && p->position.seq == position.seq &&
+            epoch_equal(p->position.epoch, position.epoch))
             return;
     }
     void *larger =
@@ -254,6 +255,7 @@ void sim_history_proposed(struct sim_history *h, uint32_t publisher, uint64_t pu
         .position = position,
         .hash = hash,
         .publisher = publisher,
+        .incarnation = incarnation,
         .next = h->proposed_index[head],
     };
     h->proposed_index[head] = h->proposed_count++;

@@ -32,7 +32,8 @@ struct sim_entry {
 
 /* What counts along one history. */
 struct sim_tally {
-    uint64_t next[SIM_PUBLISHERS_MAX];  /* publishers' numbers, by id */
+    uint64_t next[SIM_PUBLISHERS_MAX]; /* publishers' numbers, by id */
+    uint32_t incarnation[SIM_PUBLISHERS_MAX];
     uint64_t items[SIM_PUBLISHERS_MAX]; /* by the workload's number: items sequenced */
     uint64_t rounds;                    /* of the race */
     uint32_t run_publisher;             /* of the open run; 0: none */
@@ -66,6 +67,7 @@ struct sim_proposed {
     struct position position;
     uint64_t hash;
     uint32_t publisher;
+    uint32_t incarnation;
     uint32_t next; /* another of the same number; SIM_NONE */
 };
 
@@ -147,8 +149,8 @@ struct sim_store_word *sim_history_word(struct sim_history *h, uint64_t id);
 /* How much of the branch the members may have made stable and secure, by what they have said. */
 void sim_history_judge(struct sim_history *h, uint32_t branch);
 
-void sim_history_proposed(struct sim_history *h, uint32_t publisher, uint64_t publisher_seq,
-                          struct position position, uint64_t hash);
+void sim_history_proposed(struct sim_history *h, uint32_t publisher, uint32_t incarnation,
+                          uint64_t publisher_seq, struct position position, uint64_t hash);
 /* Calls back for what was proposed under this number, newest first, until it returns true. */
 bool sim_history_find_proposed(const struct sim_history *h, uint32_t publisher,
                                uint64_t publisher_seq,

@@ -128,34 +128,39 @@ static const struct sim_mood moods[] = {
 static const struct leaning {
     const char *sabotage, *mood;
     uint32_t stores, sequencers, spares, quorum;
+    uint32_t extras;
 } leanings[] = {
-    { "volatile-promise", "failovers", 3, 3, 0, 0 },
-    { "record-stale", "failovers", 3, 3, 0, 0 },
-    { "ack-any-epoch", "figure 8", 3, 3, 0, 0 },
-    { "stable-on-adopt", "figure 8", 3, 3, 0, 0 },
-    { "adopt-longest", "figure 8", 3, 3, 0, 0 },
-    { "no-digest-check", "failovers", 3, 3, 0, 0 },
-    { "minority-seal", "failovers", 3, 2, 0, 0 },
-    { "blind-watermark", "failovers", 3, 3, 0, 0 },
-    { "epoch-number-only", "failovers", 3, 3, 0, 0 },
-    { "weak-quorum", "failovers", 3, 2, 0, 0 },
-    { "replace-members", "members", 3, 2, 1, 0 },
-    { "unguarded-membership", "members", 3, 2, 2, 0 },
-    { "static-membership", "members", 1, 2, 2, 0 },
-    { "small-quorum-change", "members", 3, 2, 2, 1 },
-    { "wiped-votes", "members", 3, 2, 0, 0 },
-    { "cut-to-stable", "figure 8", 3, 3, 0, 0 },
-    { "forked-by-seq", "failovers", 3, 3, 0, 0 },
-    { "deliver-unvouched", "figure 8", 3, 3, 0, 0 },
-    { "foreign-basis", "failovers", 3, 3, 0, 0 },
-    { "begin-after-rerecord", "failovers", 3, 1, 0, 0 },
-    { "dedup-forgotten", "failovers", 3, 2, 0, 0 },
-    { "clock-unclamped", "clocks", 3, 2, 0, 0 },
-    { "ring-forgets", "long outages", 1, 1, 0, 0 },
-    { "gap-ignored", "weather", 1, 1, 0, 0 },
-    { "order-by-arrival", "weather", 1, 1, 0, 0 },
-    { "renumbered-retry", "weather", 1, 1, 0, 0 },
-    { "delivers-ahead", "weather", 1, 1, 0, 0 },
+    { "volatile-promise", "failovers", 3, 3, 0, 0, 0 },
+    { "record-stale", "failovers", 3, 3, 0, 0, 0 },
+    { "ack-any-epoch", "figure 8", 3, 3, 0, 0, 0 },
+    { "stable-on-adopt", "figure 8", 3, 3, 0, 0, 0 },
+    { "adopt-longest", "figure 8", 3, 3, 0, 0, 0 },
+    { "no-digest-check", "failovers", 3, 3, 0, 0, 0 },
+    { "minority-seal", "failovers", 3, 2, 0, 0, 0 },
+    { "blind-watermark", "failovers", 3, 3, 0, 0, 0 },
+    { "epoch-number-only", "failovers", 3, 3, 0, 0, 0 },
+    { "weak-quorum", "failovers", 3, 2, 0, 0, 0 },
+    { "replace-members", "members", 3, 2, 1, 0, 0 },
+    { "unguarded-membership", "members", 3, 2, 2, 0, 0 },
+    { "static-membership", "members", 1, 2, 2, 0, 0 },
+    { "small-quorum-change", "members", 3, 2, 2, 1, 0 },
+    { "wiped-votes", "members", 3, 2, 0, 0, 0 },
+    { "cut-to-stable", "figure 8", 3, 3, 0, 0, 0 },
+    { "forked-by-seq", "failovers", 3, 3, 0, 0, 0 },
+    { "deliver-unvouched", "figure 8", 3, 3, 0, 0, 0 },
+    { "foreign-basis", "failovers", 3, 3, 0, 0, 0 },
+    { "begin-after-rerecord", "failovers", 3, 1, 0, 0, 0 },
+    { "dedup-forgotten", "failovers", 3, 2, 0, 0, 0 },
+    { "clock-unclamped", "clocks", 3, 2, 0, 0, 0 },
+    { "ring-forgets", "long outages", 1, 1, 0, 0, 0 },
+    { "gap-ignored", "weather", 1, 1, 0, 0, 0 },
+    { "order-by-arrival", "weather", 1, 1, 0, 0, 0 },
+    { "renumbered-retry", "weather", 1, 1, 0, 0, 0 },
+    { "delivers-ahead", "weather", 1, 1, 0, 0, 0 },
+    { "older-incarnation", "weather", 1, 1, 0, 0, SIM_EXTRA_TWIN },
+    { "not-told", "weather", 1, 1, 0, 0, SIM_EXTRA_TWIN },
+    { "half-refused", "weather", 1, 1, 0, 0, SIM_EXTRA_GROUPS },
+    { "half-group", "power", 3, 2, 0, 0, SIM_EXTRA_GROUPS },
 };
 
 static const struct sim_mood *mood_named(const char *name)
@@ -194,4 +199,17 @@ const struct sim_mood *sim_mood_draw(struct sim *s)
         &moods[sim_random_below(&s->random, sizeof moods / sizeof moods[0])];
     const struct leaning *l = leaning_of(s->options.sabotage);
     return l != NULL ? mood_named(l->mood) : drawn;
+}
+
+/* Its own draws, so that a seed's other choices stay what they are. */
+uint32_t sim_extras_draw(const struct sim *s)
+{
+    struct sim_random r;
+    sim_random_init(&r, s->options.seed ^ UINT64_C(0xe87a5));
+    uint32_t extras = 0;
+    for (uint32_t extra = SIM_EXTRA_TWIN; extra <= SIM_EXTRA_GROUPS; extra *= 2)
+        if (sim_random_below(&r, 4) == 0)
+            extras |= extra;
+    const struct leaning *l = leaning_of(s->options.sabotage);
+    return l != NULL ? extras | l->extras : extras;
 }

@@ -140,7 +140,19 @@ struct sim_port {
     uint32_t node;
 };
 
-enum sim_work { SIM_WORK_NONE = 0, SIM_WORK_PIPE, SIM_WORK_INJECTOR, SIM_WORK_BY_HAND };
+enum sim_work {
+    SIM_WORK_NONE = 0,
+    SIM_WORK_PIPE,
+    SIM_WORK_INJECTOR,
+    SIM_WORK_GROUPS,
+    SIM_WORK_BY_HAND
+};
+
+/* What only some runs have, for it costs; a bit set. */
+enum sim_extra {
+    SIM_EXTRA_TWIN = 1,  /* another process takes over a publisher's identity */
+    SIM_EXTRA_GROUPS = 2 /* a publisher of groups */
+};
 
 struct sim_queued {
     char topic[TOPIC_PATH_MAX + 1];
@@ -167,6 +179,9 @@ struct sim_client {
     struct sim_queued *queued; /* SIM_QUEUED_MAX, by hand */
     uint32_t queued_count;
     bool quarantined;
+    bool late;         /* a twin: it starts amid the run */
+    uint64_t nonce;    /* of a publisher of groups: its join */
+    uint64_t proposed; /* number of the last it has proposed; 0: none */
 
     /* what the checkers know of its deliveries */
     struct sim_reader reader;
@@ -272,6 +287,7 @@ struct sim {
     uint32_t sequencer_count;
     uint32_t sabotage_sequencer, sabotage_retransmitter, sabotage_client, sabotage_follower;
     bool sabotage_wiped_votes;
+    uint32_t extras;     /* enum sim_extra */
     uint64_t silence_ns; /* after which standbys promote themselves; 0: never */
     struct sim_node *operator;
     uint64_t disks_checked_at; /* in the phase of faults; 0: not yet */
@@ -361,6 +377,7 @@ uint32_t sim_stream_reset_some(struct sim *s);
 /* sim_fault.c */
 /* sim_mood.c */
 const struct sim_mood *sim_mood_draw(struct sim *s);
+uint32_t sim_extras_draw(const struct sim *s);
 /* Draws what the planted mistake needs in order to show. */
 void sim_fault_lean(struct sim_options *o);
 void sim_fault_begin(struct sim *s);
@@ -390,6 +407,16 @@ void sim_work(struct sim *s, struct sim_node *n);
 bool sim_work_item(void *ctx, uint64_t index, struct cantus_item *out);
 /* The run that the calling thread's apps belong to. */
 void sim_work_context(struct sim *s);
+
+/* sim_group.c */
+struct sim_group_part {
+    uint64_t first; /* number of the group's first */
+    uint32_t index, count;
+};
+bool sim_group_part(const uint8_t *payload, size_t length, struct sim_group_part *out);
+void sim_group_work(struct sim *s, struct sim_node *n);
+/* What it has proposed is in the stream, or refused there. */
+bool sim_group_answered(const struct sim *s, const struct sim_node *n);
 
 /* sim_check.c */
 void sim_violate(struct sim *s, enum sim_invariant invariant, const char *format, ...)

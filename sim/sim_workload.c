@@ -99,6 +99,8 @@ static void push_items(struct sim *s, struct sim_node *n)
     if (!c->started) {
         c->started = true;
         c->items = cantus_pipe_sequenced(c->pipe);
+        if (c->goal < c->items)
+            c->goal = c->items; /* another process has pushed them */
     }
     char topic[32];
     topic_of(n->index, topic, sizeof topic);
@@ -142,10 +144,13 @@ void sim_work(struct sim *s, struct sim_node *n)
     }
     /* A publisher that was restarted behind its goal has lost what it had not got rid of, and the
      * outside world still has it: it goes on pushing even when the others are done. */
-    bool busy = !s->quiet || (c->work == SIM_WORK_PIPE && (!c->started || c->items < c->goal));
+    bool busy = !s->quiet || c->work == SIM_WORK_GROUPS ||
+                (c->work == SIM_WORK_PIPE && (!c->started || c->items < c->goal));
     if (n->up && !sim_node_frozen(s, n) && busy) {
         if (c->work == SIM_WORK_PIPE) {
             push_items(s, n);
+        } else if (c->work == SIM_WORK_GROUPS) {
+            sim_group_work(s, n);
         } else {
             uint64_t more = sim_random_between(&s->random, 1, PUSHES_MAX);
             if (s->injector_limit < cantus_injector_sequenced(c->injector) + IN_FLIGHT_MAX)
@@ -225,7 +230,7 @@ static uint64_t replica_digest(const void *state)
     return r->hash ^ r->messages * 3 ^ r->fired * 5;
 }
 
-static const char *const replica_topics[] = { "/items", "/feed", "/race", NULL };
+static const char *const replica_topics[] = { "/items", "/feed", "/race", "/groups", NULL };
 
 const struct cantus_app sim_follower_app = {
     .abi = CANTUS_APP_ABI,
