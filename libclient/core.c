@@ -541,6 +541,39 @@ const struct catalog *client_core_catalog(const struct client_core *c)
     return c->catalog;
 }
 
+void client_core_gauges(const struct client_core *c, uint64_t gauges[COUNTER_END])
+{
+    uint64_t delivered = c->position.seq, goal = follower_goal_next(c->follower) - 1;
+    uint64_t tip = goal > delivered ? goal : delivered;
+    uint64_t in_flight = 0;
+    for (uint32_t i = 0; i < c->author_count; i++)
+        in_flight += publisher_in_flight(c->authors[i]->publisher);
+    const struct epoch_table *epochs = follower_epochs(c->follower);
+    gauges[COUNTER_TIP] = tip;
+    gauges[COUNTER_STABLE] = follower_stable(c->follower);
+    gauges[COUNTER_DELIVERED] = delivered;
+    gauges[COUNTER_LAG] = tip - delivered;
+    gauges[COUNTER_EPOCH] = follower_heard(c->follower).number;
+    gauges[COUNTER_EPOCH_FIRST] =
+        epochs->count > 0 ? epochs->entries[epochs->count - 1].first_seq : 0;
+    gauges[COUNTER_IN_FLIGHT] = in_flight;
+}
+
+const char *client_core_state(const struct client_core *c)
+{
+    if (c->status == CANTUS_SUPERSEDED)
+        return "superseded";
+    if (c->status < 0)
+        return "failed";
+    if (c->ended)
+        return "ended";
+    if (c->rebuilding)
+        return "rebuilding";
+    return c->live                                      ? "live"
+           : follower_leader_heard_ns(c->follower) == 0 ? "no leader"
+                                                        : "catching up";
+}
+
 uint64_t *client_core_counters(struct client_core *c)
 {
     return c->counters;
