@@ -13,16 +13,18 @@ enum { NAME_SIZE = 32, METRIC_SIZE = 64 };
 struct row {
     char name[NAME_SIZE]; /* as the enumerator is spelt; people read it in lower case */
     enum counter_kind kind;
+    enum counter_whose whose;
     const char *unit, *help;
 };
 
 static const struct row rows[COUNTER_END] = {
-#define COUNTER_ROW(name, kind, unit, help) { #name, COUNTER_KIND_##kind, unit, help },
+#define COUNTER_ROW(name, kind, whose, unit, help)                                                 \
+    { #name, COUNTER_KIND_##kind, COUNTER_##whose, unit, help },
     COUNTER_TABLE(COUNTER_ROW)
 #undef COUNTER_ROW
 };
 
-#define COUNTER_FITS(name, kind, unit, help)                                                       \
+#define COUNTER_FITS(name, kind, whose, unit, help)                                                \
     _Static_assert(sizeof #name <= NAME_SIZE, "counter name too long: " #name);
 COUNTER_TABLE(COUNTER_FITS)
 #undef COUNTER_FITS
@@ -69,6 +71,12 @@ enum counter_kind counter_kind(enum counter c)
 {
     assert(c < COUNTER_END);
     return rows[c].kind;
+}
+
+enum counter_whose counter_whose(enum counter c)
+{
+    assert(c < COUNTER_END);
+    return rows[c].whose;
 }
 
 const char *counter_unit(enum counter c)
