@@ -14,12 +14,13 @@
 
 #include "shell/counter_layout.h"
 
-enum { PATH_SIZE = 512, NAMES_TRIED_MAX = 64, LOCK_TRIES_MAX = 200 };
+enum { PATH_SIZE = 512, NAMES_TRIED_MAX = 64, LOCK_TRIES_MAX = 200, DIRECTORIES_TRIED_MAX = 8 };
 
 struct counter_file {
     int fd; /* its lock says that we live */
     struct layout *layout;
     struct log *log; /* that is attached; or NULL */
+    bool remove_directory;
     char path[PATH_SIZE];
 };
 
@@ -156,11 +157,21 @@ struct counter_file *counter_file_create(const struct counter_file_start *start,
     char temporary[64];
     snprintf(temporary, sizeof temporary, ".new-%ld-%u", (long)getpid(),
              atomic_fetch_add(&made, 1));
-    int directory = open_directory(start->directory, error);
-    if (directory < 0)
-        goto failed;
-    unlinkat(directory, temporary, 0); /* of a process that ended just here, with our id */
-    if (!map_file(f, directory, temporary)) {
+    int directory = -1;
+    bool mapped = false;
+    /* Whoever closed the last file may be removing the directory just now. */
+    for (int i = 0; i < DIRECTORIES_TRIED_MAX && !mapped; i++) {
+        if (directory >= 0)
+            close(directory);
+        directory = open_directory(start->directory, error);
+        if (directory < 0)
+            goto failed;
+        unlinkat(directory, temporary, 0); /* of a process that ended just here, with our id */
+        mapped = map_file(f, directory, temporary);
+        if (!mapped && errno != ENOENT)
+            break;
+    }
+    if (!mapped) {
         snprintf(error, COUNTER_FILE_ERROR_MAX, "cannot make a file in %.400s: %s",
                  start->directory, strerror(errno));
         goto failed;
@@ -185,8 +196,13 @@ void counter_file_close(struct counter_file *f)
         return;
     if (f->log != NULL)
         f->log->on_problem = NULL;
-    if (f->path[0] != '\0')
+    if (f->path[0] != '\0') {
         unlink(f->path);
+        char *slash = strrchr(f->path, '/');
+        *slash = '\0';
+        if (f->remove_directory)
+            rmdir(f->path); /* if it was the last */
+    }
     if (f->layout != NULL)
         munmap(f->layout, sizeof *f->layout);
     if (f->fd >= 0)
@@ -275,6 +291,8 @@ struct counter_file *counter_file_of(const struct config *config, const char *ro
     struct counter_file *f = config_counters(config, directory, sizeof directory)
                                  ? counter_file_create(&start, error)
                                  : NULL;
+    if (f != NULL)
+        f->remove_directory = config->counters[0] == '\0'; /* nobody's but ours */
     if (f != NULL && log != NULL)
         counter_file_attach(f, log);
     if (f == NULL && log != NULL) {
