@@ -219,7 +219,12 @@ static void ask_first(struct processes *p, uint32_t count, uint64_t timeout_ns)
 
 void processes_ask(struct processes *p)
 {
-    ask_first(p, p->count, ASK_TIMEOUT_NS);
+    processes_ask_within(p, ASK_TIMEOUT_NS);
+}
+
+void processes_ask_within(struct processes *p, uint64_t timeout_ns)
+{
+    ask_first(p, p->count, timeout_ns);
 }
 
 void processes_ask_sequencers(struct processes *p, uint64_t timeout_ns)

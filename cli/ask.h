@@ -61,6 +61,7 @@ struct processes *processes_create(const struct config *config);
 void processes_destroy(struct processes *p);
 /* Asks each for its status. */
 void processes_ask(struct processes *p);
+void processes_ask_within(struct processes *p, uint64_t timeout_ns);
 /* Asks the sequencers only, and waits no longer than this. */
 void processes_ask_sequencers(struct processes *p, uint64_t timeout_ns);
 struct process *processes_find(struct processes *p, const char *name);

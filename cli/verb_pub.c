@@ -190,6 +190,7 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     p.lines = strcmp(p.payload, "-") == 0;
     char error[CANTUS_ERROR_MAX];
     struct cantus_client_options client_options = {
+        .name = "cantus-pub",
         .source = g.dir,
         .level = p.sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
         .report = on_report,

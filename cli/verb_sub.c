@@ -141,6 +141,7 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     }
     char error[CANTUS_ERROR_MAX];
     struct cantus_client_options client_options = {
+        .name = "cantus-sub",
         .source = g.dir,
         .level = s.sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
         .report = on_report,
