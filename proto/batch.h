@@ -125,6 +125,42 @@ static inline bool batch_fits(const struct batch_builder *b, uint32_t payload_le
     return payload_length <= MESSAGE_PAYLOAD_MAX &&
            b->length + MESSAGE_HEADER_SIZE + payload_length <= b->capacity;
 }
+/* memcpy of what is mostly some tens of bytes: two moves that overlap, without a call. */
+static inline void batch_copy(uint8_t *to, const uint8_t *from, uint32_t length)
+{
+    if (length > 64 || length < 8) {
+        memcpy(to, from, length);
+    } else if (length < 16) {
+        uint64_t first = wire_load64(from), last = wire_load64(from + length - 8);
+        wire_store64(to, first);
+        wire_store64(to + length - 8, last);
+    } else if (length <= 32) {
+        uint8_t first[16], last[16];
+        memcpy(first, from, 16);
+        memcpy(last, from + length - 16, 16);
+        memcpy(to, first, 16);
+        memcpy(to + length - 16, last, 16);
+    } else {
+        uint8_t first[32], last[32];
+        memcpy(first, from, 32);
+        memcpy(last, from + length - 32, 32);
+        memcpy(to, first, 32);
+        memcpy(to + length - 32, last, 32);
+    }
+}
+
+/* One message at `at`: header and payload. */
+static inline void batch_put(uint8_t *at, uint32_t topic, uint32_t publisher,
+                             uint64_t publisher_seq, uint8_t flags, const void *payload,
+                             uint32_t payload_length)
+{
+    wire_store64(at, payload_length | (uint64_t)flags << 14 | (uint64_t)topic << 16 |
+                         (uint64_t)publisher << 40);
+    wire_store64(at + 6, publisher_seq << 16 | publisher >> 8);
+    if (payload_length > 0)
+        batch_copy(at + MESSAGE_HEADER_SIZE, payload, payload_length);
+}
+
 /* Appends; it must fit. Returns the seq it got. */
 static inline uint64_t batch_add(struct batch_builder *b, uint32_t topic, uint32_t publisher,
                                  uint64_t publisher_seq, uint8_t flags, const void *payload,
@@ -133,12 +169,8 @@ static inline uint64_t batch_add(struct batch_builder *b, uint32_t topic, uint32
     assert(batch_fits(b, payload_length));
     assert(topic != 0 && topic <= TOPIC_ID_MAX && publisher <= PUBLISHER_ID_MAX);
     assert(publisher_seq <= PUBLISHER_SEQ_MAX && flags <= 3 && flags != MESSAGE_FRAGMENT);
-    uint8_t *at = b->bytes + b->length;
-    wire_store64(at, payload_length | (uint64_t)flags << 14 | (uint64_t)topic << 16 |
-                         (uint64_t)publisher << 40);
-    wire_store64(at + 6, publisher_seq << 16 | publisher >> 8);
-    if (payload_length > 0)
-        memcpy(at + MESSAGE_HEADER_SIZE, payload, payload_length);
+    batch_put(b->bytes + b->length, topic, publisher, publisher_seq, flags, payload,
+              payload_length);
     b->length += MESSAGE_HEADER_SIZE + payload_length;
     return b->first_seq + b->count++;
 }

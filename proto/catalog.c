@@ -12,6 +12,7 @@ struct topic_entry {
 /* Where the tables lie, as offsets from the catalog's own address: a copy of the block is whole. */
 struct layout {
     size_t topics;
+    size_t regions;     /* u16 by topic id */
     size_t topic_index; /* open addressing over u32 ids, 0 empty, at most half full */
     size_t publishers;
     size_t publisher_index;
@@ -81,7 +82,8 @@ static struct layout layout_of(struct catalog_options o)
     l.publisher_slots = slots_for(o.publishers_max);
     l.path_bytes_max = o.topics_max * CATALOG_PATH_BYTES;
     l.topics = align_up(sizeof(struct catalog));
-    l.topic_index = align_up(l.topics + o.topics_max * sizeof(struct topic_entry));
+    l.regions = align_up(l.topics + o.topics_max * sizeof(struct topic_entry));
+    l.topic_index = align_up(l.regions + o.topics_max * sizeof(uint16_t));
     l.publishers = align_up(l.topic_index + l.topic_slots * sizeof(uint32_t));
     l.publisher_index =
         align_up(l.publishers + o.publishers_max * sizeof(struct catalog_publisher));
@@ -103,6 +105,11 @@ static const void *table_of(const struct catalog *c, size_t offset)
 static const struct topic_entry *topics_of(const struct catalog *c)
 {
     return table_of(c, c->layout.topics);
+}
+
+static const uint16_t *regions_of(const struct catalog *c)
+{
+    return table_of(c, c->layout.regions);
 }
 
 static const struct catalog_publisher *publishers_of(const struct catalog *c)
@@ -158,6 +165,7 @@ void catalog_reset(struct catalog *c)
     struct layout l = c->layout;
     memset(c, 0, sizeof *c);
     memset(table(c, l.topics), 0, o.topics_max * sizeof(struct topic_entry));
+    memset(table(c, l.regions), 0, o.topics_max * sizeof(uint16_t));
     memset(table(c, l.topic_index), 0, l.topic_slots * sizeof(uint32_t));
     memset(table(c, l.publisher_index), 0, l.publisher_slots * sizeof(uint32_t));
     c->options = o;
@@ -172,6 +180,7 @@ void catalog_copy(struct catalog *to, const struct catalog *from)
            to->options.publishers_max == from->options.publishers_max);
     memcpy(to, from, sizeof *to);
     memcpy(table(to, l->topics), topics_of(from), from->topic_end * sizeof(struct topic_entry));
+    memcpy(table(to, l->regions), regions_of(from), from->topic_end * sizeof(uint16_t));
     memcpy(table(to, l->topic_index), table_of(from, l->topic_index),
            l->topic_slots * sizeof(uint32_t));
     memcpy(table(to, l->publishers), publishers_of(from),
@@ -182,6 +191,21 @@ void catalog_copy(struct catalog *to, const struct catalog *from)
 }
 
 /* ---- topics ---------------------------------------------------------------------------------- */
+
+/* Topics that the same publishers write. An id without a topic is in none that has a right. */
+enum region {
+    REGION_NONE = 0,
+    REGION_USERS,
+    REGION_CREATE, /* TOPIC_TOPIC: publishers', but never inside a run */
+    REGION_SEQUENCER
+};
+
+static uint16_t region_of(uint32_t id)
+{
+    if (id >= TOPIC_FIRST_USER)
+        return REGION_USERS;
+    return id == TOPIC_TOPIC ? REGION_CREATE : REGION_SEQUENCER;
+}
 
 /* The slot of this path: where it is, or where it would go. */
 static uint32_t topic_slot(const struct catalog *c, const char *path, size_t length)
@@ -205,9 +229,23 @@ static void add_topic(struct catalog *c, uint32_t id, const char *path, size_t l
     char *paths = table(c, c->layout.paths);
     index[topic_slot(c, path, length)] = id;
     topics[id] = (struct topic_entry) { .path_at = c->path_bytes, .path_length = (uint32_t)length };
+    uint16_t *regions = table(c, c->layout.regions);
+    regions[id] = region_of(id);
     memcpy(paths + c->path_bytes, path, length);
     paths[c->path_bytes + length] = '\0'; /* apps are handed it as a string */
     c->path_bytes += (uint32_t)length + 1;
+}
+
+struct catalog_writer catalog_writer_of(const struct catalog *c, uint32_t publisher)
+{
+    enum { PUBLISHERS = 1 << REGION_USERS | 1 << REGION_CREATE };
+    static const uint64_t nothing = 0, publishers = PUBLISHERS,
+                          sequencer = PUBLISHERS | 1 << REGION_SEQUENCER;
+    return (struct catalog_writer) { .regions = regions_of(c),
+                                     .row = publisher == 0                 ? &sequencer
+                                            : publisher < c->publisher_end ? &publishers
+                                                                           : &nothing,
+                                     .topic_end = c->topic_end };
 }
 
 uint32_t catalog_topic_end(const struct catalog *c)

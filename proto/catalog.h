@@ -96,6 +96,23 @@ const struct catalog_publisher *catalog_publisher(const struct catalog *c, uint3
  * user topics, those below /sys/digest among them, and of the fixed ones only TOPIC_TOPIC (never
  * inside a run). */
 enum reject_reason catalog_refuses(const struct catalog *c, uint32_t publisher, uint32_t topic);
+
+/* The same question for many messages of one publisher, without the reason: two loads and a bit.
+ * Each topic lies in a region, of which all topics are written by the same publishers; a publisher
+ * has a row of bits, one for each region. Good until the catalog changes. */
+struct catalog_writer {
+    const uint16_t *regions; /* by topic id */
+    const uint64_t *row;
+    uint32_t topic_end;
+};
+struct catalog_writer catalog_writer_of(const struct catalog *c, uint32_t publisher);
+static inline bool catalog_writer_may(const struct catalog_writer *w, uint32_t topic)
+{
+    if (topic >= w->topic_end)
+        return false;
+    uint16_t region = w->regions[topic];
+    return (w->row[region / 64] >> region % 64 & 1) != 0;
+}
 /* What would refuse the creation of this topic; 0 if nothing. One that exists is fine, unless it is
  * /sys or below: those are the stream's own, except what is below /sys/digest. */
 enum reject_reason catalog_refuses_topic(const struct catalog *c, const char *path, size_t length);

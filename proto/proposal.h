@@ -45,6 +45,12 @@ struct proposal_cursor {
  * first_publisher_seq and every topic are at least 1 and in their range. */
 enum wire_verdict proposal_decode(const uint8_t *bytes, size_t length, uint64_t stream,
                                   struct proposal_header *out);
+/* The publisher that a datagram of at least PROPOSAL_HEADER_SIZE bytes would name if it were one of
+ * proposals: nothing is checked. */
+static inline uint32_t proposal_publisher(const uint8_t *bytes)
+{
+    return wire_load32(bytes + WIRE_FRAME_SIZE);
+}
 struct proposal_cursor proposal_begin(const uint8_t *bytes, const struct proposal_header *header);
 /* The next entry of a decoded datagram; false at its end. */
 static inline bool proposal_next(struct proposal_cursor *c, struct proposal_entry *out)

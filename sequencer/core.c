@@ -551,8 +551,11 @@ static void on_datagrams(void *core, const struct port_datagram *datagrams, uint
 {
     struct sequencer *s = core;
     s->now = now;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
+        if (i + PREFETCH_AHEAD < n)
+            queue_prefetch(s, &datagrams[i + PREFETCH_AHEAD]);
         on_datagram(s, &datagrams[i]);
+    }
 }
 
 /* ---- the state machine ----------------------------------------------------------------------- */

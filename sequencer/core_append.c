@@ -90,8 +90,58 @@ static bool serve_message(struct sequencer *s, uint32_t publisher, struct queue 
         s->ledger.last_seq[e->topic] = seq;
         q->deficit -= (int64_t)(MESSAGE_HEADER_SIZE + e->length);
     }
-    queue_advance(s, q, h, after);
+    queue_advance(s, q, h, after, 1);
     return true;
+}
+
+/* ---- the hot path ---------------------------------------------------------------------------- */
+
+/* The next entry, if it needs nothing but a place in a batch: outside runs, without a condition,
+ * permitted, on a user's topic. */
+struct plain_entry {
+    uint32_t topic;
+    uint32_t length;
+};
+
+static inline bool next_is_plain(const struct proposal_cursor *c,
+                                 const struct catalog_writer *writer, struct plain_entry *out)
+{
+    uint32_t head = wire_load32(c->at);
+    uint32_t rest = wire_load16(c->at + 4); /* the topic's last byte, the condition */
+    out->length = head & MESSAGE_PAYLOAD_MAX;
+    out->topic = head >> 16 | (rest & 0xff) << 16;
+    return (head & 0xc000) == 0 && rest <= 0xff && out->topic >= TOPIC_FIRST_USER &&
+           catalog_writer_may(writer, out->topic);
+}
+
+/* Appends such entries of one datagram to the open batch. What is kept for each batch, datagram and
+ * publisher is written once, at the end. */
+static void append_plain(struct sequencer *s, uint32_t publisher, struct queue *q, struct held *h,
+                         const struct catalog_writer *writer)
+{
+    struct batch_builder b = s->batch;
+    struct proposal_cursor c = h->cursor;
+    struct plain_entry e;
+    uint64_t *last_seq = s->ledger.last_seq;
+    const uint64_t first_seq = b.first_seq, number = h->number - b.count;
+    const uint32_t credit = q->deficit < INT32_MAX ? (uint32_t)q->deficit : INT32_MAX;
+    const uint32_t end = b.length + credit;
+    while (c.left > 0 && b.length < end && next_is_plain(&c, writer, &e) &&
+           batch_fits(&b, e.length)) {
+        batch_put(b.bytes + b.length, e.topic, publisher, number + b.count, 0,
+                  c.at + PROPOSAL_ENTRY_SIZE, e.length);
+        last_seq[e.topic] = first_seq + b.count++;
+        b.length += MESSAGE_HEADER_SIZE + e.length;
+        c.at += PROPOSAL_ENTRY_SIZE + e.length;
+        c.left--;
+    }
+    uint32_t taken = (uint32_t)(b.count - s->batch.count);
+    assert(taken > 0);
+    q->deficit -= (int64_t)(b.length - s->batch.length);
+    s->batch = b;
+    s->next_seq = first_seq + b.count;
+    s->ledger.next[publisher] = h->number + taken;
+    queue_advance(s, q, h, c, taken);
 }
 
 /* ---- turns ----------------------------------------------------------------------------------- */
@@ -99,11 +149,20 @@ static bool serve_message(struct sequencer *s, uint32_t publisher, struct queue 
 /* Serves until its credit is used up; NOTHING when it has no more to serve. */
 static enum served serve_turn(struct sequencer *s, uint32_t publisher, struct queue *q)
 {
+    struct catalog_writer writer = catalog_writer_of(s->catalog, publisher);
     while (q->deficit > 0) {
         uint64_t next = ledger_next(&s->ledger, publisher);
         struct held *h = queue_head(s, q, next);
         if (h == NULL)
             return SERVED_NOTHING;
+        struct plain_entry plain;
+        if (!q->discarding && next_is_plain(&h->cursor, &writer, &plain) &&
+            plain.length <= s->payload_max) {
+            if (!emit_room(s, plain.length, ROOM_ORDINARY))
+                return SERVED_BLOCKED;
+            append_plain(s, publisher, q, h, &writer);
+            continue;
+        }
         struct proposal_cursor cursor = h->cursor;
         struct proposal_entry e;
         bool there = proposal_next(&cursor, &e);
@@ -111,11 +170,13 @@ static enum served serve_turn(struct sequencer *s, uint32_t publisher, struct qu
         if (e.flags == 0 && !q->discarding) {
             if (!serve_message(s, publisher, q, h, &e, cursor))
                 return SERVED_BLOCKED;
+            writer = catalog_writer_of(s->catalog, publisher);
             continue;
         }
         enum served served = run_serve(s, publisher, q, h->number, e.topic);
         if (served != SERVED)
             return served;
+        writer = catalog_writer_of(s->catalog, publisher);
     }
     return SERVED;
 }

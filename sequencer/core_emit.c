@@ -140,6 +140,7 @@ static bool open_batch(struct sequencer *s, enum room room)
                                               .first_seq = s->next_seq,
                                               .timestamp_ns = time_stamp(s) };
     s->batch_is_open = true;
+    s->batch_plain = true;
     return true;
 }
 
@@ -168,7 +169,8 @@ void emit_close(struct sequencer *s, bool full)
     *ring_slot_at(s, s->ring_end++) = (struct ring_slot) { .first_seq = h->first_seq,
                                                            .end_seq = batch_end_seq(h),
                                                            .digest = h->digest,
-                                                           .length = h->length };
+                                                           .length = h->length,
+                                                           .plain = s->batch_plain };
     if (sabotaged(s, SEQUENCER_STABLE_UNACKED))
         emit_stable_rose(s);
     count(s, COUNTER_BATCHES_EMITTED, 1);
@@ -186,6 +188,7 @@ bool emit_record(struct sequencer *s, uint32_t topic, uint32_t publisher, uint64
 {
     if (!emit_room(s, length, room))
         return false;
+    s->batch_plain = false;
     struct message m = { .seq = batch_add(&s->batch, topic, publisher, publisher_seq, 0, payload,
                                           length),
                          .timestamp_ns = s->batch_header.timestamp_ns,

@@ -40,6 +40,7 @@ enum {
     BASE_BATCHES_EXTRA = 8,     /* applied to the base per step, beyond those emitted */
     DEAF_MESSAGES = 1000,       /* followed without a proposal heard */
     MEMBER_LAG_MAX = 65536,     /* messages that a store to be added may be behind */
+    PREFETCH_AHEAD = 4,         /* datagrams */
     UNCAUGHT_SILENCES = 8,      /* until one that never caught up promotes itself */
     CALLERS_MAX = 64,           /* connections to the stream port */
     SEAL_BACKOFF_MAX = 6        /* doublings of the delay between two candidates' rounds */
@@ -103,6 +104,7 @@ struct ring_slot {
     uint64_t end_seq;
     struct digest digest;
     uint32_t length;
+    bool plain; /* users' messages only, outside runs, found lawful at the tip */
 };
 
 enum room {
@@ -273,6 +275,7 @@ struct sequencer {
     struct batch_builder batch;
     struct batch_header batch_header;
     bool batch_is_open;
+    bool batch_plain;     /* see struct ring_slot */
     uint32_t payload_max; /* of one message */
     uint32_t step_batches;
     enum blocked blocked;
@@ -431,14 +434,17 @@ void queue_stand_by(struct sequencer *s);
  * served. */
 void queue_check_all(struct sequencer *s, bool begin);
 void queue_drop(struct sequencer *s, uint32_t publisher);
+/* Of a datagram that comes soon: a hint to the caches, whatever is in it. */
+void queue_prefetch(const struct sequencer *s, const struct port_datagram *d);
 void queue_on_proposal(struct sequencer *s, const struct port_datagram *d);
 /* What stands at number `next` of the publisher, after dropping what is below; NULL if it has not
  * arrived. */
 struct held *queue_head(struct sequencer *s, struct queue *q, uint64_t next);
 /* Drops what is below next; returns how many numbers that were. */
 uint64_t queue_trim(struct sequencer *s, struct queue *q, uint64_t next);
+/* The next `count` of it are done. */
 void queue_advance(struct sequencer *s, struct queue *q, struct held *h,
-                   struct proposal_cursor after);
+                   struct proposal_cursor after, uint32_t count);
 void queue_activate(struct sequencer *s, uint32_t publisher);
 uint32_t queue_deactivate_first(struct sequencer *s);
 

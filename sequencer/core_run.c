@@ -178,6 +178,7 @@ bool run_emit(struct sequencer *s)
         assert(there);
         if (!emit_room(s, e.length, ROOM_ORDINARY))
             return false;
+        s->batch_plain = false;
         uint64_t number = s->run.number++;
         struct message m = { .seq = batch_add(&s->batch, e.topic, publisher, number, e.flags,
                                               e.payload, e.length),
@@ -191,7 +192,7 @@ bool run_emit(struct sequencer *s)
         assert(lawful || s->o.sabotage != 0);
         (void)lawful;
         q->deficit -= (int64_t)(MESSAGE_HEADER_SIZE + e.length);
-        queue_advance(s, q, h, cursor);
+        queue_advance(s, q, h, cursor, 1);
         s->run.left--;
     }
     return true;

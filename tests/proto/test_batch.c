@@ -1,5 +1,7 @@
 /* Goal: what batch_add wrote, batch_next reads; nothing but a well-formed batch decodes; the digest
  * notices every changed bit. */
+#include <stdlib.h>
+
 #include "proto/batch.h"
 #include "tests/proto/suite.h"
 
@@ -232,8 +234,30 @@ START_TEST(the_digest_is_a_chain)
 }
 END_TEST
 
+/* Every length, at its exact place: what is before and behind it stays. */
+START_TEST(a_copy_writes_its_bytes_and_no_others)
+{
+    uint8_t from[200], to[200 + 32];
+    for (size_t i = 0; i < sizeof from; i++)
+        from[i] = (uint8_t)(i * 7 + 1);
+    for (uint32_t length = 0; length <= sizeof from; length++) {
+        memset(to, 0xee, sizeof to);
+        uint8_t *exact = malloc(length + 1); /* so that a sanitizer sees a read beyond it */
+        ck_assert_ptr_nonnull(exact);
+        memcpy(exact, from, length);
+        batch_copy(to + 16, exact, length);
+        free(exact);
+        ck_assert_mem_eq(to + 16, from, length);
+        for (size_t i = 0; i < sizeof to; i++) {
+            if (i < 16 || i >= 16 + length)
+                ck_assert_uint_eq(to[i], 0xee);
+        }
+    }
+}
+END_TEST
+
 SUITE_RUN("batch", messages_come_back, every_cut_and_every_bit_is_noticed,
           damage_is_corrupt_before_it_is_anything_else, thirty_messages_of_32_bytes_fit_a_datagram,
           a_full_batch_has_no_room_to_spare, contradictions_are_malformed,
           a_message_is_inside_to_its_last_byte, a_journal_is_walked_by_lengths,
-          the_digest_is_a_chain)
+          the_digest_is_a_chain, a_copy_writes_its_bytes_and_no_others)

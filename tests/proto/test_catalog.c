@@ -277,6 +277,40 @@ START_TEST(permissions)
 }
 END_TEST
 
+/* The hot path's check is the other one, for every publisher and topic. */
+static void check_writers(const struct catalog *c)
+{
+    for (uint32_t publisher = 0; publisher < 5; publisher++) {
+        struct catalog_writer writer = catalog_writer_of(c, publisher);
+        for (uint32_t topic = 0; topic < 40; topic++)
+            ck_assert_int_eq(catalog_writer_may(&writer, topic),
+                             catalog_refuses(c, publisher, topic) == 0);
+        ck_assert(!catalog_writer_may(&writer, TOPIC_ID_MAX));
+        ck_assert(!catalog_writer_may(&writer, UINT32_MAX));
+    }
+}
+
+START_TEST(rows_and_regions_say_the_same)
+{
+    struct bed bed = bed_begun();
+    check_writers(bed.c);
+    add_join(&bed, 1, 1, "a");
+    add_topic(&bed, "/a");
+    add_topic(&bed, "/a/b");
+    check_writers(bed.c);
+    struct bed other = bed_begun();
+    add_topic(&other, "/another");
+    catalog_copy(other.c, bed.c);
+    check_writers(other.c);
+    catalog_reset(other.c);
+    check_writers(other.c);
+    struct catalog_writer writer = catalog_writer_of(other.c, 0);
+    ck_assert(!catalog_writer_may(&writer, TOPIC_FIRST_USER));
+    catalog_destroy(bed.c);
+    catalog_destroy(other.c);
+}
+END_TEST
+
 static enum catalog_verdict add_session(struct bed *bed, const char *name, uint64_t protocol,
                                         uint64_t catalog)
 {
@@ -408,5 +442,6 @@ END_TEST
 SUITE_RUN("catalog", genesis_comes_first_and_once, epochs_begin_with_their_record,
           topics_get_ids_in_order, below_sys_digest_topics_are_publishers,
           path_memory_runs_out_before_ids_do, joins_compare_and_set, permissions,
-          sessions_name_protocol_and_catalog, members_change, what_is_malformed_changes_nothing,
-          digest_is_of_the_state_alone, options_are_brought_in_range)
+          rows_and_regions_say_the_same, sessions_name_protocol_and_catalog, members_change,
+          what_is_malformed_changes_nothing, digest_is_of_the_state_alone,
+          options_are_brought_in_range)
