@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { URL_MAX = 255, BODY_MAX = 2048, CALL_MIN_MS = 50 };
+enum { URL_MAX = 255, BODY_MAX = 2048, CALL_MIN_MS = 50, CALL_MAX_MS = 2000 };
 #define BASE64_MAX(bytes) (((bytes) + 2) / 3 * 4 + 1)
 
 struct etcd {
@@ -264,6 +264,8 @@ static bool take_endpoints(struct etcd *e, const char *endpoints)
 static bool set_options(struct etcd *e)
 {
     long timeout_ms = (long)e->ttl_s * 1000 / 3 / (long)e->endpoint_count;
+    timeout_ms = timeout_ms < CALL_MIN_MS ? CALL_MIN_MS : timeout_ms;
+    timeout_ms = timeout_ms > CALL_MAX_MS ? CALL_MAX_MS : timeout_ms;
     e->headers = curl_slist_append(NULL, "Content-Type: application/json");
     return e->headers != NULL &&
            curl_easy_setopt(e->curl, CURLOPT_HTTPHEADER, e->headers) == CURLE_OK &&
@@ -274,8 +276,7 @@ static bool set_options(struct etcd *e)
            curl_easy_setopt(e->curl, CURLOPT_ERRORBUFFER, e->problem) == CURLE_OK &&
            curl_easy_setopt(e->curl, CURLOPT_WRITEFUNCTION, take) == CURLE_OK &&
            curl_easy_setopt(e->curl, CURLOPT_WRITEDATA, e) == CURLE_OK &&
-           curl_easy_setopt(e->curl, CURLOPT_TIMEOUT_MS,
-                            timeout_ms < CALL_MIN_MS ? CALL_MIN_MS : timeout_ms) == CURLE_OK;
+           curl_easy_setopt(e->curl, CURLOPT_TIMEOUT_MS, timeout_ms) == CURLE_OK;
 }
 
 struct etcd *etcd_open(const char *endpoints, const char *key, const char *value, uint32_t ttl_s,

@@ -3,7 +3,7 @@
  * /v3/kv/txn), which etcd has since version 3.4.
  *
  * Each call asks the endpoint that answered last, then the others in turn, each once, and returns
- * within a third of the lease's time. A call that failed may have been carried out: a campaign that
+ * within a third of the lease's time, and within 2 s an endpoint. A call that failed may have been carried out: a campaign that
  * is repeated finds that it has won; a lease that nobody knows of ends by itself. */
 #ifndef CANTUS_CLI_ETCD_H
 #define CANTUS_CLI_ETCD_H

@@ -15,7 +15,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from cantus_test import Endpoints, config_path, program, wait_until
+from cantus_test import DEADLINE_S, Endpoints, config_path, program, wait_until
 from test_several import SeveralCase
 
 TTL_S = 2
@@ -91,9 +91,9 @@ class LeaseCase(SeveralCase):
 
     # ---- processes ------------------------------------------------------------------------------
 
-    def lease(self, name, *urls, dir=None):
+    def lease(self, name, *urls, dir=None, **options):
         process = self.start([program("cantus"), "--dir", dir or self.d, "lease", "--name", name,
-                              "--etcd", ",".join(urls), "--ttl", TTL_S])
+                              "--etcd", ",".join(urls), "--ttl", TTL_S], **options)
         process.wait_said("lease: ready")
         self.leases[name] = process
         return process
@@ -122,6 +122,7 @@ class LeaseTest(LeaseCase):
         self.publish(100)
         self.check_stream()
         self.assertEqual(self.epochs(), [(1, "lease"), (2, "lease")])
+        self.assertEqual(self.status(self.d)["epochs_used"], 3)  # and the genesis
         whys = [h["why"] for h in self.history() if "epoch" in h]
         for why, name in zip(whys, ("s1", "s2")):
             self.assertRegex(why, f"^{name} holds lease [0-9a-f]+ on {self.key}$")
@@ -139,7 +140,12 @@ class LeaseTest(LeaseCase):
 
     def test_only_the_sequencer_dies(self):
         etcd = self.etcd()
-        first = self.lease("s1", etcd.url)
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(manager.close)
+        manager.bind(self.path("notify"))
+        manager.settimeout(DEADLINE_S)
+        first = self.lease("s1", etcd.url, env={**os.environ, "NOTIFY_SOCKET": self.path("notify")})
+        self.assertIn(b"READY=1", manager.recv(4096))
         self.wait_leads("s1")
         self.lease("s2", etcd.url)
         self.publish(10)
