@@ -7,10 +7,28 @@
 #include "bench/core.h"
 #include "bench/failover.h"
 #include "bench/rtt.h"
+#include "bench/throughput.h"
 
 const struct bench_case bench_cases[] = {
     { "rtt", "sequenced",
-      "from proposing a message to applying it: app and sequencer, two processes", rtt_run },
+      "from proposing a message to applying it: app and sequencer, two processes", rtt_sequenced },
+    { "rtt", "recorded", "the same with a retransmitter as third process", rtt_recorded },
+    { "rtt", "loss", "app and sequencer, each of which loses 0.1 % of what arrives", rtt_loss },
+    { "throughput", "256", "publisher, sequencer, receiver: three processes, 256-byte messages",
+      throughput_256 },
+    { "throughput", "1024", "the same with messages of 1 KiB", throughput_1024 },
+    { "throughput", "32", "the same with 32-byte messages; the floor is `core`, without sockets",
+      throughput_32 },
+    { "throughput", "256-no-gso", "without segmentation offload", throughput_256_no_gso },
+    { "throughput", "1024-no-gso", "without segmentation offload", throughput_1024_no_gso },
+    { "throughput", "32-no-gso", "without segmentation offload", throughput_32_no_gso },
+    { "throughput", "recorded-no-gso", "256 bytes, with a retransmitter as fourth process",
+      throughput_recorded_no_gso },
+    { "throughput", "recorded", "the same with segmentation offload", throughput_recorded },
+    { "loss", "receiver", "1 % of what arrives at the receiver is lost; the floor loses nothing",
+      loss_receiver },
+    { "loss", "ingress", "1 % of what arrives at the sequencer", loss_ingress },
+    { "loss", "both", "1 % at each", loss_both },
     { "core", "100", "the sequencer's core alone: 100 publishers, 10,000 topics", core_run_100 },
     { "core", "100000", "the same with 100,000 publishers", core_run_100000 },
     { "failover", "automatic", "the stream stands still: leader killed, the standby decides itself",
@@ -58,6 +76,8 @@ bool bench_reached(const struct bench_result *r)
 {
     if (r->rate_per_s < r->target_rate_per_s)
         return false;
+    if (r->target_p999_us > 0 && (double)histogram_at(&r->latency, .999) / 1e3 > r->target_p999_us)
+        return false;
     if (r->wanted == BENCH_NO_TARGET)
         return true;
     return r->wanted == BENCH_AT_MOST ? bench_ratio(r) <= r->target : bench_ratio(r) >= r->target;
@@ -93,7 +113,9 @@ void bench_print(FILE *f, const struct bench_case *c, const struct bench_result 
                 r->wanted == BENCH_AT_MOST ? "wanted_at_most" : "wanted_at_least", r->target);
     if (r->target_rate_per_s > 0)
         fprintf(f, ",\"wanted_rate_per_s\":%.0f", r->target_rate_per_s);
-    if (r->wanted != BENCH_NO_TARGET || r->target_rate_per_s > 0)
+    if (r->target_p999_us > 0)
+        fprintf(f, ",\"wanted_p999_us\":%.0f", r->target_p999_us);
+    if (r->wanted != BENCH_NO_TARGET || r->target_rate_per_s > 0 || r->target_p999_us > 0)
         fprintf(f, ",\"reached\":%s", bench_reached(r) ? "true" : "false");
     for (uint32_t i = 0; i < r->setting_count; i++) {
         const struct bench_setting *s = &r->settings[i];

@@ -47,6 +47,7 @@ struct bench_result {
     double series[BENCH_SERIES_MAX];
     enum bench_target wanted;
     double target;            /* of the ratio */
+    double target_p999_us;    /* wanted at most, whatever the floor; 0: no such target */
     double target_rate_per_s; /* wanted at least, whatever the floor; 0: no such target */
     const char
         *floor; /* what the floor is, for the report: "two processes, sendmmsg and recvmmsg" */

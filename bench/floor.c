@@ -28,10 +28,12 @@ bool floor_open(struct floor_socket *s, struct port_addr from, struct port_addr 
     struct sockaddr_in group = address_of(from), target = address_of(to);
     struct in_addr local = { .s_addr = htonl(interface) };
     struct ip_mreqn join = { .imr_multiaddr = group.sin_addr, .imr_address = local };
-    int one = 1, zero = 0;
-    s->to = to;
+    int one = 1, zero = 0, bytes = 8 << 20;
     s->send = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     s->receive = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (s->receive >= 0 &&
+        setsockopt(s->receive, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) != 0)
+        setsockopt(s->receive, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
     if (s->send >= 0 && s->receive >= 0 &&
         setsockopt(s->receive, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
         bind(s->receive, (struct sockaddr *)&group, sizeof group) == 0 &&
@@ -55,13 +57,12 @@ void floor_close(struct floor_socket *s)
     s->send = s->receive = -1;
 }
 
-void floor_echo(struct floor_socket *s, const volatile int *phase, int while_phase)
+void floor_echo(struct floor_socket *s, bool (*goes_on)(void *ctx), void *ctx)
 {
-    uint8_t bytes[2048];
-    while (*phase == while_phase) {
-        ssize_t n = recv(s->receive, bytes, sizeof bytes, 0);
-        if (n > 0)
-            (void)!send(s->send, bytes, (size_t)n, 0);
+    uint8_t bytes[FLOOR_DATAGRAM_BYTES] = { 0 };
+    while (goes_on(ctx)) {
+        if (recv(s->receive, bytes, sizeof bytes, 0) > 0)
+            (void)!send(s->send, bytes, s->answer_bytes, 0);
         else
             sched_yield();
     }
@@ -70,18 +71,48 @@ void floor_echo(struct floor_socket *s, const volatile int *phase, int while_pha
 uint64_t floor_ping(struct floor_socket *s, uint64_t number)
 {
     enum { PATIENCE_NS = 200 * 1000 * 1000 };
-    uint8_t bytes[32] = { 0 }, back[2048];
+    uint8_t bytes[FLOOR_DATAGRAM_BYTES] = { 0 }, back[FLOOR_DATAGRAM_BYTES];
     memcpy(bytes, &number, sizeof number);
     uint64_t began = mono_ns(), now = began;
-    if (send(s->send, bytes, sizeof bytes, 0) < 0)
+    if (send(s->send, bytes, s->request_bytes, 0) < 0)
         return 0;
     while (now - began < PATIENCE_NS) {
         ssize_t n = recv(s->receive, back, sizeof back, 0);
         now = mono_ns();
-        if (n == sizeof bytes && memcmp(back, bytes, sizeof bytes) == 0)
+        if (n == s->answer_bytes && memcmp(back, bytes, sizeof number) == 0)
             return now - began;
         if (n < 0)
             sched_yield();
     }
     return 0;
+}
+
+/* ---- one way --------------------------------------------------------------------------------- */
+
+static uint8_t datagrams[FLOOR_AT_ONCE][FLOOR_DATAGRAM_BYTES];
+static struct mmsghdr messages[FLOOR_AT_ONCE];
+static struct iovec vectors[FLOOR_AT_ONCE];
+
+static void prepare(void)
+{
+    for (int i = 0; i < FLOOR_AT_ONCE; i++) {
+        vectors[i] = (struct iovec) { datagrams[i], FLOOR_DATAGRAM_BYTES };
+        messages[i].msg_hdr = (struct msghdr) { .msg_iov = &vectors[i], .msg_iovlen = 1 };
+    }
+}
+
+uint32_t floor_blast(struct floor_socket *s)
+{
+    prepare();
+    int sent = sendmmsg(s->send, messages, FLOOR_AT_ONCE, 0);
+    return sent < 0 ? 0 : (uint32_t)sent;
+}
+
+uint32_t floor_drain(struct floor_socket *s)
+{
+    prepare();
+    int got = recvmmsg(s->receive, messages, FLOOR_AT_ONCE, MSG_DONTWAIT, NULL);
+    if (got <= 0)
+        sched_yield();
+    return got < 0 ? 0 : (uint32_t)got;
 }

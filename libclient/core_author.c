@@ -9,7 +9,9 @@
 enum {
     CREATE_FIRST_WAIT_NS = 2 * 1000 * 1000,
     CREATE_LAST_WAIT_NS = 500 * 1000 * 1000,
-    DIGEST_BYTES_MAX = 64 * 1024
+    DIGEST_BYTES_MAX = 64 * 1024,
+    MANY_WINDOW = 4096, /* what a sequencer holds ahead of a publisher, by default */
+    MANY_BYTES_MAX = 8 * 1024 * 1024
 };
 
 /* What it says does not depend on the history: a fork takes nothing of it back. */
@@ -54,9 +56,10 @@ bool author_init(struct client_core *c, struct author *a, enum author_kind kind,
     }
     assert(c->author_count < CLIENT_AUTHORS_MAX);
     bool digest = kind == AUTHOR_DIGEST; /* small, and seldom */
+    bool many = kind == AUTHOR_PIPE || kind == AUTHOR_INJECTOR;
     struct publisher_options options = {
-        .window = digest ? CLIENT_DIGESTS_MAX : 0,
-        .bytes_max = digest ? DIGEST_BYTES_MAX : 0,
+        .window = digest ? CLIENT_DIGESTS_MAX : many ? MANY_WINDOW : 0,
+        .bytes_max = digest ? DIGEST_BYTES_MAX : many ? MANY_BYTES_MAX : 0,
         .stream = c->options.follower.stream,
         .nonce = core_random(c),
         .datagram_max = c->options.follower.datagram_max,

@@ -1,0 +1,400 @@
+#include "bench/throughput.h"
+
+#include <cantus/cantus.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/core.h"
+#include "bench/floor.h"
+#include "bench/stage.h"
+#include "libclient/client_private.h"
+#include "proto/batch.h"
+
+enum { PAYLOAD_MAX = 1024, ROUND_MS = 400, LOSS_PPM = 10000 };
+#define PATIENCE_NS UINT64_C(10000000000)
+#define TOPIC       "/bench/throughput"
+
+/* What a case is. */
+struct plan {
+    uint32_t payload_bytes;
+    bool no_segmentation;
+    bool recorded;
+    bool core_floor; /* in messages: the sequencer's core alone */
+    uint32_t ingress_loss_ppm, egress_loss_ppm;
+    double target;
+};
+
+struct throughput {
+    const struct bench_knobs *knobs;
+    struct plan plan;
+    uint8_t payload[PAYLOAD_MAX];
+    struct stage stage;
+    struct floor_socket sender, receiver;
+    struct cantus_client *client;
+    struct cantus_pipe *pipe;
+    uint64_t pushed;
+};
+
+/* ---- the receiver ---------------------------------------------------------------------------- */
+
+static void on_message(void *ctx, const struct cantus_message *m)
+{
+    uint64_t *delivered = ctx;
+    (void)m;
+    ++*delivered; /* in order and without gaps: the client delivers nothing else */
+}
+
+static void lose(const struct throughput *t, struct transport *transport)
+{
+    uint32_t ppm = atomic_load_explicit(&t->stage.shared->egress_loss_ppm, memory_order_relaxed);
+    if ((ppm != 0) != (transport->lose_below != 0))
+        transport_lose(transport, (double)ppm / STAGE_SHARE_PPM, 3);
+}
+
+static struct cantus_client *open_client(const struct throughput *t, char *error)
+{
+    struct cantus_client_options options = {
+        .source = t->stage.dir, .level = CANTUS_SEQUENCED, .name = "", .spin = true
+    };
+    return cantus_client_open(&options, error);
+}
+
+static int receive(void *ctx, struct stage *s)
+{
+    struct throughput *t = ctx;
+    char error[BENCH_ERROR_MAX] = "";
+    uint64_t delivered = 0, floor = 0;
+    struct cantus_client *client = open_client(t, error);
+    if (client == NULL ||
+        !cantus_client_subscribe(client, "/bench", on_message, &delivered, error)) {
+        fprintf(stderr, "cantus: %s\n", error);
+        return 1;
+    }
+    for (enum stage_phase phase; (phase = stage_phase_now(s)) != STAGE_END;) {
+        if (phase == STAGE_FLOOR) {
+            floor += floor_drain(&t->receiver);
+            atomic_store_explicit(&s->shared->floor, floor, memory_order_relaxed);
+            continue;
+        }
+        lose(t, client->transport);
+        if (cantus_client_poll(client, 100 * 1000) != CANTUS_OK) {
+            fprintf(stderr, "cantus: %s\n", cantus_client_error(client));
+            return 1;
+        }
+        atomic_store_explicit(&s->shared->overflows, client->transport->counters.receive_overflows,
+                              memory_order_relaxed);
+        atomic_store_explicit(&s->shared->delivered, delivered, memory_order_release);
+    }
+    cantus_client_close(client);
+    return 0;
+}
+
+static int serve(void *ctx, struct stage *s)
+{
+    (void)ctx;
+    return stage_sequencer(s, NULL, NULL);
+}
+
+/* ---- the publisher, which is this process ---------------------------------------------------- */
+
+static uint64_t delivered(const struct throughput *t)
+{
+    return atomic_load_explicit(&t->stage.shared->delivered, memory_order_acquire);
+}
+
+static bool publish(struct throughput *t, uint64_t timeout_ns, char *error)
+{
+    if (cantus_client_poll(t->client, timeout_ns) == CANTUS_OK &&
+        !atomic_load(&t->stage.shared->failed))
+        return true;
+    snprintf(error, BENCH_ERROR_MAX, "%s", cantus_client_error(t->client));
+    return false;
+}
+
+/* Publishes for `ms`, and until the receiver has it all. The rate of messages; negative: failed. */
+static double run_cantus(struct throughput *t, uint32_t ms, char *error)
+{
+    uint64_t first = delivered(t), pushed = t->pushed;
+    uint64_t began = stage_mono_ns(), now = began;
+    while (now - began < (uint64_t)ms * 1000000) {
+        while (cantus_pipe_push(t->pipe, TOPIC, t->payload, t->plan.payload_bytes))
+            t->pushed++;
+        if (!publish(t, 100 * 1000, error))
+            return -1;
+        now = stage_mono_ns();
+    }
+    while (delivered(t) < t->pushed) {
+        if (!publish(t, 100 * 1000, error))
+            return -1;
+        now = stage_mono_ns();
+        if (now - began > PATIENCE_NS) {
+            snprintf(error, BENCH_ERROR_MAX, "%llu of %llu messages did not arrive",
+                     (unsigned long long)(t->pushed - delivered(t)),
+                     (unsigned long long)(t->pushed - pushed));
+            return -1;
+        }
+    }
+    return (double)(t->pushed - first) * 1e9 / (double)(now - began);
+}
+
+/* Datagrams received a second by the bare processes. */
+static double run_floor(struct throughput *t, uint32_t ms)
+{
+    const _Atomic uint64_t *received = &t->stage.shared->floor;
+    stage_set_phase(&t->stage, STAGE_FLOOR);
+    stage_sleep_ms(2); /* until the others have noticed */
+    uint64_t first = atomic_load(received), began = stage_mono_ns();
+    while (stage_mono_ns() - began < (uint64_t)ms * 1000000)
+        floor_blast(&t->sender);
+    uint64_t took = stage_mono_ns() - began;
+    double rate = (double)(atomic_load(received) - first) * 1e9 / (double)took;
+    stage_sleep_ms(2);
+    stage_set_phase(&t->stage, STAGE_CANTUS);
+    return rate;
+}
+
+static void set_loss(struct throughput *t, bool on)
+{
+    atomic_store(&t->stage.shared->ingress_loss_ppm, on ? t->plan.ingress_loss_ppm : 0);
+    atomic_store(&t->stage.shared->egress_loss_ppm, on ? t->plan.egress_loss_ppm : 0);
+}
+
+/* ---- set-up ---------------------------------------------------------------------------------- */
+
+static bool open_floor(struct throughput *t, char *error)
+{
+    struct port_addr group = t->stage.config.egress_a, unused = t->stage.config.ingress;
+    group.port = (uint16_t)(group.port + 10000);
+    unused.port = (uint16_t)(unused.port + 10000);
+    uint32_t interface = t->stage.config.interface;
+    if (floor_open(&t->sender, unused, group, interface) &&
+        floor_open(&t->receiver, group, unused, interface))
+        return true;
+    snprintf(error, BENCH_ERROR_MAX, "sockets of the floor: %s", strerror(errno));
+    return false;
+}
+
+static bool start(struct throughput *t, char *error)
+{
+    struct stage_options options = { .store = t->plan.recorded,
+                                     .no_segmentation = t->plan.no_segmentation };
+    if (!stage_open(&t->stage, &options, error) || !open_floor(t, error) ||
+        !stage_fork(&t->stage, serve, t, -1, error) ||
+        (t->plan.recorded && !stage_fork(&t->stage, stage_recorder, NULL, -1, error)) ||
+        !stage_fork(&t->stage, receive, t, -1, error))
+        return false;
+    t->client = open_client(t, error);
+    t->pipe = t->client != NULL ? cantus_pipe_open(t->client, "throughput", error) : NULL;
+    if (t->pipe == NULL)
+        return false;
+    for (uint64_t began = stage_mono_ns(); delivered(t) == 0;) {
+        t->pushed +=
+            t->pushed == 0 && cantus_pipe_push(t->pipe, TOPIC, t->payload, t->plan.payload_bytes);
+        if (!publish(t, 1000 * 1000, error))
+            return false;
+        if (stage_mono_ns() - began > PATIENCE_NS) {
+            snprintf(error, BENCH_ERROR_MAX, "nothing was delivered within 10 s");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void stop(struct throughput *t)
+{
+    if (t->client != NULL)
+        cantus_client_close(t->client);
+    stage_close(&t->stage);
+    floor_close(&t->sender);
+    floor_close(&t->receiver);
+}
+
+/* ---- measuring ------------------------------------------------------------------------------- */
+
+static bool is_loss(const struct plan *p)
+{
+    return p->ingress_loss_ppm != 0 || p->egress_loss_ppm != 0;
+}
+
+/* Messages in a full batch. */
+static uint32_t batch_messages(const struct throughput *t)
+{
+    return (t->stage.config.datagram_max - BATCH_HEADER_SIZE) /
+           (MESSAGE_HEADER_SIZE + t->plan.payload_bytes);
+}
+
+static void describe(const struct throughput *t, struct bench_result *result, uint32_t rounds,
+                     double messages_per_s, uint64_t batches)
+{
+    const struct plan *p = &t->plan;
+    const struct stage_shared *shared = t->stage.shared;
+    bench_set_u64(result, "payload_bytes", p->payload_bytes);
+    bench_set_u64(result, "datagram_bytes", t->stage.config.datagram_max);
+    bench_set_u64(result, "messages_per_datagram", batch_messages(t));
+    bench_set_u64(result, "messages_per_s", (uint64_t)messages_per_s);
+    bench_set_u64(result, "messages", t->pushed);
+    bench_set_u64(result, "batches", batches);
+    bench_set_u64(result, "rounds", rounds);
+    bench_set_u64(result, "processes", p->recorded ? 4 : 3);
+    bench_set_u64(result, "ingress_loss_ppm", p->ingress_loss_ppm);
+    bench_set_u64(result, "receiver_loss_ppm", p->egress_loss_ppm);
+    bench_set_u64(result, "receiver_overflows", atomic_load(&shared->overflows));
+    bench_set_u64(result, "resent", client_core_counters(t->client->core)[COUNTER_RESENT]);
+    bench_set_text(result, "segmentation", p->no_segmentation ? "off" : "on");
+    bench_set_text(result, "transport", "kernel");
+    bench_set_text(result, "idle", "spin, yielding");
+    result->wanted = p->target > 0 ? BENCH_AT_LEAST : BENCH_NO_TARGET;
+    result->target = p->target;
+    result->floor = is_loss(p) ? "the same processes while nothing is lost"
+                               : "two bare processes, sendmmsg and recvmmsg of 64 datagrams";
+}
+
+/* One round: the floor, then the measured part. Sums of rates, in messages or datagrams. */
+static bool measure_round(struct throughput *t, double *rate, double *floor, char *error)
+{
+    bool loss = is_loss(&t->plan);
+    double below = loss ? run_cantus(t, ROUND_MS, error) : run_floor(t, ROUND_MS);
+    if (below < 0)
+        return false;
+    set_loss(t, true);
+    double measured = run_cantus(t, ROUND_MS, error);
+    set_loss(t, false);
+    if (measured < 0)
+        return false;
+    *floor += loss ? below / batch_messages(t) : below;
+    *rate += measured;
+    return true;
+}
+
+static bool measure(struct throughput *t, struct bench_result *result, char *error)
+{
+    const struct bench_knobs *k = t->knobs;
+    const uint32_t rounds = k->rounds != 0 ? k->rounds : 5;
+    double rate = 0, floor = 0;
+    if (run_cantus(t, ROUND_MS / 2, error) < 0)
+        return false;
+    uint64_t batches = atomic_load(&t->stage.shared->batches);
+    for (uint32_t round = 0; round < rounds; round++) {
+        double before = rate;
+        if (!measure_round(t, &rate, &floor, error))
+            return false;
+        bench_series_add(result, (rate - before) / batch_messages(t));
+        k->progress(round + 1, rounds);
+    }
+    result->series_interval_s = ROUND_MS / 1e3;
+    result->unit = "datagrams";
+    result->rate_per_s = rate / rounds / batch_messages(t);
+    result->floor_rate_per_s = floor / rounds;
+    describe(t, result, rounds, rate / rounds, atomic_load(&t->stage.shared->batches) - batches);
+    return true;
+}
+
+/* 32-byte messages are held against what the sequencer's core does alone. */
+static bool use_core_floor(const struct throughput *t, struct bench_result *result, char *error)
+{
+    struct bench_result *core = calloc(1, sizeof *core);
+    struct bench_knobs knobs = { .rounds = 3, .progress = t->knobs->progress };
+    if (core == NULL)
+        return false;
+    bool fine = core_run_100(&knobs, core, error);
+    result->unit = "messages";
+    result->rate_per_s *= batch_messages(t);
+    result->floor_rate_per_s = core->rate_per_s;
+    result->floor = "the sequencer's core alone, without sockets";
+    free(core);
+    return fine;
+}
+
+static bool run(const struct bench_knobs *knobs, const struct plan *plan,
+                struct bench_result *result, char *error)
+{
+    struct throughput *t = calloc(1, sizeof *t);
+    snprintf(error, BENCH_ERROR_MAX, "out of memory");
+    if (t == NULL)
+        return false;
+    t->knobs = knobs;
+    t->plan = *plan;
+    t->sender = t->receiver = (struct floor_socket) { .receive = -1, .send = -1 };
+    bool fine = start(t, error) && measure(t, result, error);
+    if (fine && plan->core_floor)
+        fine = use_core_floor(t, result, error);
+    stop(t);
+    free(t);
+    return fine;
+}
+
+/* ---- cases ----------------------------------------------------------------------------------- */
+
+bool throughput_256(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k, &(struct plan) { .payload_bytes = 256, .target = 5 }, result, error);
+}
+
+bool throughput_1024(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k, &(struct plan) { .payload_bytes = 1024, .target = 5 }, result, error);
+}
+
+bool throughput_32(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k, &(struct plan) { .payload_bytes = 32, .core_floor = true, .target = .6 }, result,
+               error);
+}
+
+bool throughput_256_no_gso(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k, &(struct plan) { .payload_bytes = 256, .no_segmentation = true, .target = .6 },
+               result, error);
+}
+
+bool throughput_1024_no_gso(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k, &(struct plan) { .payload_bytes = 1024, .no_segmentation = true, .target = .6 },
+               result, error);
+}
+
+bool throughput_32_no_gso(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k, &(struct plan) { .payload_bytes = 32, .no_segmentation = true, .target = .6 },
+               result, error);
+}
+
+bool throughput_recorded(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k, &(struct plan) { .payload_bytes = 256, .recorded = true }, result, error);
+}
+
+bool throughput_recorded_no_gso(const struct bench_knobs *k, struct bench_result *result,
+                                char *error)
+{
+    return run(k,
+               &(struct plan) {
+                   .payload_bytes = 256, .no_segmentation = true, .recorded = true, .target = .5 },
+               result, error);
+}
+
+bool loss_receiver(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k,
+               &(struct plan) { .payload_bytes = 256, .egress_loss_ppm = LOSS_PPM, .target = .85 },
+               result, error);
+}
+
+bool loss_ingress(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k,
+               &(struct plan) { .payload_bytes = 256, .ingress_loss_ppm = LOSS_PPM, .target = .7 },
+               result, error);
+}
+
+bool loss_both(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k,
+               &(struct plan) { .payload_bytes = 256,
+                                .ingress_loss_ppm = LOSS_PPM,
+                                .egress_loss_ppm = LOSS_PPM,
+                                .target = .6 },
+               result, error);
+}
