@@ -107,6 +107,7 @@ static const struct sabotage {
 };
 
 #define SIM_COUNT_ONE(name, what, invariant) +1
+_Static_assert((int)SIM_NODES_MAX <= (int)SIM_WAKES_MAX, "every node has its wake-up");
 _Static_assert(sizeof sabotages / sizeof sabotages[0] == 0 SIM_SABOTAGES(SIM_COUNT_ONE),
                "every sabotage has its bit");
 
@@ -247,8 +248,7 @@ static void dispatch(struct sim *s, const struct sim_event *e)
 {
     switch ((enum sim_event_kind)e->kind) {
     case SIM_EVENT_RUN:
-        if (s->nodes[e->node]->wake_generation == e->b)
-            sim_node_run(s, s->nodes[e->node]);
+        sim_node_run(s, s->nodes[e->node]);
         break;
     case SIM_EVENT_DATAGRAM:
         sim_net_arrive(s, e->a);

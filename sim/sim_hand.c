@@ -82,8 +82,7 @@ void sim_freeze(struct sim *s, uint32_t node, bool frozen)
         return;
     struct sim_node *n = s->nodes[node];
     n->frozen_until = frozen ? UINT64_MAX : 0;
-    n->wake_at = PORT_NEVER;
-    n->wake_generation++;
+    sim_queue_wake(&s->queue, node, SIM_QUEUE_NEVER);
     if (!frozen && n->up)
         sim_node_wake(s, n, s->now);
 }

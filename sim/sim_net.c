@@ -291,7 +291,7 @@ uint32_t sim_net_linger(struct sim *s, uint32_t from, uint64_t min_ns, uint64_t 
     uint32_t count = 0;
     /* Later is further down a heap, so moving events later one by one needs a rebuild; taking
      * them out and putting them in again is simpler, and rare. */
-    struct sim_event *kept = malloc(sizeof *kept * s->queue.count + 1);
+    struct sim_event *kept = malloc(sizeof *kept * (s->queue.count + SIM_WAKES_MAX));
     if (kept == NULL)
         return 0;
     uint32_t total = 0;
@@ -304,7 +304,10 @@ uint32_t sim_net_linger(struct sim *s, uint32_t from, uint64_t min_ns, uint64_t 
             s->result.delayed++;
             count++;
         }
-        sim_queue_push(&s->queue, *e);
+        if (e->kind == SIM_EVENT_RUN)
+            sim_queue_wake(&s->queue, e->node, e->at);
+        else
+            sim_queue_push(&s->queue, *e);
     }
     free(kept);
     return count;

@@ -29,7 +29,6 @@ struct sim_node *sim_node_add(struct sim *s, enum sim_kind kind, uint32_t index,
     n->kind = kind;
     n->index = index;
     memcpy(n->name, name, strlen(name));
-    n->wake_at = PORT_NEVER;
     n->scratch = malloc(SIM_SCRATCH_BYTES);
     if (kind == SIM_STORE)
         n->disk = malloc(sizeof *n->disk);
@@ -115,7 +114,6 @@ bool sim_node_start(struct sim *s, struct sim_node *n)
     n->frozen_until = 0;
     n->dies = SIM_DIES_NOT;
     n->busy_until = s->now;
-    n->wake_at = PORT_NEVER;
     n->again = 0;
     sim_clock_start(&n->clock, s->now);
     if (n->disk != NULL)
@@ -146,8 +144,7 @@ void sim_node_crash(struct sim *s, struct sim_node *n)
     n->up = false;
     n->out_count = 0;
     n->scratch_used = 0;
-    n->wake_at = PORT_NEVER;
-    n->wake_generation++;
+    sim_queue_wake(&s->queue, n->port.node, SIM_QUEUE_NEVER);
     empty_inbox(s, n);
     sim_stream_node_down(s, n->port.node);
     if (n->disk != NULL)
@@ -163,11 +160,8 @@ void sim_node_wake(struct sim *s, struct sim_node *n, uint64_t at)
         at = n->busy_until;
     if (at < n->frozen_until)
         at = n->frozen_until;
-    if (at >= n->wake_at)
-        return;
-    n->wake_at = at;
-    n->wake_generation++;
-    sim_schedule(s, at, SIM_EVENT_RUN, n->port.node, 0, n->wake_generation);
+    if (at < sim_queue_wake_at(&s->queue, n->port.node))
+        sim_queue_wake(&s->queue, n->port.node, at);
 }
 
 void sim_node_step(struct sim *s, struct sim_node *n)
@@ -249,7 +243,6 @@ static void die(struct sim *s, struct sim_node *n)
 
 void sim_node_run(struct sim *s, struct sim_node *n)
 {
-    n->wake_at = PORT_NEVER;
     if (!n->up)
         return;
     if (sim_node_frozen(s, n)) {

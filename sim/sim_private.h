@@ -34,10 +34,10 @@ enum {
 #define SIM_US UINT64_C(1000)
 
 enum sim_event_kind {
-    SIM_EVENT_RUN = 1,  /* a node: step, and what came for it; b: generation */
-    SIM_EVENT_DATAGRAM, /* a: packet slot in the network's table of arrivals */
-    SIM_EVENT_STREAM,   /* a: connection, b: direction and generation */
-    SIM_EVENT_RESTART,  /* a node comes up again */
+    SIM_EVENT_RUN = SIM_QUEUE_WAKE, /* a node: step, and what came for it */
+    SIM_EVENT_DATAGRAM,             /* a: packet slot in the network's table of arrivals */
+    SIM_EVENT_STREAM,               /* a: connection, b: direction and generation */
+    SIM_EVENT_RESTART,              /* a node comes up again */
     SIM_EVENT_FAULT,
     SIM_EVENT_WORK,
     SIM_EVENT_WEATHER,
@@ -208,8 +208,6 @@ struct sim_node {
     bool join[PORT_CHANNELS];
 
     uint64_t busy_until;
-    uint64_t wake_at; /* of the event that is scheduled; PORT_NEVER: none */
-    uint32_t wake_generation;
     uint32_t again;                /* steps in a row that wanted another at once */
     uint32_t inbox[SIM_INBOX_MAX]; /* arrival slots */
     uint32_t inbox_count;
