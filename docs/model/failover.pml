@@ -271,6 +271,9 @@ inline order()
 #if defined(RECORD_STALE)
 #define TAKES(s, e) (history[e] != 0)
 #define RAISE(s, e) promised[s] = (ADMITS(s, e) -> (e) : promised[s])
+#elif defined(EQUAL_NUMBER) /* what the sequencer could do instead of sealing above itself */
+#define TAKES(s, e) (history[e] != 0 && number[e] >= number[promised[s]])
+#define RAISE(s, e) promised[s] = e
 #else
 #define TAKES(s, e) (history[e] != 0 && ADMITS(s, e))
 #define RAISE(s, e) promised[s] = e

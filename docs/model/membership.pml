@@ -215,6 +215,11 @@ inline order()
 
 /* retransmitter: promise_on_seal(), promise_step(), record_admit(). */
 #define ADMITS(s, e) (number[e] > number[promised[s]] || (e) == promised[s])
+#ifdef EQUAL_NUMBER
+#define TAKES(s, e) (history[e] != 0 && number[e] >= number[promised[s]])
+#else
+#define TAKES(s, e) (history[e] != 0 && ADMITS(s, e))
+#endif
 #define SEAL(s, e) \
     :: d_step { \
         ADMITS(s, e) && (promised[s] != (e) || (promise[AT(s, e)] == NONE && history[e] == 0)) -> \
@@ -228,7 +233,7 @@ inline order()
 /* retransmitter: record_forked(), record_cut(); journal_cut(). */
 #define CUT(s, e) \
     :: d_step { \
-        history[e] != 0 && ADMITS(s, e) && !BEGINS_WITH(history[e], log[s]) && \
+        TAKES(s, e) && !BEGINS_WITH(history[e], log[s]) && \
         !BEGINS_WITH(log[s], history[e]) -> \
         promised[s] = e; \
         had = log[s]; \
@@ -241,7 +246,7 @@ inline order()
 /* retransmitter: record_deliver(), record_ack(); sequencer: ack_on(). */
 #define RECORD(s, e, n) \
     :: d_step { \
-        history[e] != 0 && ADMITS(s, e) && LEN(history[e]) >= (n) && \
+        TAKES(s, e) && LEN(history[e]) >= (n) && \
         BEGINS_WITH(history[e], log[s]) && LEN(log[s]) < (n) -> \
         promised[s] = e; \
         log[s] = FIRST(history[e], n); \
