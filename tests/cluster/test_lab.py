@@ -105,9 +105,17 @@ class LabTest(unittest.TestCase):
             different = [b.split(":")[0].strip() for a, b in zip(shipped, own, strict=True) if a != b]
             self.assertIn(different, (["stream", "interface"], ["stream"]))
 
+    def test_spare(self):
+        """A store that is there and no member, until it is made one."""
+        self.lab("up", self.dir, "--build", BUILD, "--spares", "1")
+        self.assertEqual(len(self.cantus("h1", "member", "list").splitlines()), 2)
+        self.assertIn("is a member, stable", self.cantus("h1", "member", "add", "r3"))
+        self.assertIn("r3", self.cantus("h1", "member", "list"))
+
     def test_mistakes(self):
         self.assertIn("holds no lab", self.lab("status", self.dir, status=1))
         self.assertIn("No such file", self.lab("up", self.dir, "--config", "/nonexistent", status=1))
+        self.assertIn("can't be spares", self.lab("up", self.dir, "--build", BUILD, "--spares", "3", status=1))
         self.lab("up", self.dir, "--build", BUILD, "--no-start")
         self.assertIn("take it down first", self.lab("up", self.dir, "--build", BUILD, status=1))
         self.assertIn("no unit", self.lab("start", self.dir, "cantus-sequencer@s9", status=1))
