@@ -10,13 +10,18 @@
 - exactly once: a publisher's items are 1, 2, 3 ... without a gap, a double or a change of order, and its
   numbers only grow; what it was told when it joined is no more than was there;
 - time never goes back;
+- the members change one store at a time, and in the end are who the operator made members: never a store
+  whose directory was lost;
 - clients ended only when they were asked to.
 """
 
+import base64
 import glob
 import json
 import os
 import re
+import shutil
+import struct
 import sys
 
 VIOLATIONS_MAX = 50  # of one kind; more say nothing new
@@ -36,10 +41,43 @@ class Violations:
         return sum(self.counts.values())
 
 
+# ---- logs -----------------------------------------------------------------------------------------------
+
+REFERENCE = "stable-s0.1.log"  # of a follower that lives through everything
+BLOCK = 1 << 20
+
+
+def shorten(path):
+    """What the log of a killed follower has in common with the reference is not kept twice: it becomes a line
+    `P n`, for the first n bytes of that. Every new incarnation is told everything again, and so writes it."""
+    reference, same = os.path.join(os.path.dirname(path), REFERENCE), 0
+    with open(path, "rb") as a, open(reference, "rb") as b:
+        while True:
+            x, y = a.read(BLOCK), b.read(BLOCK)
+            shorter = min(len(x), len(y))
+            if shorter == BLOCK and x == y:
+                same += shorter
+                continue
+            same += len(os.path.commonprefix([x, y]))
+            break
+        a.seek(max(0, same - BLOCK))
+        start = a.tell()
+        same = start + a.read(same - start).rfind(b"\n") + 1
+        a.seek(same)
+        with open(path + ".new", "wb") as out:
+            out.write(b"P %d\n" % same)
+            shutil.copyfileobj(a, out)
+    os.replace(path + ".new", path)
+
+
 def whole_lines(path):
     """Lines of a log; one that a SIGKILL cut off at the end is left out."""
     with open(path, "rb") as f:
         data = f.read()
+    if data.startswith(b"P "):
+        head, _, rest = data.partition(b"\n")
+        with open(os.path.join(os.path.dirname(path), REFERENCE), "rb") as f:
+            data = f.read(int(head[2:])) + rest
     lines = data.split(b"\n")
     lines.pop()
     return lines
@@ -220,6 +258,36 @@ def check_dump(path, history, violations):
     return seen
 
 
+# ---- members --------------------------------------------------------------------------------------------
+
+def members_of(m):
+    """The ids in a genesis or a /sys/member: 13 bytes (seq, W, count), then the stores."""
+    payload = base64.b64decode(m["payload_base64"])
+    start = 53 + 8 + 4 if m["topic"] == "/sys/genesis" else 8 + 4
+    return [f"{store:016x}" for store in struct.unpack(f"<{payload[start]}Q", payload[start + 1:])]
+
+
+def check_members(path, said, violations):
+    """`said` by the operator: {"members": those of the end, "gone": whose directories were lost}. -> changes"""
+    now, changes = None, -1
+    with open(path, encoding="utf-8") as f:
+        for line in f:
+            if '"/sys/genesis"' not in line and '"/sys/member"' not in line:
+                continue
+            m = json.loads(line)
+            if m["topic"] not in ("/sys/genesis", "/sys/member"):
+                continue
+            then, now = now, members_of(m)
+            changes += 1
+            if then is not None and len(set(then) ^ set(now)) != 1:
+                violations.add("membership", f"seq {m['seq']}: the members {then} became {now}")
+    if now is None or set(now) != set(said["members"]):
+        violations.add("membership", f"the members of the stream are {now}, the operator left {said['members']}")
+    for store in set(said["gone"]) & set(now or []):
+        violations.add("membership", f"store {store} was lost, and is a member")
+    return changes
+
+
 # ---- a folder -------------------------------------------------------------------------------------------
 
 def incarnations(folder, prefix):
@@ -235,7 +303,7 @@ def check_folder(folder):
     """-> (violations, figures)"""
     violations = Violations()
     figures = {"messages": 0, "outcomes": 0, "follower_logs": 0, "forks_announced": 0, "taken_back": 0,
-               "journal_messages": 0}
+               "journal_messages": 0, "member_changes": 0}
     stable, sequenced = incarnations(folder, "stable"), incarnations(folder, "sequenced")
     # Written once every follower had everything; before that, no log has to be complete.
     finished = os.path.exists(os.path.join(folder, "finished"))
@@ -277,6 +345,8 @@ def check_folder(folder):
     dump = os.path.join(folder, "history.jsonl")
     if os.path.exists(dump):
         figures["journal_messages"] = check_dump(dump, history, violations)
+        with open(os.path.join(folder, "members.json"), encoding="utf-8") as f:
+            figures["member_changes"] = check_members(dump, json.load(f), violations)
     return violations, figures
 
 

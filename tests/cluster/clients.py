@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 
+import checker
+
 
 class Client:
     def __init__(self, torture, host, kind, name, arguments):
@@ -37,6 +39,8 @@ class Client:
         if self.running():
             self.process.kill()
         self.process.wait()
+        if self.kind != "publisher" and os.path.basename(self.log_path()) != checker.REFERENCE:
+            checker.shorten(self.log_path())
 
     def terminate(self):
         if self.running():

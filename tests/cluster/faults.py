@@ -8,6 +8,8 @@ import resource
 import signal
 import subprocess
 
+import members
+
 HEALED_POLL_S = 1.0
 FLIPS_MAX = 8
 
@@ -65,19 +67,15 @@ def fds(t, name):
 
 def promote(t, name):
     """`cantus promote` of whoever it is, leading or not, on a random host."""
-    host = t.rng.choice(t.hosts)
-    process = subprocess.Popen(
-        host.inside(["cantus", "--dir", "/etc/cantus", "promote", name.split("@")[1], "--why",
-                     f"fault {t.fault_count}"]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    for _ in range(100):
-        yield 0.2
-        if process.poll() is not None:
-            break
-    else:
-        process.kill()
-    said = " ".join(process.communicate()[0].split())
-    t.note(f"promote {name} on {host.name}: status {process.returncode}: {said}")
+    yield from members.command(t, ["promote", name.split("@")[1], "--why", f"fault {t.fault_count}"])
+
+
+def promote_both(t, _):
+    """Two operators at once, each with a sequencer of their own."""
+    both = [promote(t, name) for name in t.rng.sample(t.sequencers, 2)]
+    while both:
+        both = [p for p in both if next(p, None) is not None]
+        yield 0.1
 
 
 def clock(t, host_name):
@@ -150,6 +148,17 @@ def reorder(t, host_name):
     undo()
 
 
+def corrupt(t, host_name):
+    """In some of the datagrams of a host a bit is not as it was sent."""
+    percent = t.rng.choice((1, 5, 30))
+    undo = t.nft(t.lab.bridge, "netdev",
+                 f"type filter hook ingress device {host_name} priority 100",
+                 f"numgen random mod 100 < {percent} fwd to flip0")
+    t.note(f"corrupt {host_name} {percent}/100")
+    yield t.rng.uniform(1, 6)
+    undo()
+
+
 # ---- disks ----------------------------------------------------------------------------------------------
 
 def disk_full(t, host_name):
@@ -216,7 +225,7 @@ def healed(t, name, directory):
 TABLE = [
     ("kill_sequencer", 8, "process", lambda t: t.sequencers, kill),
     ("kill_store", 6, "process", lambda t: t.stores, kill),
-    ("kill_host", 2, "host", lambda t: t.host_names[:3], kill_host),
+    ("kill_host", 2, "host", lambda t: t.store_hosts, kill_host),
     ("kill_all", 1, "room", lambda t: ["room"], kill_all),
     ("kill_publisher", 3, "process", lambda t: t.publishers, kill),
     ("kill_follower", 3, "process", lambda t: t.followers, kill),
@@ -224,13 +233,21 @@ TABLE = [
     ("stop_store", 4, "process", lambda t: t.stores, stop),
     ("stop_client", 2, "process", lambda t: t.publishers + t.followers, stop),
     ("fds", 2, "process", lambda t: t.sequencers + t.stores, fds),
-    ("promote", 5, "promotion", lambda t: t.sequencers if len(t.sequencers) > 1 else [], promote),
+    ("promote", 4, "promotion", lambda t: t.sequencers, promote),
+    ("promote_both", 2, "promotion", lambda t: ["both"], promote_both),
     ("clock", 3, "clock", lambda t: t.clocks, clock),
     ("partition", 8, "network", lambda t: t.host_names, partition),
     ("flap", 2, "network", lambda t: t.host_names, flap),
     ("loss", 4, "network", lambda t: t.host_names, loss),
     ("duplicate", 3, "network", lambda t: t.host_names, duplicate),
     ("reorder", 3, "network", lambda t: t.host_names, reorder),
+    ("corrupt", 3, "network", lambda t: t.host_names, corrupt),
     ("disk_full", 3, "disk", lambda t: t.memory_hosts, disk_full),
-    ("rot", 4, "process", lambda t: t.stores if not t.busy("rot") else [], rot),
+    ("rot", 4, "process", lambda t: t.stores if not t.busy("rot", "wipe", "restore") else [], rot),
+    ("member", 8, "membership", lambda t: ["room"], members.member),
+    ("wipe", 4, "membership", lambda t: ["room"], members.wipe),
+    ("restore", 2, "membership", lambda t: ["room"], members.from_backup),
 ]
+
+# These take as long as they take, also once all other faults are over.
+PATIENT = ("rot", "member", "wipe", "restore")

@@ -1,9 +1,11 @@
 """The checker finds what it is for. A folder is made as a clean run would leave it; then one thing at a time is
 falsified, and exactly that must be reported."""
 
+import base64
 import json
 import os
 import shutil
+import struct
 import tempfile
 import unittest
 
@@ -12,6 +14,13 @@ import checker
 
 def delivery(seq, publisher, number, item):
     return f"D {seq} {publisher} {number} {item} 12 {seq * 7919:016x} {1000 + seq}"
+
+
+def membership(seq, *stores, topic="/sys/member"):
+    head = bytes(53) if topic == "/sys/genesis" else b""
+    payload = head + struct.pack(f"<QIB{len(stores)}Q", seq, 0, len(stores), *stores)
+    return json.dumps({"seq": seq, "timestamp_ns": 1, "topic": topic, "publisher": "", "publisher_seq": 0,
+                       "more": False, "fragment": False, "payload_base64": base64.b64encode(payload).decode()})
 
 
 class CheckerTest(unittest.TestCase):
@@ -32,7 +41,11 @@ class CheckerTest(unittest.TestCase):
         self.write("clients/publisher-b.1.log", ["J 0", "O 10 39", "E 10"])
         self.walk = {"messages": 40, "first_seq": 1, "last_seq": 40, "digest": "ab", "damage": None}
         self.write_stores(r1=self.walk, r2=self.walk, r3=self.walk)
-        self.write("history.jsonl", [self.dumped(line) for line in self.history])
+        # Store 3 was lost; 4 took its place.
+        self.members = [membership(1, 1, 2, 3, topic="/sys/genesis"), membership(10, 1, 2, 3, 4),
+                        membership(12, 1, 2, 4)]
+        self.write_dump([self.dumped(line) for line in self.history])
+        self.write_members([1, 2, 4], [3])
         self.write("finished", ["39"])
 
     def path(self, name):
@@ -41,6 +54,13 @@ class CheckerTest(unittest.TestCase):
     def write(self, name, lines, torn=""):
         with open(self.path(name), "w", encoding="ascii") as f:
             f.write("".join(line + "\n" for line in lines) + torn)
+
+    def write_dump(self, lines):
+        self.write("history.jsonl", [*self.members, *lines])
+
+    def write_members(self, members, gone):
+        with open(self.path("members.json"), "w", encoding="ascii") as f:
+            json.dump({"members": [f"{m:016x}" for m in members], "gone": [f"{m:016x}" for m in gone]}, f)
 
     def write_stores(self, **stores):
         with open(self.path("stores.json"), "w", encoding="ascii") as f:
@@ -65,7 +85,7 @@ class CheckerTest(unittest.TestCase):
         violations, figures = checker.check_folder(self.folder)
         self.assertEqual(violations.found, [])
         self.assertEqual((figures["messages"], figures["forks_announced"], figures["taken_back"],
-                          figures["journal_messages"]), (20, 1, 1, 20))
+                          figures["journal_messages"], figures["member_changes"]), (20, 1, 1, 20, 2))
 
     def test_a_sequenced_follower_may_die_on_a_branch(self):
         self.write("clients/sequenced-q1.1.log", [*self.history[:4], self.wrong])
@@ -79,14 +99,14 @@ class CheckerTest(unittest.TestCase):
     def test_fragments_are_one_message(self):
         first = self.dumped(self.history[0], seq=0, more=True, fragment=True, payload="a 1 xx")
         last = self.dumped(self.history[0], publisher_seq=2, payload="xxxxxx")
-        self.write("history.jsonl", [first, last, *[self.dumped(line) for line in self.history[1:]]])
+        self.write_dump([first, last, *[self.dumped(line) for line in self.history[1:]]])
         self.expect()
 
     def test_a_run_cut_short_by_an_epoch_is_void(self):
         part = self.dumped(self.history[0], more=True, fragment=True)
         epoch = json.dumps({"seq": 2, "topic": "/sys/epoch", "more": False, "fragment": False})
         lines = [self.dumped(line) for line in self.history]
-        self.write("history.jsonl", [part, epoch, *lines])
+        self.write_dump([part, epoch, *lines])
         self.expect()
 
     def test_an_unfinished_run_need_not_be_complete(self):
@@ -192,8 +212,47 @@ class CheckerTest(unittest.TestCase):
         extra = self.dumped(delivery(41, "a", 11, 11))
         changed = self.dumped(self.history[3], publisher_seq=77)
         for dump in (lines[:-1], [*lines, extra], [*lines[:3], changed, *lines[4:]]):
-            self.write("history.jsonl", dump)
+            self.write_dump(dump)
             self.expect("journal")
+
+    def test_members(self):
+        lines = [self.dumped(line) for line in self.history]
+        # Two at once.
+        kept = self.members
+        self.members = [kept[0], membership(12, 1, 2, 4)]
+        self.write_dump(lines)
+        self.expect("membership")
+        # A lost store that came back.
+        self.members = [*kept, membership(14, 1, 2, 4, 3)]
+        self.write_dump(lines)
+        self.write_members([1, 2, 4, 3], [3])
+        self.expect("membership")
+        # Not who the operator left.
+        self.members = kept
+        self.write_dump(lines)
+        self.write_members([1, 2, 4, 5], [3])
+        self.expect("membership")
+
+    # ---- what is not kept twice -----------------------------------------------------------------------
+
+    def test_short_logs(self):
+        """A shortened log reads as before, whatever it has in common with the reference."""
+        whole = [line + "\n" for line in self.history]
+        for text in ("", "D 1 a", "".join(whole), "".join(whole[:7]) + "D 15 b", "".join(whole[:7]) + "F 3\n",
+                     "".join(whole[:7]) + whole[7].replace(" 12 ", " 13 "), "X at once\n", "".join(whole[1:])):
+            path = self.path("clients/stable-s9.1.log")
+            with open(path, "w", encoding="ascii") as f:
+                f.write(text)
+            before = checker.whole_lines(path)
+            checker.shorten(path)
+            self.assertEqual(checker.whole_lines(path), before)
+            self.assertLess(os.path.getsize(path), 200 if text[:10] == whole[0][:10] else len(text) + 10)
+
+    def test_a_short_log_that_differs(self):
+        changed = [*self.history[:8], self.history[8].replace(" 12 ", " 13 "), *self.history[9:]]
+        self.write("clients/stable-s1.1.log", changed)
+        checker.shorten(self.path("clients/stable-s1.1.log"))
+        self.expect("one_order")
 
 
 if __name__ == "__main__":

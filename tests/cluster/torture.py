@@ -3,14 +3,15 @@
 
   torture.py --build BUILD [--duration SECONDS] [--seed N] [--keep DIR] [--every SECONDS] [--only KIND,..]
 
-deploy/lab brings the three hosts up, with a fourth for clients. Publishers and followers work (driver.c), faults
-are drawn from the seed (faults.py) and may overlap. When the time is over everything is healed; then all must
-become live again, each publisher ends with everything stable, and the logs of all clients and stores are
-compared (checker.py).
+deploy/lab brings the three hosts of deploy/three-hosts up, with a fourth for a spare store and one for clients.
+Publishers and followers work (driver.c), faults are drawn from the seed (faults.py, members.py) and may overlap.
+When nothing goes on for a while an operator promotes somebody: which sequencers do so by themselves changes from
+start to start. When the time is over everything is healed; then all must become live again, each publisher ends
+with everything stable, and the logs of all clients and stores are compared (checker.py).
 
 What is left in DIR: timeline.txt (what was done when, and what processes exited), the daemons' logs (h*/log), the
-clients' (clients/), the configuration, the stores, and verdict.json. Without --keep the folder is removed unless
-something was wrong. The last line on standard output is an object: seed, duration_s, faults, by_kind, messages,
+clients' (clients/), the configuration, the stores, and verdict.json: some 2 GB an hour. Without --keep the folder
+is removed unless something was wrong. The last line on standard output is an object: seed, duration_s, faults, by_kind, messages,
 violations. The seed repeats the schedule, not the moments at which the kernel does what.
 
 Exit status 1 if there are violations, 77 if this machine can't do it (root, ip, nft).
@@ -31,18 +32,23 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 import checker
 import clients
 import faults
 import machine
+import members
 
 SKIPPED = 77
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-LIVE_S = 90          # after the last fault is over
+LIVE_S = 120         # after the last fault is over
 PROGRESS_S = 10
 RESTART_S = 0.2      # as RestartSec= in the units
-LEADS_AT_START = 0.3  # how often a sequencer that starts again takes the lead, whoever has it
+LEADS_AT_START = 0.3   # how often a sequencer that starts again takes the lead, whoever has it
+MANUAL_AT_START = 0.4  # how often it waits for somebody to promote it
+OPERATOR_S = 4         # after which an operator finds that nothing goes on
+FREE_MIN = 2 << 30     # bytes that are left to others on the folder's disk
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
 
@@ -51,6 +57,18 @@ def load_lab():
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("lab", loader))
     loader.exec_module(module)
     return module
+
+
+# Joins the list of retransmitters, with which three-hosts/cantus.yaml ends.
+SPARE = """  - name: "r4"
+    unicast: 10.77.0.4:21011
+    stream_port: 21011
+    interface: 10.77.0.4
+    directory: "/var/lib/cantus/r4"
+    sync: every
+    direct: true
+    segment_mib: 1
+"""
 
 
 class Torture:
@@ -73,6 +91,9 @@ class Torture:
         self.restart_at = {}
         self.tables = itertools.count(1)
         self.late = None
+        self.healing = False
+        self.store_ids, self.gone = {}, []   # unit -> id of its store; ids of stores that were lost
+        self.moved, self.moved_at = 0, 0.0   # what the publishers had when it last was more
 
     # ---- what faults may ask ----------------------------------------------------------------------
 
@@ -83,8 +104,8 @@ class Torture:
     def pid(self, name):
         return self.clients[name].pid() if name in self.clients else self.lab.pid(name)
 
-    def busy(self, kind):
-        return any(entry[2] == kind for entry in self.agenda)
+    def busy(self, *kinds):
+        return any(entry[2] in kinds for entry in self.agenda)
 
     def count_if(self, happened, kind):
         """A fault that found nothing to harm does not count."""
@@ -118,6 +139,13 @@ class Torture:
         host = self.lab.hosts[self.lab.units[unit]["host"]]
         with open(host.path("etc", unit.split("@")[1] + ".env"), "w", encoding="ascii") as f:
             f.write("CANTUS_SEQUENCER_OPTIONS=" + ("" if leads else "--standby") + "\n")
+        manual = self.rng.random() < MANUAL_AT_START
+        path = host.path("etc", "cantus.yaml")
+        with open(path, encoding="utf-8") as f:
+            text = self.lab_module.with_values(f.read(), {"promotion": "manual" if manual else "automatic"})
+        with open(path + ".new", "w", encoding="utf-8") as f:
+            f.write(text)
+        os.replace(path + ".new", path)
 
     def store_directory(self, name):
         unit = self.lab.units[name]
@@ -165,7 +193,7 @@ class Torture:
         with open(os.path.join(SOURCE, "deploy", "three-hosts", "cantus.yaml"), encoding="utf-8") as f:
             text = f.read()
         text = text.replace("segment_mib: 32", "segment_mib: 1")
-        text = text.replace("promotion: manual", "promotion: automatic")
+        text += SPARE
         path = os.path.join(self.folder, "cantus.yaml")
         with open(path, "w", encoding="utf-8") as f:
             f.write(text)
@@ -173,7 +201,7 @@ class Torture:
 
     def up(self):
         memory = {"h3": 128 + self.args.duration // 2}
-        self.lab.create(self.configuration(), self.args.build, clients=1, memory=memory)
+        self.lab.create(self.configuration(), self.args.build, clients=1, memory=memory, spares=1)
         self.hosts = list(self.lab.hosts.values())
         self.host_names = list(self.lab.hosts)
         self.memory_hosts = list(memory)
@@ -182,6 +210,7 @@ class Torture:
             self.set_clock(name, 0)
         self.sequencers = [u for u, s in self.lab.units.items() if not s["directory"]]
         self.stores = [u for u, s in self.lab.units.items() if s["directory"]]
+        self.store_hosts = sorted({self.lab.units[u]["host"] for u in self.stores})
         self.late_up()
         os.makedirs(os.path.join(self.folder, "clients"))
         for unit in sorted(self.lab.units):
@@ -191,10 +220,15 @@ class Torture:
             self.pids.add(self.daemons[unit].pid)
             self.note(f"started {unit} pid {self.daemons[unit].pid}")
         self.clients_up()
+        for process in self.status()["processes"]:
+            if process.get("role") == "retransmitter":
+                self.store_ids[f"cantus-retransmitter@{process['name']}"] = process["store"]
+        assert len(self.store_ids) == len(self.stores)
+        self.moved_at = time.monotonic()
 
     def clients_up(self):
         # Beside each sequencer a publisher and a follower at sequenced: cut off, they have only each other.
-        h1, h2, h3, c1 = self.hosts
+        h1, h2, h3, _, c1 = self.hosts
         made = [clients.publisher(self, host, f"p{i}", self.args.rate) for i, host in enumerate((c1, h1, h2))]
         made += [clients.follower(self, host, f"s{i}", "stable") for i, host in enumerate((c1, h3))]
         made += [clients.follower(self, host, f"q{i}", "sequenced") for i, host in enumerate((h1, h2, c1))]
@@ -213,9 +247,10 @@ class Torture:
 
     def late_up(self):
         bridge = self.lab.bridge
-        self.lab_module.run(["ip", "-n", bridge, "link", "add", "late0", "type", "veth", "peer", "name", "late1"])
-        for device in ("late0", "late1"):
-            self.lab_module.run(["ip", "-n", bridge, "link", "set", device, "up"])
+        for near, far in (("late0", "late1"), ("flip0", "flip1")):
+            self.lab_module.run(["ip", "-n", bridge, "link", "add", near, "type", "veth", "peer", "name", far])
+            for device in (near, far):
+                self.lab_module.run(["ip", "-n", bridge, "link", "set", device, "up"])
         self.late = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{bridge}", sys.executable,
              os.path.join(SOURCE, "tests", "cluster", "late.py"), str(self.args.seed), "20", *self.host_names],
@@ -229,6 +264,7 @@ class Torture:
             if client.running():
                 client.kill()
         if self.lab.state:
+            self.keep_memory()
             self.lab.down()
         # libfaketime shares its offset with children in memory that outlives a SIGKILL.
         for pid in self.pids:
@@ -289,6 +325,19 @@ class Torture:
                 del self.restart_at[name]
                 self.start(name)
 
+    def operate(self):
+        """Somebody has to promote where nobody does so by himself, or finds that out too late."""
+        total, now = self.total(), time.monotonic()
+        if total > self.moved:
+            self.moved, self.moved_at = total, now
+        elif now > self.moved_at + OPERATOR_S and not self.busy("operator"):
+            self.moved_at = now
+            both = self.rng.random() < 0.3
+            target = "both" if both else self.rng.choice(self.sequencers)
+            self.note(f"operator: nothing goes on, promotes {target}")
+            generator = (faults.promote_both if both else faults.promote)(self, target)
+            self.advance((0, 0, "operator", target, ("operator", target), generator))
+
     def total(self):
         return sum(self.clients[n].outcomes() for n in self.publishers)
 
@@ -299,12 +348,17 @@ class Torture:
         while time.monotonic() < end:
             self.advance_due()
             self.watch()
+            self.operate()
             if time.monotonic() >= next_fault:
                 self.draw()
                 next_fault += self.rng.uniform(0.5, 1.5) * self.args.every
             if time.monotonic() >= shown + PROGRESS_S:
                 shown += PROGRESS_S
                 self.show()
+                disk = os.statvfs(self.folder)
+                if disk.f_bavail * disk.f_frsize < FREE_MIN:
+                    self.note("ends early: the disk that this is written to fills up")
+                    break
             time.sleep(0.01)
 
     def show(self):
@@ -320,6 +374,8 @@ class Torture:
         while not condition():
             self.advance_due()
             self.watch()
+            if self.publishers_run():
+                self.operate()
             if time.monotonic() > deadline:
                 self.violations.add("liveness", f"not within {LIVE_S} s after the last fault: {what}")
                 self.note(f"VIOLATION: not within {LIVE_S} s: {what}")
@@ -328,6 +384,9 @@ class Torture:
             time.sleep(0.05)
         self.note(f"reached: {what}")
         return True
+
+    def publishers_run(self):
+        return not any(name in self.down for name in self.publishers)
 
     def status(self):
         """-> the object of `cantus status --json`, or None."""
@@ -343,8 +402,9 @@ class Torture:
     def heal(self):
         """Ends every fault, now, and brings back who is dead."""
         self.note("healing")
+        self.healing = True
         for _ in range(2000):
-            pending = [e for e in self.agenda if e[2] != "rot" or e[3] in self.down]
+            pending = [e for e in self.agenda if e[2] not in faults.PATIENT or e[3] in self.down]
             if not pending:
                 break
             for entry in pending:
@@ -352,7 +412,7 @@ class Torture:
                 self.advance(entry)
             heapq.heapify(self.agenda)
             time.sleep(0.01)
-        healed = self.wait(lambda: not self.agenda, "damaged stores are whole again")
+        healed = self.wait(lambda: not self.busy(*faults.PATIENT), "damaged and lost stores are whole again")
         self.note("healed" if healed else "not healed")
 
     def live_again(self):
@@ -360,9 +420,28 @@ class Torture:
         return self.wait(lambda: all(self.clients[n].outcomes() >= before[n] + self.args.rate
                                      for n in self.publishers), "every publisher goes on")
 
+    def members_known(self):
+        """Who counts in the end, as the checker compares it with the stream."""
+        asking, found = members.members(self), []
+
+        def known():
+            try:
+                next(asking)
+            except StopIteration as end:
+                found.extend(sorted(end.value))
+                return True
+            return False
+        if not self.wait(known, "the members are known"):
+            return False
+        with open(os.path.join(self.folder, "members.json"), "w", encoding="ascii") as f:
+            json.dump({"members": found, "gone": self.gone, "stores": self.store_ids}, f, indent=1)
+        for store in set(found) - set(self.store_ids.values()):
+            self.violations.add("membership", f"member {store} is on no host")
+        return True
+
     def finish(self):
         self.heal()
-        if not self.live_again():
+        if not self.live_again() or not self.members_known():
             return
         self.keep_status("live")
         for name in self.publishers:
@@ -414,10 +493,13 @@ class Torture:
         with open(os.path.join(self.folder, "history.jsonl"), "wb") as f:
             subprocess.run([self.cantus, "journal", "dump", self.store_directory(self.stores[0]), "--json"],
                            stdout=f, stderr=subprocess.DEVNULL, check=False)
-        # What lies in memory goes with its host.
+
+    def keep_memory(self):
+        """What lies in memory goes with its host."""
         for unit in self.stores:
             host = self.lab.hosts[self.lab.units[unit]["host"]]
-            if host.name in self.memory_hosts:
+            if host.name in self.memory_hosts and os.path.exists(self.store_directory(unit)):
+                self.lab.stop(unit)
                 shutil.copytree(self.store_directory(unit), host.path("kept"), dirs_exist_ok=True)
 
     def judge(self):
@@ -426,7 +508,8 @@ class Torture:
             self.violations.found.append(violation)
         for kind, count in found.counts.items():
             self.violations.counts[kind] = self.violations.counts.get(kind, 0) + count
-        return {"seed": self.args.seed, "duration_s": self.args.duration, "faults": self.fault_count,
+        return {"seed": self.args.seed, "duration_s": self.args.duration, "every_s": self.args.every,
+                "only": self.args.only, "faults": self.fault_count,
                 "by_kind": dict(sorted(self.by_kind.items())), "exits": self.exits, **figures,
                 "violations": self.violations.count()}
 
@@ -439,8 +522,10 @@ def skip(reason):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True)
-    parser.add_argument("--duration", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "little"))
+    parser.add_argument("--duration", type=int, default=int(os.environ.get("CANTUS_TORTURE_S", "60")),
+                        help="seconds (default: CANTUS_TORTURE_S, or 60)")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("CANTUS_TORTURE_SEED", "1")),
+                        help="default: CANTUS_TORTURE_SEED, or 1")
     parser.add_argument("--keep", help="folder for everything; replaced if an earlier run made it")
     parser.add_argument("--every", type=float, default=2.0, help="seconds from fault to fault, on average")
     parser.add_argument("--rate", type=int, default=100, help="items a second of each publisher")
@@ -478,6 +563,8 @@ def main():
         torture.torment()
         torture.finish()
         torture.show()
+    except Exception:  # the verdict has to say that there is none
+        torture.violations.add("torture", traceback.format_exc())
     finally:
         torture.everything_down()
     verdict = torture.judge()
@@ -485,6 +572,9 @@ def main():
         json.dump({**verdict, "found": torture.violations.found}, f, indent=1)
     for violation in torture.violations.found:
         print(f"{violation['kind']}: {violation['text']}", file=sys.stderr)
+    dump = os.path.join(folder, "history.jsonl")
+    if verdict["violations"] == 0 and os.path.exists(dump):
+        os.unlink(dump)  # `cantus journal dump` makes another
     if verdict["violations"] == 0 and args.keep is None:
         shutil.rmtree(folder)
     print(json.dumps(verdict))
