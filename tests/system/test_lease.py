@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Promotion by a lease of a real etcd, on loopback: who holds it leads; when its sequencer dies, its host, or
 only the process that campaigns, another takes over, or nothing happens, as it should be; etcd may vanish and
-come back. And two that both hold it, one of them truly each: by being stopped past its end, or by asking two
-etcds that know nothing of each other. Whatever they do to each other, what was published is in the stream
+come back. And two that both believe that they hold it: one was stopped past its end, or they ask two etcds
+that know nothing of each other. Whatever they do to each other, what was published is in the stream
 once, in one order."""
 
 import base64
@@ -15,7 +15,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from cantus_test import DEADLINE_S, Endpoints, config_path, program, wait_until
+from cantus_test import DEADLINE_S, Endpoints, config_edit, config_path, program, wait_until
 from test_several import SeveralCase
 
 TTL_S = 2
@@ -40,6 +40,8 @@ class LeaseCase(SeveralCase):
     def setUp(self):
         super().setUp()
         self.init(stores=1, sequencers=2)
+        # A leader that waits for a busy machine is not silent.
+        config_edit(self.d, {"silence_ms": 2000})
         self.retransmitter("r1")
         self.key = f"/cantus/{Endpoints(self.d).stream:016x}/leader"
         self.sequencers = {name: self.standby(name) for name in ("s1", "s2")}
