@@ -282,6 +282,9 @@ static int serve(struct leaser *l)
     notify_open(&l->notify);
     log_line(&l->log, LOG_INFO, "lease", "ready", "name=%s key=%s", l->own->name, l->key);
     notify_ready(&l->notify, "waiting");
+    if (l->processes->config->promotion == CONFIG_PROMOTION_AUTOMATIC)
+        log_line(&l->log, LOG_WARN, "lease",
+                 "standbys promote themselves, too: say promotion: manual in cantus.yaml", NULL);
     do {
         go_round(l);
         notify_alive(&l->notify, cli_mono_ns());
