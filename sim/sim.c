@@ -104,6 +104,8 @@ static const struct sabotage {
     { "not_told", .client = CLIENT_NOT_TOLD },
     { "half_refused", .sequencer = SEQUENCER_HALF_REFUSED },
     { "half_group", .client = CLIENT_HALF_GROUP },
+    { .name = "unsynced_votes" },
+    { .name = "lying_quorum" },
 };
 
 #define SIM_COUNT_ONE(name, what, invariant) +1
@@ -115,7 +117,7 @@ bool sim_plant(struct sim *s, const char *name)
 {
     s->sabotage_sequencer = s->sabotage_retransmitter = 0;
     s->sabotage_client = s->sabotage_follower = 0;
-    s->sabotage_wiped_votes = false;
+    s->sabotage_wiped_votes = s->sabotage_unsynced_votes = s->sabotage_lying_quorum = false;
     if (name == NULL || name[0] == '\0')
         return true;
     for (size_t i = 0; i < sizeof sabotages / sizeof sabotages[0]; i++) {
@@ -126,6 +128,8 @@ bool sim_plant(struct sim *s, const char *name)
         s->sabotage_client = sabotages[i].client;
         s->sabotage_follower = sabotages[i].follower;
         s->sabotage_wiped_votes = sim_sabotage_named("wiped_votes", sabotages[i].name);
+        s->sabotage_unsynced_votes = sim_sabotage_named("unsynced_votes", sabotages[i].name);
+        s->sabotage_lying_quorum = sim_sabotage_named("lying_quorum", sabotages[i].name);
         return true;
     }
     return false;
@@ -307,6 +311,9 @@ static struct sim_options resolve(const struct sim_options *options)
         o.spares = spares < 3 ? 0 : spares < 5 ? 1 : 2;
         o.quorum = quorum <= stores ? quorum : 0;
     }
+    if ((sim_extras_draw(&o) & SIM_EXTRA_LIARS) != 0 && options->quorum == 0 && o.stores >= 3 &&
+        !(o.sabotage != NULL && sim_sabotage_named(o.sabotage, "lying_quorum")))
+        o.quorum = o.stores == 3 ? 3 : o.stores - 1;
     if (o.sequencers == 0)
         o.sequencers = sequencers;
     if (o.publishers == 0)

@@ -68,7 +68,10 @@ enum sim_invariant {
     X(older_incarnation, "a sequencer takes what an older incarnation proposes", 3)                \
     X(not_told, "a publisher takes no notice of a later incarnation of itself", 10)                \
     X(half_refused, "a sequencer refuses a group's first message, and not the others", 1)          \
-    X(half_group, "a client hands over a group's messages before its last one is there", 1)
+    X(half_group, "a client hands over a group's messages before its last one is there", 1)        \
+    X(unsynced_votes,                                                                              \
+      "a store that had not synced what it acknowledged votes after a crash of its host", 2)       \
+    X(lying_quorum, "a disk lies about syncs, and only a majority makes stable", 2)
 
 struct sim_options {
     uint64_t seed;

@@ -516,8 +516,11 @@ static void check_promise(struct sim *s, struct sim_node *n, const uint8_t *byte
 void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_report *report)
 {
     const struct sim_history *h = &s->history;
-    const struct sim_store_word *word = word_of(s, n);
+    struct sim_store_word *word = word_of(s, n);
     uint32_t branch = sim_history_branch(h, report->tail.epoch);
+    if (n->lied)
+        word->acked = (struct position) { .seq = 0 }; /* nobody can know what a liar has lost */
+    n->lied = false;
     if (report->tail.seq > 0 && (branch == SIM_NONE || !sim_history_has(h, branch, report->tail)))
         sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s recovers %lu of a history that never was",
                     n->name, report->tail.seq);
@@ -525,7 +528,7 @@ void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_r
              !excused(s, word->acked, report->tail))
         sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s acknowledged %lu, and recovers %lu", n->name,
                     word->acked.seq, report->tail.seq);
-    if (report->damaged && !n->rotten)
+    if (report->damaged && !n->rotten && !n->hurt)
         sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s finds itself damaged at %lu, and is not",
                     n->name, report->damaged_seq);
     if (epoch_compare(report->promised, word->promised) < 0)

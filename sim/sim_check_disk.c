@@ -60,8 +60,10 @@ void sim_check_disks(struct sim *s)
         struct journal_walk_result walked;
         struct tail *tail = &tails[count];
         *tail = (struct tail) { 0 };
-        if (journal_walk(&n->disk->disk, 1, note_tail, tail, &walked, error) != JOURNAL_OK ||
-            walked.damaged) {
+        enum journal_error code = journal_walk(&n->disk->disk, 1, note_tail, tail, &walked, error);
+        if (n->hurt && (code != JOURNAL_OK || walked.damaged))
+            continue; /* until it is healed it does not vote */
+        if (code != JOURNAL_OK || walked.damaged) {
             sim_violate(s, SIM_NOTHING_STABLE_LOST, "the disk of %s: %.200s%.200s", n->name, error,
                         walked.damaged ? walked.damage : "");
             return;

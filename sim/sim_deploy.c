@@ -67,9 +67,18 @@ static bool create_sequencer(struct sim *s, struct sim_node *n)
     return n->core != NULL;
 }
 
+static struct journal_options journal_options_of(const struct sim_node *n)
+{
+    struct journal_options o = journal_options;
+    o.unsynced = n->disk->unsynced;
+    o.boot = n->host_boot;
+    return o;
+}
+
 static bool format(struct sim *s, struct sim_node *n, char *error)
 {
-    n->formatted = journal_format(&n->disk->disk, &journal_options, s->stream, n->store, s->genesis,
+    struct journal_options options = journal_options_of(n);
+    n->formatted = journal_format(&n->disk->disk, &options, s->stream, n->store, s->genesis,
                                   n->founder ? s->genesis_length : 0, error) == JOURNAL_OK;
     return n->formatted;
 }
@@ -78,11 +87,25 @@ void sim_deploy_wipe(struct sim *s, struct sim_node *n)
 {
     struct sim_store_word *word = sim_history_word(&s->history, n->store);
     sim_disk_wipe(n->disk);
-    n->formatted = n->founder = n->rotten = false;
+    n->formatted = n->founder = n->rotten = n->host_lost = n->lied = n->hurt = false;
     if (s->sabotage_wiped_votes || word == NULL)
         return;
     word->gone = true;
     n->store = sim_random_next(&s->random) | 1;
+}
+
+static bool create_store(struct sim *s, struct sim_node *n);
+
+static bool format_anew(struct sim *s, struct sim_node *n)
+{
+    sim_disk_crash(n->disk);
+    if (n->journal != NULL)
+        journal_close(n->journal);
+    n->journal = NULL;
+    sim_deploy_wipe(s, n);
+    n->disk->dead = false;
+    s->result.wipes++;
+    return create_store(s, n);
 }
 
 static bool create_store(struct sim *s, struct sim_node *n)
@@ -94,7 +117,16 @@ static bool create_store(struct sim *s, struct sim_node *n)
         snprintf(s->text, sizeof s->text, "%s", error);
         return false;
     }
-    n->journal = journal_open(&n->disk->disk, &journal_options, s->stream, &report, &code, error);
+    struct journal_options options = journal_options_of(n);
+    n->journal = journal_open(&n->disk->disk, &options, s->stream, &report, &code, error);
+    bool lost = n->journal != NULL && report.may_have_lost;
+    if (n->journal != NULL && lost != n->host_lost)
+        sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s %s", n->name,
+                    lost ? "claims that it may have lost something, and has not"
+                         : "does not say that it may have lost what it acknowledged");
+    /* The shell refuses to start, and somebody formats it anew. */
+    if (lost || (n->journal == NULL && (n->host_lost || n->hurt)))
+        return format_anew(s, n);
     if (n->journal == NULL) {
         snprintf(s->text, sizeof s->text, "%s", error);
         return false;
@@ -265,7 +297,6 @@ static enum cantus_level level_of(uint32_t i)
 /* A second process that will be publisher-2, and one that publishes groups. */
 static bool deploy_extras(struct sim *s)
 {
-    s->extras = s->by_hand ? 0 : sim_extras_draw(s);
     if ((s->extras & SIM_EXTRA_TWIN) != 0 && s->options.publishers > 1) {
         struct sim_node *n = sim_deploy_client(s, "twin-2", level_of(0));
         if (n == NULL)
@@ -332,6 +363,8 @@ static bool add_numbered(struct sim *s, enum sim_kind kind, const char *what, ui
     if (n != NULL && kind == SIM_STORE) {
         n->store = s->store_ids[index - 1];
         n->founder = index <= s->options.stores;
+        n->host_boot = index;
+        n->disk->unsynced = (s->extras & SIM_EXTRA_UNSYNCED) != 0 && index % 2 == 1;
     }
     return n != NULL;
 }
@@ -356,6 +389,7 @@ bool sim_deploy(struct sim *s, char *error)
                  SIM_STORES_MAX - SPARES_MAX, SPARES_MAX);
         return false;
     }
+    s->extras = s->by_hand ? 0 : sim_extras_draw(&s->options);
     s->store_count = o->stores + o->spares;
     s->result.stores = s->store_count;
     s->result.sequencers = s->sequencer_count;

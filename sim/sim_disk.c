@@ -39,6 +39,84 @@ static bool reserve(struct sim_disk_file *f, uint64_t size)
     return true;
 }
 
+/* ---- the cache ------------------------------------------------------------------------------- */
+
+static void uncache(struct sim_disk *d, uint32_t at)
+{
+    free(d->cached[at].before);
+    d->cached_count--;
+    memmove(&d->cached[at], &d->cached[at + 1], (d->cached_count - at) * sizeof d->cached[0]);
+}
+
+/* This part of the file is durable now. */
+static void written_back(struct sim_disk *d, int32_t file, uint64_t offset, uint64_t length)
+{
+    for (uint32_t i = d->cached_count; i-- > 0;) {
+        const struct sim_disk_cached *c = &d->cached[i];
+        if (c->file == file && c->offset < offset + length && offset < c->offset + c->length)
+            uncache(d, i);
+    }
+}
+
+static void all_written_back(struct sim_disk *d)
+{
+    while (d->cached_count > 0)
+        uncache(d, d->cached_count - 1);
+}
+
+static bool lies(const struct sim_disk *d)
+{
+    return *d->now_ns < d->weather.lies_until_ns;
+}
+
+/* Before a plain write: it stays in the cache, or the sync brings everything down. */
+static void cache(struct sim_disk *d, const struct sim_disk_io *io)
+{
+    const struct disk_request *r = &io->request;
+    const struct sim_disk_file *f = &d->files[r->file];
+    if (!d->unsynced && !lies(d)) {
+        all_written_back(d);
+        return;
+    }
+    if (io->synced) {
+        written_back(d, r->file, r->offset, r->length);
+        return;
+    }
+    if (d->cached_count == SIM_DISK_CACHED_MAX)
+        uncache(d, 0);
+    uint8_t *before = calloc(1, r->length);
+    if (before == NULL)
+        return;
+    if (r->offset < f->size)
+        memcpy(before, f->bytes + r->offset,
+               f->size - r->offset < r->length ? f->size - r->offset : r->length);
+    d->cached[d->cached_count++] = (struct sim_disk_cached) {
+        .before = before, .file = r->file, .offset = r->offset, .length = r->length
+    };
+}
+
+uint64_t sim_disk_power(struct sim_disk *d)
+{
+    uint32_t mode = (uint32_t)sim_random_below(d->random, 3);
+    uint64_t lost = 0;
+    assert(d->dead);
+    while (d->cached_count > 0 && (d->unsynced || lies(d))) {
+        const struct sim_disk_cached *c = &d->cached[d->cached_count - 1];
+        struct sim_disk_file *f = &d->files[c->file];
+        for (uint64_t at = 0; at + SIM_DISK_SECTOR <= c->length; at += SIM_DISK_SECTOR) {
+            if (mode > 0 && sim_random_below(d->random, 2) == 0)
+                continue;
+            memcpy(f->bytes + c->offset + at, c->before + at, SIM_DISK_SECTOR);
+            lost++;
+        }
+        uncache(d, d->cached_count - 1);
+    }
+    all_written_back(d);
+    d->weather.lies_until_ns = 0;
+    d->counters.lost_writes += lost > 0;
+    return lost;
+}
+
 static int32_t create_file(struct sim_disk *d, const char *name)
 {
     if (strlen(name) > DISK_NAME_MAX || name[0] == '\0')
@@ -69,6 +147,8 @@ static int32_t disk_open(struct disk *disk, const char *name, bool create)
 {
     struct sim_disk *d = disk_of(disk);
     int32_t at = find_file(d, name);
+    if (at >= 0)
+        written_back(d, at, 0, UINT64_MAX / 2);
     return at >= 0 || !create ? at : create_file(d, name);
 }
 
@@ -89,6 +169,7 @@ static int disk_truncate(struct disk *disk, int32_t file, uint64_t size)
     struct sim_disk_file *f = file_of(disk_of(disk), file);
     if (f == NULL)
         return -EBADF;
+    written_back(disk_of(disk), file, 0, UINT64_MAX / 2);
     if (!reserve(f, size))
         return -ENOSPC;
     if (size < f->size)
@@ -103,6 +184,7 @@ static int disk_remove(struct disk *disk, const char *name)
     int32_t at = find_file(d, name);
     if (at < 0)
         return at;
+    written_back(d, at, 0, UINT64_MAX / 2);
     delete_file(&d->files[at]);
     return 0;
 }
@@ -167,6 +249,7 @@ static int64_t disk_write(struct disk *disk, int32_t file, uint64_t offset, cons
         d->counters.refused_full++;
         return -ENOSPC;
     }
+    written_back(d, file, offset, length);
     return write_bytes(d, file, offset, bytes, length);
 }
 
@@ -186,9 +269,8 @@ static void check_request(struct sim_disk *d, const struct disk_request *r)
         d->misuse = "a request on a file that is not open";
 }
 
-static bool disk_submit(struct disk *disk, const struct disk_request *request)
+static bool submit(struct sim_disk *d, const struct disk_request *request, bool synced)
 {
-    struct sim_disk *d = disk_of(disk);
     uint32_t at = 0;
     if (d->dead)
         return false;
@@ -198,7 +280,9 @@ static bool disk_submit(struct disk *disk, const struct disk_request *request)
         return false;
     check_request(d, request);
     struct sim_disk_io *io = &d->ios[at];
-    *io = (struct sim_disk_io) { .request = *request, .used = true, .order = d->submitted++ };
+    *io = (struct sim_disk_io) {
+        .request = *request, .used = true, .order = d->submitted++, .synced = synced
+    };
     if (request->op == DISK_PREPARE && request->name != NULL)
         memcpy(io->name, request->name, strnlen(request->name, DISK_NAME_MAX));
     if (request->op == DISK_WRITE)
@@ -209,6 +293,16 @@ static bool disk_submit(struct disk *disk, const struct disk_request *request)
         io->due_ns = d->weather.stall_until_ns;
     d->in_flight++;
     return true;
+}
+
+static bool disk_submit(struct disk *disk, const struct disk_request *request)
+{
+    return submit(disk_of(disk), request, false);
+}
+
+static bool disk_submit_synced(struct disk *disk, const struct disk_request *request)
+{
+    return submit(disk_of(disk), request, true);
 }
 
 static uint32_t disk_complete(struct disk *disk, struct disk_completion *out, uint32_t max)
@@ -242,7 +336,7 @@ static const struct disk_ops ops = {
     .read = disk_read,
     .write = disk_write,
     .submit = disk_submit,
-    .submit_synced = disk_submit,
+    .submit_synced = disk_submit_synced,
     .complete = disk_complete,
     .fd = disk_fd,
     .destroy = disk_destroy,
@@ -260,6 +354,7 @@ void sim_disk_init(struct sim_disk *d, struct sim_random *random, const uint64_t
 
 void sim_disk_close(struct sim_disk *d)
 {
+    all_written_back(d);
     for (int32_t i = 0; i < SIM_DISK_FILES_MAX; i++)
         free(d->files[i].bytes);
     memset(d->files, 0, sizeof d->files);
@@ -351,6 +446,8 @@ static int64_t carry_out(struct sim_disk *d, const struct sim_disk_io *io)
             write_partly(d, r);
             return -EIO;
         }
+        if (file_of(d, r->file) != NULL)
+            cache(d, io);
         return write_bytes(d, r->file, r->offset, r->bytes, r->length);
     }
     return -EINVAL;
@@ -407,6 +504,7 @@ void sim_disk_crash(struct sim_disk *d)
 void sim_disk_wipe(struct sim_disk *d)
 {
     assert(d->dead && d->in_flight == 0);
+    all_written_back(d);
     for (uint32_t i = 0; i < SIM_DISK_FILES_MAX; i++)
         if (d->files[i].name[0] != '\0')
             delete_file(&d->files[i]);

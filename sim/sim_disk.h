@@ -3,6 +3,8 @@
  * A write takes effect when it completes; one that is in flight when its host crashes leaves any
  * subset of its 512-byte sectors, one of them perhaps torn. A full disk refuses what needs new
  * blocks, a thin one also what does not. A failing one refuses a write after leaving some of it.
+ * What an unsynced disk has completed, and what one that lies about syncs has, its host's power loss
+ * takes back, any of its sectors, unless a sync has come since: see sim_disk_power.
  * Reads may come back with a bit flipped. Bytes handed in must not change before completion: that
  * is checked. */
 #ifndef CANTUS_SIM_SIM_DISK_H
@@ -11,7 +13,11 @@
 #include "journal/disk.h"
 #include "sim/sim_random.h"
 
-enum { SIM_DISK_FILES_MAX = 256, SIM_DISK_SECTOR = 512 };
+enum {
+    SIM_DISK_FILES_MAX = 256,
+    SIM_DISK_SECTOR = 512,
+    SIM_DISK_CACHED_MAX = 64 /* writes in the cache: beyond, the oldest is written back */
+};
 
 struct sim_disk_file {
     char name[DISK_NAME_MAX + 1]; /* "": free */
@@ -27,6 +33,14 @@ struct sim_disk_io {
     uint64_t due_ns;
     uint64_t order;
     bool used;
+    bool synced; /* in every mode */
+};
+
+/* A completed write that is only in a cache: what was there before. */
+struct sim_disk_cached {
+    uint8_t *before;
+    int32_t file;
+    uint64_t offset, length;
 };
 
 /* How this disk fails, right now. */
@@ -38,6 +52,7 @@ struct sim_disk_weather {
     uint64_t latency_min_ns;
     uint64_t latency_max_ns;
     uint64_t stall_until_ns; /* nothing completes before */
+    uint64_t lies_until_ns;  /* plain writes complete from its cache; promises don't */
 };
 
 struct sim_disk_counters {
@@ -56,6 +71,9 @@ struct sim_disk {
     uint32_t in_flight;
     uint32_t done_count;
     uint64_t submitted;
+    bool unsynced; /* plain writes complete from the host's cache */
+    struct sim_disk_cached cached[SIM_DISK_CACHED_MAX]; /* oldest first */
+    uint32_t cached_count;
     bool dead;          /* its host is down: it takes nothing */
     const char *misuse; /* what the caller did wrong; NULL: nothing */
 };
@@ -68,6 +86,9 @@ uint64_t sim_disk_due(const struct sim_disk *d);
 void sim_disk_advance(struct sim_disk *d);
 /* The host crashes: call it while the buffers of what is in flight still exist. */
 void sim_disk_crash(struct sim_disk *d);
+/* And its power fails, too: any of what is cached is lost. Call it after sim_disk_crash. Returns how
+ * many sectors are what they were before. */
+uint64_t sim_disk_power(struct sim_disk *d);
 /* Everything on it is gone; it is a new one. Its host is down. */
 void sim_disk_wipe(struct sim_disk *d);
 /* Flips one bit of a file whose name begins so, below its last written block. False: none. */

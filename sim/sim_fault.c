@@ -40,7 +40,7 @@ void sim_fault_weather(struct sim *s)
 
 /* ---- faults ---------------------------------------------------------------------------------- */
 
-static struct sim_node *draw_node(struct sim *s, enum sim_kind kind)
+struct sim_node *sim_fault_draw_node(struct sim *s, enum sim_kind kind)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < s->node_count; i++)
@@ -54,7 +54,7 @@ static struct sim_node *draw_node(struct sim *s, enum sim_kind kind)
     return NULL;
 }
 
-static uint64_t draw_outage(struct sim *s)
+uint64_t sim_fault_draw_outage(struct sim *s)
 {
     return sim_random_scale(&s->random, SIM_MS / 2,
                             s->mood->gap_max_ns > 60 * SIM_MS ? 120 * SIM_MS : 30 * SIM_MS);
@@ -90,7 +90,7 @@ void sim_fault_restart_later(struct sim *s, struct sim_node *n, uint64_t outage_
 
 static bool crash(struct sim *s, enum sim_kind kind, bool stale)
 {
-    struct sim_node *n = draw_node(s, kind);
+    struct sim_node *n = sim_fault_draw_node(s, kind);
     if (n == NULL)
         return false;
     if (stale)
@@ -98,7 +98,7 @@ static bool crash(struct sim *s, enum sim_kind kind, bool stale)
     sim_node_crash(s, n);
     s->result.crashes++;
     uint64_t outage =
-        stale ? sim_random_scale(&s->random, 100 * SIM_US, 4 * SIM_MS) : draw_outage(s);
+        stale ? sim_random_scale(&s->random, 100 * SIM_US, 4 * SIM_MS) : sim_fault_draw_outage(s);
     if (stale && sim_random_below(&s->random, 2) == 0)
         mute_later(s, n, s->now + outage);
     sim_fault_restart_later(s, n, outage);
@@ -110,13 +110,13 @@ static bool crash(struct sim *s, enum sim_kind kind, bool stale)
 static void die_soon(struct sim *s, struct sim_node *n)
 {
     n->dies = sim_random_below(&s->random, 2) == 0 ? SIM_DIES_BEFORE_STEP : SIM_DIES_BEFORE_FLUSH;
-    n->outage_ns = draw_outage(s);
+    n->outage_ns = sim_fault_draw_outage(s);
 }
 
 static bool half_step(struct sim *s)
 {
     static const enum sim_kind kinds[] = { SIM_STORE, SIM_STORE, SIM_SEQUENCER, SIM_CLIENT };
-    struct sim_node *n = draw_node(s, kinds[sim_random_below(&s->random, 4)]);
+    struct sim_node *n = sim_fault_draw_node(s, kinds[sim_random_below(&s->random, 4)]);
     if (n == NULL || n->dies != SIM_DIES_NOT)
         return false;
     die_soon(s, n);
@@ -132,13 +132,18 @@ static bool power(struct sim *s)
         if (!n->up || (!all && (hit >> i & 1) == 0))
             continue;
         any = true;
+        if (sim_fault_crash_host(s, n)) {
+            s->result.crashes++;
+            sim_fault_restart_later(s, n, sim_fault_draw_outage(s));
+            continue;
+        }
         if (sim_random_below(&s->random, 4) == 0) {
             die_soon(s, n);
             continue;
         }
         sim_node_crash(s, n);
         s->result.crashes++;
-        sim_fault_restart_later(s, n, draw_outage(s));
+        sim_fault_restart_later(s, n, sim_fault_draw_outage(s));
     }
     return any;
 }
@@ -148,7 +153,7 @@ static bool freeze(struct sim *s)
     struct sim_node *n = s->nodes[sim_random_below(&s->random, s->node_count)];
     if (!n->up || sim_node_frozen(s, n))
         return false;
-    n->frozen_until = s->now + draw_outage(s);
+    n->frozen_until = s->now + sim_fault_draw_outage(s);
     s->result.freezes++;
     return true;
 }
@@ -161,7 +166,7 @@ static bool stall_leader(struct sim *s)
         return false;
     n->frozen_until = s->now + sim_random_scale(&s->random, 2 * SIM_MS, 200 * SIM_MS);
     s->result.freezes++;
-    struct sim_node *other = draw_node(s, SIM_SEQUENCER);
+    struct sim_node *other = sim_fault_draw_node(s, SIM_SEQUENCER);
     if (other != NULL && other != n && !sim_node_frozen(s, other)) {
         sequencer_lead(other->core, SYS_EPOCH_PROMOTED, "the leader is silent");
         sim_node_wake(s, other, s->now);
@@ -173,7 +178,7 @@ static bool stall_leader(struct sim *s)
 /* One node against the rest, or two halves; both ways or one. */
 static bool partition(struct sim *s, bool one_way, bool flaps)
 {
-    uint64_t until = s->now + draw_outage(s);
+    uint64_t until = s->now + sim_fault_draw_outage(s);
     uint64_t turn = flaps ? sim_random_scale(&s->random, 100 * SIM_US, 3 * SIM_MS) : 0;
     uint64_t side = sim_random_next(&s->random);
     if (sim_random_below(&s->random, 2) == 0)
@@ -193,8 +198,8 @@ static bool partition(struct sim *s, bool one_way, bool flaps)
  * may soon be heard by few; clients may hear both. */
 static bool island(struct sim *s)
 {
-    struct sim_node *leader = sim_leader(s), *store = draw_node(s, SIM_STORE);
-    struct sim_node *other = draw_node(s, SIM_SEQUENCER);
+    struct sim_node *leader = sim_leader(s), *store = sim_fault_draw_node(s, SIM_STORE);
+    struct sim_node *other = sim_fault_draw_node(s, SIM_SEQUENCER);
     if (leader == NULL || store == NULL || other == NULL || other == leader)
         return false;
     uint64_t until = s->now + sim_random_scale(&s->random, 500 * SIM_US, 12 * SIM_MS);
@@ -225,7 +230,7 @@ static bool island(struct sim *s)
 
 static bool trouble_disk(struct sim *s, enum sim_fault kind)
 {
-    struct sim_node *n = draw_node(s, SIM_STORE);
+    struct sim_node *n = sim_fault_draw_node(s, SIM_STORE);
     if (n == NULL)
         return false;
     struct sim_disk_weather *w = &n->disk->weather;
@@ -238,10 +243,11 @@ static bool trouble_disk(struct sim *s, enum sim_fault kind)
     } else if (kind == SIM_FAULT_READ_FLIPS) {
         w->flip_chance = w->flip_chance > 0 ? 0 : chance;
     } else {
-        w->stall_until_ns = s->now + draw_outage(s);
+        w->stall_until_ns = s->now + sim_fault_draw_outage(s);
     }
     /* What begins also ends: by another fault, or by this one's own time. */
-    sim_schedule(s, s->now + draw_outage(s), SIM_EVENT_FAULT, n->port.node, (uint32_t)kind + 1, 0);
+    sim_schedule(s, s->now + sim_fault_draw_outage(s), SIM_EVENT_FAULT, n->port.node,
+                 (uint32_t)kind + 1, 0);
     return true;
 }
 
@@ -274,7 +280,7 @@ static bool promote(struct sim *s)
 {
     if (s->sequencer_count < 2)
         return false;
-    struct sim_node *n = draw_node(s, SIM_SEQUENCER);
+    struct sim_node *n = sim_fault_draw_node(s, SIM_SEQUENCER);
     if (n == NULL || sim_node_frozen(s, n) || sequencer_state(n->core) == SEQUENCER_LEADING)
         return false;
     sequencer_lead(n->core, SYS_EPOCH_PROMOTED, "drawn");
@@ -300,86 +306,21 @@ static bool rivals(struct sim *s)
     return count > 0;
 }
 
-/* ---- stores that are lost -------------------------------------------------------------------- */
-
-static bool is_lost(const struct sim *s, uint64_t id)
-{
-    for (uint32_t i = 0; i < s->history.word_count; i++)
-        if (s->history.words[i].id == id && s->history.words[i].gone)
-            return true;
-    for (uint32_t i = 0; i < s->node_count; i++)
-        if (s->nodes[i]->kind == SIM_STORE && s->nodes[i]->store == id)
-            return s->nodes[i]->rotten;
-    return false;
-}
-
-static bool seals_without(const struct sim *s, const struct membership *m, uint64_t id)
-{
-    uint32_t left = 0;
-    for (uint32_t i = 0; i < m->count; i++)
-        left += m->stores[i] != id && !is_lost(s, m->stores[i]);
-    return left >= membership_seal_quorum(m);
-}
-
-/* Whether every membership that may count from now on can still be sealed, for ever, without this
- * store: who loses more than that has lost the stream, and no run does. */
-static bool may_lose(const struct sim *s, const struct sim_node *n)
-{
-    const struct sim_history *h = &s->history;
-    const struct membership *stable =
-        h->stable_seq > 0 ? sim_history_members(h, h->stable_branch, h->stable_seq) : NULL;
-    bool changing = !s->operator->up || sim_operator_busy(s->operator->core);
-    if (changing || stable == NULL || h->word_count + 1 >= SIM_WORDS_MAX ||
-        !seals_without(s, stable, n->store))
-        return false;
-    for (uint32_t i = 0; i < h->change_count; i++)
-        if (h->changes[i].members.seq > stable->seq &&
-            !seals_without(s, &h->changes[i].members, n->store))
-            return false;
-    return true;
-}
-
-static bool rot(struct sim *s)
-{
-    struct sim_node *n = draw_node(s, SIM_STORE);
-    if (n == NULL || n->rotten || !may_lose(s, n) || !sim_disk_rot(n->disk, "segment-"))
-        return false;
-    n->rotten = true;
-    return true;
-}
-
-static bool wipe(struct sim *s)
-{
-    struct sim_node *n = draw_node(s, SIM_STORE);
-    /* With a W below a majority nobody could take its place. */
-    bool fixed = s->options.quorum != 0 && s->options.quorum < s->options.stores / 2 + 1;
-    if (n == NULL || fixed || !may_lose(s, n))
-        return false;
-    sim_node_crash(s, n);
-    s->result.crashes++;
-    s->result.wipes++;
-    sim_deploy_wipe(s, n);
-    if (sim_tracing(s))
-        sim_trace_line(s, "%s is wiped, and will be store %016lx", n->name, n->store);
-    sim_fault_restart_later(s, n, draw_outage(s));
-    return true;
-}
-
 /* ---- the operator ---------------------------------------------------------------------------- */
 
 static bool command(struct sim *s)
 {
     const struct sim_node *leader = sim_leader(s);
-    struct sim_node *target = draw_node(s, SIM_SEQUENCER);
-    const struct sim_node *store = draw_node(s, SIM_STORE);
+    struct sim_node *target = sim_fault_draw_node(s, SIM_SEQUENCER);
+    const struct sim_node *store = sim_fault_draw_node(s, SIM_STORE);
     if (!s->operator->up || target == NULL || store == NULL)
         return false;
     struct command c = { .kind = COMMAND_PROMOTE, .why = "by command" };
     if (leader != NULL && sim_random_below(&s->random, 4) != 0) {
         const struct membership *m = catalog_members(sequencer_catalog(leader->core));
-        bool member = membership_has(m, store->store), lost = is_lost(s, store->store);
+        bool member = membership_has(m, store->store), lost = sim_fault_is_lost(s, store->store);
         for (uint32_t i = 0; i < m->count; i++)
-            lost = lost || is_lost(s, m->stores[i]);
+            lost = lost || sim_fault_is_lost(s, m->stores[i]);
         if (lost)
             return false; /* first it is repaired: two at a time may be one too many */
         c.kind = member ? COMMAND_MEMBER_REMOVE : COMMAND_MEMBER_ADD;
@@ -427,7 +368,7 @@ static bool strike(struct sim *s, enum sim_fault kind)
     case SIM_FAULT_STALE:
         return crash(s, SIM_SEQUENCER, true);
     case SIM_FAULT_ROT:
-        return rot(s);
+        return sim_fault_rot(s);
     case SIM_FAULT_HALF_STEP:
         return half_step(s);
     case SIM_FAULT_POWER:
@@ -445,7 +386,9 @@ static bool strike(struct sim *s, enum sim_fault kind)
     case SIM_FAULT_ISLAND:
         return island(s);
     case SIM_FAULT_WIPE:
-        return wipe(s);
+        return sim_fault_wipe(s);
+    case SIM_FAULT_LIE:
+        return sim_fault_lie(s);
     case SIM_FAULT_KINDS:
         break;
     }
@@ -478,6 +421,7 @@ static const char *const fault_names[SIM_FAULT_KINDS] = {
     [SIM_FAULT_COMMAND] = "command",
     [SIM_FAULT_ISLAND] = "island",
     [SIM_FAULT_WIPE] = "wipe",
+    [SIM_FAULT_LIE] = "a disk lies",
 };
 
 static void schedule_next(struct sim *s)
@@ -497,6 +441,8 @@ void sim_fault_strike(struct sim *s)
     uint32_t kind = 0;
     while (drawn >= s->mood->weight[kind])
         drawn -= s->mood->weight[kind++];
+    if ((s->extras & SIM_EXTRA_LIARS) != 0 && sim_random_below(&s->random, 6) == 0)
+        kind = SIM_FAULT_LIE;
     if (sim_tracing(s))
         sim_trace_line(s, "fault: %s", fault_names[kind]);
     s->faults_scheduled += strike(s, (enum sim_fault)kind);
@@ -505,7 +451,10 @@ void sim_fault_strike(struct sim *s)
 
 void sim_fault_end(struct sim *s, uint32_t node, uint32_t kind)
 {
-    end_disk_trouble(s, node, (enum sim_fault)kind);
+    if (kind == SIM_FAULT_LIE)
+        sim_fault_end_lie(s, s->nodes[node]);
+    else
+        end_disk_trouble(s, node, (enum sim_fault)kind);
 }
 
 void sim_fault_begin(struct sim *s)
@@ -551,7 +500,7 @@ void sim_fault_heal(struct sim *s)
         if (n->disk != NULL) {
             n->disk->weather.full = false;
             n->disk->weather.error_chance = n->disk->weather.flip_chance = 0;
-            n->disk->weather.stall_until_ns = 0;
+            n->disk->weather.stall_until_ns = n->disk->weather.lies_until_ns = 0;
         }
         n->frozen_until = 0;
         n->dies = SIM_DIES_NOT;

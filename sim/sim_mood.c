@@ -160,6 +160,8 @@ static const struct leaning {
     { "older-incarnation", "weather", 1, 1, 0, 0, SIM_EXTRA_TWIN },
     { "not-told", "weather", 1, 1, 0, 0, SIM_EXTRA_TWIN },
     { "half-refused", "weather", 1, 1, 0, 0, SIM_EXTRA_GROUPS },
+    { "unsynced-votes", "power", 3, 2, 0, 0, SIM_EXTRA_UNSYNCED },
+    { "lying-quorum", "failovers", 3, 2, 0, 0, SIM_EXTRA_LIARS },
     { "half-group", "power", 3, 2, 0, 0, SIM_EXTRA_GROUPS },
 };
 
@@ -202,14 +204,14 @@ const struct sim_mood *sim_mood_draw(struct sim *s)
 }
 
 /* Its own draws, so that a seed's other choices stay what they are. */
-uint32_t sim_extras_draw(const struct sim *s)
+uint32_t sim_extras_draw(const struct sim_options *o)
 {
     struct sim_random r;
-    sim_random_init(&r, s->options.seed ^ UINT64_C(0xe87a5));
+    sim_random_init(&r, o->seed ^ UINT64_C(0xe87a5));
     uint32_t extras = 0;
-    for (uint32_t extra = SIM_EXTRA_TWIN; extra <= SIM_EXTRA_GROUPS; extra *= 2)
+    for (uint32_t extra = SIM_EXTRA_TWIN; extra < SIM_EXTRA_END; extra *= 2)
         if (sim_random_below(&r, 4) == 0)
             extras |= extra;
-    const struct leaning *l = leaning_of(s->options.sabotage);
+    const struct leaning *l = leaning_of(o->sabotage);
     return l != NULL ? extras | l->extras : extras;
 }

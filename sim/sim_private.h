@@ -150,8 +150,11 @@ enum sim_work {
 
 /* What only some runs have, for it costs; a bit set. */
 enum sim_extra {
-    SIM_EXTRA_TWIN = 1,  /* another process takes over a publisher's identity */
-    SIM_EXTRA_GROUPS = 2 /* a publisher of groups */
+    SIM_EXTRA_TWIN = 1,     /* another process takes over a publisher's identity */
+    SIM_EXTRA_GROUPS = 2,   /* a publisher of groups */
+    SIM_EXTRA_UNSYNCED = 4, /* stores that acknowledge before they sync */
+    SIM_EXTRA_LIARS = 8,    /* a disk lies about syncs, and more than a majority makes stable */
+    SIM_EXTRA_END = 16
 };
 
 struct sim_queued {
@@ -200,7 +203,11 @@ struct sim_node {
     bool rotten;        /* a store's disk lost what was durable */
     bool founder;       /* its store has the genesis from the start */
     bool formatted;
-    uint32_t boot; /* counts starts */
+    uint64_t host_boot; /* of a store's host */
+    bool host_lost;     /* it went down, and something that was not synced with it */
+    bool lied;          /* its disk has lost what it had said was synced; not started since */
+    bool hurt;          /* it had, once */
+    uint32_t boot;      /* counts starts */
     const struct participant_ops *ops;
     void *core;
     struct sim_port port;
@@ -250,6 +257,7 @@ enum sim_fault {
     SIM_FAULT_COMMAND,      /* the operator promotes, adds or removes by command */
     SIM_FAULT_ISLAND, /* the leader and one store go on apart from the others, who go on too */
     SIM_FAULT_WIPE,   /* a store loses its disk, and comes back as another */
+    SIM_FAULT_LIE,    /* a disk lies about syncs, until its power fails */
     SIM_FAULT_KINDS
 };
 
@@ -284,7 +292,8 @@ struct sim {
     uint32_t store_count; /* spares included */
     uint32_t sequencer_count;
     uint32_t sabotage_sequencer, sabotage_retransmitter, sabotage_client, sabotage_follower;
-    bool sabotage_wiped_votes;
+    bool sabotage_wiped_votes, sabotage_unsynced_votes, sabotage_lying_quorum;
+    bool has_lied;       /* a disk; once a run */
     uint32_t extras;     /* enum sim_extra */
     uint64_t silence_ns; /* after which standbys promote themselves; 0: never */
     struct sim_node *operator;
@@ -375,7 +384,7 @@ uint32_t sim_stream_reset_some(struct sim *s);
 /* sim_fault.c */
 /* sim_mood.c */
 const struct sim_mood *sim_mood_draw(struct sim *s);
-uint32_t sim_extras_draw(const struct sim *s);
+uint32_t sim_extras_draw(const struct sim_options *o);
 /* Draws what the planted mistake needs in order to show. */
 void sim_fault_lean(struct sim_options *o);
 void sim_fault_begin(struct sim *s);
@@ -385,6 +394,15 @@ void sim_fault_weather(struct sim *s);
 void sim_fault_heal(struct sim *s);
 void sim_fault_operate(struct sim *s);
 void sim_fault_restart_later(struct sim *s, struct sim_node *n, uint64_t outage_ns);
+struct sim_node *sim_fault_draw_node(struct sim *s, enum sim_kind kind); /* that is up; or NULL */
+uint64_t sim_fault_draw_outage(struct sim *s);
+/* sim_fault_store.c. False: it can't be now. */
+bool sim_fault_is_lost(const struct sim *s, uint64_t store);
+bool sim_fault_rot(struct sim *s);
+bool sim_fault_wipe(struct sim *s);
+bool sim_fault_crash_host(struct sim *s, struct sim_node *n);
+bool sim_fault_lie(struct sim *s);
+void sim_fault_end_lie(struct sim *s, struct sim_node *n);
 
 /* sim_workload.c */
 enum { SIM_TOPICS_MAX = 96, SIM_RUN_BYTES_MAX = 40 * 1024, SIM_ITEM_HEADER = 16 };
