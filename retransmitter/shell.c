@@ -26,6 +26,7 @@ struct retransmitter_shell {
     struct retransmitter *core;
     struct counter_file *counters; /* NULL: there is none */
     const char *name;
+    size_t journal_memory;
     char directory[CONFIG_PATH_MAX * 2 + 2];
     uint64_t space_ns; /* when the room on the disk was looked at */
 };
@@ -100,6 +101,7 @@ static bool open_journal(struct retransmitter_shell *s, uint32_t index, char *er
     const struct config_retransmitter *own = &s->config->retransmitters[index];
     struct journal_options options = journal_options_of(own);
     options.counters = counter_file_counters(s->counters);
+    s->journal_memory = journal_memory(&options);
     struct journal_report report;
     enum journal_error code;
     char text[JOURNAL_ERROR_MAX] = "";
@@ -215,6 +217,7 @@ static void sample(void *ctx, const struct loop *l)
     uint64_t *counters = retransmitter_counters(s->core);
     char text[RETRANSMITTER_STATE_MAX + 1];
     retransmitter_gauges(s->core, counters);
+    counters[COUNTER_MEMORY] += s->journal_memory;
     sample_space(s, loop_now(l).mono_ns, counters);
     counter_file_sample(s->counters, retransmitter_state(s->core, text), l);
 }
@@ -245,12 +248,10 @@ static bool open_core(struct retransmitter_shell *s, uint32_t index, char *error
         s->core = NULL;
         return false;
     }
-    struct journal_options journal = journal_options_of(&s->config->retransmitters[index]);
     log_line(s->log, LOG_INFO, "retransmitter", "ready",
              "name=%s udp_port=%u stream_port=%u memory_mib=%zu",
              s->config->retransmitters[index].name, s->transport->port.self.port,
-             s->transport->port.stream_port,
-             (retransmitter_memory(&o) + journal_memory(&journal)) >> 20);
+             s->transport->port.stream_port, (retransmitter_memory(&o) + s->journal_memory) >> 20);
     return true;
 }
 

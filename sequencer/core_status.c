@@ -145,7 +145,7 @@ void sequencer_gauges(const struct sequencer *s, uint64_t gauges[COUNTER_END])
     gauges[COUNTER_TOPICS] = catalog_topic_end(s->catalog) - TOPIC_FIRST_USER;
     gauges[COUNTER_QUEUED] = s->o.queue_max - s->free_count;
     gauges[COUNTER_QUEUE_MAX] = s->o.queue_max;
-    gauges[COUNTER_RING_UNSTABLE] = (s->ring_end - s->ring_stable) * s->ring_stride;
+    gauges[COUNTER_RING_UNSTABLE] = leads ? (s->ring_end - s->ring_stable) * s->ring_stride : 0;
     gauges[COUNTER_RING_SIZE] = (uint64_t)s->ring_slots * s->ring_stride;
 }
 
