@@ -75,13 +75,18 @@ struct follower *follower_create(const struct follower_options *options,
     uint8_t *block = malloc(l.size);
     if (block == NULL)
         return NULL;
-    memset(block, 0, l.bytes); /* the rest are slots, each written before it is read */
+    /* Not the epochs, which are counted, nor the slots, each of which is written before it is read:
+     * they are most of it. */
+    memset(block, 0, offsetof(struct follower, epochs));
+    memset(block + l.order, 0, l.bytes - l.order);
     struct follower *f = (struct follower *)(void *)block;
     f->options = o;
     f->callbacks = *callbacks;
     f->port = port;
     f->counters = counters;
     f->random = o.random;
+    epoch_table_reset(&f->epochs);
+    epoch_table_reset(&f->record);
     f->pending.order = (struct follower_held *)(void *)(block + l.order);
     f->pending.headers = (struct batch_header *)(void *)(block + l.headers);
     f->pending.free = (uint32_t *)(void *)(block + l.free);
@@ -107,7 +112,7 @@ void follower_start(struct follower *f, struct position tail, struct digest dige
     if (epochs == NULL)
         epoch_table_reset(&f->epochs);
     else if (epochs != &f->epochs)
-        f->epochs = *epochs;
+        epoch_table_copy(&f->epochs, epochs);
     epoch_table_cut(&f->epochs, tail.seq);
     pending_reset(&f->pending);
     f->chain_next = tail.seq + 1;
@@ -128,7 +133,7 @@ void follower_start(struct follower *f, struct position tail, struct digest dige
     const struct epoch_entry *own = epoch_table_find(&f->epochs, tail.seq);
     assert(own != NULL && epoch_equal(own->epoch, tail.epoch));
     f->epoch_first = own->first_seq;
-    f->record = f->epochs;
+    epoch_table_copy(&f->record, &f->epochs);
     f->heard_record = true;
     f->goal_next = f->vouched_next = f->chain_next;
     f->goal_digest = digest;

@@ -188,6 +188,7 @@ struct follower {
     struct port_addr streams[FOLLOWER_TARGETS_MAX];
     struct follower_replay replay;
 
+    /* From here on not zeroed at first. */
     struct epoch_table epochs; /* of the chain; what was delivered is a prefix */
     struct epoch_table
         record; /* newest part of that of the heard epoch's history; count 0: unknown */

@@ -96,12 +96,14 @@ struct journal *journal_new(struct disk *disk, const struct journal_options *o)
     j->index.entries = calloc(entries, sizeof *j->index.entries);
     j->spare_index.entries = calloc(entries, sizeof *j->spare_index.entries);
     j->index_bytes = aligned_new(index_file_bytes(entries));
-    j->buffers[0].bytes = aligned_new(buffer_size(o));
-    j->buffers[1].bytes = aligned_new(buffer_size(o));
+    /* The large ones are written before they are read: zeroing them would take longer than all else
+     * that starting a small store does. */
+    j->buffers[0].bytes = aligned_alloc(DISK_BLOCK, buffer_size(o));
+    j->buffers[1].bytes = aligned_alloc(DISK_BLOCK, buffer_size(o));
     j->slot_bytes = aligned_new(SLOT_BYTES);
     j->promise_bytes = aligned_new(DISK_BLOCK);
-    j->scratch = aligned_new(SCRATCH_BYTES);
-    j->recent.bytes = aligned_new(o->recent_bytes);
+    j->scratch = aligned_alloc(DISK_BLOCK, SCRATCH_BYTES);
+    j->recent.bytes = aligned_alloc(DISK_BLOCK, (size_t)block_ceil(o->recent_bytes));
     j->recent.entries = calloc(j->recent.entries_max, sizeof *j->recent.entries);
     if (j->spare == NULL || j->segments == NULL || j->index.entries == NULL ||
         j->spare_index.entries == NULL || j->index_bytes == NULL || j->buffers[0].bytes == NULL ||

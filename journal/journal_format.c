@@ -168,7 +168,7 @@ static enum journal_error clear_directory(struct disk *disk, char *error)
 }
 
 static int format_segment(struct disk *disk, const struct journal_options *options,
-                          const uint8_t *bytes, uint64_t whole, uint8_t *zeros)
+                          const uint8_t *bytes, uint64_t whole, const uint8_t *zeros)
 {
     char name[DISK_NAME_MAX + 1];
     segment_name(name, 1);
@@ -177,7 +177,6 @@ static int format_segment(struct disk *disk, const struct journal_options *optio
         return file;
     int64_t result = 0;
     uint64_t end = block_ceil(options->segment_bytes) + HEADER_BYTES_MAX;
-    memset(zeros, 0, SCRATCH_BYTES);
     for (uint64_t at = 0; at < end && result >= 0; at += SCRATCH_BYTES) {
         uint64_t length = end - at < SCRATCH_BYTES ? end - at : SCRATCH_BYTES;
         result = disk->ops->write(disk, file, at, zeros, length);

@@ -38,21 +38,27 @@ bool image_load(struct image *image, struct disk *disk, uint32_t number,
     }
     if (on_disk < 0)
         image->failed_end = image->size;
-    image->bytes = aligned_new(image->size);
+    image->bytes = aligned_alloc(DISK_BLOCK, image->size);
     image->before = calloc(2, DISK_BLOCK);
+    uint64_t read_end = 0;
     for (uint64_t at = 0; image->bytes != NULL && at < size; at += IMAGE_READ_BYTES) {
         uint64_t length = block_ceil(size - at);
         length = length < IMAGE_READ_BYTES ? length : IMAGE_READ_BYTES;
         int64_t got = disk->ops->read(disk, file, at, image->bytes + at, length);
+        read_end = at + length;
         if (got < 0) {
+            memset(image->bytes + at, 0, length);
             /* One bad sector must not hide its neighbours. */
             for (uint64_t b = at; b < at + length; b += DISK_BLOCK)
                 if (disk->ops->read(disk, file, b, image->bytes + b, DISK_BLOCK) < 0) {
                     memset(image->bytes + b, 0, DISK_BLOCK);
                     image->failed_end = b + DISK_BLOCK;
                 }
-        }
+        } else if ((uint64_t)got < length)
+            memset(image->bytes + at + got, 0, length - (uint64_t)got);
     }
+    if (image->bytes != NULL)
+        memset(image->bytes + read_end, 0, image->size - read_end);
     if (file >= 0)
         disk->ops->close_file(disk, file);
     if (image->bytes == NULL || image->before == NULL) {

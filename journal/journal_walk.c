@@ -150,7 +150,7 @@ enum journal_error journal_walk(struct disk *disk, uint64_t first_seq,
 {
     memset(result, 0, sizeof *result);
     struct walk *w = calloc(1, sizeof *w);
-    uint8_t *scratch = aligned_new(SCRATCH_BYTES);
+    uint8_t *scratch = aligned_alloc(DISK_BLOCK, SCRATCH_BYTES);
     enum journal_error code = JOURNAL_MEMORY;
     journal_error_set(error, "not enough memory");
     if (w == NULL || scratch == NULL)

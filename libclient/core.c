@@ -52,7 +52,7 @@ static void report_fork(struct client_core *c, uint64_t first_seq)
              (unsigned long long)first_seq);
     core_report(c, CANTUS_REPORT_FORKED, first_seq, "", "", text);
     if (c->next >= c->held_next)
-        *c->held = *catalog_epochs(c->catalog);
+        epoch_table_copy(c->held, catalog_epochs(c->catalog));
     epoch_table_cut(c->held, first_seq - 1);
     c->held_next = first_seq;
 }
@@ -144,7 +144,9 @@ static bool take_tables(struct client_core *c)
     c->route = calloc(c->topics_max, sizeof *c->route);
     c->created_seq = calloc(c->topics_max, sizeof *c->created_seq);
     c->own = calloc(c->publishers_max, sizeof *c->own);
-    c->held = calloc(1, sizeof *c->held);
+    c->held = malloc(sizeof *c->held);
+    if (c->held != NULL)
+        epoch_table_reset(c->held);
     return c->route != NULL && c->created_seq != NULL && c->own != NULL && c->held != NULL;
 }
 

@@ -1,5 +1,6 @@
 #include "proto/catalog.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "proto/hash.h"
@@ -36,7 +37,7 @@ struct catalog {
     char session[SESSION_NAME_MAX + 1];
     struct sys_genesis genesis;
     struct membership members;
-    struct epoch_table epochs;
+    struct epoch_table epochs; /* last: its entries are not zeroed */
 };
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -145,9 +146,11 @@ struct catalog *catalog_create(const struct catalog_options *options)
 {
     struct catalog_options o = catalog_options_resolve(options);
     struct layout l = layout_of(o);
-    struct catalog *c = calloc(1, l.size);
+    struct catalog *c = malloc(l.size);
     if (c == NULL)
         return NULL;
+    memset(c, 0, offsetof(struct catalog, epochs) + offsetof(struct epoch_table, entries));
+    memset(table(c, l.topics), 0, l.size - l.topics);
     c->options = o;
     c->layout = l;
     begin_state(c);
@@ -163,7 +166,7 @@ void catalog_reset(struct catalog *c)
 {
     struct catalog_options o = c->options;
     struct layout l = c->layout;
-    memset(c, 0, sizeof *c);
+    memset(c, 0, offsetof(struct catalog, epochs) + offsetof(struct epoch_table, entries));
     memset(table(c, l.topics), 0, o.topics_max * sizeof(struct topic_entry));
     memset(table(c, l.regions), 0, o.topics_max * sizeof(uint16_t));
     memset(table(c, l.topic_index), 0, l.topic_slots * sizeof(uint32_t));

@@ -1,10 +1,17 @@
 #include "proto/epoch_table.h"
 
 #include <stddef.h>
+#include <string.h>
 
 void epoch_table_reset(struct epoch_table *table)
 {
     table->count = 0;
+}
+
+void epoch_table_copy(struct epoch_table *to, const struct epoch_table *from)
+{
+    to->count = from->count;
+    memcpy(to->entries, from->entries, from->count * sizeof from->entries[0]);
 }
 
 bool epoch_table_append(struct epoch_table *table, struct epoch_entry entry)

@@ -35,6 +35,8 @@ struct common_end {
 
 /* Forgets everything. */
 void epoch_table_reset(struct epoch_table *table);
+/* Only what is in use: a table is large and mostly empty. */
+void epoch_table_copy(struct epoch_table *to, const struct epoch_table *from);
 
 /* Appends; false (and unchanged) if full, or if the entry is not above the last in both epoch
  * number and first_seq. */
