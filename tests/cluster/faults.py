@@ -249,5 +249,8 @@ TABLE = [
     ("restore", 2, "membership", lambda t: ["room"], members.from_backup),
 ]
 
+# What torture.py --plant does instead, once.
+PLANTED = [("run_backup", 1, "membership", lambda t: ["room"], members.run_backup)]
+
 # These take as long as they take, also once all other faults are over.
-PATIENT = ("rot", "member", "wipe", "restore")
+PATIENT = ("rot", "member", "wipe", "restore", "run_backup")

@@ -226,3 +226,30 @@ def member(t, _):
     else:
         leaves = t.store_ids[t.rng.choice(inside)]
         yield from change(t, ["replace", leaves, name], new, {leaves}, [comes])
+
+
+# ---- what must be found -----------------------------------------------------------------------------------
+
+def run_backup(t, _):
+    """Beyond what Cantus survives, to see that it is noticed: a store runs on a backup of itself, and makes a
+    quorum with one that was down, while those who have what is stable are away."""
+    late, old, *others = t.stores
+    backup, directory = os.path.join(t.folder, "backup"), t.store_directory(old)
+    yield from take_backup(t, old)
+    yield from members(t)
+    before = yield from led(t)
+    t.kill(late)
+    goal = t.total() + t.args.rate
+    while t.total() < goal:
+        yield 0.1
+    for name in (old, *others, *t.sequencers):
+        t.kill(name)
+    shutil.rmtree(directory)
+    shutil.move(backup, directory)
+    for name in (late, old, *t.sequencers):
+        t.revive(name)
+    now = None
+    while now is None or now[0]["number"] <= before[0]["number"]:
+        now = yield from led(t)
+    for name in others:
+        t.revive(name)

@@ -14,7 +14,8 @@ clients' (clients/), the configuration, the stores, and verdict.json: some 2 GB 
 is removed unless something was wrong. The last line on standard output is an object: seed, duration_s, faults, by_kind, messages,
 violations. The seed repeats the schedule, not the moments at which the kernel does what.
 
-Exit status 1 if there are violations, 77 if this machine can't do it (root, ip, nft).
+Exit status 1 if there are violations, 77 if this machine can't do it (root, ip, nft). With --plant something is
+lost on purpose, and the exit status is 1 if that is not found.
 """
 
 import argparse
@@ -200,7 +201,7 @@ class Torture:
         return path
 
     def up(self):
-        memory = {"h3": 128 + self.args.duration // 2}
+        memory = {"h3": 128 + self.args.duration * self.args.rate // 600}  # half as much again as is written
         self.lab.create(self.configuration(), self.args.build, clients=1, memory=memory, spares=1)
         self.hosts = list(self.lab.hosts.values())
         self.host_names = list(self.lab.hosts)
@@ -277,7 +278,10 @@ class Torture:
 
     def draw(self):
         """Begins a fault, if one can be found whose target is free."""
-        table = [e for e in faults.TABLE if not self.args.only or e[0] in self.args.only]
+        if self.args.plant and self.fault_count > 0:
+            return
+        table = faults.PLANTED if self.args.plant else [
+            e for e in faults.TABLE if not self.args.only or e[0] in self.args.only]
         for _ in range(20):
             kind, _, domain, targets, generator = self.rng.choices(table, [e[1] for e in table])[0]
             possible = targets(self)
@@ -532,6 +536,7 @@ def parse():
     parser.add_argument("--no-clock", dest="clocks", action="store_false",
                         default=os.path.exists(FAKETIME), help="without libfaketime, which sanitizers don't like")
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="kinds of faults")
+    parser.add_argument("--plant", action="store_true", help="no faults, but one that no cluster survives")
     args = parser.parse_args()
     args.build = os.path.abspath(args.build)
     return args
@@ -578,6 +583,8 @@ def main():
     if verdict["violations"] == 0 and args.keep is None:
         shutil.rmtree(folder)
     print(json.dumps(verdict))
+    if args.plant:
+        return 0 if {"lost", "forgotten"} & torture.violations.counts.keys() else 1
     return 1 if verdict["violations"] else 0
 
 
