@@ -86,6 +86,7 @@ class OperationsTest(Case):
         if prefix is None:
             self.skipTest("walked all but the full disk, because nothing can be mounted here")
         self.assertEqual(set(re.findall(r"member \S+ \((\w+)\).*DISK FULL", said[FULL])), {"r1", "r2"}, out)
+        self.assertRegex(said[FULL], r"s1 leads: epoch 3", out)
         self.assertRegex(said[FULL], r"(?m)^40000$", out)
         self.assertRegex(said[FULL], r"3 of 3 stores compared: one history", out)
 
