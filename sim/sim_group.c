@@ -125,8 +125,9 @@ void sim_group_work(struct sim *s, struct sim_node *n)
         return;
     }
     /* Where it stands it would read in the stream; nothing is known any better like this. */
-    uint64_t next = s->history.branches[branch].tally.next[id];
-    if (s->quiet && next > c->proposed)
+    const struct sim_tally *t = &s->history.branches[branch].tally;
+    uint64_t next = t->next[id];
+    if (t->run_publisher != 0 || (s->quiet && next > c->proposed))
         return;
     struct proposal_header header = { .position = position,
                                       .first_publisher_seq = next,
