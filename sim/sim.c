@@ -106,6 +106,7 @@ static const struct sabotage {
     { "half_group", .client = CLIENT_HALF_GROUP },
     { .name = "unsynced_votes" },
     { .name = "lying_quorum" },
+    { .name = "false_digest" },
 };
 
 #define SIM_COUNT_ONE(name, what, invariant) +1
@@ -118,6 +119,7 @@ bool sim_plant(struct sim *s, const char *name)
     s->sabotage_sequencer = s->sabotage_retransmitter = 0;
     s->sabotage_client = s->sabotage_follower = 0;
     s->sabotage_wiped_votes = s->sabotage_unsynced_votes = s->sabotage_lying_quorum = false;
+    s->sabotage_false_digest = false;
     if (name == NULL || name[0] == '\0')
         return true;
     for (size_t i = 0; i < sizeof sabotages / sizeof sabotages[0]; i++) {
@@ -129,6 +131,7 @@ bool sim_plant(struct sim *s, const char *name)
         s->sabotage_follower = sabotages[i].follower;
         s->sabotage_wiped_votes = sim_sabotage_named("wiped_votes", sabotages[i].name);
         s->sabotage_unsynced_votes = sim_sabotage_named("unsynced_votes", sabotages[i].name);
+        s->sabotage_false_digest = sim_sabotage_named("false_digest", sabotages[i].name);
         s->sabotage_lying_quorum = sim_sabotage_named("lying_quorum", sabotages[i].name);
         return true;
     }

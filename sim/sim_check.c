@@ -85,6 +85,29 @@ static void tally_group(struct sim *s, const struct sim_entry *e, uint64_t seq, 
                     seq, g.index + 1, g.count);
 }
 
+/* Replicas that publish the digest of their state at one position publish the same. */
+static void check_said(struct sim *s, uint32_t branch, struct sim_entry *own,
+                       const struct message *m)
+{
+    struct sys_digest d;
+    if ((s->extras & SIM_EXTRA_DIGESTS) == 0 || m->topic < TOPIC_FIRST_USER ||
+        m->length != SYS_DIGEST_SIZE || !sys_digest_decode(m->payload, m->length, &d) ||
+        d.logic_version != sim_follower_app.logic_version)
+        return;
+    own->is_digest = true;
+    struct sim_entry *e = sim_history_at(&s->history, branch, d.position.seq);
+    if (e == NULL || !sim_history_has(&s->history, branch, d.position))
+        sim_violate(s, SIM_DETERMINISM, "seq %lu: a digest of %lu of a history that never was",
+                    m->seq, d.position.seq);
+    else if (e->said && e->said_digest != d.digest)
+        sim_violate(s, SIM_DETERMINISM, "seq %lu: two replicas publish two digests of %lu", m->seq,
+                    d.position.seq);
+    if (e != NULL) {
+        e->said = true;
+        e->said_digest = d.digest;
+    }
+}
+
 /* Counts one more message of a history; whether it breaks the order of numbers or of items. */
 static void tally(struct sim *s, struct sim_tally *t, const struct sim_entry *e, uint64_t seq)
 {
@@ -361,6 +384,7 @@ static void append_batch(struct sim *s, const struct sim_node *n, uint32_t branc
             return;
         }
         tally(s, &b->tally, e, m.seq);
+        check_said(s, branch, e, &m);
         if (m.topic == TOPIC_MEMBER && m.publisher == 0)
             check_member(s, n, branch, &m);
     }

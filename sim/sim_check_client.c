@@ -45,7 +45,8 @@ static uint64_t run_end(const struct sim_history *h, uint32_t branch, uint64_t s
 static bool is_delivered(const struct sim_history *h, uint32_t branch, uint64_t seq)
 {
     const struct sim_entry *e = sim_history_at(h, branch, seq);
-    if (e == NULL || e->topic < TOPIC_FIRST_USER || (e->flags & MESSAGE_FRAGMENT) != 0)
+    if (e == NULL || e->topic < TOPIC_FIRST_USER || e->is_digest ||
+        (e->flags & MESSAGE_FRAGMENT) != 0)
         return false;
     return (e->flags & MESSAGE_MORE) == 0 || !voided(h, branch, seq);
 }

@@ -10,6 +10,7 @@ enum {
     COMMIT_BYTES = 64 * 1024,
     RECENT_BYTES = 128 * 1024,
     BULK_MESSAGES = 200,
+    DIGEST_EVERY = 64,
     SPARES_MAX = 2
 };
 
@@ -172,6 +173,14 @@ static bool furnish_client(struct sim *s, struct sim_node *n, char *error)
     if (c->work == SIM_WORK_INJECTOR) {
         c->injector = client_core_add_injector(core, c->identity, sim_work_item, s, error);
         if (c->injector == NULL)
+            return false;
+    }
+    /* Of what all replicas are alike in, by publishers of their own. */
+    if ((s->extras & SIM_EXTRA_DIGESTS) != 0 && c->app_count > 0 &&
+        c->apps[0] == &sim_follower_app) {
+        char identity[SIM_NAME_MAX + 8];
+        snprintf(identity, sizeof identity, "%s.digest", n->name);
+        if (!client_core_publish_digests(core, c->machines[0], identity, DIGEST_EVERY, error))
             return false;
     }
     return client_core_subscribe(core, "/", sim_check_message, n, error);

@@ -162,6 +162,7 @@ static const struct leaning {
     { "half-refused", "weather", 1, 1, 0, 0, SIM_EXTRA_GROUPS },
     { "unsynced-votes", "power", 3, 2, 0, 0, SIM_EXTRA_UNSYNCED },
     { "lying-quorum", "failovers", 3, 2, 0, 0, SIM_EXTRA_LIARS },
+    { "false-digest", "usual", 3, 2, 0, 0, SIM_EXTRA_DIGESTS },
     { "half-group", "power", 3, 2, 0, 0, SIM_EXTRA_GROUPS },
 };
 

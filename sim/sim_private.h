@@ -154,7 +154,8 @@ enum sim_extra {
     SIM_EXTRA_GROUPS = 2,   /* a publisher of groups */
     SIM_EXTRA_UNSYNCED = 4, /* stores that acknowledge before they sync */
     SIM_EXTRA_LIARS = 8,    /* a disk lies about syncs, and more than a majority makes stable */
-    SIM_EXTRA_END = 16
+    SIM_EXTRA_DIGESTS = 16, /* replicas publish digests of their states */
+    SIM_EXTRA_END = 32
 };
 
 struct sim_queued {
@@ -292,7 +293,8 @@ struct sim {
     uint32_t store_count; /* spares included */
     uint32_t sequencer_count;
     uint32_t sabotage_sequencer, sabotage_retransmitter, sabotage_client, sabotage_follower;
-    bool sabotage_wiped_votes, sabotage_unsynced_votes, sabotage_lying_quorum;
+    bool sabotage_wiped_votes, sabotage_unsynced_votes, sabotage_lying_quorum,
+        sabotage_false_digest;
     bool has_lied;       /* a disk; once a run */
     uint32_t extras;     /* enum sim_extra */
     uint64_t silence_ns; /* after which standbys promote themselves; 0: never */

@@ -227,6 +227,8 @@ static void replica_timer(void *state, uint64_t id, uint64_t now_ns)
 static uint64_t replica_digest(const void *state)
 {
     const struct replica *r = state;
+    if (current != NULL && current->sabotage_false_digest && r->node != SIM_NONE)
+        return r->hash ^ r->node;
     return r->hash ^ r->messages * 3 ^ r->fired * 5;
 }
 
