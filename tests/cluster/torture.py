@@ -201,7 +201,9 @@ class Torture:
         return path
 
     def up(self):
-        memory = {"h3": 128 + self.args.duration * self.args.rate // 600}  # half as much again as is written
+        # Small disks, half as large again as what is written: two of them, so that a quorum can be full.
+        small = 128 + self.args.duration * self.args.rate // 600
+        memory = {"h3": small, "h4": small}
         self.lab.create(self.configuration(), self.args.build, clients=1, memory=memory, spares=1)
         self.hosts = list(self.lab.hosts.values())
         self.host_names = list(self.lab.hosts)
