@@ -90,7 +90,7 @@ static bool wait_until_ready(struct rtt *r, char *error)
 
 static bool start(struct rtt *r, char *error)
 {
-    struct stage_options options = { .store = r->recorded };
+    struct stage_options options = { .store = r->recorded, .spin = true };
     if (!stage_open(&r->stage, &options, error) || !open_floor(r, error) ||
         !stage_fork(&r->stage, serve, r, 1, error))
         return false;

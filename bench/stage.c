@@ -95,6 +95,7 @@ bool stage_open(struct stage *s, const struct stage_options *o, char *error)
         return false;
     }
     s->shared = memory;
+    s->spin = o->spin;
     return make_stream(s, o, error);
 }
 
@@ -141,6 +142,14 @@ void stage_close(struct stage *s)
 
 /* ---- roles ----------------------------------------------------------------------------------- */
 
+static struct loop_options idle_of(const struct stage *s)
+{
+    struct loop_options options = config_loop(&s->config);
+    if (s->spin)
+        options.idle = LOOP_IDLE_SPIN;
+    return options;
+}
+
 static int give_up(const char *error)
 {
     fprintf(stderr, "cantus: %s\n", error);
@@ -158,7 +167,7 @@ static void lose(const struct stage *s, struct transport *t)
 int stage_sequencer(struct stage *s, void (*floor)(void *ctx, struct stage *s), void *ctx)
 {
     char error[CONFIG_ERROR_MAX] = "out of memory";
-    struct loop_options options = { .idle = LOOP_IDLE_SPIN, .yield = true };
+    struct loop_options options = idle_of(s);
     struct sequencer_start start = { .lead = true, .how = SYS_EPOCH_STARTED };
     struct sequencer_shell *shell = calloc(1, sizeof *shell);
     struct loop *loop = loop_create(&options, error);
@@ -186,7 +195,7 @@ int stage_recorder(void *ctx, struct stage *s)
 {
     (void)ctx;
     char error[RETRANSMITTER_SHELL_ERROR_MAX] = "out of memory";
-    struct loop_options options = { .idle = LOOP_IDLE_SPIN, .yield = true };
+    struct loop_options options = idle_of(s);
     struct loop *loop = loop_create(&options, error);
     struct log log;
     log_init(&log, 2, LOG_ERROR);

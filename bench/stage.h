@@ -1,6 +1,6 @@
 /* The processes of a measurement: a deployment of its own in a temporary directory, its sequencer, its
- * store if it has one, and whatever else a case runs, each forked, spinning with sched_yield, and
- * all doing the same phase at a time. */
+ * store if it has one, and whatever else a case runs, each forked, and all doing the same phase at a
+ * time. */
 #ifndef CANTUS_BENCH_STAGE_H
 #define CANTUS_BENCH_STAGE_H
 
@@ -36,6 +36,7 @@ struct stage_shared {
 struct stage {
     char dir[64];
     struct config config;
+    bool spin;
     struct stage_shared *shared;
     pid_t children[STAGE_CHILDREN_MAX];
     uint32_t child_count;
@@ -44,6 +45,7 @@ struct stage {
 struct stage_options {
     bool store;           /* one retransmitter; else the stream is volatile */
     bool no_segmentation; /* without UDP_SEGMENT and UDP_GRO */
+    bool spin; /* with sched_yield; else they spin for 20 us and then wait, the default */
 };
 
 /* The deployment. False with a text in error[BENCH_ERROR_MAX]; close it all the same. */

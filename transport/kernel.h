@@ -53,6 +53,7 @@ struct kernel_sender {
  * kernel may coalesce them. */
 struct kernel_flow {
     bool coalesces;  /* UDP_GRO is on */
+    bool stays;      /* it is not turned off again */
     bool may_be_old; /* it is off, but what was coalesced before may still be queued */
     uint32_t full;   /* looks in a row that found something, or nothing */
     uint32_t empty;
@@ -150,6 +151,9 @@ void kernel_send(struct port *port, enum port_channel channel, struct port_addr 
 uint8_t *kernel_scratch(struct port *port, uint32_t length);
 void kernel_send_flush(struct kernel *k);
 
+/* Before we send segments to a group that we have joined: a socket that can't take them would have
+ * them taken apart, each to be dropped as our own. */
+void kernel_receive_own_segments(struct kernel *k, enum port_channel channel);
 bool kernel_receiver_init(struct kernel *k);
 void kernel_receiver_close(struct kernel *k);
 uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t max,

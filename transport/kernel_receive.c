@@ -148,6 +148,16 @@ static void set_coalescing(struct kernel *k, enum port_channel channel, bool on)
     flow->may_be_old = !on;
 }
 
+void kernel_receive_own_segments(struct kernel *k, enum port_channel channel)
+{
+    struct kernel_flow *flow = &k->receiver.flows[channel];
+    if (flow->stays || k->sockets[channel] < 0)
+        return;
+    if (!flow->coalesces)
+        set_coalescing(k, channel, true);
+    flow->stays = true;
+}
+
 /* Notes how a look at a socket went. */
 static void note_look(struct kernel *k, enum port_channel channel, bool found)
 {
@@ -160,7 +170,7 @@ static void note_look(struct kernel *k, enum port_channel channel, bool found)
     }
     flow->full = 0;
     flow->may_be_old = false;
-    if (++flow->empty == KERNEL_FLOW_ENDS && flow->coalesces)
+    if (++flow->empty == KERNEL_FLOW_ENDS && flow->coalesces && !flow->stays)
         set_coalescing(k, channel, false);
 }
 

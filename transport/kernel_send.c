@@ -214,6 +214,8 @@ static void send_from(struct kernel *k, uint32_t first)
     uint32_t messages = 0;
     while (first < s->count) {
         uint32_t count = segments_from(s, first);
+        if (count > 1)
+            kernel_receive_own_segments(k, s->queue[first].channel);
         build_message(s, messages++, first, count);
         first += count;
     }
