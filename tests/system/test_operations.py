@@ -34,7 +34,7 @@ class OperationsTest(Case):
         found = [(heading, body) for heading, section in zip(sections[::2], sections[1::2])
                  for name, body in BLOCK.findall(section) if name != "setup"]
         self.assertEqual(list(dict.fromkeys(heading for heading, _ in found)),
-                         ["Before", "Promotion", "Replacing a store", FULL, "A fork", "Done"])
+                         ["Before", "Watching", "Promotion", "Replacing a store", FULL, "A fork", "Done"])
         return found
 
     def script(self, walks):
@@ -76,6 +76,10 @@ class OperationsTest(Case):
         for heading, text in re.findall(r"^=== (.*)\n((?:(?!=== ).*\n)*)", out, re.M):
             said[heading] = said.get(heading, "") + text
         self.assertIn("s1 leads", said["Before"], out)
+        self.assertRegex(said["Watching"], r"(?m)^r3 +recording +1 ", out)
+        self.assertRegex(said["Watching"], r"(?m)^messages_sequenced +[1-9]", out)
+        self.assertRegex(said["Watching"], r"(?m)^sequencer s2 \(process \d+\)$", out)
+        self.assertRegex(said["Watching"], r'(?m)^cantus_up\{role="retransmitter",name="r2",.* 1$', out)
         self.assertRegex(said["Promotion"], r"s2 leads: epoch 2", out)
         self.assertRegex(said["Promotion"], r"epoch 2 .*promoted.*s1 lost its power supply", out)
         replaced = said["Replacing a store"]
