@@ -234,6 +234,37 @@ START_TEST(garbage_is_read_without_harm)
 }
 END_TEST
 
+/* An odd version: its writer is in the middle of it, or died there. The rest is read. */
+START_TEST(what_is_being_written_is_left_out)
+{
+    static struct log log;
+    log_init(&log, -1, LOG_INFO);
+    struct counter_file *f = create("app", "x");
+    struct loop *loop = loop_create(NULL, error);
+    counter_file_attach(f, &log);
+    log_line(&log, LOG_WARN, "app", "one", NULL);
+    log_line(&log, LOG_WARN, "app", "two", NULL);
+    counter_file_sample(f, "fine", loop);
+    struct loop_pause pause = { .duration_ns = 5, .what = "x" };
+    overwrite(offsetof(struct layout, pause_max.pause), &pause, sizeof pause);
+    ck_assert(counter_file_read(path_of("app-x.counters"), &snapshot, error));
+    ck_assert_uint_eq(snapshot.problem_count, 2);
+    ck_assert_str_eq(snapshot.state, "fine");
+    ck_assert_uint_eq(snapshot.pause_max.duration_ns, 5);
+    uint64_t odd = 3;
+    overwrite(offsetof(struct layout, state.version), &odd, sizeof odd);
+    overwrite(offsetof(struct layout, problems[0].version), &odd, sizeof odd);
+    overwrite(offsetof(struct layout, pause_max.version), &odd, sizeof odd);
+    ck_assert(counter_file_read(path_of("app-x.counters"), &snapshot, error));
+    ck_assert_uint_eq(snapshot.problem_count, 1);
+    ck_assert_str_eq(snapshot.problems[0].text, "two");
+    ck_assert_str_eq(snapshot.state, "");
+    ck_assert_uint_eq(snapshot.pause_max.duration_ns, 0);
+    loop_destroy(loop);
+    counter_file_close(f);
+}
+END_TEST
+
 struct seen {
     uint32_t read, refused, alive;
     char names[256];
@@ -338,6 +369,7 @@ int main(void)
     tcase_add_test(tcase, problems_are_remembered_with_their_number);
     tcase_add_test(tcase, what_is_not_ours_is_refused);
     tcase_add_test(tcase, garbage_is_read_without_harm);
+    tcase_add_test(tcase, what_is_being_written_is_left_out);
     tcase_add_test(tcase, a_directory_is_read_in_order);
     tcase_add_test(tcase, reading_while_it_is_written);
     tcase_add_test(tcase, without_a_directory_it_is_done_without);

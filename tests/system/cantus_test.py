@@ -6,6 +6,7 @@ ends is asked to stop (SIGTERM) and has to do so with status 0; and what a proce
 must not hold a sanitizer's report, however it ended.
 """
 
+import glob
 import itertools
 import json
 import os
@@ -141,7 +142,17 @@ class Case(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.tmp, ignore_errors=True)
         self.processes = []
         self.numbers = itertools.count(1)  # tests with threads start processes from each
+        self.addCleanup(self.remove_counters)
         self.addCleanup(self.end_processes)
+
+    def remove_counters(self):
+        """What processes that were killed have left in shared memory."""
+        for depth in ("", "*/", "*/*/"):
+            for path in glob.glob(os.path.join(self.tmp, depth, "cantus.yaml")):
+                with open(path, encoding="utf-8", errors="replace") as f:
+                    stream = re.search(r'(?m)^stream: *"?([0-9a-f]{16})', f.read())
+                if stream:
+                    shutil.rmtree(f"/dev/shm/cantus-{stream.group(1)}", ignore_errors=True)
 
     # ---- processes ------------------------------------------------------------------------------
 
