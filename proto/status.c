@@ -116,6 +116,7 @@ size_t status_encode(const struct status *in, uint8_t *out, size_t capacity)
     p.status.memory_bytes = s->memory_bytes;
     p.status.store = s->store;
     p.status.epochs_used = s->epochs_used;
+    p.status.clock_ns = s->clock_ns;
     pack_members(&p);
     pack_publishers(&p);
     pack_counters(&p);
@@ -188,6 +189,7 @@ static bool read_status(const Cantus__Status *in, struct status *out)
     out->memory_bytes = in->memory_bytes;
     out->store = in->store;
     out->epochs_used = in->epochs_used;
+    out->clock_ns = in->clock_ns;
     return copy_text(out->role, sizeof out->role, in->role) &&
            copy_text(out->state, sizeof out->state, in->state) &&
            copy_text(out->session, sizeof out->session, in->session) && read_lists(in, out);

@@ -44,6 +44,7 @@ struct status {
     uint64_t uptime_ns;
     uint64_t memory_bytes;
     uint64_t store;
+    uint64_t clock_ns; /* its wall clock as it answered: Unix time */
 };
 
 /* Packs without allocating; returns the length, 0 if it does not fit. */

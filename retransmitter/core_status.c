@@ -78,6 +78,7 @@ void retransmitter_status(struct retransmitter *r, struct port_time now, struct 
                              .epoch = journal_tail(j).epoch,
                              .stable = retransmitter_stable(r),
                              .store = journal_store(j),
+                             .clock_ns = now.wall_ns,
                              .uptime_ns = now.mono_ns - r->created_ns,
                              .memory_bytes = retransmitter_memory(&r->o) };
     memcpy(out->role, "retransmitter", sizeof "retransmitter");

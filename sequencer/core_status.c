@@ -191,6 +191,7 @@ void sequencer_status(const struct sequencer *s, struct port_time now, struct st
                              .tip = sequencer_tip(s),
                              .stable = sequencer_stable(s),
                              .is_volatile = s->is_volatile,
+                             .clock_ns = now.wall_ns,
                              .uptime_ns = now.mono_ns - s->created.mono_ns,
                              .memory_bytes = sequencer_memory(&s->o) };
     const char *state = sequencer_state_name(s);

@@ -98,7 +98,7 @@ local PROTOBUF = {
                "uint64 tip", "uint64 stable", "bool is_volatile", "uint32 quorum", "Member members",
                "Publisher publishers", "uint32 publisher_count", "uint32 topic_count",
                "Counter counters", "uint64 uptime_ns", "uint64 memory_bytes", "fixed64 store",
-               "uint32 epochs_used" },
+               "uint32 epochs_used", "fixed64 clock_ns" },
     Command = { "uint32 kind", "fixed64 store", "uint64 seq", "string why", "string name",
                 "uint32 how" },
     Outcome = { "uint32 verdict", "uint64 seq", "uint32 epoch_number", "fixed64 epoch_candidate",

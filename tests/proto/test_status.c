@@ -35,6 +35,7 @@ static void fill(void)
         memset(in.publishers[i].identity, 'i', IDENTITY_MAX);
     }
     in.topic_count = in.epochs_used = UINT32_MAX;
+    in.clock_ns = UINT64_MAX;
     for (uint32_t i = 0; i < COUNTER_END; i++)
         in.counters[i] = UINT64_MAX - i;
     in.uptime_ns = in.memory_bytes = in.store = UINT64_MAX;
