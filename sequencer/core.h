@@ -71,7 +71,7 @@ struct sequencer_options {
     uint64_t clock_ahead_max_ns; /* beyond the retransmitters' median: refused; default 10 s */
     uint64_t seal_retry_ns;      /* default 50 ms */
     uint64_t adopt_timeout_ns;   /* without progress: seal again without that store; default 2 s */
-    uint64_t silence_ns; /* a standby promotes itself after this silence of the leader, having
+    uint64_t silence_ns;       /* a standby promotes itself after this silence of the leader, having
                                      asked the stores; 0: never */
     uint64_t lease_silence_ns; /* a promotion for a lease is refused while a majority of the stores
                                   has heard the leader within this; default 500 ms */
@@ -102,7 +102,10 @@ enum sequencer_sabotage {
     SEQUENCER_SMALL_QUORUM_CHANGE = 16384,  /* the membership changes with a W below a majority */
     SEQUENCER_BEGIN_AFTER_RERECORD = 32768, /* begins when the adopted tail is on a quorum */
     SEQUENCER_OLDER_INCARNATION = 65536,    /* takes what an older incarnation proposes */
-    SEQUENCER_HALF_REFUSED = 131072         /* refuses a group's first message only */
+    SEQUENCER_HALF_REFUSED = 131072,        /* refuses a group's first message only */
+    SEQUENCER_SILENT_REFUSAL = 262144,      /* drops a group that it refuses, without a record */
+    SEQUENCER_UNPERMITTED = 524288,         /* does not ask whether a message is permitted */
+    SEQUENCER_RESTLESS = 1048576            /* while it leads, asks to be called again at once */
 };
 
 struct sequencer;

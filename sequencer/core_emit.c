@@ -324,6 +324,8 @@ void emit_begin(struct sequencer *s)
 
 uint64_t emit_deadline(const struct sequencer *s)
 {
+    if (sabotaged(s, SEQUENCER_RESTLESS))
+        return s->now.mono_ns;
     if (s->holds_back)
         return s->heartbeat_at_ns; /* what waits to be appended goes on waiting */
     if (s->blocked == BLOCKED_BUDGET)

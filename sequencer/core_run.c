@@ -89,7 +89,7 @@ static enum served refuse_run(struct sequencer *s, uint32_t publisher, struct qu
         reject->count = 1;
     if (reject->reason == REJECT_TOO_LARGE)
         reject->detail = !ended;
-    if (!append_reject(s, publisher, next, reject))
+    if (!sabotaged(s, SEQUENCER_SILENT_REFUSAL) && !append_reject(s, publisher, next, reject))
         return SERVED_BLOCKED;
     queue_trim(s, q, next + reject->count);
     q->scan.first = 0;

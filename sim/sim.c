@@ -105,8 +105,10 @@ static const struct sabotage {
     { "half_refused", .sequencer = SEQUENCER_HALF_REFUSED },
     { "half_group", .client = CLIENT_HALF_GROUP },
     { .name = "unsynced_votes" },
-    { .name = "lying_quorum" },
     { .name = "false_digest" },
+    { "silent_refusal", .sequencer = SEQUENCER_SILENT_REFUSAL },
+    { "unpermitted", .sequencer = SEQUENCER_UNPERMITTED },
+    { "restless", .sequencer = SEQUENCER_RESTLESS },
 };
 
 #define SIM_COUNT_ONE(name, what, invariant) +1
@@ -118,7 +120,7 @@ bool sim_plant(struct sim *s, const char *name)
 {
     s->sabotage_sequencer = s->sabotage_retransmitter = 0;
     s->sabotage_client = s->sabotage_follower = 0;
-    s->sabotage_wiped_votes = s->sabotage_unsynced_votes = s->sabotage_lying_quorum = false;
+    s->sabotage_wiped_votes = s->sabotage_unsynced_votes = false;
     s->sabotage_false_digest = false;
     if (name == NULL || name[0] == '\0')
         return true;
@@ -132,7 +134,6 @@ bool sim_plant(struct sim *s, const char *name)
         s->sabotage_wiped_votes = sim_sabotage_named("wiped_votes", sabotages[i].name);
         s->sabotage_unsynced_votes = sim_sabotage_named("unsynced_votes", sabotages[i].name);
         s->sabotage_false_digest = sim_sabotage_named("false_digest", sabotages[i].name);
-        s->sabotage_lying_quorum = sim_sabotage_named("lying_quorum", sabotages[i].name);
         return true;
     }
     return false;
@@ -215,6 +216,7 @@ static void probe(struct sim *s)
 {
     count_faults(s);
     char why[SIM_TEXT_MAX] = "";
+    enum sim_invariant what = SIM_FINE;
     if (!s->healed) {
         if (s->disks_checked_at == 0 && sim_random_below(&s->random, 16) == 0) {
             s->disks_checked_at = s->now;
@@ -226,11 +228,11 @@ static void probe(struct sim *s)
             sim_fault_operate(s);
     } else if (!s->quiet && s->history.stable_seq >= s->options.messages_min) {
         s->quiet = true;
-    } else if (sim_check_live(s, why, sizeof why)) {
+    } else if ((what = sim_check_live(s, why, sizeof why)) == SIM_FINE) {
         s->done = true;
         return;
     } else if (s->now - s->healed_at > LIVE_WITHIN_NS) {
-        sim_violate(s, SIM_LIVE, "%s", why);
+        sim_violate(s, what, "%s", why);
         return;
     } else if (s->silence_ns == 0) {
         sim_fault_operate(s); /* else they get along without an operator */
@@ -314,9 +316,6 @@ static struct sim_options resolve(const struct sim_options *options)
         o.spares = spares < 3 ? 0 : spares < 5 ? 1 : 2;
         o.quorum = quorum <= stores ? quorum : 0;
     }
-    if ((sim_extras_draw(&o) & SIM_EXTRA_LIARS) != 0 && options->quorum == 0 && o.stores >= 3 &&
-        !(o.sabotage != NULL && sim_sabotage_named(o.sabotage, "lying_quorum")))
-        o.quorum = o.stores == 3 ? 3 : o.stores - 1;
     if (o.sequencers == 0)
         o.sequencers = sequencers;
     if (o.publishers == 0)

@@ -66,13 +66,15 @@ enum sim_invariant {
     X(foreign_basis, "a leader does not check the position a proposal names", 1)                   \
     X(begin_after_rerecord, "a leader begins only when the adopted tail is on a quorum", 10)       \
     X(older_incarnation, "a sequencer takes what an older incarnation proposes", 3)                \
-    X(not_told, "a publisher takes no notice of a later incarnation of itself", 10)                \
+    X(not_told, "a publisher takes no notice of a later incarnation of itself", 4)                 \
     X(half_refused, "a sequencer refuses a group's first message, and not the others", 1)          \
     X(half_group, "a client hands over a group's messages before its last one is there", 1)        \
     X(unsynced_votes,                                                                              \
       "a store that had not synced what it acknowledged votes after a crash of its host", 2)       \
-    X(lying_quorum, "a disk lies about syncs, and only a majority makes stable", 2)                \
-    X(false_digest, "a replica publishes a digest that depends on more than the stream", 7)
+    X(false_digest, "a replica publishes a digest that depends on more than the stream", 7)        \
+    X(silent_refusal, "a sequencer drops a group that it refuses, without a record", 4)            \
+    X(unpermitted, "a sequencer does not ask whether a message is permitted", 8)                   \
+    X(restless, "a leader asks to be called again at once, for ever", 9)
 
 struct sim_options {
     uint64_t seed;

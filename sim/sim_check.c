@@ -120,6 +120,9 @@ static void tally(struct sim *s, struct sim_tally *t, const struct sim_entry *e,
     bool inside = t->run_publisher != 0;
     if (inside && t->run_publisher != e->publisher)
         sim_violate(s, SIM_ONE_ORDER, "seq %lu: a message of another publisher inside a run", seq);
+    if (e->topic < TOPIC_FIRST_USER && e->topic != TOPIC_REJECT && e->topic != TOPIC_TOPIC)
+        sim_violate(s, SIM_PERMISSIONS, "seq %lu: publisher id %u writes topic %u, and may not",
+                    seq, e->publisher, e->topic);
     uint64_t *next = &t->next[e->publisher];
     if (e->publisher_seq != *next)
         sim_violate(s, SIM_EXACTLY_ONCE, "seq %lu: number %lu of publisher id %u %s", seq,
@@ -542,9 +545,6 @@ void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_r
     const struct sim_history *h = &s->history;
     struct sim_store_word *word = word_of(s, n);
     uint32_t branch = sim_history_branch(h, report->tail.epoch);
-    if (n->lied)
-        word->acked = (struct position) { .seq = 0 }; /* nobody can know what a liar has lost */
-    n->lied = false;
     if (report->tail.seq > 0 && (branch == SIM_NONE || !sim_history_has(h, branch, report->tail)))
         sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s recovers %lu of a history that never was",
                     n->name, report->tail.seq);

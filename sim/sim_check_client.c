@@ -219,31 +219,35 @@ static const struct sim_node *rival_of(const struct sim *s, const struct sim_nod
     return NULL;
 }
 
-static bool client_live(const struct sim *s, const struct sim_node *n, uint64_t tip, char *why,
-                        size_t capacity)
+static enum sim_invariant client_live(const struct sim *s, const struct sim_node *n, uint64_t tip,
+                                      char *why, size_t capacity)
 {
     const struct sim_client *c = n->client;
     uint64_t seq = client_core_seq(n->core);
     uint64_t sequenced = c->pipe != NULL       ? cantus_pipe_sequenced(c->pipe)
                          : c->injector != NULL ? cantus_injector_sequenced(c->injector)
                                                : c->goal;
-    if (client_core_status(n->core) != CANTUS_OK && !is_superseded(n))
+    bool over = is_superseded(n), pipe = c->work == SIM_WORK_PIPE;
+    if (client_core_status(n->core) != CANTUS_OK && !over) {
         snprintf(why, capacity, "%s has stopped with status %d: %.200s", n->name,
                  client_core_status(n->core), client_core_error(n->core));
-    else if (seq != tip)
+        return SIM_LIVE;
+    }
+    if (seq != tip) {
         snprintf(why, capacity, "%s stands at %lu of %lu", n->name, seq, tip);
-    else if (is_superseded(n) ? c->work != SIM_WORK_PIPE
-                              : c->work == SIM_WORK_PIPE && rival_of(s, n))
+        return SIM_LIVE;
+    }
+    if (over ? !pipe : pipe && rival_of(s, n) != NULL)
         snprintf(why, capacity, "%s is not told that it was superseded, or is and was not",
                  n->name);
     else if (c->work == SIM_WORK_GROUPS && !sim_group_answered(s, n))
         snprintf(why, capacity, "%s has no answer through its number %lu", n->name, c->proposed);
-    else if (sequenced != c->goal && !is_superseded(n))
+    else if (sequenced != c->goal && !over)
         snprintf(why, capacity, "%s: %lu of %lu items have an outcome", n->name, sequenced,
                  c->goal);
     else
-        return true;
-    return false;
+        return SIM_FINE;
+    return SIM_ANSWERED;
 }
 
 /* Whoever led before has found out, and every standby is where the leader is. */
@@ -267,7 +271,7 @@ static bool sits_out(const struct sim_node *n, const struct sim_node *leader)
            !membership_has(catalog_members(sequencer_catalog(leader->core)), n->store);
 }
 
-bool sim_check_live(struct sim *s, char *why, size_t capacity)
+enum sim_invariant sim_check_live(struct sim *s, char *why, size_t capacity)
 {
     const struct sim_node *leader = sim_leader(s);
     if (leader == NULL) {
@@ -276,23 +280,23 @@ bool sim_check_live(struct sim *s, char *why, size_t capacity)
             if (s->nodes[i]->kind == SIM_SEQUENCER)
                 waiting = sequencer_waiting_for(s->nodes[i]->core);
         snprintf(why, capacity, "nobody leads: %.200s", waiting);
-        return false;
+        return SIM_LIVE;
     }
     uint64_t tip = sequencer_tip(leader->core);
     if (sequencer_stable(leader->core) != tip) {
         snprintf(why, capacity, "%s is at %lu, and %lu is stable", leader->name, tip,
                  sequencer_stable(leader->core));
-        return false;
+        return SIM_LIVE;
     }
     if (!s->quiet) {
         snprintf(why, capacity, "%lu messages of %u", tip, s->options.messages_min);
-        return false;
+        return SIM_LIVE;
     }
     struct command repair;
     if (sim_operator_repairs(s, &repair)) {
         snprintf(why, capacity, "store %016lx is gone, or has come, and the members don't say so",
                  repair.store);
-        return false;
+        return SIM_LIVE;
     }
     for (uint32_t i = 0; i < s->node_count; i++) {
         const struct sim_node *n = s->nodes[i];
@@ -300,14 +304,16 @@ bool sim_check_live(struct sim *s, char *why, size_t capacity)
             journal_durable(n->journal).seq != tip) {
             snprintf(why, capacity, "%s has %lu of %lu", n->name, journal_durable(n->journal).seq,
                      tip);
-            return false;
+            return SIM_LIVE;
         }
-        if (n->kind == SIM_CLIENT && !client_live(s, n, tip, why, capacity))
-            return false;
+        enum sim_invariant client =
+            n->kind == SIM_CLIENT ? client_live(s, n, tip, why, capacity) : SIM_FINE;
+        if (client != SIM_FINE)
+            return client;
         if (n->kind == SIM_SEQUENCER && n != leader && !standby_live(n, tip, why, capacity))
-            return false;
+            return SIM_LIVE;
     }
-    return true;
+    return SIM_FINE;
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -432,7 +438,7 @@ void sim_check_final(struct sim *s)
     uint64_t user = s->options.app != NULL ? check_alike(s, s->options.app) : 0;
     for (uint32_t i = 0; i < s->node_count; i++)
         /* Rot that nobody has read yet is found by scrubbing, or when somebody does. */
-        if (s->nodes[i]->kind == SIM_STORE && !s->nodes[i]->rotten &&
+        if (s->nodes[i]->kind == SIM_STORE && !s->nodes[i]->rotten && !s->nodes[i]->hurt &&
             (sim_leader(s) == NULL || !sits_out(s->nodes[i], sim_leader(s))))
             check_replay(s, s->nodes[i], digests);
     s->result.messages = h->stable_seq;

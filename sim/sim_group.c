@@ -20,8 +20,16 @@ static uint64_t drawn(uint64_t first)
     return x ^ x >> 29;
 }
 
+/* One in sixteen is a single message where no publisher may write. */
+static bool forbidden(uint64_t first)
+{
+    return (drawn(first) >> 48) % 16 == 0;
+}
+
 static uint32_t parts_of(uint64_t first)
 {
+    if (forbidden(first))
+        return 1;
     return 2 + (uint32_t)(drawn(first) % (PARTS_MAX - 1));
 }
 
@@ -87,12 +95,13 @@ static void propose(const struct sim *s, struct sim_node *n, uint32_t topic_id,
         header.first_publisher_seq = first + i;
         for (; i < count; i++) {
             struct proposal_entry e = {
-                .topic = topic_id,
+                .topic = forbidden(first) ? TOPIC_CLOCK : topic_id,
                 .length = length,
                 .flags = i + 1 < count ? MESSAGE_MORE : 0,
                 .conditional = i == 0 && (drawn(first) >> 40) % 8 == 0,
                 .payload = part,
             };
+            e.conditional = e.conditional && !forbidden(first);
             e.condition_topic = e.conditional ? topic_id : 0;
             if (!proposal_fits(&b, &e))
                 break;
