@@ -175,6 +175,7 @@ static void restart_numbers(struct publisher *p, uint64_t last)
     p->hinted = 0;
     p->retry_left = 0;
     p->retry_through = 0;
+    p->hole_count = 0;
     p->partial_reject = 0;
 }
 
@@ -341,8 +342,13 @@ uint32_t publisher_on_fork(struct publisher *p, struct position common)
 
 void publisher_on_hint(struct publisher *p, const struct hint *h, struct port_time now)
 {
-    if (p->state != PUBLISHER_ACTIVE || h->publisher != p->id ||
-        (h->reason != HINT_AHEAD && h->reason != HINT_OVERLOADED))
+    if (p->state != PUBLISHER_ACTIVE || h->publisher != p->id)
+        return;
+    if (h->reason == HINT_MISSING && p->hole_count < PUBLISHER_HOLES_MAX) {
+        p->holes[p->hole_count].from = h->next_publisher_seq;
+        p->holes[p->hole_count++].end = h->nonce;
+    }
+    if ((h->reason != HINT_AHEAD && h->reason != HINT_OVERLOADED))
         return;
     uint64_t patience =
         p->round_trip_ns > p->options.resend_min_ns ? p->round_trip_ns : p->options.resend_min_ns;

@@ -16,6 +16,7 @@
 enum {
     PUBLISHER_KEPT_WINDOWS = 8,    /* numbers kept until stable, in windows */
     PUBLISHER_STEP_DATAGRAMS = 64, /* sent per step at most */
+    PUBLISHER_HOLES_MAX = 64,      /* told of and not yet sent again; more wait for the retry */
     PUBLISHER_SAMPLES = 16         /* moments that a measured round trip is good for */
 };
 
@@ -76,6 +77,10 @@ struct publisher {
     uint32_t retry_left;    /* datagrams, at least */
     uint64_t hinted;        /* number to send again at once; 0: none */
     uint64_t hinted_at_ns;
+    struct {
+        uint64_t from, end;
+    } holes[PUBLISHER_HOLES_MAX]; /* numbers that the sequencer misses, to be sent again at once */
+    uint32_t hole_count;
     uint8_t *datagrams; /* PUBLISHER_STEP_DATAGRAMS of datagram_max */
     uint32_t datagram_count;
 };

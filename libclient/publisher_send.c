@@ -106,6 +106,28 @@ static void renumber(struct publisher *p)
         publisher_push(p, &item, e->position);
 }
 
+/* What the sequencer has told us it misses, unless an outcome has come since. False if there is more
+ * than one step takes. */
+static bool fill_holes(struct publisher *p, uint64_t now_ns)
+{
+    while (p->hole_count > 0) {
+        uint64_t from = p->holes[p->hole_count - 1].from, end = p->holes[p->hole_count - 1].end;
+        if (from < p->done)
+            from = p->done;
+        if (end > p->sent)
+            end = p->sent;
+        for (; from < end; p->holes[p->hole_count - 1].from = from) {
+            if (p->datagram_count == PUBLISHER_STEP_DATAGRAMS)
+                return false;
+            uint64_t next = send_one(p, from, end, now_ns);
+            p->counters[COUNTER_RESENT] += next - from;
+            from = next;
+        }
+        p->hole_count--;
+    }
+    return true;
+}
+
 uint64_t publisher_transmit(struct publisher *p, uint64_t now_ns)
 {
     p->datagram_count = 0;
@@ -120,7 +142,8 @@ uint64_t publisher_transmit(struct publisher *p, uint64_t now_ns)
         if (p->burst < p->options.window)
             p->burst *= 2;
     }
-    bool retried = go_on_with_retry(p, now_ns);
+    bool retried = fill_holes(p, now_ns);
+    retried = go_on_with_retry(p, now_ns) && retried;
     while (p->sent < p->next && p->datagram_count < PUBLISHER_STEP_DATAGRAMS)
         p->sent = send_one(p, p->sent, p->next, now_ns);
     if (p->sent < p->next || !retried)

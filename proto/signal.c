@@ -331,7 +331,7 @@ enum wire_verdict create_decode(const uint8_t *bytes, size_t length, uint64_t st
 
 size_t hint_encode(const struct hint *in, uint64_t stream, uint8_t *out, size_t capacity)
 {
-    if (in->reason < HINT_UNKNOWN_PUBLISHER || in->reason > HINT_TOPIC_REFUSED)
+    if (in->reason < HINT_UNKNOWN_PUBLISHER || in->reason > HINT_MISSING)
         return 0;
     struct wire_writer w = wire_frame_begin(out, capacity, WIRE_HINT, 0, stream);
     wire_put8(&w, (uint8_t)in->reason);
@@ -357,6 +357,6 @@ enum wire_verdict hint_decode(const uint8_t *bytes, size_t length, uint64_t stre
     out->next_publisher_seq = wire_get64(&r);
     out->nonce = wire_get64(&r);
     out->epoch = wire_get_epoch(&r);
-    bool known = reason >= HINT_UNKNOWN_PUBLISHER && reason <= HINT_TOPIC_REFUSED;
+    bool known = reason >= HINT_UNKNOWN_PUBLISHER && reason <= HINT_MISSING;
     return wire_reader_done(&r) && known ? WIRE_OK : WIRE_MALFORMED;
 }

@@ -128,7 +128,8 @@ enum hint_reason {
     HINT_JOIN_CONFLICT = 6,     /* join: wanted is not current + 1 */
     HINT_OVERLOADED = 7,        /* its queue here is full */
     HINT_PAUSED = 8,            /* ring full: no quorum of stores */
-    HINT_TOPIC_REFUSED = 9      /* create: bad path, not permitted, or the catalog is full */
+    HINT_TOPIC_REFUSED = 9,     /* create: bad path, not permitted, or the catalog is full */
+    HINT_MISSING = 10           /* later numbers have come: [next_publisher_seq, nonce) have not */
 };
 
 /* Unicast advice to a sender; never the answer. */
@@ -137,7 +138,7 @@ struct hint {
     uint32_t publisher;
     uint32_t incarnation; /* current one */
     uint64_t next_publisher_seq;
-    uint64_t nonce; /* of the join or create it answers, else 0 */
+    uint64_t nonce; /* of the join or create it answers; HINT_MISSING: a number; else 0 */
     struct epoch epoch;
 };
 

@@ -574,6 +574,7 @@ static uint64_t lead_step(struct sequencer *s)
     s->step_batches = 0;
     s->blocked = BLOCKED_NOT;
     s->fills_left = FILLS_PER_STEP_MAX;
+    s->missing_left = MISSING_PER_STEP_MAX;
     if (s->run.left == 0) {
         if (s->session_due)
             emit_session_record(s);

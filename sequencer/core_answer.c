@@ -72,6 +72,15 @@ static bool hint_allowed(struct sequencer *s)
     return true;
 }
 
+static void send_hint(struct sequencer *s, struct port_addr to, const struct hint *hint)
+{
+    uint8_t *out = port_scratch(s->port, SIGNAL_SIZE_MAX);
+    size_t length = hint_encode(hint, s->o.stream, out, SIGNAL_SIZE_MAX);
+    assert(length > 0);
+    count(s, COUNTER_HINTS_OUT, 1);
+    sequencer_send(s, PORT_UNICAST, to, out, (uint32_t)length);
+}
+
 void answer_hint(struct sequencer *s, struct port_addr to, enum hint_reason reason,
                  uint32_t publisher, uint64_t nonce)
 {
@@ -84,11 +93,23 @@ void answer_hint(struct sequencer *s, struct port_addr to, enum hint_reason reas
         hint.incarnation = catalog_publisher(s->catalog, publisher)->incarnation;
         hint.next_publisher_seq = ledger_next(&s->ledger, publisher);
     }
-    uint8_t *out = port_scratch(s->port, SIGNAL_SIZE_MAX);
-    size_t length = hint_encode(&hint, s->o.stream, out, SIGNAL_SIZE_MAX);
-    assert(length > 0);
-    count(s, COUNTER_HINTS_OUT, 1);
-    sequencer_send(s, PORT_UNICAST, to, out, (uint32_t)length);
+    send_hint(s, to, &hint);
+}
+
+/* Once for each hole, when it opens: so at most one for each datagram of proposals. */
+void answer_missing(struct sequencer *s, struct port_addr to, uint32_t publisher, uint64_t first,
+                    uint64_t end)
+{
+    if (s->missing_left == 0)
+        return;
+    s->missing_left--;
+    struct hint hint = { .reason = HINT_MISSING,
+                         .publisher = publisher,
+                         .incarnation = catalog_publisher(s->catalog, publisher)->incarnation,
+                         .next_publisher_seq = first,
+                         .nonce = end,
+                         .epoch = s->epoch };
+    send_hint(s, to, &hint);
 }
 
 void answer_publisher(struct sequencer *s, struct port_addr to, enum hint_reason reason,

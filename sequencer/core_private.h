@@ -33,6 +33,7 @@ enum {
     ASKS_MAX = 256,                   /* joins and creates waiting for the next step */
     FILL_BATCHES_MAX = 64,            /* answering one gap request */
     FILLS_PER_STEP_MAX = 1024,        /* answering all requests between two steps */
+    MISSING_PER_STEP_MAX = 64,        /* holes told of between two steps */
     HINTS_BURST = 64,
     QUEUE_MIN = 16,
     QUANTUM_MIN = 256,
@@ -315,6 +316,7 @@ struct sequencer {
     uint64_t hint_refill_ns;
     uint32_t hint_tokens;
     uint32_t fills_left;
+    uint32_t missing_left; /* holes that may still be told of in this step */
 
     /* time */
     uint64_t last_stamp_ns;
@@ -510,6 +512,9 @@ void answer_gap_request(struct sequencer *s, const struct port_datagram *d);
 void answer_hint(struct sequencer *s, struct port_addr to, enum hint_reason reason,
                  uint32_t publisher, uint64_t nonce);
 /* To a publisher, at most one a millisecond. */
+/* Its numbers [first, end) are missing. */
+void answer_missing(struct sequencer *s, struct port_addr to, uint32_t publisher, uint64_t first,
+                    uint64_t end);
 void answer_publisher(struct sequencer *s, struct port_addr to, enum hint_reason reason,
                       uint32_t publisher);
 

@@ -362,6 +362,19 @@ void queue_prefetch(const struct sequencer *s, const struct port_datagram *d)
     __builtin_prefetch(catalog_publisher(s->catalog, publisher));
 }
 
+/* What lies between its newest datagram and the one before it is lost, or late. */
+static void tell_of_hole(struct sequencer *s, const struct port_datagram *d, const struct queue *q,
+                         const struct proposal_header *h)
+{
+    const struct held *last = q->tail != NIL ? &s->held[q->tail] : NULL;
+    if (last == NULL || last->first != h->first_publisher_seq)
+        return;
+    uint64_t next =
+        last->previous != NIL ? s->held[last->previous].end : ledger_next(&s->ledger, h->publisher);
+    if (next < last->first)
+        answer_missing(s, d->from, h->publisher, next, last->first);
+}
+
 void queue_on_proposal(struct sequencer *s, const struct port_datagram *d)
 {
     struct proposal_header h;
@@ -389,6 +402,8 @@ void queue_on_proposal(struct sequencer *s, const struct port_datagram *d)
     q->heard_ns = s->now.mono_ns;
     if (!hold(s, d, &h))
         answer_publisher(s, d->from, s->paused ? HINT_PAUSED : HINT_OVERLOADED, h.publisher);
+    else
+        tell_of_hole(s, d, q, &h);
     if (!q->active && !emitting_run_of(s, h.publisher) &&
         queue_head(s, q, ledger_next(&s->ledger, h.publisher)) != NULL)
         queue_activate(s, h.publisher);

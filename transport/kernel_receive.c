@@ -129,6 +129,9 @@ static int read_many(struct kernel *k, enum port_channel channel, uint32_t max)
 {
     struct kernel_receiver *r = &k->receiver;
     uint32_t room = r->slots - r->used;
+    /* Not much more than is handed out at once: while some is left no other socket is looked at. */
+    if (k->receiver.flows[channel].coalesces)
+        max = max / (KERNEL_SEGMENTS_MAX / 2) + 1;
     int got;
     do
         got = recvmmsg(k->sockets[channel], r->messages + r->used, room < max ? room : max,
@@ -196,6 +199,13 @@ static void rearm(struct kernel_receiver *r)
     r->used = r->at = r->offset = 0;
 }
 
+/* Something arrived there. Where it still flows elsewhere, a fill among it does not change that. */
+static void warm(struct kernel_receiver *r, enum port_channel channel)
+{
+    if (r->flows[r->hot].full == 0)
+        r->hot = channel;
+}
+
 /* The channel whose turn it is. */
 static enum port_channel next_channel(struct kernel *k)
 {
@@ -216,7 +226,7 @@ static uint32_t receive_anywhere(struct kernel *k, struct port_datagram *out, ui
         enum port_channel channel = (enum port_channel)((first + i) % PORT_CHANNELS);
         if (k->sockets[channel] < 0 || !read_socket(k, channel, max - count, true))
             continue;
-        r->hot = channel;
+        warm(r, channel);
         count += hand_out(k, out + count, max - count);
     }
     return count;
@@ -242,6 +252,6 @@ uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t
     }
     if (!read_socket(k, channel, max, false))
         return 0;
-    r->hot = channel;
+    warm(r, channel);
     return hand_out(k, out, max);
 }

@@ -276,7 +276,7 @@ START_TEST(hints)
     ck_assert(epoch_equal(in.epoch, out.epoch));
     uint8_t bytes[SIGNAL_SIZE_MAX];
     size_t length = hint_encode(&in, SUITE_STREAM, bytes, sizeof bytes);
-    forge(bytes, length, 0, HINT_TOPIC_REFUSED + 1);
+    forge(bytes, length, 0, HINT_MISSING + 1);
     ck_assert_int_eq(hint_any(bytes, length), WIRE_MALFORMED);
     wire_store16(bytes + 6, 1); /* the count that signals don't have */
     forge(bytes, length, 0, HINT_PAUSED);
