@@ -17,7 +17,7 @@
 #include "follow/follower.h"
 
 enum {
-    FOLLOWER_GAPS_MAX = 64, /* holes asked for at a time, nearest first */
+    FOLLOWER_GAPS_MAX = 16, /* holes asked for at a time, nearest first */
     FOLLOWER_REQUESTS_PER_STEP = 16,
     FOLLOWER_TARGETS_MAX = FOLLOWER_SOURCES_MAX + 2, /* and the adopted source, and the leader */
     FOLLOWER_BULK_AFTER_RETRIES = 8,

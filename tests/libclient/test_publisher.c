@@ -321,6 +321,37 @@ START_TEST(a_run_is_sent_again_whole)
 }
 END_TEST
 
+/* Each hole by itself, no more than the hole, and not what has its outcome by then. */
+START_TEST(what_is_told_to_be_missing_is_sent_again_at_once)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    for (int i = 0; i < 10; i++)
+        push(b, "0123456789");
+    step(b);
+    struct hint h = { .reason = HINT_MISSING, .publisher = ID };
+    static const uint64_t holes[][2] = { { 2, 4 }, { 7, 8 }, { 9, 400 }, { 300, 400 } };
+    for (size_t i = 0; i < sizeof holes / sizeof holes[0]; i++) {
+        h.next_publisher_seq = holes[i][0];
+        h.nonce = holes[i][1];
+        publisher_on_hint(b->p, &h, b->now);
+    }
+    h.publisher = ID + 1; /* somebody else's */
+    publisher_on_hint(b->p, &h, b->now);
+    step(b);
+    ck_assert_uint_eq(b->rig.sent_count, 3);
+    static const uint64_t sent[][2] = { { 9, 2 }, { 7, 1 }, { 2, 2 } };
+    for (uint32_t i = 0; i < 3; i++) {
+        uint64_t first;
+        ck_assert_uint_eq(numbers_in(b, i, &first), sent[i][1]);
+        ck_assert_uint_eq(first, sent[i][0]);
+    }
+    step(b);
+    ck_assert_uint_eq(b->rig.sent_count, 0);
+    bench_free(b);
+}
+END_TEST
+
 START_TEST(a_hint_brings_a_retry_forward_but_not_too_often)
 {
     struct bench *b = bench_new(NULL);
@@ -596,6 +627,7 @@ int main(void)
     tcase_add_test(t, patience_follows_the_measured_round_trip);
     tcase_add_test(t, a_retry_begins_small_doubles_and_begins_anew);
     tcase_add_test(t, a_run_is_sent_again_whole);
+    tcase_add_test(t, what_is_told_to_be_missing_is_sent_again_at_once);
     tcase_add_test(t, a_hint_brings_a_retry_forward_but_not_too_often);
     tcase_add_test(t, the_window_counts_what_has_no_outcome);
     tcase_add_test(t, what_is_not_stable_yet_is_kept_and_bounded);

@@ -224,6 +224,35 @@ START_TEST(overlapping_datagrams_come_out_once)
 }
 END_TEST
 
+/* When the hole opens, and for each one; not when it closes, nor for what comes late into it. */
+START_TEST(a_publisher_is_told_what_is_missing)
+{
+    struct fixture f = fixture_new();
+    struct suite *t = f.t;
+    uint32_t hints = t->hints;
+    suite_propose(t, f.publisher, 1, f.topic, 8);
+    suite_propose(t, f.publisher, 2, f.topic, 8);
+    ck_assert_uint_eq(t->hints, hints);
+    static const uint64_t holes[][2] = { { 3, 5 }, { 6, 9 } };
+    for (size_t i = 0; i < 2; i++) {
+        suite_propose(t, f.publisher, holes[i][1], f.topic, 8);
+        ck_assert_uint_eq(t->hints, ++hints);
+        ck_assert_int_eq(t->hint.reason, HINT_MISSING);
+        ck_assert_uint_eq(t->hint.publisher, f.publisher);
+        ck_assert_uint_eq(t->hint.next_publisher_seq, holes[i][0]);
+        ck_assert_uint_eq(t->hint.nonce, holes[i][1]);
+    }
+    static const uint64_t late[] = { 7, 3, 4, 6, 8 };
+    for (size_t i = 0; i < sizeof late / sizeof late[0]; i++)
+        suite_propose(t, f.publisher, late[i], f.topic, 8);
+    ck_assert_uint_eq(t->hints, hints);
+    suite_run(t);
+    suite_propose(t, f.publisher, 10, f.topic, 8);
+    ck_assert_uint_eq(t->hints, hints);
+    suite_free(t);
+}
+END_TEST
+
 START_TEST(the_window_bounds_what_is_held)
 {
     struct suite *t = suite_new();
@@ -535,9 +564,10 @@ SUITE_MAIN("sequencer_append", a_join_is_answered_by_the_stream, a_join_is_a_com
            joins_stop_at_a_full_catalog, a_new_incarnation_goes_on_and_fences_the_old_one,
            a_topic_is_created_once, a_topic_proposed_exists_from_the_next_message_on,
            any_order_of_arrival_gives_the_publishers_order, overlapping_datagrams_come_out_once,
-           the_window_bounds_what_is_held, strangers_are_dropped_and_told,
-           each_reason_to_reject_is_in_the_stream, topics_stop_at_a_full_catalog,
-           what_fits_no_batch_is_too_large, of_two_with_the_same_precondition_one_succeeds,
-           a_polite_publisher_is_not_kept_waiting, shares_are_counted_in_bytes,
-           a_small_pool_delays_but_never_blocks, what_is_held_for_the_dead_makes_room,
-           an_old_number_is_hinted_at_most_once_a_millisecond, hints_are_a_bucket)
+           a_publisher_is_told_what_is_missing, the_window_bounds_what_is_held,
+           strangers_are_dropped_and_told, each_reason_to_reject_is_in_the_stream,
+           topics_stop_at_a_full_catalog, what_fits_no_batch_is_too_large,
+           of_two_with_the_same_precondition_one_succeeds, a_polite_publisher_is_not_kept_waiting,
+           shares_are_counted_in_bytes, a_small_pool_delays_but_never_blocks,
+           what_is_held_for_the_dead_makes_room, an_old_number_is_hinted_at_most_once_a_millisecond,
+           hints_are_a_bucket)
