@@ -13,7 +13,8 @@ enum command_kind {
     COMMAND_MEMBER_ADD = 2,    /* the leader: add this store */
     COMMAND_MEMBER_REMOVE = 3, /* the leader: remove this store */
     COMMAND_DIGEST_AT = 4,     /* a store: the history digest through the batch that holds `seq` */
-    COMMAND_SESSION = 5        /* the leader: begin the session named `name` */
+    COMMAND_SESSION = 5,       /* the leader: begin the session named `name` */
+    COMMAND_WHY = 6 /* the leader: what the publisher `name` waits for; changes nothing */
 };
 
 struct command {
@@ -29,7 +30,8 @@ struct command {
 };
 
 enum outcome_verdict {
-    OUTCOME_DONE = 1,    /* `seq` is that of the record, where there is one */
+    OUTCOME_DONE = 1,    /* `seq` is that of the record, where there is one; of COMMAND_WHY, the
+                            publisher's next number */
     OUTCOME_PENDING = 2, /* begun; ask for the status to see it through */
     OUTCOME_REFUSED = 3  /* `text` says why, and what to do */
 };

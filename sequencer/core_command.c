@@ -204,6 +204,97 @@ static bool on_promote(struct sequencer *s, uint32_t stream, const struct comman
     return send_outcome(s, stream, &outcome);
 }
 
+/* ---- why ------------------------------------------------------------------------------------- */
+
+enum { WHY_BATCHES_MAX = 256 }; /* the newest ones, looked through for a reject */
+
+/* The newest reject of this publisher among the newest batches of the ring. */
+static bool last_reject(struct sequencer *s, uint32_t publisher, struct sys_reject *out,
+                        uint64_t *number)
+{
+    uint64_t oldest =
+        s->ring_end - s->ring_head > WHY_BATCHES_MAX ? s->ring_end - WHY_BATCHES_MAX : s->ring_head;
+    bool found = false;
+    for (uint64_t index = s->ring_end; index > oldest && !found; index--) {
+        struct batch_header h;
+        struct message m;
+        const uint8_t *bytes = ring_bytes_at(s, index - 1);
+        size_t length = ring_slot_at(s, index - 1)->length;
+        if (batch_decode(bytes, length, s->o.stream, &h) != WIRE_OK)
+            continue;
+        struct batch_cursor c = batch_begin(bytes, &h);
+        while (batch_next(&c, &m)) {
+            if (m.topic != TOPIC_REJECT || m.publisher != publisher ||
+                !sys_reject_decode(m.payload, m.length, out))
+                continue;
+            *number = m.publisher_seq;
+            found = true;
+        }
+    }
+    return found;
+}
+
+/* What holds up the numbers that are here, or that nothing does. */
+static struct outcome why_queue(const struct sequencer *s, uint32_t publisher)
+{
+    const struct queue *q = &s->queues[publisher];
+    unsigned long long next = ledger_next(&s->ledger, publisher);
+    unsigned incarnation = catalog_publisher(s->catalog, publisher)->incarnation;
+    if (q->slots == 0)
+        return outcome_of(OUTCOME_DONE, next,
+                          "%s: every number below %llu is sequenced or rejected, none waits here "
+                          "(incarnation %u)",
+                          q->heard_ns == 0 ? "nothing was heard of it since this leader began"
+                                           : "it waits for nothing here",
+                          next, incarnation);
+    const struct held *head = &s->held[q->head];
+    unsigned long long age_ms = (s->now.mono_ns - q->heard_ns) / 1000000u;
+    if (head->number > next)
+        return outcome_of(OUTCOME_DONE, next,
+                          "it waits for its own number %llu: %llu to %llu have not arrived, what "
+                          "comes after them is held (%u datagrams, the last %llu ms ago, "
+                          "incarnation %u)",
+                          next, next, (unsigned long long)head->number - 1, q->slots, age_ms,
+                          incarnation);
+    if (s->paused)
+        return outcome_of(OUTCOME_DONE, next,
+                          "its number %llu waits, and %u datagrams in all: the ring is full of "
+                          "what no quorum of stores has",
+                          next, q->slots);
+    if (q->scan.first == next && !q->active)
+        return outcome_of(OUTCOME_DONE, next,
+                          "its number %llu begins a run of which the end has not arrived (%u "
+                          "datagrams, the last %llu ms ago)",
+                          next, q->slots, age_ms);
+    return outcome_of(OUTCOME_DONE, next,
+                      "its number %llu waits for its turn: %u datagrams of %u held for all", next,
+                      q->slots, s->o.queue_max - s->free_count);
+}
+
+static bool on_why(struct sequencer *s, uint32_t stream, const struct command *c)
+{
+    struct outcome outcome;
+    struct sys_reject reject;
+    uint64_t number;
+    uint32_t publisher = catalog_publisher_find(s->catalog, c->name);
+    if (s->state != SEQUENCER_LEADING) {
+        outcome =
+            outcome_of(OUTCOME_REFUSED, 0, "does not lead (%s): ask the leader, whose epoch is %u",
+                       sequencer_waiting_for(s), sequencer_epoch(s).number);
+    } else if (publisher == 0) {
+        outcome = outcome_of(OUTCOME_REFUSED, 0, "no publisher %s has joined this stream", c->name);
+    } else {
+        outcome = why_queue(s, publisher);
+        if (last_reject(s, publisher, &reject, &number)) {
+            size_t at = strlen(outcome.text);
+            snprintf(outcome.text + at, sizeof outcome.text - at,
+                     "; its number %llu was rejected: %s", (unsigned long long)number,
+                     reject_reason_text(reject.reason));
+        }
+    }
+    return send_outcome(s, stream, &outcome);
+}
+
 /* ---- the leader ------------------------------------------------------------------------------ */
 
 static void change_members(struct sequencer *s)
@@ -277,6 +368,8 @@ bool command_on(struct sequencer *s, uint32_t stream, const uint8_t *body, size_
     if (!command_decode(body, length, &c))
         return false;
     struct outcome outcome;
+    if (c.kind == COMMAND_WHY)
+        return on_why(s, stream, &c);
     if (s->asked.open) {
         outcome = outcome_of(OUTCOME_REFUSED, 0,
                              "another command is being carried out: try again when it is done");
@@ -290,6 +383,7 @@ bool command_on(struct sequencer *s, uint32_t stream, const uint8_t *body, size_
     case COMMAND_SESSION:
         return on_leaders(s, stream, &c);
     case COMMAND_DIGEST_AT:
+    case COMMAND_WHY:
         break;
     }
     outcome = outcome_of(OUTCOME_REFUSED, 0, "a sequencer keeps no history: ask a retransmitter");

@@ -225,6 +225,9 @@ START_TEST(a_standby_refuses_what_is_the_leaders)
         suite_command(t, 7, &cases[i]);
         check_refused(t, "ask the leader, whose epoch is 1");
     }
+    struct command why = { .kind = COMMAND_WHY, .name = "a" };
+    suite_command(t, 7, &why);
+    check_refused(t, "ask the leader");
     struct command digest_at = { .kind = COMMAND_DIGEST_AT, .seq = 1 };
     suite_command(t, 7, &digest_at);
     check_refused(t, "ask a retransmitter");
@@ -247,6 +250,51 @@ START_TEST(another_session)
     suite_command(t, 7, &c);
     check_refused(t, "session friday runs already");
     ck_assert_uint_eq(t->tip, tip + 1);
+    suite_free(t);
+}
+END_TEST
+
+static void check_why(struct suite *t, const char *name, uint64_t next, const char *because)
+{
+    struct command c = { .kind = COMMAND_WHY };
+    strcpy(c.name, name);
+    suite_command(t, 7, &c);
+    struct outcome outcome = suite_outcome(t);
+    ck_assert_int_eq(outcome.verdict, OUTCOME_DONE);
+    ck_assert_uint_eq(outcome.seq, next);
+    ck_assert_msg(strstr(outcome.text, because) != NULL, "\"%s\" does not say \"%s\"", outcome.text,
+                  because);
+}
+
+/* What a publisher waits for; asking changes nothing, and no command has to wait for it. */
+START_TEST(why_a_publisher_waits)
+{
+    struct suite *t = suite_new();
+    suite_lead(t, 1);
+    struct command c = { .kind = COMMAND_WHY, .name = "nobody" };
+    suite_command(t, 7, &c);
+    check_refused(t, "no publisher nobody has joined");
+    uint32_t publisher = suite_join(t, "a");
+    uint32_t topic = suite_topic(t, publisher, "/x");
+    check_why(t, "a", 1, "nothing was heard of it since this leader began");
+    suite_propose(t, publisher, 1, topic, 8);
+    suite_run(t);
+    check_why(t, "a", 2, "waits for nothing here");
+    suite_propose(t, publisher, 4, topic, 8);
+    suite_run(t);
+    uint64_t tip = t->tip;
+    check_why(t, "a", 2, "its own number 2: 2 to 3 have not arrived");
+    ck_assert_uint_eq(t->tip, tip);
+    suite_propose(t, publisher, 2, topic + 100, 8);
+    suite_propose(t, publisher, 3, topic, 8);
+    suite_run(t);
+    check_why(t, "a", 5, "its number 2 was rejected: no such topic");
+    struct offer o;
+    offer_open(t, &o, publisher, 5);
+    offer_add(&o, topic, MESSAGE_MORE, "begins", 6);
+    offer_give(t, &o);
+    suite_run(t);
+    check_why(t, "a", 5, "begins a run of which the end has not arrived");
     suite_free(t);
 }
 END_TEST
@@ -314,5 +362,5 @@ SUITE_MAIN("sequencer_command", a_standby_is_promoted, a_lease_overthrows_no_lea
            a_lease_promotes_when_the_leader_is_silent, a_promotion_by_a_lease_yields_to_a_leader,
            a_promotion_without_a_quorum_is_refused, a_promotion_that_would_lose_is_refused,
            a_promotion_that_could_not_fetch_is_refused, one_command_at_a_time,
-           a_standby_refuses_what_is_the_leaders, another_session, fenced_before_it_was_done,
-           a_paused_leader_says_so, nonsense_is_cut_off)
+           a_standby_refuses_what_is_the_leaders, another_session, why_a_publisher_waits,
+           fenced_before_it_was_done, a_paused_leader_says_so, nonsense_is_cut_off)
