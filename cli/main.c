@@ -13,7 +13,7 @@ static const struct cli_verb *const verbs[] = {
     &verb_init,    &verb_dev,     &verb_pub,     &verb_sub,    &verb_status,
     &verb_promote, &verb_member,  &verb_session, &verb_verify, &verb_history,
     &verb_digest,  &verb_journal, &verb_sim,     &verb_bench,  &verb_lease,
-    &verb_metrics, &verb_errors,  &verb_top,     &verb_doctor,
+    &verb_metrics, &verb_errors,  &verb_top,     &verb_doctor, &verb_why,
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
