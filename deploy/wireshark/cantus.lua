@@ -15,13 +15,13 @@ local TYPES = { "batch", "heartbeat", "proposal", "join", "hint", "gap_request",
 local FRAMES = { "request", "batch", "vouch", "end", "status_request", "status", "command",
                  "outcome" }
 local HINTS = { "unknown_publisher", "superseded", "forked", "old_number", "ahead",
-                "join_conflict", "overloaded", "paused", "topic_refused" }
+                "join_conflict", "overloaded", "paused", "topic_refused", "missing" }
 local REFUSALS = { "pruned", "not_yet", "busy" }
 local ENDS = { "done", "pruned", "not_yet", "other_stream", "busy", "bad_request", "damaged" }
 local REJECTS = { "not_permitted", "condition", "no_topic", "too_large", "bad_path", "full",
                   "malformed" }
 local HOWS = { "started", "promoted", "timeout", "lease" }
-local COMMANDS = { "promote", "member_add", "member_remove", "digest_at", "session" }
+local COMMANDS = { "promote", "member_add", "member_remove", "digest_at", "session", "why" }
 local VERDICTS = { "done", "pending", "refused" }
 local TOPICS = { "/sys/genesis", "/sys/epoch", "/sys/session", "/sys/join", "/sys/reject",
                  "/sys/topic", "/sys/clock", "/sys/member" }
