@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Real daemons on real sockets, a network namespace for a host, and a fault every two seconds.
 
-  torture.py --build BUILD [--duration SECONDS] [--seed N] [--keep DIR] [--every SECONDS] [--only KIND,..]
+  torture.py --build BUILD [--duration SECONDS] [--seed N] [--keep DIR] [--every SECONDS] [--only KIND,..] [--plant]
 
 deploy/lab brings the three hosts of deploy/three-hosts up, with a fourth for a spare store and one for clients.
 Publishers and followers work (driver.c), faults are drawn from the seed (faults.py, members.py) and may overlap.
@@ -11,15 +11,14 @@ with everything stable, and the logs of all clients and stores are compared (che
 
 What is left in DIR: timeline.txt (what was done when, and what processes exited), the daemons' logs (h*/log), the
 clients' (clients/), the configuration, the stores, and verdict.json: some 2 GB an hour. Without --keep the folder
-is removed unless something was wrong. The last line on standard output is an object: seed, duration_s, faults, by_kind, messages,
-violations. The seed repeats the schedule, not the moments at which the kernel does what.
+is removed unless something was wrong. The last line on standard output is an object: seed, duration_s, faults,
+by_kind, messages, violations. The seed repeats the schedule, not the moments at which the kernel does what.
 
 Exit status 1 if there are violations, 77 if this machine can't do it (root, ip, nft). With --plant something is
 lost on purpose, and the exit status is 1 if that is not found.
 """
 
 import argparse
-import contextlib
 import heapq
 import importlib.machinery
 import importlib.util
@@ -86,7 +85,6 @@ class Torture:
         self.by_kind, self.fault_count, self.exits = {}, 0, 0
         self.claims, self.agenda, self.serial = set(), [], itertools.count()
         self.daemons = {}        # unit -> Popen
-        self.pids = set()        # of all daemons ever started
         self.down = set()        # names that a fault keeps dead
         self.clients = {}        # name -> Client
         self.restart_at = {}
@@ -133,7 +131,6 @@ class Torture:
             if name in self.sequencers:
                 self.set_lead(name, self.rng.random() < LEADS_AT_START)
             self.daemons[name] = self.lab.start(name, environment=self.environment(name), wait=False)
-            self.pids.add(self.daemons[name].pid)
 
     def set_lead(self, unit, leads):
         """Whether a sequencer stands by when it starts, or takes the lead from whoever has it."""
@@ -220,7 +217,6 @@ class Torture:
             if unit in self.sequencers:
                 self.set_lead(unit, unit == self.sequencers[0])
             self.daemons[unit] = self.lab.start(unit, environment=self.environment(unit))
-            self.pids.add(self.daemons[unit].pid)
             self.note(f"started {unit} pid {self.daemons[unit].pid}")
         self.clients_up()
         for process in self.status()["processes"]:
@@ -269,11 +265,6 @@ class Torture:
         if self.lab.state:
             self.keep_memory()
             self.lab.down()
-        # libfaketime shares its offset with children in memory that outlives a SIGKILL.
-        for pid in self.pids:
-            for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join("/dev/shm", name))
         self.timeline.close()
 
     # ---- the schedule -----------------------------------------------------------------------------
