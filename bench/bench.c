@@ -6,6 +6,7 @@
 
 #include "bench/core.h"
 #include "bench/failover.h"
+#include "bench/follow.h"
 #include "bench/rtt.h"
 #include "bench/throughput.h"
 
@@ -31,6 +32,9 @@ const struct bench_case bench_cases[] = {
     { "loss", "both", "1 % at each", loss_both },
     { "core", "100", "the sequencer's core alone: 100 publishers, 10,000 topics", core_run_100 },
     { "core", "100000", "the same with 100,000 publishers", core_run_100000 },
+    { "reassembly", "sequenced", "datagrams, some swapped or doubled, to the messages handed over",
+      reassembly_run },
+    { "discard", "sequenced", "the same, of topics that nobody asked for", discard_run },
     { "failover", "automatic", "the stream stands still: leader killed, the standby decides itself",
       failover_automatic },
     { "failover", "manual", "the stream stands still: from `cantus promote` on", failover_manual },

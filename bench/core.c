@@ -1,7 +1,6 @@
 #include "bench/core.h"
 
-#include <time.h>
-
+#include "bench/clock.h"
 #include "bench/leader.h"
 
 enum {
@@ -11,14 +10,6 @@ enum {
     MESSAGES = 1000000, /* in a round */
     CHUNK = 256         /* datagrams made at a time: what a receive buffer holds, in cache */
 };
-
-/* Of this thread: nothing here waits, and what neighbours take of the core is not the core's. */
-static uint64_t cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 struct spent {
     uint64_t messages;
@@ -31,11 +22,11 @@ static void round_of(struct leader *l, uint64_t messages, struct spent *s)
 {
     for (uint64_t done = 0; done < messages;) {
         done += leader_make(l, CHUNK);
-        uint64_t began = cpu_ns();
+        uint64_t began = bench_cpu_ns();
         leader_floor(l);
-        uint64_t between = cpu_ns();
+        uint64_t between = bench_cpu_ns();
         leader_run(l);
-        s->ns += cpu_ns() - between;
+        s->ns += bench_cpu_ns() - between;
         s->floor_ns += between - began;
         s->messages = done;
     }
