@@ -7,6 +7,7 @@
 #include "bench/core.h"
 #include "bench/failover.h"
 #include "bench/follow.h"
+#include "bench/replay.h"
 #include "bench/rtt.h"
 #include "bench/throughput.h"
 
@@ -35,6 +36,8 @@ const struct bench_case bench_cases[] = {
     { "reassembly", "sequenced", "datagrams, some swapped or doubled, to the messages handed over",
       reassembly_run },
     { "discard", "sequenced", "the same, of topics that nobody asked for", discard_run },
+    { "replay", "cached", "a store's files to an app's state: from the page cache", replay_cached },
+    { "replay", "cold", "the same from the disk", replay_cold },
     { "failover", "automatic", "the stream stands still: leader killed, the standby decides itself",
       failover_automatic },
     { "failover", "manual", "the stream stands still: from `cantus promote` on", failover_manual },

@@ -15,7 +15,7 @@ enum {
     ROUNDS = 20,
     WARM_UP = 1,
     MESSAGES = 1000000, /* in a round */
-    CHUNK = 256,        /* datagrams of proposals at a time, so that what is measured is in cache */
+    CHUNK = 64,         /* datagrams of proposals at a time, so that what is measured is in cache */
     TAPE_BATCHES = 8192,
     TAPE_BYTES = 8 << 20,
     SWAPPED_EVERY = 32,  /* of so many datagrams one comes after the next one */

@@ -142,12 +142,14 @@ static bool take_tables(struct client_core *c)
     c->topics_max = limits.topics_max;
     c->publishers_max = limits.publishers_max;
     c->route = calloc(c->topics_max, sizeof *c->route);
+    c->path = calloc(c->topics_max, sizeof *c->path);
     c->created_seq = calloc(c->topics_max, sizeof *c->created_seq);
     c->own = calloc(c->publishers_max, sizeof *c->own);
     c->held = malloc(sizeof *c->held);
     if (c->held != NULL)
         epoch_table_reset(c->held);
-    return c->route != NULL && c->created_seq != NULL && c->own != NULL && c->held != NULL;
+    return c->route != NULL && c->path != NULL && c->created_seq != NULL && c->own != NULL &&
+           c->held != NULL;
 }
 
 struct client_core *client_core_create(const struct client_core_options *options, struct port *port,
@@ -205,6 +207,7 @@ void client_core_destroy(struct client_core *c)
     catalog_destroy(c->catalog);
     run_close(&c->run);
     free(c->route);
+    free(c->path);
     free(c->created_seq);
     free(c->own);
     free(c->held);

@@ -20,17 +20,20 @@ static void fire_timers(struct client_core *c, uint64_t timestamp_ns)
     }
 }
 
-static void hand_over(struct client_core *c, const struct client_route *route,
-                      const struct message *m)
+static const char *identity_of(const struct client_core *c, uint32_t publisher)
 {
-    size_t length;
-    const struct catalog_publisher *publisher =
-        m->publisher != 0 ? catalog_publisher(c->catalog, m->publisher) : NULL;
+    const struct catalog_publisher *p = catalog_publisher(c->catalog, publisher);
+    return p != NULL ? p->identity : "";
+}
+
+static inline void hand_over(struct client_core *c, const struct message *m, const char *publisher)
+{
+    const struct client_route *route = core_route(c, m->topic);
     struct cantus_message message = {
         .seq = m->seq,
         .timestamp_ns = m->timestamp_ns,
-        .topic = catalog_topic_path(c->catalog, m->topic, &length),
-        .publisher = publisher != NULL ? publisher->identity : "",
+        .topic = c->path[m->topic],
+        .publisher = publisher,
         .publisher_seq = m->publisher_seq,
         .payload = m->payload,
         .length = m->length,
@@ -56,7 +59,7 @@ static void hand_over(struct client_core *c, const struct client_route *route,
 }
 
 /* Timers first, then the machines, then who watches them, then the author's outcome. */
-static inline void deliver(struct client_core *c, const struct message *m)
+static void deliver(struct client_core *c, const struct message *m)
 {
     uint64_t timestamp_ns = m->timestamp_ns;
     if ((c->options.sabotage & CLIENT_TIMER_BY_ARRIVAL) != 0)
@@ -65,7 +68,7 @@ static inline void deliver(struct client_core *c, const struct message *m)
         fire_timers(c, timestamp_ns);
     uint32_t route = m->topic < c->topics_max ? c->route[m->topic] : 0;
     if (route != 0)
-        hand_over(c, core_route(c, m->topic), m);
+        hand_over(c, m, identity_of(c, m->publisher));
     uint32_t own = m->publisher < c->publishers_max ? c->own[m->publisher] : 0;
     if (own != 0)
         author_on_message(c->authors[own - 1], m);
@@ -133,6 +136,74 @@ static void offer_to_run(struct client_core *c, const struct message *m, struct 
         c->position = (struct position) { .epoch = epoch, .seq = m->seq };
 }
 
+static inline void stand_at(struct client_core *c, struct epoch epoch, uint64_t seq)
+{
+    c->position = (struct position) { .epoch = epoch, .seq = seq };
+}
+
+/* Passes over users' messages outside runs that nobody wants: two looks into tables each. */
+static void skip_unwanted(const struct client_core *c, struct batch_cursor *cursor, uint32_t *guess)
+{
+    const uint16_t *routes = c->route;
+    const uint8_t *own = c->own;
+    const uint32_t topics = c->topics_max - TOPIC_FIRST_USER, publishers_max = c->publishers_max;
+    const bool authors = c->author_count > 0;
+    const uint8_t *at = cursor->at;
+    uint32_t left = cursor->left;
+    for (; left > 0; left--) {
+        uint64_t head = wire_load64(at);
+        uint32_t length = batch_guess(guess, (uint32_t)head & MESSAGE_PAYLOAD_MAX);
+        uint32_t topic = (uint32_t)(head >> 16) & TOPIC_ID_MAX, publisher = (uint32_t)(head >> 40);
+        if ((head & 0xc000) != 0 || topic - TOPIC_FIRST_USER >= topics || routes[topic] != 0 ||
+            (authors && (publisher >= publishers_max || own[publisher] != 0)))
+            break;
+        at += MESSAGE_HEADER_SIZE + length;
+    }
+    cursor->seq += cursor->left - left;
+    cursor->left = left;
+    cursor->at = at;
+}
+
+/* Users' messages outside runs, from where the cursor stands to the first that is something else:
+ * the same as deliver, without what only the others need. */
+static void deliver_plain(struct client_core *c, struct batch_cursor *cursor,
+                          const struct batch_header *header)
+{
+    struct message m;
+    uint32_t guess = 0, publisher = 0;
+    const char *identity = "";
+    for (;;) {
+        skip_unwanted(c, cursor, &guess);
+        struct batch_cursor after = *cursor;
+        if (!batch_next_guessing(&after, &m, &guess) || m.flags != 0 ||
+            m.topic < TOPIC_FIRST_USER || m.topic >= c->topics_max ||
+            m.publisher >= c->publishers_max)
+            break;
+        if (m.seq > header->first_seq)
+            stand_at(c, header->epoch, m.seq - 1);
+        if (m.publisher != publisher) {
+            publisher = m.publisher;
+            identity = identity_of(c, publisher);
+        }
+        if (c->route[m.topic] != 0)
+            hand_over(c, &m, identity);
+        if (c->own[m.publisher] != 0)
+            author_on_message(c->authors[c->own[m.publisher] - 1], &m);
+        *cursor = after;
+        if (m.timestamp_ns >= c->timer_due_ns && after.left > 0)
+            fire_timers(c, m.timestamp_ns);
+    }
+    if (cursor->seq > header->first_seq)
+        stand_at(c, header->epoch, cursor->seq - 1);
+}
+
+/* Whether nothing is due within the batch but what its messages are. */
+static bool is_calm(const struct client_core *c, const struct batch_header *header, uint64_t until)
+{
+    return c->run.parts == 0 && header->timestamp_ns < c->timer_due_ns && c->next - 1 <= until &&
+           c->next - 1 < c->digest_due_seq && (c->options.sabotage & CLIENT_TIMER_BY_ARRIVAL) == 0;
+}
+
 void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_header *header)
 {
     c->any = true;
@@ -144,6 +215,10 @@ void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_
     struct batch_cursor cursor = batch_begin(batch, header);
     struct message m;
     uint64_t last = 0;
+    if (is_calm(c, header, until)) {
+        deliver_plain(c, &cursor, header);
+        last = cursor.seq - 1;
+    }
     while (batch_next(&cursor, &m) && m.seq <= until) {
         if (m.topic < TOPIC_FIRST_USER && !apply_sys(c, &m, header))
             break;

@@ -131,6 +131,7 @@ struct client_core {
 
     /* By topic id, below topics_max. */
     uint16_t *route;
+    const char **path; /* in the catalog; NULL: not there */
     uint64_t *created_seq; /* 0: not there */
     uint32_t topics_max;
     uint32_t topic_end; /* routed up to here */

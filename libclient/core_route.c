@@ -49,6 +49,7 @@ void core_route_new_topics(struct client_core *c, uint64_t seq)
         if (path == NULL)
             continue;
         c->route[c->topic_end] = find_route(c, path, length);
+        c->path[c->topic_end] = path;
         c->created_seq[c->topic_end] = seq;
     }
 }
@@ -57,6 +58,7 @@ void core_route_reset(struct client_core *c)
 {
     for (uint32_t i = 0; i < c->topic_end; i++) {
         c->route[i] = 0;
+        c->path[i] = NULL;
         c->created_seq[i] = 0;
     }
     c->topic_end = 1;

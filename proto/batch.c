@@ -55,11 +55,12 @@ static bool messages_fit(const uint8_t *bytes, size_t length, uint32_t count)
 {
     const uint8_t *at = bytes + BATCH_HEADER_SIZE;
     const uint8_t *end = bytes + length;
+    uint32_t guess = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (end - at < MESSAGE_HEADER_SIZE)
             return false;
         uint64_t head = wire_load64(at);
-        uint32_t payload_length = (uint32_t)(head & MESSAGE_PAYLOAD_MAX);
+        uint32_t payload_length = batch_guess(&guess, (uint32_t)head & MESSAGE_PAYLOAD_MAX);
         uint32_t flags = (uint32_t)(head >> 14 & 3);
         uint32_t topic = (uint32_t)(head >> 16 & TOPIC_ID_MAX);
         if (flags == MESSAGE_FRAGMENT || topic == 0)

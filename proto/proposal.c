@@ -15,11 +15,12 @@ _Static_assert(ZERO_AT + 4 == PROPOSAL_HEADER_SIZE, "the header's last field end
 /* Whether `count` entries fill [at, end) exactly and none contradicts itself. */
 static bool entries_fit(const uint8_t *at, const uint8_t *end, uint32_t count)
 {
+    uint32_t guess = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (end - at < PROPOSAL_ENTRY_SIZE)
             return false;
         uint32_t head = wire_load32(at);
-        uint32_t payload_length = head & MESSAGE_PAYLOAD_MAX;
+        uint32_t payload_length = batch_guess(&guess, head & MESSAGE_PAYLOAD_MAX);
         uint32_t flags = head >> 14 & 3;
         uint32_t topic = head >> 16 | (uint32_t)at[4] << 16;
         uint32_t conditional = at[5];

@@ -64,7 +64,8 @@ static bool apply_slow(struct sequencer *s, const struct message *m, const uint8
 static void apply_plain(struct ledger *l, struct batch_cursor cursor)
 {
     struct message m;
-    while (batch_next(&cursor, &m)) {
+    uint32_t guess = 0;
+    while (batch_next_guessing(&cursor, &m, &guess)) {
         l->next[m.publisher] = m.publisher_seq + 1;
         l->last_seq[m.topic] = m.seq;
     }
