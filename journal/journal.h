@@ -226,4 +226,16 @@ enum journal_error journal_walk(struct disk *disk, uint64_t first_seq,
                                               uint64_t offset),
                                 void *ctx, struct journal_walk_result *result, char *error);
 
+/* The same, a segment at a time. Begin returns NULL, and *code, when there is no store to walk; disk,
+ * ctx and result are borrowed until the end. Next walks one segment; JOURNAL_MEMORY or OK. */
+struct journal_walk;
+struct journal_walk *journal_walk_begin(struct disk *disk, uint64_t first_seq,
+                                        bool (*batch)(void *ctx, const uint8_t *bytes,
+                                                      const struct batch_header *header,
+                                                      uint64_t segment, uint64_t offset),
+                                        void *ctx, struct journal_walk_result *result,
+                                        enum journal_error *code, char *error);
+enum journal_error journal_walk_next(struct journal_walk *w, bool *more);
+void journal_walk_end(struct journal_walk *w); /* NULL is fine */
+
 #endif

@@ -16,10 +16,44 @@ static void lay_over(struct image *image, uint32_t i, const struct mark_slot *sl
     memcpy(block, slot->partial, slot->partial_length);
 }
 
+/* Memory for image->size bytes, whatever is in it. */
+static bool take_memory(struct image *image)
+{
+    if (image->before == NULL)
+        image->before = calloc(2, DISK_BLOCK);
+    if (image->capacity < image->size) {
+        free(image->bytes);
+        image->bytes = aligned_alloc(DISK_BLOCK, image->size);
+        image->capacity = image->size;
+    }
+    return image->bytes != NULL && image->before != NULL;
+}
+
+/* What the disk does not have, or can't give, is zeros. */
+static void read_piece(struct image *image, struct disk *disk, int32_t file, uint64_t at,
+                       uint64_t length)
+{
+    int64_t got = disk->ops->read(disk, file, at, image->bytes + at, length);
+    if (got >= 0) {
+        memset(image->bytes + at + got, 0, length - (uint64_t)got);
+        return;
+    }
+    /* One bad sector must not hide its neighbours. */
+    for (uint64_t b = at; b < at + length; b += DISK_BLOCK) {
+        got = disk->ops->read(disk, file, b, image->bytes + b, DISK_BLOCK);
+        if (got < 0)
+            image->failed_end = b + DISK_BLOCK;
+        got = got < 0 ? 0 : got;
+        memset(image->bytes + b + got, 0, DISK_BLOCK - (uint64_t)got);
+    }
+}
+
 bool image_load(struct image *image, struct disk *disk, uint32_t number,
                 const struct mark_slot slots[2], int newest)
 {
-    memset(image, 0, sizeof *image);
+    *image = (struct image) { .bytes = image->bytes,
+                              .capacity = image->capacity,
+                              .before = image->before };
     char name[DISK_NAME_MAX + 1];
     segment_name(name, number);
     int32_t file = disk->ops->open(disk, name, false);
@@ -38,33 +72,21 @@ bool image_load(struct image *image, struct disk *disk, uint32_t number,
     }
     if (on_disk < 0)
         image->failed_end = image->size;
-    image->bytes = aligned_alloc(DISK_BLOCK, image->size);
-    image->before = calloc(2, DISK_BLOCK);
-    uint64_t read_end = 0;
-    for (uint64_t at = 0; image->bytes != NULL && at < size; at += IMAGE_READ_BYTES) {
-        uint64_t length = block_ceil(size - at);
+    bool memory = take_memory(image);
+    uint64_t at = 0;
+    for (uint64_t length; memory && at < size; at += length) {
+        length = block_ceil(size - at);
         length = length < IMAGE_READ_BYTES ? length : IMAGE_READ_BYTES;
-        int64_t got = disk->ops->read(disk, file, at, image->bytes + at, length);
-        read_end = at + length;
-        if (got < 0) {
-            memset(image->bytes + at, 0, length);
-            /* One bad sector must not hide its neighbours. */
-            for (uint64_t b = at; b < at + length; b += DISK_BLOCK)
-                if (disk->ops->read(disk, file, b, image->bytes + b, DISK_BLOCK) < 0) {
-                    memset(image->bytes + b, 0, DISK_BLOCK);
-                    image->failed_end = b + DISK_BLOCK;
-                }
-        } else if ((uint64_t)got < length)
-            memset(image->bytes + at + got, 0, length - (uint64_t)got);
+        read_piece(image, disk, file, at, length);
     }
-    if (image->bytes != NULL)
-        memset(image->bytes + read_end, 0, image->size - read_end);
     if (file >= 0)
         disk->ops->close_file(disk, file);
-    if (image->bytes == NULL || image->before == NULL) {
+    if (!memory) {
         image_free(image);
         return false;
     }
+    if (at < image->size)
+        memset(image->bytes + at, 0, image->size - at);
     /* The older first: where both know the same block, the newer knows more of it. */
     for (uint32_t k = 0; newest >= 0 && k < 2; k++) {
         uint32_t i = k == 0 ? 1 - (uint32_t)newest : (uint32_t)newest;
@@ -80,6 +102,7 @@ void image_free(struct image *image)
     free(image->bytes);
     free(image->before);
     image->bytes = NULL;
+    image->capacity = 0;
     image->before = NULL;
 }
 

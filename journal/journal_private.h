@@ -435,6 +435,7 @@ uint32_t recent_copy(const struct recent *r, uint64_t seq, uint8_t *out, uint32_
 /* A whole segment, with the partial blocks of the slots laid over it. */
 struct image {
     uint8_t *bytes;
+    uint64_t capacity;
     uint64_t size;
     uint64_t patch_at[2]; /* of the blocks laid over, with what the disk had there */
     bool laid[2];
@@ -442,8 +443,10 @@ struct image {
     uint8_t (*before)[DISK_BLOCK];
     uint64_t failed_end; /* of the last block that could not be read: zeros here; 0: none */
 };
+/* `image` is all zero, or holds another segment, whose memory is then used again. False: no memory,
+ * and it is freed. */
 bool image_load(struct image *image, struct disk *disk, uint32_t number,
-                const struct mark_slot slots[2], int newest); /* false: no memory */
+                const struct mark_slot slots[2], int newest);
 void image_free(struct image *image);
 /* Follows the chain; index, history and recent may be NULL. Returns where it ends. */
 struct image_walk {

@@ -5,7 +5,7 @@
 /* The offline walk reads what recovery would, changes nothing, and goes on behind damage where a
  * later header or the mark says how. */
 
-struct walk {
+struct journal_walk {
     struct disk *disk;
     struct store_identity id;
     struct mark_slot slots[2];
@@ -18,10 +18,12 @@ struct walk {
                   uint64_t segment, uint64_t offset);
     void *ctx;
     uint64_t first_seq;
-    uint32_t segment;
+    uint32_t segment; /* the next one */
+    bool there;       /* and its header */
+    bool stopped;
 };
 
-static void damage(struct walk *w, uint64_t offset, uint64_t seq, const char *what)
+static void damage(struct journal_walk *w, uint64_t offset, uint64_t seq, const char *what)
 {
     struct journal_walk_result *result = w->result;
     if (result->damaged)
@@ -34,7 +36,7 @@ static void damage(struct walk *w, uint64_t offset, uint64_t seq, const char *wh
 static bool visit(void *ctx, const uint8_t *bytes, const struct batch_header *header,
                   uint64_t offset)
 {
-    struct walk *w = ctx;
+    struct journal_walk *w = ctx;
     struct journal_walk_result *result = w->result;
     if (batch_end_seq(header) > w->first_seq && w->batch != NULL &&
         !w->batch(w->ctx, bytes, header, w->segment, offset))
@@ -48,7 +50,7 @@ static bool visit(void *ctx, const uint8_t *bytes, const struct batch_header *he
     return true;
 }
 
-static bool header_at(struct walk *w, uint32_t number, struct segment_header *header)
+static bool header_at(struct journal_walk *w, uint32_t number, struct segment_header *header)
 {
     char name[DISK_NAME_MAX + 1];
     segment_name(name, number);
@@ -62,7 +64,7 @@ static bool header_at(struct walk *w, uint32_t number, struct segment_header *he
 }
 
 /* The last segment: what is missing below the mark is damage, the rest a torn tail. */
-static bool walk_last(struct walk *w, struct image_walk *follow, uint64_t offset)
+static bool walk_last(struct journal_walk *w, struct image_walk *follow, uint64_t offset)
 {
     struct chain *chain = follow->chain;
     const struct mark_slot *mark = w->newest < 0 ? NULL : &w->slots[w->newest];
@@ -83,7 +85,7 @@ static bool walk_last(struct walk *w, struct image_walk *follow, uint64_t offset
     return true;
 }
 
-static bool walk_segment(struct walk *w, const struct segment_header *next, bool *stopped)
+static bool walk_segment(struct journal_walk *w, const struct segment_header *next, bool *stopped)
 {
     if (!image_load(&w->image, w->disk, w->segment, w->slots, w->newest))
         return false;
@@ -113,33 +115,94 @@ static bool walk_segment(struct walk *w, const struct segment_header *next, bool
         damage(w, offset, chain.last.seq + 1, "the chain of digests breaks");
     }
     w->result->segments++;
-    image_free(&w->image);
     return true;
 }
 
-static bool walk_segments(struct walk *w)
+enum journal_error journal_walk_next(struct journal_walk *w, bool *more)
 {
-    w->segment = 1;
     const struct mark_slot *mark = w->newest < 0 ? NULL : &w->slots[w->newest];
-    bool there = header_at(w, 1, &w->header);
-    if (!there)
-        damage(w, 0, 1, "the header is unreadable");
-    bool stopped = false;
-    for (; there && !stopped; w->segment++) {
+    bool walked = false;
+    for (; w->there && !w->stopped && !walked; w->segment++) {
         struct segment_header next;
-        bool more = header_at(w, w->segment + 1, &next) && next.first_seq >= w->header.first_seq &&
-                    !(mark != NULL && mark->cutting && mark->end.segment == w->segment);
-        if (!(more && next.first_seq <= w->first_seq) &&
-            !walk_segment(w, more ? &next : NULL, &stopped))
-            return false;
-        if (!more && !stopped && mark != NULL && mark->acknowledged.segment > w->segment) {
+        bool followed = header_at(w, w->segment + 1, &next) &&
+                        next.first_seq >= w->header.first_seq &&
+                        !(mark != NULL && mark->cutting && mark->end.segment == w->segment);
+        walked = !(followed && next.first_seq <= w->first_seq);
+        if (walked && !walk_segment(w, followed ? &next : NULL, &w->stopped))
+            return JOURNAL_MEMORY;
+        if (!followed && !w->stopped && mark != NULL && mark->acknowledged.segment > w->segment) {
             w->segment++;
             damage(w, 0, w->header.first_seq, "the header is unreadable");
         }
-        there = more;
+        w->there = followed;
         w->header = next;
     }
-    return true;
+    *more = w->there && !w->stopped;
+    return JOURNAL_OK;
+}
+
+/* The store and its mark, and the first segment's header. */
+static enum journal_error begin(struct journal_walk *w, char *error)
+{
+    enum journal_error code = store_read(w->disk, w->scratch, &w->id, error);
+    if (code != JOURNAL_OK)
+        return code;
+    w->result->stream = w->id.stream;
+    w->result->store = w->id.store;
+    int32_t file = w->disk->ops->open(w->disk, "mark", false);
+    if (file >= 0) {
+        if (mark_read(w->disk, file, w->id.stream, w->id.store, w->scratch, w->slots, &w->newest) !=
+            0)
+            w->newest = -1; /* what could not be read may be the newer slot */
+        w->disk->ops->close_file(w->disk, file);
+    }
+    w->segment = 1;
+    w->there = header_at(w, 1, &w->header);
+    if (!w->there)
+        damage(w, 0, 1, "the header is unreadable");
+    return JOURNAL_OK;
+}
+
+struct journal_walk *journal_walk_begin(struct disk *disk, uint64_t first_seq,
+                                        bool (*batch)(void *ctx, const uint8_t *bytes,
+                                                      const struct batch_header *header,
+                                                      uint64_t segment, uint64_t offset),
+                                        void *ctx, struct journal_walk_result *result,
+                                        enum journal_error *code, char *error)
+{
+    memset(result, 0, sizeof *result);
+    struct journal_walk *w = calloc(1, sizeof *w);
+    uint8_t *scratch = aligned_alloc(DISK_BLOCK, SCRATCH_BYTES);
+    *code = JOURNAL_MEMORY;
+    journal_error_set(error, "not enough memory");
+    if (w == NULL || scratch == NULL) {
+        free(scratch);
+        free(w);
+        return NULL;
+    }
+    *w = (struct journal_walk) { .disk = disk,
+                                 .scratch = scratch,
+                                 .result = result,
+                                 .batch = batch,
+                                 .ctx = ctx,
+                                 .first_seq = first_seq,
+                                 .newest = -1 };
+    *code = begin(w, error);
+    if (*code == JOURNAL_OK) {
+        journal_error_set(error, "%s", "");
+        return w;
+    }
+    journal_walk_end(w);
+    return NULL;
+}
+
+void journal_walk_end(struct journal_walk *w)
+{
+    if (w == NULL)
+        return;
+    image_free(&w->image);
+    free(w->scratch);
+    free(w);
 }
 
 enum journal_error journal_walk(struct disk *disk, uint64_t first_seq,
@@ -148,37 +211,12 @@ enum journal_error journal_walk(struct disk *disk, uint64_t first_seq,
                                               uint64_t offset),
                                 void *ctx, struct journal_walk_result *result, char *error)
 {
-    memset(result, 0, sizeof *result);
-    struct walk *w = calloc(1, sizeof *w);
-    uint8_t *scratch = aligned_alloc(DISK_BLOCK, SCRATCH_BYTES);
-    enum journal_error code = JOURNAL_MEMORY;
-    journal_error_set(error, "not enough memory");
-    if (w == NULL || scratch == NULL)
-        goto done;
-    *w = (struct walk) { .disk = disk,
-                         .scratch = scratch,
-                         .result = result,
-                         .batch = batch,
-                         .ctx = ctx,
-                         .first_seq = first_seq,
-                         .newest = -1 };
-    code = store_read(disk, scratch, &w->id, error);
-    if (code != JOURNAL_OK)
-        goto done;
-    result->stream = w->id.stream;
-    result->store = w->id.store;
-    int32_t file = disk->ops->open(disk, "mark", false);
-    if (file >= 0) {
-        if (mark_read(disk, file, w->id.stream, w->id.store, scratch, w->slots, &w->newest) != 0)
-            w->newest = -1; /* what could not be read may be the newer slot */
-        disk->ops->close_file(disk, file);
-    }
-    if (!walk_segments(w))
-        code = JOURNAL_MEMORY;
-    else
-        journal_error_set(error, "%s", "");
-done:
-    free(scratch);
-    free(w);
+    enum journal_error code;
+    struct journal_walk *w = journal_walk_begin(disk, first_seq, batch, ctx, result, &code, error);
+    for (bool more = w != NULL; more && code == JOURNAL_OK;)
+        code = journal_walk_next(w, &more);
+    if (w != NULL && code != JOURNAL_OK)
+        journal_error_set(error, "not enough memory");
+    journal_walk_end(w);
     return code;
 }

@@ -5,8 +5,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { POLL_BYTES_MAX = 64 << 20 }; /* applied per poll */
-
 static void port_takes_nothing(struct port *port, enum port_channel channel, struct port_addr to,
                                const uint8_t *bytes, uint32_t length)
 {
@@ -66,7 +64,7 @@ static const struct port_ops nowhere = {
 bool client_open_journal(struct cantus_client *c, const char *directory, char *error)
 {
     char text[256] = "";
-    struct disk_options d = { .directory = directory, .sync = DISK_SYNC_EVERY };
+    struct disk_options d = { .directory = directory, .read_only = true };
     c->disk = disk_open_file(&d, text);
     if (c->disk == NULL) {
         snprintf(error, CANTUS_ERROR_MAX, "%s", text);
@@ -78,7 +76,6 @@ bool client_open_journal(struct cantus_client *c, const char *directory, char *e
         return false;
     }
     c->port = (struct port) { .ops = &nowhere, .datagram_max = WIRE_DATAGRAM_DEFAULT };
-    c->next_seq = 1;
     struct client_core_options o = client_core_options_of(c);
     c->core = client_core_create(&o, &c->port, loop_clock(), error);
     return c->core != NULL;
@@ -86,60 +83,54 @@ bool client_open_journal(struct cantus_client *c, const char *directory, char *e
 
 void client_close_journal(struct cantus_client *c)
 {
+    journal_walk_end(c->walk);
     if (c->disk != NULL)
         c->disk->ops->destroy(c->disk);
     if (c->readable >= 0)
         close(c->readable);
 }
 
-struct walk {
-    struct cantus_client *client;
-    uint64_t bytes;
-    bool broken;
-    bool paused;
-};
-
 static bool on_batch(void *ctx, const uint8_t *bytes, const struct batch_header *header,
                      uint64_t segment, uint64_t offset)
 {
-    struct walk *w = ctx;
-    struct cantus_client *c = w->client;
+    struct cantus_client *c = ctx;
     if (!client_core_apply_batch(c->core, bytes, header)) {
         snprintf(c->error, sizeof c->error,
                  "the batch of seq %llu, in segment %llu at byte %llu, does not follow what comes "
                  "before it: `cantus journal verify` tells more",
                  (unsigned long long)header->first_seq, (unsigned long long)segment,
                  (unsigned long long)offset);
-        w->broken = true;
+        c->broken = true;
         return false;
     }
-    c->next_seq = batch_end_seq(header);
-    c->tip = c->next_seq - 1;
-    w->bytes += header->length;
-    w->paused = w->bytes >= POLL_BYTES_MAX || client_core_status(c->core) != CANTUS_OK;
-    return !w->paused;
+    c->tip = batch_end_seq(header) - 1;
+    return client_core_status(c->core) == CANTUS_OK;
 }
 
+/* One segment. */
 enum cantus_status client_poll_journal(struct cantus_client *c)
 {
     if (c->status != CANTUS_OK)
         return c->status;
-    struct walk w = { .client = c };
-    struct journal_walk_result result = { 0 };
-    char text[JOURNAL_ERROR_MAX] = "";
-    enum journal_error e = journal_walk(c->disk, c->next_seq, on_batch, &w, &result, text);
+    char text[JOURNAL_ERROR_MAX] = "not enough memory";
+    enum journal_error e = JOURNAL_OK;
+    bool more = false;
+    if (c->walk == NULL)
+        c->walk = journal_walk_begin(c->disk, 1, on_batch, c, &c->walked, &e, text);
+    if (c->walk != NULL)
+        e = journal_walk_next(c->walk, &more);
     enum cantus_status status = client_core_status(c->core);
-    if (result.damaged && (w.broken || !w.paused)) {
-        snprintf(c->error, sizeof c->error, "%s", result.damage);
+    if (c->walked.damaged && (c->broken || status == CANTUS_OK)) {
+        snprintf(c->error, sizeof c->error, "%s", c->walked.damage);
         c->status = CANTUS_ERROR;
-    } else if (w.broken) {
+    } else if (c->broken) {
         c->status = CANTUS_ERROR;
     } else if (status != CANTUS_OK) {
         c->status = status;
     } else if (e != JOURNAL_OK) {
         snprintf(c->error, sizeof c->error, "%s", text);
         c->status = CANTUS_ERROR;
-    } else if (!w.paused) {
+    } else if (!more) {
         c->status = CANTUS_END;
     }
     return c->status;

@@ -25,8 +25,10 @@ struct cantus_client {
     struct disk *disk;
     struct port port; /* takes nothing: there is nobody to propose to */
     enum cantus_status status;
-    int readable; /* an fd that always is */
-    uint64_t next_seq;
+    int readable;              /* an fd that always is */
+    struct journal_walk *walk; /* NULL until the first poll */
+    struct journal_walk_result walked;
+    bool broken; /* what was read does not follow: c->error says where */
     uint64_t tip;
 };
 
