@@ -15,9 +15,10 @@ DAEMONS = ("cantus-sequencer", "cantus-retransmitter")
 
 HEAD = r'''# Completion of bash for cantus and its daemons. Made from the programs' own texts.
 
-# _cantus_names FILE: the names of processes that a cantus.yaml gives.
+# _cantus_names SECTIONS FILE: the names of processes that a cantus.yaml lists there.
 _cantus_names() {
-    sed -n 's/^ *\(- *\)\{0,1\}name: *"\{0,1\}\([^" #]*\).*/\2/p' "$1" 2>/dev/null
+    awk -v sections="^($1):" '/^[a-z]/ { here = $0 ~ sections }
+        here && match($0, /^ *(- *)?name: */) { gsub(/"/, ""); sub(/^.*name: */, ""); print $1 }' "$2" 2>/dev/null
 }
 
 # _cantus_value KIND FILE WORD: what a value of this kind may be.
@@ -25,8 +26,8 @@ _cantus_value() {
     case $1 in
     DIR) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$3") ;;
     FILE) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$3") ;;
-    NAME) mapfile -t COMPREPLY < <(compgen -W "$(_cantus_names "$2")" -- "$3") ;;
     =*) mapfile -t COMPREPLY < <(compgen -W "${1#=}" -- "$3") ;;
+    *s) mapfile -t COMPREPLY < <(compgen -W "$(_cantus_names "$1" "$2")" -- "$3") ;;
     *) COMPREPLY=() ;;
     esac
 }
@@ -85,19 +86,25 @@ complete -F _cantus cantus @DAEMONS@
 '''
 
 
-def kind(help, option, placeholder):
-    """What completes an option's value: DIR, FILE, NAME, "=WORD ..." of a list in its explanation, or "-"."""
+# Whose names they take, by the sections of cantus.yaml; the others take those of any process.
+SECTIONS = {"promote": "sequencers", "lease": "sequencers", "cantus-sequencer": "sequencers",
+            "member": "retransmitters", "cantus-retransmitter": "retransmitters"}
+
+
+def kind(help, verb, option, placeholder):
+    """What completes an option's value: DIR, FILE, sections of cantus.yaml whose names it may be, "=WORD ..." of
+    a list in its explanation, or "-"."""
     texts = [item.text for part_kind, part in help.body if part_kind == "list" for item in part
              if item.term.startswith(option)]
     for text in texts:
         if re.fullmatch(r"[a-z]+(?:, [a-z]+)+", text):
             return "=" + text.replace(",", "")
-    if placeholder in ("DIR",):
+    if placeholder == "DIR":
         return "DIR"
     if placeholder in ("FILE", "PATH") or ".so" in placeholder:
         return "FILE"
     if placeholder == "NAME" and option == "--name":
-        return "NAME"
+        return SECTIONS.get(verb, "sequencers|retransmitters")
     return "-" if placeholder else ""
 
 
@@ -108,15 +115,15 @@ def subcommands(help, name):
 
 
 def operand(help, name):
-    """DIR, FILE or NAME, where an operand is one that can be looked up."""
+    """The same for what is no option, where it can be looked up."""
     for usage in help.usages:
         after = re.sub(r"\[?--[a-z-]+(?: [A-Z]\S*)?\]?", "", usage).split()
         for word in after[after.index(name) + 1:] if name in after else []:
             word = word.strip("[]")
             if word in ("DIR", "PATH"):
                 return word.replace("PATH", "FILE")
-            if word in ("NAME", "STORE") and name in ("promote", "member"):
-                return "NAME"
+            if word in ("NAME", "STORE") and name in SECTIONS:
+                return SECTIONS[name]
     return ""
 
 
@@ -134,14 +141,14 @@ class Completion:
     def add(self, name, help, always):
         options = help_text.options(help)
         for option, placeholder in options.items():
-            what = kind(help, option, placeholder)
+            what = kind(help, name, option, placeholder)
             if what and option != "--dir":
                 self.kinds.append(f"    {name}/{option}) echo '{what}' ;;")
         words = [*subcommands(help, name), *options, *always]
         self.words.append(f"    {name}) echo '{' '.join(dict.fromkeys(words))}' ;;")
         what = operand(help, name)
         if what:
-            self.operands.append(f"    {name}) echo {what} ;;")
+            self.operands.append(f"    {name}) echo '{what}' ;;")
 
     def text(self):
         return (HEAD.replace("@KINDS@", "\n".join(["    */--dir) echo DIR ;;", *self.kinds]))

@@ -2,7 +2,7 @@
 """Writes the manual pages (mdoc) from what the programs themselves say: the --help of each verb and daemon, and
 the commented cantus.yaml that `cantus init` makes. Run by the build, whenever a program has changed.
 
-usage: manual.py --bin DIR --out DIR --date "Month D, YYYY"
+usage: manual.py --bin DIR --out DIR --changelog FILE
 """
 
 import argparse
@@ -108,19 +108,30 @@ def see_also(*pages):
                                for n, (name, section) in enumerate(pages)]
 
 
+MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+          "November", "December")
+
+
+def released(changelog):
+    """The date of the newest release, as mdoc wants it."""
+    with open(changelog, encoding="utf-8") as f:
+        day, month, year = re.search(r"(?m)^ -- .*  \w+, (\d+) (\w+) (\d+) ", f.read()).groups()
+    return f"{next(m for m in MONTHS if m.startswith(month))} {int(day)}, {year}"
+
+
 class Manual:
     def __init__(self, arguments):
         self.bin, self.out = arguments.bin, arguments.out
-        self.date = arguments.date
+        self.date = released(arguments.changelog)
         self.verbs = help_text.verbs(self.program("cantus"))
 
     def program(self, name):
         return os.path.join(self.bin, name)
 
     def write(self, name, section, summary, lines):
-        head = [f".\\\" Made from the programs' own texts.",
+        head = [".\\\" Made from the programs' own texts.",
                 f".Dd {self.date}", f".Dt {name.upper()} {section}", ".Os",
-                ".Sh NAME", f".Nm {name}", f".Nd {summary}"]
+                ".Sh NAME", f".Nm {name}", f".Nd {escape(summary.rstrip('.?!'))}"]
         with open(os.path.join(self.out, f"{name}.{section}"), "w", encoding="utf-8") as f:
             f.write("\n".join(head + lines) + "\n")
 
@@ -246,7 +257,7 @@ class Configuration:
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("bin", "out", "date"):
+    for name in ("bin", "out", "changelog"):
         parser.add_argument(f"--{name}", required=True)
     Manual(parser.parse_args()).write_all()
 
