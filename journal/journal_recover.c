@@ -423,7 +423,8 @@ static bool settle_tail(struct recovery *r)
                                     block, DISK_BLOCK) != DISK_BLOCK)
                 return refuse(r, JOURNAL_IO);
         }
-        buffer_begin(j, j->segment_count, block_floor(j->tail.offset), block, (uint32_t)partial);
+        /* Nothing of the segment is in memory: what is healed in the last block is on disk only. */
+        buffer_begin(j, j->segment_count, block_floor(j->tail.offset), NULL, 0);
         return true;
     }
     if (slot_ends_here(r, r->mark) && r->report->torn_bytes == 0 && !r->mark->cutting &&
