@@ -10,7 +10,7 @@ import struct
 import unittest
 
 import wire
-from cantus_test import Case, Endpoints, config_edit, json_lines, program, sender, wait_until
+from cantus_test import SOURCE, Case, Endpoints, config_edit, json_lines, program, sender, wait_until
 
 CHECKS = {"receive_buffer", "send_buffer", "interface", "mtu", "igmp_snooping", "rp_filter", "multicast_route",
           "multicast_received", "clock_source", "cores", "open_files", "host_files", "memory_lock"}
@@ -37,6 +37,10 @@ class DoctorTest(Case):
         self.assertEqual(findings["mtu"][0]["verdict"], "ok", findings)
         self.assertNotIn("disk_sync", findings)
         text = self.cantus("doctor", status=None).out
+        with open(os.path.join(SOURCE, "docs", "troubleshooting.md"), encoding="utf-8") as f:
+            explained = f.read()
+        for check in findings:
+            self.assertIn(f"`{check}`", explained)
         for f in (f for of in findings.values() for f in of):
             self.assertIn(f["check"], text)
             self.assertIn(f["mend"], text)
