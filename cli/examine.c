@@ -70,8 +70,17 @@ static void check_buffer(struct checkup *u, const char *check, const char *file,
         key, is, wanted, BURST, least);
 }
 
+static const char *amount(char text[40], uint64_t value, uint64_t unit, const char *name)
+{
+    if (value == UINT64_MAX)
+        return "as much as it wants";
+    snprintf(text, 40, "%" PRIu64 "%s", value / unit, name);
+    return text;
+}
+
 static void check_limits(struct checkup *u)
 {
+    char text[40];
     static const char why_files[] =
         "every connection to a store or sequencer is an open file, every segment read too";
     uint64_t is;
@@ -81,7 +90,7 @@ static void check_limits(struct checkup *u)
             : is >= FILES_LEAST ? EXAMINE_WARN
                                 : EXAMINE_BAD,
             why_files, "ulimit -n 4096; in a unit of systemd: LimitNOFILE=4096",
-            "a process may open %" PRIu64 " files", is);
+            "a process may open %s", amount(text, is, 1, " files"));
     else
         add(u, "open_files", EXAMINE_WARN, why_files, "mount -t proc proc /proc",
             "/proc/self/limits can't be read");
@@ -93,7 +102,7 @@ static void check_limits(struct checkup *u)
         add(u, "memory_lock", is >= LOCK_WANTED ? EXAMINE_OK : EXAMINE_WARN,
             "what io_uring shares with the kernel counts as locked memory before Linux 5.12",
             "ulimit -l unlimited; in a unit of systemd: LimitMEMLOCK=infinity",
-            "a process may lock %" PRIu64 " KiB", is == UINT64_MAX ? is : is / 1024);
+            "a process may lock %s", amount(text, is, 1024, " KiB"));
 }
 
 /* ---- interfaces ------------------------------------------------------------------------------ */
@@ -387,33 +396,40 @@ static void check_stores(struct checkup *u)
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-/* Every address whose interface a process here uses, each once. */
+struct addresses {
+    uint32_t count;
+    uint32_t all[CONFIG_PROCESSES_MAX + 1];
+};
+
+static void add_address(struct addresses *a, uint32_t ip)
+{
+    for (uint32_t i = 0; i < a->count; i++)
+        if (a->all[i] == ip)
+            return;
+    a->all[a->count++] = ip;
+}
+
+/* Those whose interfaces the processes here use; where there is none, the one that an app would. */
 static void check_interfaces(struct checkup *u)
 {
-    uint32_t ips[2 + 2 * CONFIG_PROCESSES_MAX], count = 0;
+    struct addresses a = { 0 };
     const struct config *c = u->c;
-    if (u->what->host == 0 || u->what->host == c->interface)
-        ips[count++] = c->interface;
-    if (c->interface_b != 0 && c->egress_b.port != 0)
-        ips[count++] = c->interface_b;
-    for (uint32_t i = 0; i < c->sequencer_count; i++)
-        if (is_here(u, c->sequencers[i].unicast.ip))
-            ips[count++] =
-                c->sequencers[i].interface != 0 ? c->sequencers[i].interface : c->interface;
-    for (uint32_t i = 0; i < c->retransmitter_count; i++)
-        if (is_here(u, c->retransmitters[i].unicast.ip))
-            ips[count++] =
-                c->retransmitters[i].interface != 0 ? c->retransmitters[i].interface : c->interface;
-    for (uint32_t i = 0; i < count; i++) {
-        bool again = false;
-        for (uint32_t k = 0; k < i; k++)
-            again = again || ips[k] == ips[i];
-        /* Where the deployment is elsewhere, its default interface is nobody's here. */
-        char name[MACHINE_NAME_MAX + 1];
-        bool only_default = i == 0 && ips[0] == c->interface && processes_here(u) > 0 && count > 1;
-        if (!again && !(only_default && !u->m->interface_of(ips[i], name)))
-            check_interface(u, ips[i]);
+    for (uint32_t i = 0; i < c->sequencer_count; i++) {
+        const struct config_sequencer *s = &c->sequencers[i];
+        if (is_here(u, s->unicast.ip))
+            add_address(&a, s->interface != 0 ? s->interface : c->interface);
     }
+    for (uint32_t i = 0; i < c->retransmitter_count; i++) {
+        const struct config_retransmitter *r = &c->retransmitters[i];
+        if (is_here(u, r->unicast.ip))
+            add_address(&a, r->interface != 0 ? r->interface : c->interface);
+    }
+    if (a.count == 0)
+        add_address(&a, c->interface);
+    if (c->interface_b != 0 && c->egress_b.port != 0)
+        add_address(&a, c->interface_b);
+    for (uint32_t i = 0; i < a.count; i++)
+        check_interface(u, a.all[i]);
 }
 
 void examine(const struct examine *what, struct findings *out)
