@@ -75,14 +75,32 @@ __attribute__((format(printf, 4, 5))) static void say(struct why *w, const char 
 
 /* ---- the deployment -------------------------------------------------------------------------- */
 
+/* False if the question cannot be put. */
+static bool ask_why(const struct why *w, const struct process *sequencer, struct outcome *outcome,
+                    char problem[ASK_PROBLEM_MAX])
+{
+    struct command command = { .kind = COMMAND_WHY };
+    snprintf(problem, ASK_PROBLEM_MAX, "no publisher has such a name");
+    if (strlen(w->name) > IDENTITY_MAX)
+        return false;
+    memcpy(command.name, w->name, strlen(w->name) + 1);
+    return ask_command(sequencer->address, &command, outcome, problem);
+}
+
+/* A sequencer that does not lead says in its refusal what it waits for itself. */
 static void explain_no_leader(struct why *w)
 {
+    struct outcome outcome;
+    char problem[ASK_PROBLEM_MAX];
     say(w, "deployment", true,
-        "no sequencer leads: nothing is put in order; see cantus promote "
-        "--help");
+        "no sequencer leads: nothing is put in order; see cantus promote --help");
     for (uint32_t i = 0; i < w->p->count; i++) {
         const struct process *one = &w->p->all[i];
-        if (one->sequencer)
+        if (!one->sequencer && !one->answered)
+            say(w, "deployment", true, "%s does not answer: %s", one->name, one->problem);
+        else if (one->sequencer && one->answered && ask_why(w, one, &outcome, problem))
+            say(w, "deployment", true, "%s, %s: %s", one->name, one->status.state, outcome.text);
+        else if (one->sequencer)
             say(w, "deployment", true, "%s: %s", one->name,
                 one->answered ? one->status.state : one->problem);
     }
@@ -135,13 +153,9 @@ static void explain_stores(struct why *w)
 
 static void explain_publisher(struct why *w)
 {
-    struct command command = { .kind = COMMAND_WHY };
     struct outcome outcome;
     char problem[ASK_PROBLEM_MAX];
-    if (strlen(w->name) > SESSION_NAME_MAX)
-        return;
-    memcpy(command.name, w->name, strlen(w->name) + 1);
-    if (!ask_command(w->leader->address, &command, &outcome, problem)) {
+    if (!ask_why(w, w->leader, &outcome, problem)) {
         say(w, "publisher", true, "%s, which leads: %s", w->leader->name, problem);
         return;
     }
@@ -313,6 +327,9 @@ static int say_unknown(const struct why *w)
     for (uint32_t i = 0; i < w->near.count; i++)
         at +=
             (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "", w->near.name[i]);
+    if (w->leader == NULL)
+        return cli_fail("nobody who answers knows %s; while no sequencer leads that says little",
+                        w->name);
     if (w->near.count > 0)
         return cli_fail("no publisher or app %s; did you mean: %s?", w->name, names);
     return cli_fail(

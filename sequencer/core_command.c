@@ -278,9 +278,7 @@ static bool on_why(struct sequencer *s, uint32_t stream, const struct command *c
     uint64_t number;
     uint32_t publisher = catalog_publisher_find(s->catalog, c->name);
     if (s->state != SEQUENCER_LEADING) {
-        outcome =
-            outcome_of(OUTCOME_REFUSED, 0, "does not lead (%s): ask the leader, whose epoch is %u",
-                       sequencer_waiting_for(s), sequencer_epoch(s).number);
+        outcome = outcome_of(OUTCOME_REFUSED, 0, "does not lead: %s", sequencer_waiting_for(s));
     } else if (publisher == 0) {
         outcome = outcome_of(OUTCOME_REFUSED, 0, "no publisher %s has joined this stream", c->name);
     } else {

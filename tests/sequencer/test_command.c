@@ -227,7 +227,7 @@ START_TEST(a_standby_refuses_what_is_the_leaders)
     }
     struct command why = { .kind = COMMAND_WHY, .name = "a" };
     suite_command(t, 7, &why);
-    check_refused(t, "ask the leader");
+    check_refused(t, "does not lead: standing by");
     struct command digest_at = { .kind = COMMAND_DIGEST_AT, .seq = 1 };
     suite_command(t, 7, &digest_at);
     check_refused(t, "ask a retransmitter");

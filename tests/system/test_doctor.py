@@ -87,6 +87,7 @@ class WhyTest(Case):
         self.wait_status(self.d, lambda s: s["leader"] == "s1", "s1 leads")
 
     def why(self, name, status=0):
+        """Status None: known or not, as it may be that nobody who answers knows the name just now."""
         done = self.cantus("--dir", self.d, "why", name, "--json", status=status)
         return json.loads(done.out)
 
@@ -178,6 +179,18 @@ class WhyTest(Case):
         self.sequencer.terminate()
         self.assertIn("no sequencer leads", str(self.why("trader", status=None)))
         self.assertIn("s1: ", str(self.why("trader", status=None)))
+
+    def test_sealing_without_enough_stores(self):
+        self.cluster()
+        self.pub(self.d, "/a", "one", "--publisher", "trader")
+        for process in (self.sequencer, self.stores[1], self.stores[2]):
+            process.kill()
+        self.start(self.sequencer.argv)
+        text = self.wait_why("trader", ["no sequencer leads", "s1, ", "of 2 stores needed", "r2 does not answer",
+                                        "r3 does not answer"])
+        self.assertNotIn("r1 does not answer", text)
+        done = self.cantus("--dir", self.d, "why", "nobody", status=1)
+        self.assertIn("while no sequencer leads that says little", done.err)
 
     def test_a_name_that_nobody_has(self):
         self.dev(self.d)
