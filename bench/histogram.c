@@ -12,7 +12,7 @@ static uint32_t bucket_of(uint64_t value)
     return bucket < HISTOGRAM_BUCKETS ? (uint32_t)bucket : HISTOGRAM_BUCKETS - 1;
 }
 
-static uint64_t highest_in(uint32_t bucket)
+uint64_t histogram_highest(uint32_t bucket)
 {
     const uint32_t sub = 1u << HISTOGRAM_SUB_BITS;
     if (bucket < sub * 2)
@@ -35,6 +35,14 @@ void histogram_record(struct histogram *h, uint64_t value_ns)
         h->max = value_ns;
 }
 
+void histogram_add(struct histogram *h, uint64_t value_ns, uint64_t count)
+{
+    h->counts[bucket_of(value_ns)] += count;
+    h->total += count;
+    if (count > 0 && value_ns > h->max)
+        h->max = value_ns;
+}
+
 uint64_t histogram_at(const struct histogram *h, double share)
 {
     uint64_t wanted = (uint64_t)(share * (double)h->total + 0.5), seen = 0;
@@ -43,7 +51,7 @@ uint64_t histogram_at(const struct histogram *h, double share)
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
         seen += h->counts[i];
         if (seen >= wanted)
-            return highest_in(i) < h->max ? highest_in(i) : h->max;
+            return histogram_highest(i) < h->max ? histogram_highest(i) : h->max;
     }
     return h->max;
 }

@@ -18,6 +18,10 @@ struct histogram {
 
 void histogram_reset(struct histogram *h);
 void histogram_record(struct histogram *h, uint64_t value_ns);
+/* The same value `count` times. */
+void histogram_add(struct histogram *h, uint64_t value_ns, uint64_t count);
+/* The highest value of a bucket of counts[]. */
+uint64_t histogram_highest(uint32_t bucket);
 /* The value at or below which `share` (0..1) of the recorded ones lie; 0 if there are none. */
 uint64_t histogram_at(const struct histogram *h, double share);
 

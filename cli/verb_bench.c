@@ -1,15 +1,20 @@
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "bench/bench.h"
+#include "bench/lines.h"
+#include "bench/report.h"
 
 static const char help[] =
     "usage: cantus bench NAME [CASE]... [--rounds N] [--count N] [--size BYTES] [--rate N]\n"
-    "                    [--silence MS]\n"
+    "                    [--silence MS] [--details]\n"
     "       cantus bench all\n"
     "       cantus bench list\n"
+    "       cantus bench --report FILE.html [NAME [CASE]...] [--from LINES.jsonl]\n"
+    "                    [--picture FILE.svg] [--markdown]\n"
     "\n"
     "Measures on this machine and prints one JSON line a case, next to the floor: a bare program that\n"
     "moves the same bytes through the same kind of sockets or files, measured in turn in the same run.\n"
@@ -21,19 +26,51 @@ static const char help[] =
     "  --rate N      a second, whether or not answers came back: latencies are then counted from the\n"
     "                moment a message should have been sent\n"
     "  --silence MS  after which a standby promotes itself\n"
-    "  --json        as it prints anyway\n"
     "\n"
-    "Each case has its own defaults, and prints what it used.\n";
+    "Each case has its own defaults, and prints what it used.\n"
+    "\n"
+    "  --details       puts histograms and rates over time into the lines, and the machine into a\n"
+    "                  first one: what a report draws\n"
+    "  --report FILE   a page with a picture of every case; of all cases if none is named\n"
+    "  --picture FILE  the summary, as an SVG\n"
+    "  --markdown      prints the summary as a table, instead of the lines\n"
+    "  --from FILE     measures nothing, but reads lines that were saved, or a report\n";
 
-enum { OPTION_ROUNDS, OPTION_COUNT, OPTION_SIZE, OPTION_RATE, OPTION_SILENCE, OPTION_JSON };
+enum {
+    OPTION_ROUNDS,
+    OPTION_COUNT,
+    OPTION_SIZE,
+    OPTION_RATE,
+    OPTION_SILENCE,
+    OPTION_DETAILS,
+    OPTION_REPORT,
+    OPTION_PICTURE,
+    OPTION_MARKDOWN,
+    OPTION_FROM,
+    OPTION_JSON
+};
 static const struct option options[] = {
     { "rounds", required_argument, NULL, OPTION_ROUNDS },
     { "count", required_argument, NULL, OPTION_COUNT },
     { "size", required_argument, NULL, OPTION_SIZE },
     { "rate", required_argument, NULL, OPTION_RATE },
     { "silence", required_argument, NULL, OPTION_SILENCE },
+    { "details", no_argument, NULL, OPTION_DETAILS },
+    { "report", required_argument, NULL, OPTION_REPORT },
+    { "picture", required_argument, NULL, OPTION_PICTURE },
+    { "markdown", no_argument, NULL, OPTION_MARKDOWN },
+    { "from", required_argument, NULL, OPTION_FROM },
     { "json", no_argument, NULL, OPTION_JSON },
     { 0 },
+};
+
+struct order {
+    struct bench_knobs knobs;
+    bool details, markdown;
+    const char *report, *picture, *from; /* files, or NULL */
+    char **operands;                     /* a name and its cases; none: all */
+    int count;
+    struct bench_lines lines;
 };
 
 static struct cli_progress progress;
@@ -45,7 +82,8 @@ static void show(uint64_t done, uint64_t total)
 
 static bool parse(void *ctx, int option, const char *value)
 {
-    struct bench_knobs *k = ctx;
+    struct order *o = ctx;
+    struct bench_knobs *k = &o->knobs;
     switch (option) {
     case OPTION_ROUNDS:
         return cli_parse_u32("--rounds", value, 1, 100000, &k->rounds);
@@ -57,6 +95,21 @@ static bool parse(void *ctx, int option, const char *value)
         return cli_parse_u64("--rate", value, 1, UINT64_C(1000000000), &k->rate_per_s);
     case OPTION_SILENCE:
         return cli_parse_u32("--silence", value, 6, 60000, &k->silence_ms);
+    case OPTION_DETAILS:
+        o->details = true;
+        return true;
+    case OPTION_REPORT:
+        o->report = value;
+        return true;
+    case OPTION_PICTURE:
+        o->picture = value;
+        return true;
+    case OPTION_MARKDOWN:
+        o->markdown = true;
+        return true;
+    case OPTION_FROM:
+        o->from = value;
+        return true;
     default:
         return true; /* it prints JSON anyway */
     }
@@ -71,16 +124,21 @@ static bool is_known(const char *bench, const char *name)
     return false;
 }
 
-static bool is_asked(const struct bench_case *c, char **operands, int count)
+static bool is_asked(const struct order *o, const char *bench, const char *name)
 {
-    if (strcmp(operands[0], "all") == 0)
+    if (o->count == 0)
         return true;
-    if (strcmp(operands[0], c->bench) != 0)
+    if (strcmp(o->operands[0], bench) != 0)
         return false;
-    for (int i = 1; i < count; i++)
-        if (strcmp(operands[i], c->name) == 0)
+    for (int i = 1; i < o->count; i++)
+        if (strcmp(o->operands[i], name) == 0)
             return true;
-    return count == 1;
+    return o->count == 1;
+}
+
+static bool is_asked_line(const void *ctx, const struct bench_line *line)
+{
+    return is_asked(ctx, line->bench, line->name);
 }
 
 static int list(void)
@@ -90,47 +148,166 @@ static int list(void)
     return CLI_OK;
 }
 
-static int measure(const struct bench_case *c, const struct bench_knobs *k)
+/* ---- lines ----------------------------------------------------------------------------------- */
+
+typedef void printer(FILE *f, const struct bench_case *c, const struct bench_result *r);
+
+static void print_machine(FILE *f, const struct bench_case *c, const struct bench_result *r)
+{
+    (void)c;
+    (void)r;
+    lines_print_machine(f);
+}
+
+static bool keep(struct order *o, printer *print, const struct bench_case *c,
+                 const struct bench_result *r, char *error)
+{
+    char *text = NULL;
+    size_t length;
+    FILE *memory = open_memstream(&text, &length);
+    snprintf(error, BENCH_ERROR_MAX, "out of memory");
+    if (memory == NULL)
+        return false;
+    print(memory, c, r);
+    bool fine = fclose(memory) == 0 && lines_add(&o->lines, text, error);
+    free(text);
+    return fine;
+}
+
+static void print_line(printer *print, const struct bench_case *c, const struct bench_result *r)
+{
+    print(stdout, c, r);
+    putchar('\n');
+    fflush(stdout);
+}
+
+static bool measure(struct order *o, const struct bench_case *c)
 {
     char what[64], error[BENCH_ERROR_MAX];
     struct bench_result *r = calloc(1, sizeof *r);
     if (r == NULL)
-        return cli_fail("out of memory");
+        return cli_fail("out of memory") == CLI_OK;
     snprintf(what, sizeof what, "%s %s", c->bench, c->name);
     progress = (struct cli_progress) { .what = what };
-    bool fine = c->run(k, r, error);
+    bool fine = c->run(&o->knobs, r, error);
     cli_progress_end(&progress);
-    if (fine) {
-        bench_print(stdout, c, r);
-        putchar('\n');
-        fflush(stdout);
-    }
+    if (fine && !o->markdown)
+        print_line(o->details ? lines_print_detailed : bench_print, c, r);
+    fine = fine && keep(o, lines_print_detailed, c, r, error);
     free(r);
-    return fine ? CLI_OK : cli_fail("bench %s %s: %s", c->bench, c->name, error);
+    if (!fine)
+        cli_fail("bench %s %s: %s", c->bench, c->name, error);
+    return fine;
+}
+
+/* A case that fails does not keep the others from being measured. */
+static bool measure_all(struct order *o)
+{
+    char error[BENCH_ERROR_MAX];
+    bool fine = true;
+    if (o->details && !o->markdown)
+        print_line(print_machine, NULL, NULL);
+    if (!keep(o, print_machine, NULL, NULL, error))
+        return cli_fail("bench: %s", error) == CLI_OK;
+    for (size_t i = 0; i < bench_case_count; i++)
+        if (is_asked(o, bench_cases[i].bench, bench_cases[i].name))
+            fine = measure(o, &bench_cases[i]) && fine;
+    return fine;
+}
+
+static bool read_saved(struct order *o)
+{
+    char error[BENCH_ERROR_MAX];
+    if (!lines_read(&o->lines, o->from, error))
+        return cli_fail("bench: %s", error) == CLI_OK;
+    lines_select(&o->lines, is_asked_line, o);
+    if (o->lines.count == 0)
+        return cli_fail("bench: %s holds no line of such a case", o->from) == CLI_OK;
+    return true;
+}
+
+/* ---- what is made of them -------------------------------------------------------------------- */
+
+/* Whether it can be written is found out before anything is measured: minutes later would be late. What
+ * is there stays until there is something else, for it may be what --from reads. */
+static bool open_output(const char *path, FILE **out)
+{
+    *out = NULL;
+    if (path == NULL)
+        return true;
+    *out = fopen(path, "ae");
+    return *out != NULL || cli_fail("%s: %s", path, strerror(errno)) == CLI_OK;
+}
+
+static bool write_output(const char *path, FILE *f, const struct bench_lines *lines,
+                         void (*make)(FILE *f, const struct bench_lines *lines))
+{
+    if (f == NULL)
+        return true;
+    bool fine = true;
+    if (lines->count > 0) {
+        fine = ftruncate(fileno(f), 0) == 0;
+        make(f, lines);
+    }
+    fine = ferror(f) == 0 && fine;
+    fine = fclose(f) == 0 && fine;
+    return fine || cli_fail("%s: cannot be written", path) == CLI_OK;
+}
+
+static bool work(struct order *o)
+{
+    FILE *report, *picture = NULL;
+    bool fine = open_output(o->report, &report) && open_output(o->picture, &picture);
+    if (fine)
+        fine = o->from != NULL ? read_saved(o) : measure_all(o);
+    fine = write_output(o->report, report, &o->lines, report_page) && fine;
+    fine = write_output(o->picture, picture, &o->lines, report_picture) && fine;
+    if (o->markdown && o->lines.count > 0)
+        report_markdown(stdout, &o->lines);
+    lines_free(&o->lines);
+    return fine;
+}
+
+static bool is_sensible(const struct order *o)
+{
+    bool draws = o->report != NULL || o->picture != NULL || o->markdown;
+    bool known = o->count == 0 ? draws : o->from != NULL || is_known(o->operands[0], NULL);
+    for (int i = 1; known && o->from == NULL && i < o->count; i++)
+        known = is_known(o->operands[0], o->operands[i]);
+    if (o->from != NULL && !draws)
+        cli_fail("bench --from wants --report, --picture or --markdown");
+    else if (!known)
+        cli_fail("bench wants the name of a bench, such as rtt; `cantus bench list` shows them");
+    return known && (o->from == NULL || draws);
+}
+
+static int run_order(struct order *o)
+{
+    if (o->count == 1 && strcmp(o->operands[0], "list") == 0)
+        return list();
+    bool all = o->count == 1 && o->from == NULL && strcmp(o->operands[0], "all") == 0;
+    if (!all && !is_sensible(o))
+        return CLI_USAGE;
+    o->count = all ? 0 : o->count;
+    return work(o) ? CLI_OK : CLI_FAILED;
 }
 
 static int run(const struct cli_globals *globals, int argc, char **argv)
 {
     struct cli_globals g = *globals;
-    struct bench_knobs k = { .progress = show };
-    int operand = cli_options(&verb_bench, &g, argc, argv, options, parse, &k);
-    if (operand < 0)
-        return operand == -2 ? CLI_OK : CLI_USAGE;
-    char **operands = argv + operand;
-    int count = argc - operand, status = CLI_OK;
-    if (count == 1 && strcmp(operands[0], "list") == 0)
-        return list();
-    bool all = count == 1 && strcmp(operands[0], "all") == 0;
-    bool known = all || (count > 0 && is_known(operands[0], NULL));
-    for (int i = 1; known && i < count; i++)
-        known = is_known(operands[0], operands[i]);
-    if (!known) {
-        cli_fail("bench wants the name of a bench, such as rtt; `cantus bench list` shows them");
-        return CLI_USAGE;
+    struct order *o = calloc(1, sizeof *o);
+    if (o == NULL)
+        return cli_fail("out of memory");
+    o->knobs.progress = show;
+    int status = CLI_OK, operand = cli_options(&verb_bench, &g, argc, argv, options, parse, o);
+    if (operand < 0) {
+        status = operand == -2 ? CLI_OK : CLI_USAGE;
+    } else {
+        o->operands = argv + operand;
+        o->count = argc - operand;
+        status = run_order(o);
     }
-    for (size_t i = 0; i < bench_case_count; i++)
-        if (is_asked(&bench_cases[i], operands, count) && measure(&bench_cases[i], &k) != CLI_OK)
-            status = CLI_FAILED;
+    free(o);
     return status;
 }
 
