@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import struct
+import subprocess
+import threading
 import unittest
 
 import wire
@@ -172,6 +174,29 @@ class WhyTest(Case):
         follower.wait_lines(501)
         wait_until(lambda: "has delivered everything" in str(self.why("cantus-sub")),
                    lambda: self.why("cantus-sub"))
+
+    def test_an_app_that_catches_up(self):
+        """Its output is a pipe that is read slowly: how far, how fast and how long still are told."""
+        self.dev(self.d)
+        self.pub_lines(self.d, "/a", [f"{i} {'x' * 100}" for i in range(20000)], "--publisher", "p")
+        slow = subprocess.Popen([program("cantus"), "--dir", self.d, "sub", "/a", "--follow", "--json"],
+                                stdout=subprocess.PIPE)
+        self.addCleanup(slow.stdout.close)
+        self.addCleanup(slow.wait)
+        self.addCleanup(slow.kill)
+        enough = threading.Event()
+
+        def read():
+            while not enough.wait(0.02) and slow.stdout.read1(8192):
+                pass
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            text = self.wait_why("cantus-sub", ["messages behind the tip", "s more if nothing is added"])
+        finally:
+            enough.set()
+            reader.join()
+        self.assertRegex(text, r"delivered through \d+ of 20\d\d\d, [1-9]\d* messages/s")
 
     def test_nobody_leads(self):
         self.cluster()
