@@ -26,6 +26,7 @@ static const char help[] =
     "  --rate N      a second, whether or not answers came back: latencies are then counted from the\n"
     "                moment a message should have been sent\n"
     "  --silence MS  after which a standby promotes itself\n"
+    "  --json        as it prints anyway\n"
     "\n"
     "Each case has its own defaults, and prints what it used.\n"
     "\n"
