@@ -2,7 +2,7 @@
 
 #include "journal/journal_private.h"
 
-enum { IMAGE_READ_BYTES = 1024 * 1024 };
+enum { IMAGE_READ_BYTES = 256 * 1024 };
 
 static void lay_over(struct image *image, uint32_t i, const struct mark_slot *slot)
 {
@@ -30,9 +30,10 @@ static bool take_memory(struct image *image)
 }
 
 /* What the disk does not have, or can't give, is zeros. */
-static void read_piece(struct image *image, struct disk *disk, int32_t file, uint64_t at,
-                       uint64_t length)
+static void read_piece(struct image *image, uint64_t at, uint64_t length)
 {
+    struct disk *disk = image->disk;
+    int32_t file = image->file;
     int64_t got = disk->ops->read(disk, file, at, image->bytes + at, length);
     if (got >= 0) {
         memset(image->bytes + at + got, 0, length - (uint64_t)got);
@@ -48,15 +49,38 @@ static void read_piece(struct image *image, struct disk *disk, int32_t file, uin
     }
 }
 
-bool image_load(struct image *image, struct disk *disk, uint32_t number,
-                const struct mark_slot slots[2], int newest)
+static void close_file(struct image *image)
 {
+    if (image->disk != NULL && image->file >= 0)
+        image->disk->ops->close_file(image->disk, image->file);
+    image->disk = NULL;
+}
+
+static void read_through(struct image *image, uint64_t end)
+{
+    while (image->read_end < end && image->read_end < image->file_end) {
+        uint64_t left = image->file_end - image->read_end;
+        uint64_t length = left < IMAGE_READ_BYTES ? left : IMAGE_READ_BYTES;
+        read_piece(image, image->read_end, length);
+        image->read_end += length;
+    }
+    if (image->read_end == image->file_end)
+        close_file(image);
+}
+
+static bool load(struct image *image, struct disk *disk, uint32_t number,
+                 const struct mark_slot slots[2], int newest, bool whole)
+{
+    close_file(image);
     *image = (struct image) { .bytes = image->bytes,
                               .capacity = image->capacity,
                               .before = image->before };
     char name[DISK_NAME_MAX + 1];
     segment_name(name, number);
     int32_t file = disk->ops->open(disk, name, false);
+    image->disk = disk;
+    image->file = file;
+    bool laid_over = false;
     int64_t on_disk = file < 0 ? file : disk->ops->size(disk, file);
     uint64_t size = on_disk < 0 ? 0 : (uint64_t)on_disk;
     if (size > SEGMENT_BYTES_MAX + 2 * (uint64_t)HEADER_BYTES_MAX)
@@ -66,27 +90,21 @@ bool image_load(struct image *image, struct disk *disk, uint32_t number,
     for (uint32_t i = 0; newest >= 0 && i < 4; i++) {
         const struct mark_slot *slot = &slots[i / 2];
         const struct place *place = i % 2 == 0 ? &slot->end : &slot->acknowledged;
+        laid_over = laid_over || (slot->valid && place->segment == number);
         if (slot->valid && place->segment == number &&
             block_floor(place->offset) + DISK_BLOCK > image->size)
             image->size = block_floor(place->offset) + DISK_BLOCK;
     }
     if (on_disk < 0)
         image->failed_end = image->size;
-    bool memory = take_memory(image);
-    uint64_t at = 0;
-    for (uint64_t length; memory && at < size; at += length) {
-        length = block_ceil(size - at);
-        length = length < IMAGE_READ_BYTES ? length : IMAGE_READ_BYTES;
-        read_piece(image, disk, file, at, length);
-    }
-    if (file >= 0)
-        disk->ops->close_file(disk, file);
-    if (!memory) {
+    if (!take_memory(image)) {
         image_free(image);
         return false;
     }
-    if (at < image->size)
-        memset(image->bytes + at, 0, image->size - at);
+    memset(image->bytes + block_ceil(size), 0, image->size - block_ceil(size));
+    image->file_end = block_ceil(size);
+    if (whole || laid_over)
+        read_through(image, image->file_end);
     /* The older first: where both know the same block, the newer knows more of it. */
     for (uint32_t k = 0; newest >= 0 && k < 2; k++) {
         uint32_t i = k == 0 ? 1 - (uint32_t)newest : (uint32_t)newest;
@@ -97,8 +115,21 @@ bool image_load(struct image *image, struct disk *disk, uint32_t number,
     return true;
 }
 
+bool image_load(struct image *image, struct disk *disk, uint32_t number,
+                const struct mark_slot slots[2], int newest)
+{
+    return load(image, disk, number, slots, newest, true);
+}
+
+bool image_begin(struct image *image, struct disk *disk, uint32_t number,
+                 const struct mark_slot slots[2], int newest)
+{
+    return load(image, disk, number, slots, newest, false);
+}
+
 void image_free(struct image *image)
 {
+    close_file(image);
     free(image->bytes);
     free(image->before);
     image->bytes = NULL;
@@ -106,11 +137,12 @@ void image_free(struct image *image)
     image->before = NULL;
 }
 
-uint64_t image_follow(const struct image *image, uint64_t offset, struct image_walk *walk)
+uint64_t image_follow(struct image *image, uint64_t offset, struct image_walk *walk)
 {
     struct batch_header header;
     while (offset < image->size &&
            (walk->until_seq == 0 || walk->chain->last.seq < walk->until_seq)) {
+        read_through(image, offset + WIRE_DATAGRAM_MAX);
         const uint8_t *at = image->bytes + offset;
         uint32_t length = chain_next(walk->chain, at, image->size - offset, &header);
         if (length == 0)

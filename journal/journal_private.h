@@ -437,6 +437,10 @@ struct image {
     uint8_t *bytes;
     uint64_t capacity;
     uint64_t size;
+    struct disk *disk;
+    int32_t file;
+    uint64_t read_end; /* so far; what lies above is read as the walk comes there */
+    uint64_t file_end;
     uint64_t patch_at[2]; /* of the blocks laid over, with what the disk had there */
     bool laid[2];
     bool patched[2]; /* and it differed */
@@ -447,6 +451,10 @@ struct image {
  * and it is freed. */
 bool image_load(struct image *image, struct disk *disk, uint32_t number,
                 const struct mark_slot slots[2], int newest);
+/* The same for image_follow alone: a segment that no slot lies over is read piece by piece, so that what is
+ * followed is in the cache. */
+bool image_begin(struct image *image, struct disk *disk, uint32_t number,
+                 const struct mark_slot slots[2], int newest);
 void image_free(struct image *image);
 /* Follows the chain; index, history and recent may be NULL. Returns where it ends. */
 struct image_walk {
@@ -461,7 +469,7 @@ struct image_walk {
     bool stopped;       /* by the visitor */
     uint64_t until_seq; /* stop with this seq's batch; 0: at the end */
 };
-uint64_t image_follow(const struct image *image, uint64_t offset, struct image_walk *walk);
+uint64_t image_follow(struct image *image, uint64_t offset, struct image_walk *walk);
 /* Bytes from offset to the last that is not zero. */
 uint64_t image_torn_bytes(const struct image *image, uint64_t offset);
 

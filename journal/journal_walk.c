@@ -87,7 +87,8 @@ static bool walk_last(struct journal_walk *w, struct image_walk *follow, uint64_
 
 static bool walk_segment(struct journal_walk *w, const struct segment_header *next, bool *stopped)
 {
-    if (!image_load(&w->image, w->disk, w->segment, w->slots, w->newest))
+    if (!(next != NULL ? image_begin : image_load)(&w->image, w->disk, w->segment, w->slots,
+                                                   w->newest))
         return false;
     struct chain chain = { .stream = w->id.stream,
                            .last = { .epoch = w->header.epoch_before,
