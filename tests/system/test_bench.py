@@ -65,6 +65,16 @@ class BenchTest(Case):
         self.assertEqual((line["ingress_loss_ppm"], line["receiver_loss_ppm"]), (10000, 10000))
         self.assertGreater(line["resent"], 0)
 
+    def test_cores_take_everything_and_name_their_target(self):
+        for case in (["core", "100"], ["reassembly"], ["discard"], ["replay", "cached"]):
+            line = json.loads(self.bench(*case, "--rounds", "1", "--count", "20000").out)
+            self.assertEqual(line["bench"], case[0])
+            self.assertGreaterEqual(line["messages"], 20000)
+            self.assertGreater(line["rate_per_s"], 0)
+            self.assertGreater(line["floor_rate_per_s"], 0)
+            self.assertEqual(line["reached"], line["rate_per_s"] >= line["wanted_rate_per_s"])
+        self.assertEqual([n for n in os.listdir(self.tmp) if n.startswith("cantus-replay")], [])
+
     def test_leaves_nothing_behind(self):
         self.bench("rtt", "--rounds", "1", "--count", "20")
         left = [n for n in os.listdir(self.tmp) if n.startswith("cantus-bench")]
