@@ -16,6 +16,7 @@ const char chart_style[] =
     "fill:var(--soft);font-variant-numeric:tabular-nums}\n"
     "svg .strong{fill:var(--ink);font-weight:600}\n"
     "svg .ink{fill:var(--ink)}\n"
+    "svg .halo{paint-order:stroke;stroke:var(--card);stroke-width:4px}\n"
     "svg .end{text-anchor:end}\n"
     "svg .mid{text-anchor:middle}\n"
     "svg .grid{stroke:var(--grid);fill:none}\n"
@@ -284,7 +285,8 @@ static void draw_wanted(FILE *f, const struct bench_line *line, const struct cur
         return;
     double y = value_y(s, us);
     fprintf(f, "<path class=\"wanted\" d=\"M%.1f %.1fH%.1f\"/>", nines_x(from), y, nines_x(to));
-    fprintf(f, "<text class=\"ink\" x=\"%.1f\" y=\"%.1f\">wanted</text>\n", nines_x(to) + 5, y + 4);
+    fprintf(f, "<text class=\"ink halo\" x=\"%.1f\" y=\"%.1f\">wanted</text>\n", nines_x(to) + 5,
+            y + 4);
 }
 
 static void begin(FILE *f, double height, const char *title)
@@ -300,10 +302,10 @@ void chart_percentiles(FILE *f, const struct bench_line *line)
     struct curve_scale s = scale_of(line);
     begin(f, CURVE_HEIGHT, "latency by percentile");
     draw_grid(f, &s);
-    draw_wanted(f, line, &s);
     if (line->floor_latency.p50 > 0)
         draw_curve(f, &s, &line->floor_latency, "floor");
     draw_curve(f, &s, &line->latency, "measured");
+    draw_wanted(f, line, &s);
     fputs("</svg>\n", f);
 }
 

@@ -202,20 +202,19 @@ static const char page_style[] =
     "gap:20px}\n"
     "section.card{padding:20px 22px 16px;display:flex;flex-direction:column}\n"
     ".top{display:flex;justify-content:space-between;gap:16px;align-items:baseline}\n"
-    ".what{color:var(--soft);font-size:13px;min-height:2.9em;margin-top:2px}\n"
-    ".figures{display:flex;gap:28px;margin:12px 0 14px;align-items:baseline;flex-wrap:wrap}\n"
+    ".what{color:var(--soft);font-size:13px;margin-top:2px}\n"
+    ".figures{display:flex;gap:8px 22px;margin:14px 0 14px;align-items:baseline;flex-wrap:wrap}\n"
     ".figures div{line-height:1.25}\n"
     ".figures .big{font-size:24px;font-weight:600;letter-spacing:-.01em}\n"
-    ".figures .mid{font-size:16px}\n"
+    ".figures .mid{font-size:15px}\n"
     ".figures span{display:block;font-size:12px;color:var(--soft)}\n"
     ".badge{font-size:12px;font-weight:600;white-space:nowrap}\n"
     ".badge:before{content:'';display:inline-block;width:8px;height:8px;border-radius:50%;"
     "background:currentColor;margin-right:6px}\n"
-    ".legend{font-size:12px;color:var(--soft);margin:8px 0 12px;display:flex;gap:18px;"
-    "flex-wrap:wrap}\n"
+    ".legend{font-size:12px;color:var(--soft);margin:8px 0 14px}\n"
     ".legend span:before{content:'';display:inline-block;width:14px;height:2px;"
     "vertical-align:middle;margin-right:7px;background:var(--measured)}\n"
-    ".legend .of-floor:before{background:var(--floor)}\n"
+    ".legend .of-floor:before{background:var(--floor);margin-left:18px}\n"
     "dl{margin:auto 0 0;padding-top:12px;border-top:1px solid var(--grid);display:grid;"
     "grid-template-columns:repeat(auto-fill,minmax(195px,1fr));gap:1px 20px;font-size:12px}\n"
     "dl div{display:flex;justify-content:space-between;gap:10px}\n"
@@ -223,7 +222,7 @@ static const char page_style[] =
     "dd{margin:0;text-align:right}\n"
     "footer{margin-top:36px;font-size:13px;color:var(--soft)}\n"
     "code{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;color:var(--ink)}\n"
-    "@media (max-width:640px){main{padding:24px 14px}.what{min-height:0}}\n";
+    "@media (max-width:640px){main{padding:24px 14px}}\n";
 
 static void put_summary_row(FILE *f, const struct bench_lines *l, uint32_t i)
 {
