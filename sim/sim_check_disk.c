@@ -54,7 +54,8 @@ void sim_check_disks(struct sim *s)
     struct position stable = { h->branches[owner].epoch, h->stable_seq };
     for (uint32_t i = 0; i < s->node_count; i++) {
         struct sim_node *n = s->nodes[i];
-        if (n->kind != SIM_STORE || n->rotten || !n->formatted)
+        /* One that may have lost what it had not synced says so when it starts, and comes back as new. */
+        if (n->kind != SIM_STORE || n->rotten || n->host_lost || !n->formatted)
             continue;
         char error[JOURNAL_ERROR_MAX] = "";
         struct journal_walk_result walked;
