@@ -44,12 +44,14 @@ bool heal_on_batch(struct retransmitter *r, const struct port_datagram *d)
     return true;
 }
 
-/* This source has nothing. */
+/* This source has nothing. When the circle is done, another piece has its turn, and things slow down. */
 static void next_source(struct retransmitter *r)
 {
     r->heal_source++;
-    if (r->heal_source % (r->o.peer_count + 1) == 0)
-        r->heal_piece++;
+    if (r->heal_source % (r->o.peer_count + 1) != 0)
+        return;
+    r->heal_piece++;
+    r->heal_wait_ns = earlier(r->heal_wait_ns * 2, HEAL_MAX_NS);
 }
 
 void heal_on_refusal(struct retransmitter *r, const struct port_datagram *d)
@@ -60,6 +62,7 @@ void heal_on_refusal(struct retransmitter *r, const struct port_datagram *d)
     if (gap_refusal_decode(d->bytes, d->length, r->o.stream, &refusal) == WIRE_OK &&
         refusal.nonce == r->heal_nonce) {
         next_source(r);
+        r->heal_asked_seq = 0; /* of the next one nothing was asked yet */
         /* At once, but not around and around the circle. */
         r->heal_now = r->heal_source % (r->o.peer_count + 1) != 0;
         r->again = r->heal_now;
@@ -87,8 +90,6 @@ uint64_t heal_step(struct retransmitter *r)
         /* Asked before, and nothing came of it. */
         next_source(r);
         range = heal_range(r, r->heal_piece % pieces);
-        if (r->heal_source % (r->o.peer_count + 1) == 0)
-            r->heal_wait_ns = earlier(r->heal_wait_ns * 2, HEAL_MAX_NS);
     }
     r->heal_now = false;
     r->heal_asked_seq = range.first_seq;

@@ -154,6 +154,44 @@ START_TEST(a_refusal_moves_it_on_at_once)
 END_TEST
 
 /* Dead or foreign batches at the right seqs do not close the chain. */
+/* A peer that was away is asked again, whatever the leader goes on refusing: it alone may have it. */
+START_TEST(who_was_away_is_asked_again)
+{
+    struct rig *rig = damaged(1);
+    struct batch_bytes more;
+    const struct batch_header *last = &history[BATCHES - 1].header;
+    struct leader l = { .epoch = FIRST,
+                        .epoch_first_seq = history[0].header.first_seq - 1,
+                        .next_seq = batch_end_seq(last),
+                        .digest = last->digest,
+                        .time_ns = last->timestamp_ns };
+    leader_batch(&l, 1, 30, &more);
+    rig_hear(rig, &more); /* now it knows where the leader is */
+    uint32_t peer = 0, leader = 0;
+    struct gap_request gap;
+    struct port_addr to;
+    for (int i = 0; i < 100; i++) {
+        rig_forget(rig);
+        rig_pass(rig, RIG_SECOND / 50);
+        if (!asked(rig, &gap, &to))
+            continue;
+        if (port_addr_equal(to, PEER_B)) {
+            peer++; /* and it says nothing */
+            continue;
+        }
+        leader++;
+        struct gap_refusal refusal = { GAP_PRUNED, gap.first_seq, gap.end_seq, gap.end_seq,
+                                       gap.nonce };
+        uint8_t bytes[SIGNAL_SIZE_MAX];
+        size_t length = gap_refusal_encode(&refusal, RIG_STREAM, bytes, sizeof bytes);
+        rig_receive(rig, PORT_UNICAST, to, bytes, (uint32_t)length);
+    }
+    ck_assert_uint_ge(leader, 2);
+    ck_assert_uint_ge(peer, 2);
+    rig_free(rig);
+}
+END_TEST
+
 START_TEST(only_the_right_bytes_heal)
 {
     struct rig *rig = damaged(1);
@@ -196,5 +234,5 @@ START_TEST(what_is_damaged_is_not_served)
 END_TEST
 
 RIG_MAIN("retransmitter_heal", a_damaged_store_does_not_vote, healed_from_a_peer,
-         asks_in_turn_and_backs_off, a_refusal_moves_it_on_at_once, only_the_right_bytes_heal,
-         what_is_damaged_is_not_served)
+         asks_in_turn_and_backs_off, a_refusal_moves_it_on_at_once, who_was_away_is_asked_again,
+         only_the_right_bytes_heal, what_is_damaged_is_not_served)
