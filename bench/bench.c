@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench/core.h"
+#include "bench/durable.h"
 #include "bench/failover.h"
 #include "bench/follow.h"
 #include "bench/replay.h"
@@ -38,6 +39,12 @@ const struct bench_case bench_cases[] = {
     { "discard", "sequenced", "the same, of topics that nobody asked for", discard_run },
     { "replay", "cached", "a store's files to an app's state: from the page cache", replay_cached },
     { "replay", "cold", "the same from the disk", replay_cold },
+    { "durable", "append", "a journal alone: from offering a full batch to knowing it durable",
+      durable_append },
+    { "durable", "loaded", "a store under load: from receipt of a batch to its acknowledgement",
+      durable_loaded },
+    { "durable", "stable", "from sequenced to stable, with three stores: five processes",
+      durable_stable },
     { "failover", "automatic", "the stream stands still: leader killed, the standby decides itself",
       failover_automatic },
     { "failover", "manual", "the stream stands still: from `cantus promote` on", failover_manual },

@@ -67,7 +67,7 @@ static bool make_stream(struct stage *s, const struct stage_options *o, char *er
         s->dir[0] = 0;
         return false;
     }
-    struct deployment_init what = { .dir = s->dir, .is_volatile = !o->store };
+    struct deployment_init what = { .dir = s->dir, .is_volatile = !o->store, .stores = o->stores };
     uint64_t stream;
     if (!deployment_init(&what, &stream, error))
         return false;
@@ -191,23 +191,31 @@ int stage_sequencer(struct stage *s, void (*floor)(void *ctx, struct stage *s), 
     return 0;
 }
 
-int stage_recorder(void *ctx, struct stage *s)
+int stage_record(struct stage *s, uint32_t index, void (*floor)(void *ctx, struct stage *s),
+                 void *ctx)
 {
-    (void)ctx;
     char error[RETRANSMITTER_SHELL_ERROR_MAX] = "out of memory";
     struct loop_options options = idle_of(s);
     struct loop *loop = loop_create(&options, error);
     struct log log;
     log_init(&log, 2, LOG_ERROR);
     struct retransmitter_shell *shell =
-        loop != NULL ? retransmitter_shell_open(&s->config, 0, loop, &log, error) : NULL;
+        loop != NULL ? retransmitter_shell_open(&s->config, index, loop, &log, error) : NULL;
     if (shell == NULL)
         return give_up(error);
     for (enum stage_phase phase; (phase = stage_phase_now(s)) != STAGE_END;) {
-        if (phase == STAGE_FLOOR)
+        if (phase == STAGE_FLOOR && floor != NULL)
+            floor(ctx, s);
+        else if (phase == STAGE_FLOOR)
             stage_sleep_ms(1);
         else
             loop_poll(loop, poll_ns);
     }
     return 0;
+}
+
+int stage_recorder(void *ctx, struct stage *s)
+{
+    (void)ctx;
+    return stage_record(s, 0, NULL, NULL);
 }

@@ -44,6 +44,7 @@ struct stage {
 
 struct stage_options {
     bool store;           /* one retransmitter; else the stream is volatile */
+    uint32_t stores;      /* that many, with `store`; 0: one */
     bool no_segmentation; /* without UDP_SEGMENT and UDP_GRO */
     bool spin; /* with sched_yield; else they spin for 20 us and then wait, the default */
 };
@@ -59,6 +60,9 @@ void stage_close(struct stage *s);
 /* Roles. `floor` is what the sequencer does while the floor is measured; NULL: it sleeps. */
 int stage_sequencer(struct stage *s, void (*floor)(void *ctx, struct stage *s), void *ctx);
 int stage_recorder(void *ctx, struct stage *s);
+/* The store of that index, which has a part in the floor, too; NULL: it sleeps. */
+int stage_record(struct stage *s, uint32_t index, void (*floor)(void *ctx, struct stage *s),
+                 void *ctx);
 
 enum stage_phase stage_phase_now(const struct stage *s);
 void stage_set_phase(struct stage *s, enum stage_phase phase);
