@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The packages on a Debian that has nothing else: debootstrap makes a minimal Debian 12 once, each run works on a
-copy of it. There apt installs the .deb files with what they depend on, and then, in namespaces of its own and
-without systemd running: a `cantus dev` takes a message and gives it back; the daemons run as their units start
-them, as the packages' user; a program built with libcantus-dev runs; the manual and the units are looked at. At the
-end the packages are purged, and only data may remain. lintian looks at the packages first.
+copy of it. There apt installs the .deb files with what they depend on, and then, in namespaces of its own, without
+systemd running: a `cantus dev` takes a message and gives it back, also by a program built with libcantus-dev; the
+daemons run, as the packages' user; the manual and the units are looked at. Then, where there is a cgroup2, systemd
+starts in it and the units start the daemons, start a killed one again, are left alone by an upgrade and stopped by
+a removal. At the end the packages are purged, and only data may remain. lintian looks at the packages first.
 
 usage: clean_root.py [--packages DIR] [--base DIR] [--mirror URL] [--apt-conf DIR]
 
@@ -20,7 +21,6 @@ import contextlib
 import glob
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -87,15 +87,89 @@ man -P cat 8 cantus-sequencer | grep -e '--standby'
 bash -c '. /usr/share/bash-completion/completions/cantus; complete -p cantus'
 """
 
+# Under systemd, of which this is one unit; its end is the end of systemd.
+UNITS = """
+trap 'test $? = 0 || journalctl --no-pager -n 300' EXIT
+units='cantus-retransmitter@r1 cantus-sequencer@s1 cantus-metrics'
+systemctl enable --now $units
+for unit in $units; do systemctl is-active $unit; done
+cantus --dir /etc/cantus promote s1 --why 'first start'
+cantus --dir /etc/cantus pub /orders 'through the units'
+cantus --dir /etc/cantus sub /orders | grep 'through the units'
+bash -c 'exec 3<>/dev/tcp/127.0.0.1/9464; printf "GET /metrics HTTP/1.0\\r\\n\\r\\n" >&3; cat <&3' > /tmp/metrics
+grep '^cantus_messages_sequenced_total{.*name="s1"' /tmp/metrics
+systemctl kill -s KILL cantus-sequencer@s1
+until test "$(systemctl show -P NRestarts cantus-sequencer@s1)" = 1; do sleep 0.1; done
+until systemctl is-active cantus-sequencer@s1; do sleep 0.1; done
+cantus --dir /etc/cantus promote s1 --why 'it was killed'
+cantus --dir /etc/cantus pub /orders 'after a crash'
+pids() { for unit in $units; do systemctl show -P MainPID $unit; done; }
+before=$(pids)
+dpkg -i /packages/*.deb
+test "$before" = "$(pids)"
+dpkg --remove cantus
+for unit in $units; do test "$(systemctl is-active $unit)" = inactive; done
+for unit in $units; do test "$(systemctl show -P Result $unit)" = success; done
+"""
+
+TRIAL_UNIT = """
+[Unit]
+SuccessAction=exit
+FailureAction=exit
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'sh -eux /trial > /trial.said 2>&1 && touch /trial.passed'
+"""
+
 PURGE = """
 export DEBIAN_FRONTEND=noninteractive
 mkdir -p /etc/systemd/system/multi-user.target.wants
-ln -s /usr/lib/systemd/system/cantus-sequencer@.service \
+ln -sf /usr/lib/systemd/system/cantus-sequencer@.service \
     /etc/systemd/system/multi-user.target.wants/cantus-sequencer@s1.service
 apt-get -qq install --reinstall --no-install-recommends /packages/*.deb
 apt-get -qq purge {packages}
 test -z "$(find /usr /etc/systemd /lib/systemd -name '*cantus*')"
 test -d /var/lib/cantus/r1
+"""
+
+
+# Run in the root's directory, which becomes the root, so that nothing of the host can be reached. A container's
+# systemd leaves the kernel's settings alone; so that nothing else in it can change them, they are read-only.
+MOUNTS = """
+mount --bind . .
+cd "$PWD"
+mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t tmpfs tmpfs run
+mount -t tmpfs -o mode=755 tmpfs dev
+for device in null zero full random urandom tty; do
+    touch dev/$device
+    mount --bind /dev/$device dev/$device
+done
+ln -s /proc/self/fd dev/fd
+mkdir dev/pts
+mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+mkdir -m 1777 dev/shm
+mount -t tmpfs tmpfs dev/shm
+"""
+LOOPBACK = """
+ip link set lo up
+ip link set lo multicast on
+"""
+CGROUP = """
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+"""
+PIVOT = """
+pivot_root . .
+umount -l .
+cd /
+"""
+SYSTEMD = """
+exec env -i container=clean-root PATH="$PATH" /lib/systemd/systemd --system --unit=trial.service --show-status=no \\
+    --log-target=journal
 """
 
 
@@ -130,18 +204,48 @@ class Root:
 
     def execute(self, script, network=False):
         """In processes, mounts and (unless it needs the world's) a network of its own, which end with it."""
-        root = shlex.quote(self.path)
-        prepare = (f"mount -t proc proc {root}/proc && mount -t tmpfs tmpfs {root}/run && "
-                   f"mkdir -p {root}/dev/shm && mount -t tmpfs tmpfs {root}/dev/shm && ")
-        if not network:
-            prepare += "ip link set lo up && ip link set lo multicast on && "
-        prepare += f"exec chroot {root} sh -eux -c {shlex.quote(script)}"
         namespaces = ["--mount", "--pid", "--ipc", "--fork", "--kill-child"] + ["--net"] * (not network)
-        done = subprocess.run(["unshare", *namespaces, "sh", "-c", prepare], check=False, timeout=600,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              encoding="utf-8", errors="replace", env={"PATH": PATH, "LC_ALL": "C.UTF-8"})
+        prepare = MOUNTS + ("" if network else LOOPBACK) + PIVOT
+        done = self.enter(namespaces, prepare + 'exec sh -eux -c "$0"', script)
         if done.returncode != 0:
             sys.exit(f"{done.stdout}==> failed, with status {done.returncode}")
+
+    def enter(self, namespaces, script, argument, **options):
+        return subprocess.run(["unshare", *namespaces, "sh", "-euc", script, argument], check=False, timeout=600,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              cwd=self.path, encoding="utf-8", errors="replace",
+                              env={"PATH": PATH, "LC_ALL": "C.UTF-8"}, **options)
+
+    def boot(self, script):
+        """As a unit of a systemd that is process 1 of a container of its own. False: there is no cgroup2."""
+        with open("/proc/mounts", encoding="utf-8") as f:
+            found = [line.split()[1] for line in f if line.split()[2] == "cgroup2"]
+        if not found:
+            return False
+        for name, text in (("trial", script), ("etc/systemd/system/trial.service", TRIAL_UNIT)):
+            with open(self.inside(name), "w", encoding="utf-8") as f:
+                f.write(text)
+        cgroup = os.path.join(found[0], f"cantus-clean-root-{os.getpid()}")
+        os.mkdir(cgroup)
+        try:
+            done = self.enter(["--cgroup", "--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child"],
+                              MOUNTS + CGROUP + LOOPBACK + PIVOT + SYSTEMD, "",
+                              preexec_fn=lambda: self.move_to(cgroup))
+        finally:
+            for directory, _, _ in os.walk(cgroup, topdown=False):
+                os.rmdir(directory)
+        if not os.path.exists(self.inside("trial.passed")):
+            said = ""
+            if os.path.exists(self.inside("trial.said")):
+                with open(self.inside("trial.said"), encoding="utf-8", errors="replace") as f:
+                    said = f.read()
+            sys.exit(f"{done.stdout}{said}==> failed, systemd with status {done.returncode}")
+        return True
+
+    @staticmethod
+    def move_to(cgroup):
+        with open(os.path.join(cgroup, "cgroup.procs"), "w", encoding="ascii") as f:
+            f.write("0")
 
 
 def make_base(path, mirror):
@@ -210,6 +314,9 @@ def main():
                              ("the manual and the units", LOOK)):
             say(what)
             root.execute(script)
+        say("the units, by systemd")
+        if not root.boot(UNITS):
+            say("no cgroup2 here: systemd not started")
         say("purging")
         root.execute(PURGE.format(packages=" ".join(PACKAGES)))
     say("the packages are fine")
