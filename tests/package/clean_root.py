@@ -279,7 +279,10 @@ def check_packages(debs):
         say("lintian is not installed: not asked")
         return
     say("lintian")
-    run(["lintian", "--allow-root", "--fail-on", "error", *debs], stderr=subprocess.DEVNULL)
+    done = subprocess.run(["lintian", "--allow-root", "--fail-on", "error", *debs], check=False,
+                          stderr=subprocess.DEVNULL)
+    if done.returncode != 0:
+        sys.exit("==> failed: lintian finds errors")
 
 
 def parse():
