@@ -145,23 +145,30 @@ size_t access_memory(const struct access_options *options)
     return layout_of(resolve(options)).size;
 }
 
-struct access *access_create(const struct access_options *options)
+struct access *access_place(void *memory, const struct access_options *options)
 {
+    struct access *a = memory;
     struct access_options o = resolve(options);
-    struct layout l = layout_of(o);
-    struct access *a = calloc(1, l.size);
-    if (a == NULL)
-        return NULL;
-    a->options = o;
-    a->layout = l;
+    *a = (struct access) { .options = o, .layout = layout_of(o) };
     static const uint8_t none[ACCESS_KEY_SIZE];
     access_reset(a, none);
     return a;
 }
 
+struct access *access_create(const struct access_options *options)
+{
+    void *memory = malloc(access_memory(options));
+    return memory != NULL ? access_place(memory, options) : NULL;
+}
+
 void access_destroy(struct access *a)
 {
     free(a);
+}
+
+static bool is_group(const struct access *a, uint32_t subject)
+{
+    return subject >= a->options.principals_max;
 }
 
 static void add_region(struct access *a, const char *path, size_t length, uint32_t parent)
@@ -189,9 +196,25 @@ static uint32_t slot_of(const struct access *a, const uint8_t key[ACCESS_KEY_SIZ
     return at;
 }
 
+static size_t row_bytes(const struct access *a)
+{
+    return (size_t)a->layout.words * RIGHTS * sizeof(uint64_t);
+}
+
+/* Tables are not zeroed before they are used: a new subject has nothing. */
+static void clear_subject(struct access *a, uint32_t subject)
+{
+    memset(own_row(a, subject, 0), 0, row_bytes(a));
+    if (is_group(a, subject))
+        return;
+    memset(whole_row(a, subject, 0), 0, row_bytes(a));
+    ((uint8_t *)table(a, a->layout.marks))[subject] = 0;
+}
+
 static uint32_t add_principal(struct access *a, const uint8_t key[ACCESS_KEY_SIZE])
 {
     uint32_t principal = a->principal_count++;
+    clear_subject(a, principal);
     ((uint32_t *)table(a, a->layout.index))[slot_of(a, key)] = principal;
     memcpy((uint8_t *)table(a, a->layout.keys) + (size_t)principal * ACCESS_KEY_SIZE, key,
            ACCESS_KEY_SIZE);
@@ -200,10 +223,7 @@ static uint32_t add_principal(struct access *a, const uint8_t key[ACCESS_KEY_SIZ
 
 void access_reset(struct access *a, const uint8_t admin_key[ACCESS_KEY_SIZE])
 {
-    size_t row = (size_t)a->layout.words * RIGHTS * sizeof(uint64_t);
-    memset(own_row(a, 0, 0), 0, a->principal_count * row);
-    memset(own_row(a, a->options.principals_max, 0), 0, a->group_count * row);
-    memset(whole_row(a, 0, 0), 0, a->principal_count * row);
+    clear_subject(a, ACCESS_PRINCIPAL_ANYONE);
     memset(table(a, a->layout.index), 0, a->layout.slots * sizeof(uint32_t));
     a->region_count = a->grant_count = a->member_count = a->group_count = 0;
     a->principal_count = ACCESS_PRINCIPAL_ADMIN;
@@ -211,14 +231,33 @@ void access_reset(struct access *a, const uint8_t admin_key[ACCESS_KEY_SIZE])
     add_region(a, "/", 1, NONE);
     add_region(a, "/sys", 4, NONE);
     (void)add_principal(a, admin_key);
-    memset(own_row(a, ACCESS_PRINCIPAL_ADMIN, 0), 0xff, row);
-    memset(whole_row(a, ACCESS_PRINCIPAL_ADMIN, 0), 0xff, row);
+    memset(own_row(a, ACCESS_PRINCIPAL_ADMIN, 0), 0xff, row_bytes(a));
+    memset(whole_row(a, ACCESS_PRINCIPAL_ADMIN, 0), 0xff, row_bytes(a));
 }
 
+static void copy_table(struct access *to, const struct access *from, size_t offset, size_t bytes)
+{
+    memcpy(table(to, offset), table_of(from, offset), bytes);
+}
+
+/* Only what is in use. */
 void access_copy(struct access *to, const struct access *from)
 {
-    assert(to->layout.size == from->layout.size);
-    memcpy(to, from, from->layout.size);
+    const struct layout *l = &from->layout;
+    assert(to->layout.size == l->size);
+    size_t row = row_bytes(from);
+    memcpy(to, from, sizeof *to);
+    copy_table(to, from, l->regions, from->region_count * sizeof(struct region));
+    copy_table(to, from, l->order, from->region_count * sizeof(uint32_t));
+    copy_table(to, from, l->grants, from->grant_count * sizeof(struct grant));
+    copy_table(to, from, l->members, from->member_count * sizeof(struct member));
+    copy_table(to, from, l->groups, (size_t)from->group_count * (ACCESS_GROUP_MAX + 1));
+    copy_table(to, from, l->keys, (size_t)from->principal_count * ACCESS_KEY_SIZE);
+    copy_table(to, from, l->index, l->slots * sizeof(uint32_t));
+    copy_table(to, from, l->own, from->principal_count * row);
+    copy_table(to, from, l->own + from->options.principals_max * row, from->group_count * row);
+    copy_table(to, from, l->whole, from->principal_count * row);
+    copy_table(to, from, l->marks, from->principal_count);
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */
@@ -277,11 +316,6 @@ bool access_identity_key(const char *identity, uint8_t key[ACCESS_KEY_SIZE])
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-static bool is_group(const struct access *a, uint32_t subject)
-{
-    return subject >= a->options.principals_max;
-}
-
 /* What a subject was granted itself, spread to all that lies below. */
 static void compute_own(struct access *a, uint32_t subject)
 {
@@ -289,7 +323,7 @@ static void compute_own(struct access *a, uint32_t subject)
     const uint32_t *order = table_of(a, a->layout.order);
     if (subject == ACCESS_PRINCIPAL_ADMIN)
         return;
-    memset(own_row(a, subject, 0), 0, (size_t)a->layout.words * RIGHTS * sizeof(uint64_t));
+    memset(own_row(a, subject, 0), 0, row_bytes(a));
     for (uint32_t i = 0; i < a->grant_count; i++) {
         const struct grant *g = &grants_of(a)[i];
         for (uint32_t k = 0; g->subject == subject && k < RIGHTS; k++)
@@ -306,22 +340,29 @@ static void compute_own(struct access *a, uint32_t subject)
     }
 }
 
-/* The rows of the marked principals: their own and those of their groups. */
+static void add_row(uint64_t *to, const uint64_t *from, size_t words)
+{
+    for (size_t w = 0; w < words; w++)
+        to[w] |= from[w];
+}
+
+/* The rows of the marked principals: their own, anyone's, and those of their groups. */
 static void compute_whole(struct access *a)
 {
     uint8_t *marks = table(a, a->layout.marks);
     size_t words = (size_t)a->layout.words * RIGHTS;
-    for (uint32_t p = 0; p < a->principal_count; p++)
-        if (marks[p] != 0)
-            memcpy(whole_row(a, p, 0), own_row(a, p, 0), words * sizeof(uint64_t));
+    for (uint32_t p = 0; p < a->principal_count; p++) {
+        if (marks[p] == 0)
+            continue;
+        memcpy(whole_row(a, p, 0), own_row(a, p, 0), row_bytes(a));
+        add_row(whole_row(a, p, 0), own_row(a, ACCESS_PRINCIPAL_ANYONE, 0), words);
+    }
     for (uint32_t i = 0; i < a->member_count; i++) {
         const struct member *m = &members_of(a)[i];
         if (marks[m->principal] == 0)
             continue;
-        uint64_t *to = whole_row(a, m->principal, 0);
-        const uint64_t *from = own_row(a, a->options.principals_max + m->group, 0);
-        for (size_t w = 0; w < words; w++)
-            to[w] |= from[w];
+        add_row(whole_row(a, m->principal, 0), own_row(a, a->options.principals_max + m->group, 0),
+                words);
     }
     memset(marks, 0, a->principal_count);
 }
@@ -329,7 +370,9 @@ static void compute_whole(struct access *a)
 static void mark(struct access *a, uint32_t subject)
 {
     uint8_t *marks = table(a, a->layout.marks);
-    if (!is_group(a, subject))
+    if (subject == ACCESS_PRINCIPAL_ANYONE)
+        memset(marks, 1, a->principal_count);
+    else if (!is_group(a, subject))
         marks[subject] = 1;
     for (uint32_t i = 0; is_group(a, subject) && i < a->member_count; i++)
         if (members_of(a)[i].group == subject - a->options.principals_max)
@@ -404,6 +447,7 @@ static uint32_t add_group(struct access *a, const char *name)
     char *to = (char *)table(a, a->layout.groups) + (size_t)a->group_count * (ACCESS_GROUP_MAX + 1);
     memset(to, 0, ACCESS_GROUP_MAX + 1);
     memcpy(to, name, strlen(name));
+    clear_subject(a, a->options.principals_max + a->group_count);
     return a->group_count++;
 }
 
@@ -427,38 +471,58 @@ static void changed(struct access *a, uint32_t subject)
     a->version++;
 }
 
-static enum access_verdict take_back(struct access *a, uint32_t subject, uint32_t region,
-                                     uint8_t rights)
+/* NONE: it has nothing in this very region. */
+static uint32_t find_grant(const struct access *a, uint32_t subject, uint32_t region)
 {
-    struct grant *grants = table(a, a->layout.grants);
-    for (uint32_t i = 0; i < a->grant_count; i++) {
-        if (grants[i].subject != subject || grants[i].region != region)
-            continue;
-        if ((grants[i].rights & rights) == 0)
-            return ACCESS_UNCHANGED;
-        grants[i].rights = (uint8_t)(grants[i].rights & ~rights);
-        if (grants[i].rights == 0) {
-            a->grant_count--;
-            memmove(&grants[i], &grants[i + 1], (a->grant_count - i) * sizeof grants[0]);
-        }
-        changed(a, subject);
-        return ACCESS_OK;
-    }
-    return ACCESS_UNCHANGED;
+    const struct grant *grants = grants_of(a);
+    for (uint32_t i = 0; i < a->grant_count; i++)
+        if (grants[i].subject == subject && grants[i].region == region)
+            return i;
+    return NONE;
 }
 
-static enum access_verdict give(struct access *a, uint32_t subject, uint32_t region, uint8_t rights)
+static void take_back(struct access *a, uint32_t i, uint8_t rights)
 {
     struct grant *grants = table(a, a->layout.grants);
-    uint32_t i = 0;
-    while (i < a->grant_count && (grants[i].subject != subject || grants[i].region != region))
-        i++;
-    if (i < a->grant_count && (grants[i].rights & rights) == rights)
-        return ACCESS_UNCHANGED;
-    if (i == a->grant_count)
-        grants[a->grant_count++] = (struct grant) { .subject = subject, .region = region };
+    uint32_t subject = grants[i].subject;
+    grants[i].rights = (uint8_t)(grants[i].rights & ~rights);
+    if (grants[i].rights == 0) {
+        a->grant_count--;
+        memmove(&grants[i], &grants[i + 1], (a->grant_count - i) * sizeof grants[0]);
+    }
+    changed(a, subject);
+}
+
+static void give(struct access *a, uint32_t subject, uint32_t region, uint8_t rights)
+{
+    struct grant *grants = table(a, a->layout.grants);
+    uint32_t i = find_grant(a, subject, region);
+    if (i == NONE) {
+        i = a->grant_count++;
+        grants[i] = (struct grant) { .subject = subject, .region = region };
+    }
     grants[i].rights |= rights;
     changed(a, subject);
+}
+
+enum access_verdict access_refuses_grant(const struct access *a, const struct access_grant *g,
+                                         bool revoke)
+{
+    size_t length = strnlen(g->subtree, TOPIC_PATH_MAX + 1);
+    if (topic_subtree_check(g->subtree, length) != NULL || g->rights == 0 ||
+        (g->rights & ~ACCESS_RIGHTS) != 0 || !whom_valid(&g->whom))
+        return ACCESS_MALFORMED;
+    uint32_t subject = find_subject(a, &g->whom), region = find_region(a, g->subtree, length);
+    uint32_t known = subject == NONE || region == NONE ? NONE : find_grant(a, subject, region);
+    uint8_t has = known == NONE ? 0 : grants_of(a)[known].rights;
+    if (revoke)
+        return (has & g->rights) == 0 ? ACCESS_UNCHANGED : ACCESS_OK;
+    if ((has & g->rights) == g->rights)
+        return ACCESS_UNCHANGED;
+    if ((known == NONE && a->grant_count == a->options.grants_max) ||
+        (region == NONE && a->region_count == a->options.regions_max) ||
+        (subject == NONE && !room_for_subject(a, &g->whom)))
+        return ACCESS_FULL;
     return ACCESS_OK;
 }
 
@@ -466,18 +530,15 @@ enum access_verdict access_grant(struct access *a, const struct access_grant *g,
                                  uint32_t *begun)
 {
     *begun = 0;
-    size_t length = strnlen(g->subtree, TOPIC_PATH_MAX + 1);
-    if (topic_subtree_check(g->subtree, length) != NULL || g->rights == 0 ||
-        (g->rights & ~ACCESS_RIGHTS) != 0 || !whom_valid(&g->whom))
-        return ACCESS_MALFORMED;
+    enum access_verdict verdict = access_refuses_grant(a, g, revoke);
+    if (verdict != ACCESS_OK)
+        return verdict;
+    size_t length = strlen(g->subtree);
     uint32_t subject = find_subject(a, &g->whom), region = find_region(a, g->subtree, length);
-    if (revoke)
-        return subject == NONE || region == NONE ? ACCESS_UNCHANGED
-                                                 : take_back(a, subject, region, g->rights);
-    if (a->grant_count == a->options.grants_max ||
-        (region == NONE && a->region_count == a->options.regions_max) ||
-        (subject == NONE && !room_for_subject(a, &g->whom)))
-        return ACCESS_FULL;
+    if (revoke) {
+        take_back(a, find_grant(a, subject, region), g->rights);
+        return ACCESS_OK;
+    }
     if (subject == NONE)
         subject = g->whom.who == ACCESS_KEY
                       ? add_principal(a, g->whom.key)
@@ -487,25 +548,44 @@ enum access_verdict access_grant(struct access *a, const struct access_grant *g,
         begin_region(a, g->subtree, length);
         *begun = region;
     }
-    return give(a, subject, region, g->rights);
+    give(a, subject, region, g->rights);
+    return ACCESS_OK;
 }
 
-enum access_verdict access_member(struct access *a, const char *group,
-                                  const uint8_t key[ACCESS_KEY_SIZE], bool remove)
+static uint32_t find_member(const struct access *a, uint32_t group, uint32_t principal)
+{
+    uint32_t i = 0;
+    while (i < a->member_count &&
+           (members_of(a)[i].group != group || members_of(a)[i].principal != principal))
+        i++;
+    return i;
+}
+
+enum access_verdict access_refuses_member(const struct access *a, const char *group,
+                                          const uint8_t key[ACCESS_KEY_SIZE], bool remove)
 {
     if (!access_group_valid(group))
         return ACCESS_MALFORMED;
-    uint32_t g = find_group(a, group), p = find_principal(a, key), i = 0;
-    struct member *members = table(a, a->layout.members);
-    while (i < a->member_count && (members[i].group != g || members[i].principal != p))
-        i++;
-    if (remove != (i < a->member_count))
+    uint32_t g = find_group(a, group), p = find_principal(a, key);
+    if (remove != (find_member(a, g, p) < a->member_count))
         return ACCESS_UNCHANGED;
     if (!remove && (a->member_count == a->options.members_max ||
                     (g == NONE && a->group_count == a->options.groups_max) ||
                     (p == NONE && a->principal_count == a->options.principals_max)))
         return ACCESS_FULL;
+    return ACCESS_OK;
+}
+
+enum access_verdict access_member(struct access *a, const char *group,
+                                  const uint8_t key[ACCESS_KEY_SIZE], bool remove)
+{
+    enum access_verdict verdict = access_refuses_member(a, group, key, remove);
+    if (verdict != ACCESS_OK)
+        return verdict;
+    uint32_t g = find_group(a, group), p = find_principal(a, key);
+    struct member *members = table(a, a->layout.members);
     if (remove) {
+        uint32_t i = find_member(a, g, p);
         a->member_count--;
         memmove(&members[i], &members[i + 1], (a->member_count - i) * sizeof members[0]);
     } else {
@@ -545,17 +625,25 @@ uint32_t access_principal_of(const struct access *a, const uint8_t key[ACCESS_KE
     return found != NONE ? found : ACCESS_PRINCIPAL_ANYONE;
 }
 
+const uint64_t *access_row(const struct access *a, uint32_t principal, enum access_right right)
+{
+    assert(principal < a->principal_count);
+    const uint64_t *rows = table_of(a, a->layout.whole);
+    return rows + ((size_t)principal * RIGHTS + (uint32_t)right / 2) * a->layout.words;
+}
+
+uint32_t access_principal_end(const struct access *a)
+{
+    return a->principal_count;
+}
+
 uint8_t access_rights(const struct access *a, uint32_t principal, uint32_t region)
 {
-    assert(principal < a->principal_count && region < a->region_count);
-    const uint64_t *rows = table_of(a, a->layout.whole);
-    const size_t words = a->layout.words;
+    assert(region < a->region_count);
     uint8_t rights = 0;
-    for (uint32_t k = 0; k < RIGHTS; k++) {
-        uint64_t bits = rows[((size_t)principal * RIGHTS + k) * words + region / 64] |
-                        rows[k * words + region / 64];
-        rights |= (uint8_t)((bits >> region % 64 & 1) << k);
-    }
+    for (uint32_t right = 1; right <= ACCESS_GRANT; right *= 2)
+        if ((access_row(a, principal, right)[region / 64] >> region % 64 & 1) != 0)
+            rights |= (uint8_t)right;
     return rights;
 }
 

@@ -6,7 +6,7 @@
  *
  * For the check of every message: each topic lies in a region, the smallest subtree that is named by
  * a grant and contains it; each key with a right of its own is a principal, with one row of bits, a bit
- * for each region. So a check is two loads and a bit (access_may). Rows are computed when something
+ * for each region. So a check is two loads and a bit (access_row). Rows are computed when something
  * under /sys/grant or /sys/group changes, which is rare.
  *
  * A function of the stream; all memory is in one block without pointers into itself, so that the
@@ -77,6 +77,8 @@ struct access;
 struct access *access_create(const struct access_options *options); /* NULL: no memory */
 void access_destroy(struct access *a);
 size_t access_memory(const struct access_options *options);
+/* In so many bytes of somebody else's, aligned to 16, which need not be zero. */
+struct access *access_place(void *memory, const struct access_options *options);
 /* Nothing is granted, and no key but this one has rights. */
 void access_reset(struct access *a, const uint8_t admin_key[ACCESS_KEY_SIZE]);
 void access_copy(struct access *to, const struct access *from); /* created with equal options */
@@ -89,6 +91,11 @@ enum access_verdict access_grant(struct access *a, const struct access_grant *g,
                                  uint32_t *begun);
 enum access_verdict access_member(struct access *a, const char *group,
                                   const uint8_t key[ACCESS_KEY_SIZE], bool remove);
+/* What they would answer; nothing changes. */
+enum access_verdict access_refuses_grant(const struct access *a, const struct access_grant *g,
+                                         bool revoke);
+enum access_verdict access_refuses_member(const struct access *a, const char *group,
+                                          const uint8_t key[ACCESS_KEY_SIZE], bool remove);
 
 /* ---- questions ------------------------------------------------------------------------------- */
 uint32_t access_region_of(const struct access *a, const char *path, size_t length);
@@ -97,6 +104,10 @@ uint32_t access_region_parent(const struct access *a, uint32_t region);
 uint32_t access_principal_of(const struct access *a, const uint8_t key[ACCESS_KEY_SIZE]);
 /* The rights of a principal in a region, anyone's included. */
 uint8_t access_rights(const struct access *a, uint32_t principal, uint32_t region);
+/* The same for one right and every region: bit r % 64 of word r / 64. Stays where it is; what it says
+ * may change with every version. */
+const uint64_t *access_row(const struct access *a, uint32_t principal, enum access_right right);
+uint32_t access_principal_end(const struct access *a); /* numbers are below this */
 /* All of `rights`, anywhere below and at this subtree, hold: for subscriptions. */
 bool access_may_subtree(const struct access *a, uint32_t principal, uint8_t rights,
                         const char *subtree, size_t length);
