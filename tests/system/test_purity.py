@@ -28,7 +28,7 @@ ALLOCATOR = {"malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "
 # Archive: the archives it may know, and the objects in which it allocates: those that hold its create and
 # destroy, or what happens once at start, in recovery or offline.
 MODULES = {
-    "cantus_proto": (["cantus_proto", "cantus_control_pb"], {"catalog.c.o", "ledger.c.o"}),
+    "cantus_proto": (["cantus_proto", "cantus_control_pb"], {"access.c.o", "catalog.c.o", "ledger.c.o"}),
     "cantus_follow": (["cantus_follow", "cantus_proto"], {"follower.c.o", "run.c.o"}),
     "cantus_journal": (["cantus_journal", "cantus_proto"],
                        {"journal.c.o", "journal_format.c.o", "journal_image.c.o", "journal_recover.c.o",
