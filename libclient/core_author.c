@@ -58,8 +58,12 @@ bool author_init(struct client_core *c, struct author *a, enum author_kind kind,
     bool digest = kind == AUTHOR_DIGEST; /* small, and seldom */
     bool many = kind == AUTHOR_PIPE || kind == AUTHOR_INJECTOR;
     struct publisher_options options = {
-        .window = digest ? CLIENT_DIGESTS_MAX : many ? MANY_WINDOW : 0,
-        .bytes_max = digest ? DIGEST_BYTES_MAX : many ? MANY_BYTES_MAX : 0,
+        .window = digest ? CLIENT_DIGESTS_MAX
+                  : many ? MANY_WINDOW
+                         : 0,
+        .bytes_max = digest ? DIGEST_BYTES_MAX
+                     : many ? MANY_BYTES_MAX
+                            : 0,
         .stream = c->options.follower.stream,
         .nonce = core_random(c),
         .datagram_max = c->options.follower.datagram_max,
@@ -204,7 +208,7 @@ static enum propose_result find_topic(struct author *a, const char *path, uint32
     uint32_t found = catalog_topic_find(c->catalog, path, length);
     enum reject_reason refusal =
         found != 0 ? catalog_refuses(c->catalog, publisher_id(a->publisher), found)
-                   : catalog_refuses_topic(c->catalog, path, length);
+                   : catalog_refuses_topic(c->catalog, publisher_id(a->publisher), path, length);
     if (refusal != 0) {
         snprintf(text, CLIENT_TEXT_MAX, "topic \"%.100s\": %s", path,
                  reject_reason_text((uint8_t)refusal));
@@ -238,7 +242,8 @@ static enum propose_result find_condition(struct author *a, const char *path, ui
     *topic = catalog_topic_find(c->catalog, path, length);
     if (*topic != 0)
         return PROPOSE_PUSHED;
-    enum reject_reason refusal = catalog_refuses_topic(c->catalog, path, length);
+    enum reject_reason refusal =
+        catalog_refuses_topic(c->catalog, publisher_id(a->publisher), path, length);
     if (refusal != 0) {
         snprintf(text, CLIENT_TEXT_MAX, "condition on \"%.100s\": %s", path,
                  reject_reason_text((uint8_t)refusal));

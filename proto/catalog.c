@@ -3,42 +3,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "proto/catalog_private.h"
 #include "proto/hash.h"
-
-struct topic_entry {
-    uint32_t path_at; /* in the path memory */
-    uint32_t path_length;
-};
-
-/* Where the tables lie, as offsets from the catalog's own address: a copy of the block is whole. */
-struct layout {
-    size_t topics;
-    size_t regions;     /* u16 by topic id */
-    size_t topic_index; /* open addressing over u32 ids, 0 empty, at most half full */
-    size_t publishers;
-    size_t publisher_index;
-    size_t paths;
-    size_t size;
-    uint32_t topic_slots; /* powers of two */
-    uint32_t publisher_slots;
-    uint32_t path_bytes_max;
-};
-
-/* The tables follow in the same block. What is here says how much of each is used, so that a copy
- * touches no more than that. */
-struct catalog {
-    struct catalog_options options;
-    struct layout layout;
-    uint32_t topic_end;
-    uint32_t publisher_end;
-    uint32_t path_bytes;
-    bool has_genesis;
-    uint64_t session_seq;
-    char session[SESSION_NAME_MAX + 1];
-    struct sys_genesis genesis;
-    struct membership members;
-    struct epoch_table epochs; /* last: its entries are not zeroed */
-};
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -89,38 +55,30 @@ static struct layout layout_of(struct catalog_options o)
     l.publisher_index =
         align_up(l.publishers + o.publishers_max * sizeof(struct catalog_publisher));
     l.paths = align_up(l.publisher_index + l.publisher_slots * sizeof(uint32_t));
-    l.size = align_up(l.paths + l.path_bytes_max);
+    l.access = align_up(l.paths + l.path_bytes_max);
+    l.limits = align_up(l.access + access_memory(NULL));
+    l.size = align_up(l.limits + limits_memory());
     return l;
-}
-
-static void *table(struct catalog *c, size_t offset)
-{
-    return (uint8_t *)c + offset;
-}
-
-static const void *table_of(const struct catalog *c, size_t offset)
-{
-    return (const uint8_t *)c + offset;
 }
 
 static const struct topic_entry *topics_of(const struct catalog *c)
 {
-    return table_of(c, c->layout.topics);
+    return catalog_table_of(c, c->layout.topics);
 }
 
 static const uint16_t *regions_of(const struct catalog *c)
 {
-    return table_of(c, c->layout.regions);
+    return catalog_table_of(c, c->layout.regions);
 }
 
 static const struct catalog_publisher *publishers_of(const struct catalog *c)
 {
-    return table_of(c, c->layout.publishers);
+    return catalog_table_of(c, c->layout.publishers);
 }
 
 static const char *paths_of(const struct catalog *c)
 {
-    return table_of(c, c->layout.paths);
+    return catalog_table_of(c, c->layout.paths);
 }
 
 size_t catalog_memory(const struct catalog_options *options)
@@ -150,9 +108,11 @@ struct catalog *catalog_create(const struct catalog_options *options)
     if (c == NULL)
         return NULL;
     memset(c, 0, offsetof(struct catalog, epochs) + offsetof(struct epoch_table, entries));
-    memset(table(c, l.topics), 0, l.size - l.topics);
+    memset(catalog_table(c, l.topics), 0, l.access - l.topics);
     c->options = o;
     c->layout = l;
+    (void)access_place(catalog_access_table(c), NULL);
+    (void)limits_place(catalog_limits_table(c));
     begin_state(c);
     return c;
 }
@@ -167,12 +127,15 @@ void catalog_reset(struct catalog *c)
     struct catalog_options o = c->options;
     struct layout l = c->layout;
     memset(c, 0, offsetof(struct catalog, epochs) + offsetof(struct epoch_table, entries));
-    memset(table(c, l.topics), 0, o.topics_max * sizeof(struct topic_entry));
-    memset(table(c, l.regions), 0, o.topics_max * sizeof(uint16_t));
-    memset(table(c, l.topic_index), 0, l.topic_slots * sizeof(uint32_t));
-    memset(table(c, l.publisher_index), 0, l.publisher_slots * sizeof(uint32_t));
+    memset(catalog_table(c, l.topics), 0, o.topics_max * sizeof(struct topic_entry));
+    memset(catalog_table(c, l.regions), 0, o.topics_max * sizeof(uint16_t));
+    memset(catalog_table(c, l.topic_index), 0, l.topic_slots * sizeof(uint32_t));
+    memset(catalog_table(c, l.publisher_index), 0, l.publisher_slots * sizeof(uint32_t));
     c->options = o;
     c->layout = l;
+    static const uint8_t no_key[ACCESS_KEY_SIZE];
+    access_reset(catalog_access_table(c), no_key);
+    limits_reset(catalog_limits_table(c));
     begin_state(c);
 }
 
@@ -182,38 +145,26 @@ void catalog_copy(struct catalog *to, const struct catalog *from)
     assert(to->options.topics_max == from->options.topics_max &&
            to->options.publishers_max == from->options.publishers_max);
     memcpy(to, from, sizeof *to);
-    memcpy(table(to, l->topics), topics_of(from), from->topic_end * sizeof(struct topic_entry));
-    memcpy(table(to, l->regions), regions_of(from), from->topic_end * sizeof(uint16_t));
-    memcpy(table(to, l->topic_index), table_of(from, l->topic_index),
+    memcpy(catalog_table(to, l->topics), topics_of(from),
+           from->topic_end * sizeof(struct topic_entry));
+    memcpy(catalog_table(to, l->regions), regions_of(from), from->topic_end * sizeof(uint16_t));
+    memcpy(catalog_table(to, l->topic_index), catalog_table_of(from, l->topic_index),
            l->topic_slots * sizeof(uint32_t));
-    memcpy(table(to, l->publishers), publishers_of(from),
+    memcpy(catalog_table(to, l->publishers), publishers_of(from),
            from->publisher_end * sizeof(struct catalog_publisher));
-    memcpy(table(to, l->publisher_index), table_of(from, l->publisher_index),
+    memcpy(catalog_table(to, l->publisher_index), catalog_table_of(from, l->publisher_index),
            l->publisher_slots * sizeof(uint32_t));
-    memcpy(table(to, l->paths), paths_of(from), from->path_bytes);
+    memcpy(catalog_table(to, l->paths), paths_of(from), from->path_bytes);
+    access_copy(catalog_access_table(to), catalog_access(from));
+    limits_copy(catalog_limits_table(to), catalog_limits(from));
 }
 
 /* ---- topics ---------------------------------------------------------------------------------- */
 
-/* Topics that the same publishers write. An id without a topic is in none that has a right. */
-enum region {
-    REGION_NONE = 0,
-    REGION_USERS,
-    REGION_CREATE, /* TOPIC_TOPIC: publishers', but never inside a run */
-    REGION_SEQUENCER
-};
-
-static uint16_t region_of(uint32_t id)
-{
-    if (id >= TOPIC_FIRST_USER)
-        return REGION_USERS;
-    return id == TOPIC_TOPIC ? REGION_CREATE : REGION_SEQUENCER;
-}
-
 /* The slot of this path: where it is, or where it would go. */
 static uint32_t topic_slot(const struct catalog *c, const char *path, size_t length)
 {
-    const uint32_t *index = table_of(c, c->layout.topic_index);
+    const uint32_t *index = catalog_table_of(c, c->layout.topic_index);
     uint32_t mask = c->layout.topic_slots - 1;
     uint32_t slot = (uint32_t)hash64(path, length, 0) & mask;
     while (index[slot] != 0) {
@@ -227,28 +178,16 @@ static uint32_t topic_slot(const struct catalog *c, const char *path, size_t len
 
 static void add_topic(struct catalog *c, uint32_t id, const char *path, size_t length)
 {
-    uint32_t *index = table(c, c->layout.topic_index);
-    struct topic_entry *topics = table(c, c->layout.topics);
-    char *paths = table(c, c->layout.paths);
+    uint32_t *index = catalog_table(c, c->layout.topic_index);
+    struct topic_entry *topics = catalog_table(c, c->layout.topics);
+    char *paths = catalog_table(c, c->layout.paths);
     index[topic_slot(c, path, length)] = id;
     topics[id] = (struct topic_entry) { .path_at = c->path_bytes, .path_length = (uint32_t)length };
-    uint16_t *regions = table(c, c->layout.regions);
-    regions[id] = region_of(id);
+    uint16_t *regions = catalog_table(c, c->layout.regions);
+    regions[id] = (uint16_t)access_region_of(catalog_access(c), path, length);
     memcpy(paths + c->path_bytes, path, length);
     paths[c->path_bytes + length] = '\0'; /* apps are handed it as a string */
     c->path_bytes += (uint32_t)length + 1;
-}
-
-struct catalog_writer catalog_writer_of(const struct catalog *c, uint32_t publisher)
-{
-    enum { PUBLISHERS = 1 << REGION_USERS | 1 << REGION_CREATE };
-    static const uint64_t nothing = 0, publishers = PUBLISHERS,
-                          sequencer = PUBLISHERS | 1 << REGION_SEQUENCER;
-    return (struct catalog_writer) { .regions = regions_of(c),
-                                     .row = publisher == 0                 ? &sequencer
-                                            : publisher < c->publisher_end ? &publishers
-                                                                           : &nothing,
-                                     .topic_end = c->topic_end };
 }
 
 uint32_t catalog_topic_end(const struct catalog *c)
@@ -258,7 +197,7 @@ uint32_t catalog_topic_end(const struct catalog *c)
 
 uint32_t catalog_topic_find(const struct catalog *c, const char *path, size_t length)
 {
-    const uint32_t *index = table_of(c, c->layout.topic_index);
+    const uint32_t *index = catalog_table_of(c, c->layout.topic_index);
     return length == 0 ? 0 : index[topic_slot(c, path, length)];
 }
 
@@ -275,43 +214,11 @@ const char *catalog_topic_path(const struct catalog *c, uint32_t id, size_t *len
     return paths_of(c) + topics_of(c)[id].path_at;
 }
 
-enum reject_reason catalog_refuses(const struct catalog *c, uint32_t publisher, uint32_t topic)
-{
-    if (publisher >= c->publisher_end)
-        return REJECT_NOT_PERMITTED;
-    if (!catalog_topic_exists(c, topic))
-        return REJECT_NO_TOPIC;
-    if (publisher != 0 && topic < TOPIC_FIRST_USER && topic != TOPIC_TOPIC)
-        return REJECT_NOT_PERMITTED;
-    return (enum reject_reason)0;
-}
-
-/* Below /sys/digest: where replicas say what state they are in. Like any topic of a user's, except
- * that a subscription to everything leaves it out. */
-static bool is_state_digest(const char *path, size_t length)
-{
-    size_t root = sizeof SYS_DIGEST_ROOT - 1;
-    return length > root && topic_in_subtree(path, length, SYS_DIGEST_ROOT, root);
-}
-
-enum reject_reason catalog_refuses_topic(const struct catalog *c, const char *path, size_t length)
-{
-    if (topic_path_check(path, length) != NULL)
-        return REJECT_BAD_PATH;
-    if (topic_in_subtree(path, length, "/sys", 4) && !is_state_digest(path, length))
-        return REJECT_NOT_PERMITTED;
-    if (catalog_topic_find(c, path, length) != 0)
-        return (enum reject_reason)0;
-    if (c->topic_end == c->options.topics_max || length >= c->layout.path_bytes_max - c->path_bytes)
-        return REJECT_FULL;
-    return (enum reject_reason)0;
-}
-
 static enum catalog_verdict apply_topic(struct catalog *c, const struct message *m)
 {
     /* The bytes of a path and those of a payload are the same bytes. */
     const char *path = (const char *)m->payload;
-    enum reject_reason refusal = catalog_refuses_topic(c, path, m->length);
+    enum reject_reason refusal = catalog_refuses_topic(c, m->publisher, path, m->length);
     if (refusal == REJECT_FULL)
         return CATALOG_FULL;
     if (refusal != 0)
@@ -325,7 +232,7 @@ static enum catalog_verdict apply_topic(struct catalog *c, const struct message 
 
 static uint32_t publisher_slot(const struct catalog *c, const char *identity)
 {
-    const uint32_t *index = table_of(c, c->layout.publisher_index);
+    const uint32_t *index = catalog_table_of(c, c->layout.publisher_index);
     uint32_t mask = c->layout.publisher_slots - 1;
     uint32_t slot = (uint32_t)hash64(identity, strlen(identity), 0) & mask;
     while (index[slot] != 0 && strcmp(publishers_of(c)[index[slot]].identity, identity) != 0)
@@ -340,7 +247,7 @@ uint32_t catalog_publisher_end(const struct catalog *c)
 
 uint32_t catalog_publisher_find(const struct catalog *c, const char *identity)
 {
-    const uint32_t *index = table_of(c, c->layout.publisher_index);
+    const uint32_t *index = catalog_table_of(c, c->layout.publisher_index);
     return index[publisher_slot(c, identity)];
 }
 
@@ -354,8 +261,8 @@ static enum catalog_verdict apply_join(struct catalog *c, const struct message *
     struct sys_join join;
     if (!sys_join_decode(m->payload, m->length, &join))
         return CATALOG_MALFORMED;
-    struct catalog_publisher *publishers = table(c, c->layout.publishers);
-    uint32_t *index = table(c, c->layout.publisher_index);
+    struct catalog_publisher *publishers = catalog_table(c, c->layout.publishers);
+    uint32_t *index = catalog_table(c, c->layout.publisher_index);
     uint32_t slot = publisher_slot(c, join.identity);
     uint32_t id = index[slot];
     if (id == 0) {
@@ -366,6 +273,7 @@ static enum catalog_verdict apply_join(struct catalog *c, const struct message *
         id = c->publisher_end++;
         index[slot] = id;
         memcpy(publishers[id].identity, join.identity, sizeof join.identity);
+        catalog_set_principal(c, &publishers[id]);
     } else if (join.publisher != id || join.incarnation != publishers[id].incarnation + 1) {
         return CATALOG_MALFORMED;
     }
@@ -392,6 +300,7 @@ static enum catalog_verdict apply_genesis(struct catalog *c, const struct messag
     c->genesis = genesis;
     c->members = genesis.members;
     c->has_genesis = true;
+    access_reset(catalog_access_table(c), genesis.admin_key);
     epoch_table_append(&c->epochs, (struct epoch_entry) { .epoch = first, .first_seq = 1 });
     return CATALOG_OK;
 }
@@ -442,7 +351,9 @@ enum catalog_verdict catalog_apply_sys(struct catalog *c, const struct message *
 {
     if (m->topic == TOPIC_REJECT || m->topic == TOPIC_CLOCK)
         return CATALOG_IGNORED;
-    if (m->flags != 0 || (m->publisher != 0 && m->topic != TOPIC_TOPIC))
+    bool of_publishers =
+        m->topic == TOPIC_TOPIC || (m->topic >= TOPIC_GRANT && m->topic <= TOPIC_EDGE);
+    if (m->flags != 0 || (m->publisher != 0 && !of_publishers))
         return CATALOG_MALFORMED;
     switch (m->topic) {
     case TOPIC_GENESIS:
@@ -457,6 +368,10 @@ enum catalog_verdict catalog_apply_sys(struct catalog *c, const struct message *
         return apply_topic(c, m);
     case TOPIC_MEMBER:
         return apply_member(c, m);
+    case TOPIC_GRANT:
+    case TOPIC_GROUP:
+    case TOPIC_LIMIT:
+        return catalog_apply_access(c, m);
     default: /* ids that later versions may give a meaning */
         return CATALOG_IGNORED;
     }
@@ -544,5 +459,6 @@ uint64_t catalog_digest(const struct catalog *c)
         wire_put_string(&w, p->identity);
         digest = fold(digest, &w);
     }
-    return digest;
+    digest = access_digest(catalog_access(c), digest);
+    return limits_digest(catalog_limits(c), digest);
 }

@@ -1,5 +1,6 @@
 /* The catalog: the state machine over /sys that every process embeds. Topics and their compact
- * ids, publishers and their incarnations, the session, the epochs, the members.
+ * ids, publishers and their incarnations, the session, the epochs, the members, who may do what, and
+ * limits.
  *
  * A function of the stream and of nothing else. All memory is taken by create, as one block without
  * pointers into itself.
@@ -13,6 +14,7 @@
 #include "proto/batch.h"
 #include "proto/epoch_table.h"
 #include "proto/sys.h"
+#include "proto/sys_access.h"
 #include "proto/topic.h"
 
 enum {
@@ -35,6 +37,8 @@ struct catalog_publisher {
     uint64_t nonce;
     uint64_t join_seq; /* of its newest join record */
     uint32_t incarnation;
+    bool trusted;       /* of the core network: its identity has no "@" in front */
+    uint32_t principal; /* of its key, if it is not trusted; may change with every /sys message */
     char identity[IDENTITY_MAX + 1];
 };
 
@@ -43,8 +47,8 @@ struct catalog;
 enum catalog_verdict {
     CATALOG_OK = 0,
     CATALOG_IGNORED,        /* not a message of the catalog's */
-    CATALOG_MALFORMED,      /* a /sys payload that does not decode: skipped alike by everyone */
-    CATALOG_FULL,           /* topic or publisher table: skipped alike by everyone */
+    CATALOG_MALFORMED,      /* does not decode, or was not permitted: skipped alike by everyone */
+    CATALOG_FULL,           /* a table: skipped alike by everyone */
     CATALOG_OTHER_PROTOCOL, /* a session record of a protocol this process does not speak: stop */
     CATALOG_DIVERGED        /* a session record whose catalog digest is not ours: stop */
 };
@@ -92,29 +96,44 @@ uint32_t catalog_publisher_end(const struct catalog *c);
 uint32_t catalog_publisher_find(const struct catalog *c, const char *identity); /* or 0 */
 const struct catalog_publisher *catalog_publisher(const struct catalog *c, uint32_t id);
 
-/* Whether this publisher may write there now; a reject_reason, or 0 if it may. Publishers write
- * user topics, those below /sys/digest among them, and of the fixed ones only TOPIC_TOPIC (never
- * inside a run). */
+const struct access *catalog_access(const struct catalog *c);
+const struct limits *catalog_limits(const struct catalog *c);
+/* Of access; of users' topics only, and of those that exist. */
+uint32_t catalog_topic_region(const struct catalog *c, uint32_t id);
+
+/* Whether this publisher may write there now; a reject_reason, or 0 if it may.
+ *
+ * Identities that begin with "@" write what is granted to their key. The others are the core's own:
+ * they write all users' topics, those below /sys/digest among them, and TOPIC_EDGE. Both create topics
+ * with TOPIC_TOPIC; only keys write TOPIC_GRANT, TOPIC_GROUP and TOPIC_LIMIT. What of these a publisher
+ * may say is asked with catalog_refuses_sys. Nothing on a fixed topic is part of a run. */
 enum reject_reason catalog_refuses(const struct catalog *c, uint32_t publisher, uint32_t topic);
 
-/* The same question for many messages of one publisher, without the reason: two loads and a bit.
- * Each topic lies in a region, of which all topics are written by the same publishers; a publisher
- * has a row of bits, one for each region. Good until the catalog changes. */
+/* What stands against this payload on a fixed topic, besides: the right on what it is about, its form,
+ * or that the catalog is full. The only messages whose payload a sequencer reads. */
+enum reject_reason catalog_refuses_sys(const struct catalog *c, uint32_t publisher, uint32_t topic,
+                                       const uint8_t *payload, size_t length);
+
+/* Of users' topics, the same question as catalog_refuses for many messages of one publisher, without the
+ * reason: two loads and a bit. Each topic lies in a region of access, a publisher has a row of bits.
+ * Good until the catalog changes. */
 struct catalog_writer {
     const uint16_t *regions; /* by topic id */
     const uint64_t *row;
-    uint32_t topic_end;
+    uint32_t topic_count; /* of users */
 };
 struct catalog_writer catalog_writer_of(const struct catalog *c, uint32_t publisher);
 static inline bool catalog_writer_may(const struct catalog_writer *w, uint32_t topic)
 {
-    if (topic >= w->topic_end)
+    if (topic - TOPIC_FIRST_USER >= w->topic_count)
         return false;
     uint16_t region = w->regions[topic];
     return (w->row[region / 64] >> region % 64 & 1) != 0;
 }
-/* What would refuse the creation of this topic; 0 if nothing. One that exists is fine, unless it is
- * /sys or below: those are the stream's own, except what is below /sys/digest. */
-enum reject_reason catalog_refuses_topic(const struct catalog *c, const char *path, size_t length);
+/* What would refuse the creation of this topic by this publisher (0: by the sequencer, which may);
+ * 0 if nothing. A key needs ACCESS_WRITE there. One that exists is fine, unless it is /sys or below:
+ * those are the stream's own, except what is below /sys/digest. */
+enum reject_reason catalog_refuses_topic(const struct catalog *c, uint32_t publisher,
+                                         const char *path, size_t length);
 
 #endif

@@ -80,6 +80,13 @@ static bool apply_reject(struct ledger *l, const struct message *m)
     return true;
 }
 
+/* Whether publishers may write there at all. */
+static bool of_publishers(uint32_t topic)
+{
+    return topic >= TOPIC_FIRST_USER || topic == TOPIC_TOPIC ||
+           (topic >= TOPIC_GRANT && topic <= TOPIC_EDGE);
+}
+
 /* A message with MORE, or one that such a message came before. */
 static bool apply_run(struct ledger *l, const struct message *m)
 {
@@ -113,8 +120,7 @@ bool ledger_apply(struct ledger *l, const struct message *m)
         return apply_reject(l, m);
     if (l->run_count != 0 || m->flags != 0)
         return apply_run(l, m);
-    if (m->publisher_seq != l->next[m->publisher] ||
-        (m->topic < TOPIC_FIRST_USER && m->topic != TOPIC_TOPIC))
+    if (m->publisher_seq != l->next[m->publisher] || !of_publishers(m->topic))
         return false;
     l->next[m->publisher]++;
     l->last_seq[m->topic] = m->seq;

@@ -37,8 +37,8 @@ void ledger_copy(struct ledger *to, const struct ledger *from);
  *   - topic and publisher are in their range, topic is not 0;
  *   - publisher 0 (the sequencer) has publisher_seq 0, no flags, and writes no rejects;
  *   - a publisher's number is the one that is next; a reject consumes `count` of them;
- *   - publishers write user topics, and of /sys TOPIC_TOPIC and the rejects in their name, neither
- * of which is ever part of a run;
+ *   - publishers write user topics, and of /sys TOPIC_TOPIC, TOPIC_GRANT to TOPIC_EDGE and the
+ *     rejects in their name, none of which is ever part of a run;
  *   - the messages of a run follow each other directly, at most RUN_MESSAGES_MAX. Only an epoch
  *     record may come between: it voids the run, whose numbers are then unused. */
 bool ledger_apply(struct ledger *l, const struct message *m);

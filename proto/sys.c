@@ -277,6 +277,9 @@ static const char protocol_description[] =
     "join record 4: nonce64 last64 publisher32 incarnation32 identity\n"
     "reject 5: reason8 topic32 count32 detail64\n"
     "topic 6: path; clock 7: empty; member 8: membership\n"
+    "grant 9: revoke8 rights8 who8 (key32 | group)? subtree; group 10: remove8 group key32\n"
+    "limit 11: remove8 who8 (key32 | subtree)? messages64 bytes64 burst32 topics32 "
+    "subscriptions32 connections32 inflight64; edge 12: proxies'\n"
     "below /sys/digest, publishers': logic_version32 position digest64 skips64\n"
     "replay: length32 type8 body; request 1: stream64 first64 end64 epoch; batch 2; vouch 3; "
     "end 4: reason8 oldest64 next64; status request 5; status 6\n";

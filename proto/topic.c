@@ -64,6 +64,8 @@ const char *topic_fixed_path(uint32_t id)
         [TOPIC_SESSION] = "/sys/session", [TOPIC_JOIN] = "/sys/join",
         [TOPIC_REJECT] = "/sys/reject",   [TOPIC_TOPIC] = "/sys/topic",
         [TOPIC_CLOCK] = "/sys/clock",     [TOPIC_MEMBER] = "/sys/member",
+        [TOPIC_GRANT] = "/sys/grant",     [TOPIC_GROUP] = "/sys/group",
+        [TOPIC_LIMIT] = "/sys/limit",     [TOPIC_EDGE] = "/sys/edge",
     };
     return id < TOPIC_FIRST_USER ? paths[id] : NULL;
 }

@@ -23,6 +23,10 @@ enum topic_id {
     TOPIC_TOPIC = 6,   /* /sys/topic    creates a topic: the payload is its path */
     TOPIC_CLOCK = 7,   /* /sys/clock    ticks */
     TOPIC_MEMBER = 8,  /* /sys/member   stores added and removed, W */
+    TOPIC_GRANT = 9,   /* /sys/grant    rights given and taken */
+    TOPIC_GROUP = 10,  /* /sys/group    keys in groups */
+    TOPIC_LIMIT = 11,  /* /sys/limit    rates and quotas */
+    TOPIC_EDGE = 12,   /* /sys/edge     proxies' own records */
     TOPIC_FIRST_USER = 16
 };
 

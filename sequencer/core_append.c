@@ -51,12 +51,12 @@ static enum reject_reason refusal_of(struct sequencer *s, uint32_t publisher,
         return REJECT_TOO_LARGE;
     if (e->conditional)
         reason = append_condition(s, e, detail);
-    if (reason == 0 && e->topic == TOPIC_TOPIC)
-        reason = catalog_refuses_topic(s->catalog, (const char *)e->payload, e->length);
+    if (reason == 0 && e->topic < TOPIC_FIRST_USER)
+        reason = catalog_refuses_sys(s->catalog, publisher, e->topic, e->payload, e->length);
     return reason;
 }
 
-static bool refuse_or_create(struct sequencer *s, uint32_t publisher, uint64_t number,
+static bool refuse_or_record(struct sequencer *s, uint32_t publisher, uint64_t number,
                              const struct proposal_entry *e, enum reject_reason reason,
                              uint64_t detail)
 {
@@ -66,7 +66,7 @@ static bool refuse_or_create(struct sequencer *s, uint32_t publisher, uint64_t n
         };
         return append_reject(s, publisher, number, &reject);
     }
-    if (!emit_record(s, TOPIC_TOPIC, publisher, number, e->payload, e->length, ROOM_ORDINARY))
+    if (!emit_record(s, e->topic, publisher, number, e->payload, e->length, ROOM_ORDINARY))
         return false;
     s->queues[publisher].deficit -= (int64_t)(MESSAGE_HEADER_SIZE + e->length);
     return true;
@@ -80,7 +80,7 @@ static bool serve_message(struct sequencer *s, uint32_t publisher, struct queue 
     enum reject_reason reason = refusal_of(s, publisher, e, &detail);
     bool unpermitted = e->topic == TOPIC_CLOCK && sabotaged(s, SEQUENCER_UNPERMITTED);
     if ((reason != 0 || e->topic < TOPIC_FIRST_USER) && !unpermitted) {
-        if (!refuse_or_create(s, publisher, number, e, reason, detail))
+        if (!refuse_or_record(s, publisher, number, e, reason, detail))
             return false;
     } else {
         if (!emit_room(s, e->length, ROOM_ORDINARY))
@@ -111,8 +111,7 @@ static inline bool next_is_plain(const struct proposal_cursor *c,
     uint32_t rest = wire_load16(c->at + 4); /* the topic's last byte, the condition */
     out->length = head & MESSAGE_PAYLOAD_MAX;
     out->topic = head >> 16 | (rest & 0xff) << 16;
-    return (head & 0xc000) == 0 && rest <= 0xff && out->topic >= TOPIC_FIRST_USER &&
-           catalog_writer_may(writer, out->topic);
+    return (head & 0xc000) == 0 && rest <= 0xff && catalog_writer_may(writer, out->topic);
 }
 
 /* Appends such entries of one datagram to the open batch. What is kept for each batch, datagram and

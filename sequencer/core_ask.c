@@ -62,7 +62,7 @@ static bool serve_create(struct sequencer *s, const struct ask *a)
         return true;
     }
     if (catalog_refuses(s->catalog, c->publisher, TOPIC_TOPIC) != 0 ||
-        catalog_refuses_topic(s->catalog, c->path, length) != 0) {
+        catalog_refuses_topic(s->catalog, c->publisher, c->path, length) != 0) {
         answer_hint(s, a->from, HINT_TOPIC_REFUSED, c->publisher, c->nonce);
         return true;
     }

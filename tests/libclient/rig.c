@@ -236,7 +236,7 @@ static void on_create(struct rig *r, const struct rig_sent *d)
     struct create c;
     ck_assert_int_eq(create_decode(d->bytes, d->length, RIG_STREAM, &c), WIRE_OK);
     r->creates++;
-    if (catalog_refuses_topic(r->catalog, c.path, strlen(c.path)) == 0)
+    if (catalog_refuses_topic(r->catalog, 0, c.path, strlen(c.path)) == 0)
         rig_topic(r, c.path);
 }
 

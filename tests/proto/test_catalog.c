@@ -151,7 +151,8 @@ START_TEST(topics_get_ids_in_order)
     ck_assert_uint_eq(catalog_topic_find(bed.c, "/sys/epoch", 10), TOPIC_EPOCH);
     ck_assert_uint_eq(catalog_topic_end(bed.c), TOPIC_FIRST_USER);
     ck_assert(!catalog_topic_exists(bed.c, 0));
-    ck_assert(!catalog_topic_exists(bed.c, TOPIC_MEMBER + 1));
+    ck_assert(!catalog_topic_exists(bed.c, TOPIC_EDGE + 1));
+    add_join(&bed, 1, 1, "a");
     ck_assert_int_eq(add_topic(&bed, "/a"), CATALOG_OK);
     ck_assert_int_eq(apply_from(&bed, 1, TOPIC_TOPIC, "/a/b", 4), CATALOG_OK);
     ck_assert_int_eq(add_topic(&bed, "/a"), CATALOG_OK); /* exists: nothing changes */
@@ -173,10 +174,10 @@ START_TEST(topics_get_ids_in_order)
     ck_assert_int_eq(add_topic(&bed, "/e"), CATALOG_FULL);
     ck_assert_int_eq(add_topic(&bed, "/d"), CATALOG_OK);
     ck_assert_uint_eq(catalog_topic_end(bed.c), 20);
-    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, "/e", 2), REJECT_FULL);
-    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, "/a", 2), 0);
-    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, "/sys/x", 6), REJECT_NOT_PERMITTED);
-    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, "x", 1), REJECT_BAD_PATH);
+    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, 1, "/e", 2), REJECT_FULL);
+    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, 1, "/a", 2), 0);
+    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, 1, "/sys/x", 6), REJECT_NOT_PERMITTED);
+    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, 1, "x", 1), REJECT_BAD_PATH);
     catalog_destroy(bed.c);
 }
 END_TEST
@@ -190,17 +191,17 @@ START_TEST(below_sys_digest_topics_are_publishers)
     const char *const refused[] = { "/sys", "/sys/digest", "/sys/digests", "/sys/digests/a",
                                     "/sys/a/digest" };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-        ck_assert_int_eq((int)catalog_refuses_topic(bed.c, refused[i], strlen(refused[i])),
+        ck_assert_int_eq((int)catalog_refuses_topic(bed.c, 1, refused[i], strlen(refused[i])),
                          REJECT_NOT_PERMITTED);
         ck_assert_int_eq(add_topic(&bed, refused[i]), CATALOG_MALFORMED);
     }
-    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, "/sys/digest/", 12), REJECT_BAD_PATH);
-    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, "/sys/digest/a", 13), 0);
+    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, 1, "/sys/digest/", 12), REJECT_BAD_PATH);
+    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, 1, "/sys/digest/a", 13), 0);
     ck_assert_int_eq(apply_from(&bed, 1, TOPIC_TOPIC, "/sys/digest/a", 13), CATALOG_OK);
     ck_assert_uint_eq(catalog_topic_find(bed.c, "/sys/digest/a", 13), TOPIC_FIRST_USER);
     ck_assert_int_eq((int)catalog_refuses(bed.c, 1, TOPIC_FIRST_USER), 0);
     ck_assert_int_eq(add_topic(&bed, "/sys/digest/a/b"), CATALOG_OK);
-    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, "/sys/digest/c", 13), REJECT_FULL);
+    ck_assert_int_eq((int)catalog_refuses_topic(bed.c, 1, "/sys/digest/c", 13), REJECT_FULL);
     catalog_destroy(bed.c);
 }
 END_TEST
@@ -277,14 +278,15 @@ START_TEST(permissions)
 }
 END_TEST
 
-/* The hot path's check is the other one, for every publisher and topic. */
+/* The hot path's check is the other one, for every publisher and topic of users. */
 static void check_writers(const struct catalog *c)
 {
     for (uint32_t publisher = 0; publisher < 5; publisher++) {
         struct catalog_writer writer = catalog_writer_of(c, publisher);
         for (uint32_t topic = 0; topic < 40; topic++)
             ck_assert_int_eq(catalog_writer_may(&writer, topic),
-                             catalog_refuses(c, publisher, topic) == 0);
+                             topic >= TOPIC_FIRST_USER &&
+                                 catalog_refuses(c, publisher, topic) == 0);
         ck_assert(!catalog_writer_may(&writer, TOPIC_ID_MAX));
         ck_assert(!catalog_writer_may(&writer, UINT32_MAX));
     }
@@ -360,7 +362,7 @@ START_TEST(what_is_malformed_changes_nothing)
     add_join(&bed, 1, 1, "a");
     uint64_t before = catalog_digest(bed.c);
     for (uint32_t topic = TOPIC_GENESIS; topic < TOPIC_FIRST_USER; topic++) {
-        bool ignored = topic == TOPIC_REJECT || topic == TOPIC_CLOCK || topic > TOPIC_MEMBER;
+        bool ignored = topic == TOPIC_REJECT || topic == TOPIC_CLOCK || topic > TOPIC_LIMIT;
         ck_assert_int_eq(apply(&bed, topic, "rubbish", 7),
                          ignored ? CATALOG_IGNORED : CATALOG_MALFORMED);
     }

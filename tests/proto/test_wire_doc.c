@@ -7,6 +7,7 @@
 #include "proto/proposal.h"
 #include "proto/replay.h"
 #include "proto/sys.h"
+#include "proto/sys_access.h"
 #include "proto/topic.h"
 #include "tests/proto/suite.h"
 
@@ -145,6 +146,24 @@ START_TEST(payloads)
 }
 END_TEST
 
+START_TEST(access)
+{
+    const struct sys_grant grant = { .rights = ACCESS_READ | ACCESS_WRITE,
+                                     .whom = { .who = ACCESS_GROUP, .group = "traders" },
+                                     .subtree = "/md" };
+    check("grant", sys_grant_encode(&grant, encoded, sizeof encoded));
+    struct sys_group group = { .group = "traders" };
+    memset(group.key, 7, sizeof group.key);
+    check("group", sys_group_encode(&group, encoded, sizeof encoded));
+    const struct sys_limit limit = { .whom = { .who = LIMIT_EVERYONE },
+                                     .limit = { .messages_per_s = 1000,
+                                                .bytes_per_s = 1000000,
+                                                .burst_ms = 100,
+                                                .connections = 5 } };
+    check("limit", sys_limit_encode(&limit, encoded, sizeof encoded));
+}
+END_TEST
+
 START_TEST(replay)
 {
     uint8_t body[REPLAY_REQUEST_SIZE];
@@ -162,4 +181,4 @@ START_TEST(protocol)
 }
 END_TEST
 
-SUITE_RUN("wire_doc", batch, proposal, signals, payloads, replay, protocol)
+SUITE_RUN("wire_doc", batch, proposal, signals, payloads, access, replay, protocol)
