@@ -12,6 +12,7 @@ struct find {
     uint64_t seq;
     uint64_t end_offset; /* of the batches taken */
     uint8_t *partial;
+    bool stopped; /* by the caller's own wish, not by what is on disk */
 };
 
 static bool find_visit(void *ctx, const uint8_t *bytes, const struct batch_header *header,
@@ -19,7 +20,8 @@ static bool find_visit(void *ctx, const uint8_t *bytes, const struct batch_heade
 {
     struct find *f = ctx;
     struct journal *j = f->j;
-    if (batch_end_seq(header) - 1 > f->seq || !history_apply(j->spare, bytes, header))
+    f->stopped = batch_end_seq(header) - 1 > f->seq || !history_apply(j->spare, bytes, header);
+    if (f->stopped)
         return false;
     sparse_add(&j->spare_index, header->first_seq, header->timestamp_ns, offset);
     /* Keep the bytes of the block that the batch ends in. */
@@ -78,6 +80,8 @@ bool cut_find(struct journal *j, uint64_t seq, struct digest digest, struct plac
     *at = (struct place) {
         .last = chain.last, .digest = chain.digest, .offset = offset, .segment = number
     };
+    if (chain.last.seq < seq && !find.stopped)
+        hole_in_the_way(j, number, &chain, offset, seq, digest);
     return chain.last.seq == seq && digest_equal(chain.digest, digest);
 }
 

@@ -148,6 +148,36 @@ static bool hole_closed(const struct hole *hole)
            digest_equal(hole->at.digest, hole->end_digest);
 }
 
+/* A cut has to know what it keeps, and some of that is not readable. */
+void hole_in_the_way(struct journal *j, uint32_t segment, const struct chain *chain,
+                     uint64_t offset, uint64_t seq, struct digest digest)
+{
+    if (segment < j->segment_count)
+        (void)hole_at(j, segment, chain, offset);
+    if (segment != j->segment_count || out_of_descriptors(j, segment))
+        return;
+    struct hole hole = { .at = { .last = chain->last,
+                                 .digest = chain->digest,
+                                 .offset = offset,
+                                 .segment = segment },
+                         .end_seq = seq + 1,
+                         .end_digest = digest,
+                         .below_tail = true };
+    for (uint32_t i = 0; i < j->hole_count; i++) {
+        struct hole *there = &j->holes[i];
+        if (there->at.segment != segment)
+            continue;
+        if (!hole_closed(there))
+            return;
+        /* There is another behind the one that was healed. */
+        hole.recovered = there->recovered;
+        hole.below_tail = there->below_tail;
+        *there = hole;
+        return;
+    }
+    (void)hole_add(j, &hole);
+}
+
 /* The next batch of this hole, put in its place. */
 static bool heal_hole(struct journal *j, struct hole *hole, const uint8_t *batch,
                       const struct batch_header *header)
@@ -201,7 +231,7 @@ void heal_finish(struct journal *j)
         if (i > j->hole_count || !hole_closed(&j->holes[i - 1]))
             continue;
         uint32_t segment = j->holes[i - 1].at.segment;
-        if (segment == j->segment_count && !finish_current(j))
+        if (segment == j->segment_count && !j->holes[i - 1].below_tail && !finish_current(j))
             continue;
         /* What settled meanwhile may have found, and the cut dropped, others. */
         for (uint32_t k = 0; k < j->hole_count; k++) {

@@ -131,7 +131,8 @@ struct hole {
     struct place at;  /* everything through here is fine: what is missing comes next */
     uint64_t end_seq; /* first that is there again */
     struct digest end_digest;
-    bool recovered; /* found by open: nothing is acknowledged until it is healed */
+    bool recovered;  /* found by open: nothing is acknowledged until it is healed */
+    bool below_tail; /* of the current segment, found while it runs: its end is as it should be */
 };
 
 struct segment_file {
@@ -489,6 +490,9 @@ bool hole_add(struct journal *j, const struct hole *hole); /* false: too many */
 bool hole_at(struct journal *j, uint32_t segment, const struct chain *chain, uint64_t offset);
 bool hole_in(const struct journal *j, uint32_t segment);
 void hole_found(struct journal *j, uint32_t segment); /* by a read, in a closed segment */
+/* By a cut down to `seq`, of this digest: the segment is readable through `chain` only. */
+void hole_in_the_way(struct journal *j, uint32_t segment, const struct chain *chain,
+                     uint64_t offset, uint64_t seq, struct digest digest);
 void holes_cut(struct journal *j, uint64_t seq);
 void heal_finish(struct journal *j); /* what a disk error kept a heal from finishing */
 

@@ -542,6 +542,36 @@ START_TEST(cuts_go_across_segments)
 }
 END_TEST
 
+/* Rot in the segment that is written to, below the place of a cut: the cut waits until a peer has healed
+ * what it keeps, one piece after the other. Rot above that place is of no concern. */
+START_TEST(a_cut_heals_what_it_keeps)
+{
+    for (uint32_t i = 0; i < 20; i++)
+        commit_once(1);
+    const struct made *made = maker_find(&maker, maker_tail(&maker) - 4);
+    uint64_t seq = batch_end_seq(&made->header) - 1;
+    uint8_t *bytes = fake_disk_bytes(fake, "segment-00000001");
+    bytes[DISK_BLOCK * 2 + 40] ^= 1;
+    bytes[DISK_BLOCK * 4 + 40] ^= 1;
+    bytes[fake_disk_size(fake, "segment-00000001") - 8] ^= (uint8_t)_i;
+    uint32_t healed = 0;
+    while (!journal_cut(j, seq, made->header.digest)) {
+        ck_assert_uint_lt(healed++, 3);
+        heal_all();
+    }
+    ck_assert_uint_ge(healed, 1);
+    maker_cut(&maker, seq);
+    ck_assert_uint_eq(journal_tail(j).seq, seq);
+    check_reads();
+    commit_once(2);
+    crash();
+    ck_assert_int_eq(try_open(0), JOURNAL_OK);
+    ck_assert(!report.damaged);
+    ck_assert_uint_eq(report.tail.seq, maker_tail(&maker));
+    check_reads();
+}
+END_TEST
+
 START_TEST(a_failed_cut_can_be_repeated)
 {
     fill(2);
@@ -686,6 +716,7 @@ int main(void)
     tcase_add_loop_test(tcase, the_block_of_the_marks_end_is_healed, 0, 16);
     tcase_add_loop_test(tcase, whole_pieces_can_be_missing, 0, 5);
     tcase_add_test(tcase, cuts_go_across_segments);
+    tcase_add_loop_test(tcase, a_cut_heals_what_it_keeps, 0, 2);
     tcase_add_test(tcase, a_failed_cut_can_be_repeated);
     tcase_add_loop_test(tcase, promises_are_durable_and_grow, 0, 2);
     tcase_add_loop_test(tcase, a_full_disk_suspends_and_clears, 0, 2);
