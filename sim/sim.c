@@ -105,6 +105,7 @@ static const struct sabotage {
     { "half_refused", .sequencer = SEQUENCER_HALF_REFUSED },
     { "half_group", .client = CLIENT_HALF_GROUP },
     { .name = "unsynced_votes" },
+    { .name = "lying_quorum" },
     { .name = "false_digest" },
     { "silent_refusal", .sequencer = SEQUENCER_SILENT_REFUSAL },
     { "unpermitted", .sequencer = SEQUENCER_UNPERMITTED },
@@ -120,7 +121,7 @@ bool sim_plant(struct sim *s, const char *name)
 {
     s->sabotage_sequencer = s->sabotage_retransmitter = 0;
     s->sabotage_client = s->sabotage_follower = 0;
-    s->sabotage_wiped_votes = s->sabotage_unsynced_votes = false;
+    s->sabotage_wiped_votes = s->sabotage_unsynced_votes = s->sabotage_lying_quorum = false;
     s->sabotage_false_digest = false;
     if (name == NULL || name[0] == '\0')
         return true;
@@ -133,6 +134,7 @@ bool sim_plant(struct sim *s, const char *name)
         s->sabotage_follower = sabotages[i].follower;
         s->sabotage_wiped_votes = sim_sabotage_named("wiped_votes", sabotages[i].name);
         s->sabotage_unsynced_votes = sim_sabotage_named("unsynced_votes", sabotages[i].name);
+        s->sabotage_lying_quorum = sim_sabotage_named("lying_quorum", sabotages[i].name);
         s->sabotage_false_digest = sim_sabotage_named("false_digest", sabotages[i].name);
         return true;
     }
@@ -316,6 +318,9 @@ static struct sim_options resolve(const struct sim_options *options)
         o.spares = spares < 3 ? 0 : spares < 5 ? 1 : 2;
         o.quorum = quorum <= stores ? quorum : 0;
     }
+    if ((sim_extras_draw(&o) & SIM_EXTRA_LIARS) != 0 && options->quorum == 0 && o.stores >= 3 &&
+        !(o.sabotage != NULL && sim_sabotage_named(o.sabotage, "lying_quorum")))
+        o.quorum = o.stores == 3 ? 3 : o.stores - 1;
     if (o.sequencers == 0)
         o.sequencers = sequencers;
     if (o.publishers == 0)

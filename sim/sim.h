@@ -71,6 +71,7 @@ enum sim_invariant {
     X(half_group, "a client hands over a group's messages before its last one is there", 1)        \
     X(unsynced_votes,                                                                              \
       "a store that had not synced what it acknowledged votes after a crash of its host", 2)       \
+    X(lying_quorum, "a disk lies about syncs, and only a majority makes stable", 2)                \
     X(false_digest, "a replica publishes a digest that depends on more than the stream", 7)        \
     X(silent_refusal, "a sequencer drops a group that it refuses, without a record", 4)            \
     X(unpermitted, "a sequencer does not ask whether a message is permitted", 8)                   \

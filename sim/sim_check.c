@@ -545,6 +545,9 @@ void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_r
     const struct sim_history *h = &s->history;
     struct sim_store_word *word = word_of(s, n);
     uint32_t branch = sim_history_branch(h, report->tail.epoch);
+    if (n->lied)
+        word->acked = (struct position) { .seq = 0 }; /* nobody can know what a liar has lost */
+    n->lied = false;
     if (report->tail.seq > 0 && (branch == SIM_NONE || !sim_history_has(h, branch, report->tail)))
         sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s recovers %lu of a history that never was",
                     n->name, report->tail.seq);

@@ -88,7 +88,7 @@ void sim_deploy_wipe(struct sim *s, struct sim_node *n)
 {
     struct sim_store_word *word = sim_history_word(&s->history, n->store);
     sim_disk_wipe(n->disk);
-    n->formatted = n->founder = n->rotten = n->host_lost = n->hurt = false;
+    n->formatted = n->founder = n->rotten = n->host_lost = n->lied = n->hurt = false;
     if (s->sabotage_wiped_votes || word == NULL)
         return;
     word->gone = true;

@@ -64,12 +64,21 @@ static void all_written_back(struct sim_disk *d)
         uncache(d, d->cached_count - 1);
 }
 
-/* Before a write: it stays in the cache, or is synced. */
+static bool lies(const struct sim_disk *d)
+{
+    return *d->now_ns < d->weather.lies_until_ns;
+}
+
+/* Before a plain write: it stays in the cache, or the sync brings everything down. */
 static void cache(struct sim_disk *d, const struct sim_disk_io *io)
 {
     const struct disk_request *r = &io->request;
     const struct sim_disk_file *f = &d->files[r->file];
-    if (!d->unsynced || io->synced) {
+    if (!d->unsynced && !lies(d)) {
+        all_written_back(d);
+        return;
+    }
+    if (io->synced) {
         written_back(d, r->file, r->offset, r->length);
         return;
     }
@@ -91,7 +100,7 @@ uint64_t sim_disk_power(struct sim_disk *d)
     uint32_t mode = (uint32_t)sim_random_below(d->random, 3);
     uint64_t lost = 0;
     assert(d->dead);
-    while (d->cached_count > 0) {
+    while (d->cached_count > 0 && (d->unsynced || lies(d))) {
         const struct sim_disk_cached *c = &d->cached[d->cached_count - 1];
         struct sim_disk_file *f = &d->files[c->file];
         for (uint64_t at = 0; at + SIM_DISK_SECTOR <= c->length; at += SIM_DISK_SECTOR) {
@@ -102,6 +111,8 @@ uint64_t sim_disk_power(struct sim_disk *d)
         }
         uncache(d, d->cached_count - 1);
     }
+    all_written_back(d);
+    d->weather.lies_until_ns = 0;
     d->counters.lost_writes += lost > 0;
     return lost;
 }

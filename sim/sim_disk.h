@@ -3,8 +3,8 @@
  * A write takes effect when it completes; one that is in flight when its host crashes leaves any
  * subset of its 512-byte sectors, one of them perhaps torn. A full disk refuses what needs new
  * blocks, a thin one also what does not. A failing one refuses a write after leaving some of it.
- * What an unsynced disk has completed its host's power loss takes back, any of its sectors, unless it
- * was written back before: see sim_disk_power.
+ * What an unsynced disk has completed, and what one that lies about syncs has, its host's power loss
+ * takes back, any of its sectors, unless a sync has come since: see sim_disk_power.
  * Reads may come back with a bit flipped. Bytes handed in must not change before completion: that
  * is checked. */
 #ifndef CANTUS_SIM_SIM_DISK_H
@@ -52,6 +52,7 @@ struct sim_disk_weather {
     uint64_t latency_min_ns;
     uint64_t latency_max_ns;
     uint64_t stall_until_ns; /* nothing completes before */
+    uint64_t lies_until_ns;  /* plain writes complete from its cache; promises don't */
 };
 
 struct sim_disk_counters {

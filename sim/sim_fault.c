@@ -387,6 +387,8 @@ static bool strike(struct sim *s, enum sim_fault kind)
         return island(s);
     case SIM_FAULT_WIPE:
         return sim_fault_wipe(s);
+    case SIM_FAULT_LIE:
+        return sim_fault_lie(s);
     case SIM_FAULT_KINDS:
         break;
     }
@@ -419,6 +421,7 @@ static const char *const fault_names[SIM_FAULT_KINDS] = {
     [SIM_FAULT_COMMAND] = "command",
     [SIM_FAULT_ISLAND] = "island",
     [SIM_FAULT_WIPE] = "wipe",
+    [SIM_FAULT_LIE] = "a disk lies",
 };
 
 static void schedule_next(struct sim *s)
@@ -438,6 +441,8 @@ void sim_fault_strike(struct sim *s)
     uint32_t kind = 0;
     while (drawn >= s->mood->weight[kind])
         drawn -= s->mood->weight[kind++];
+    if ((s->extras & SIM_EXTRA_LIARS) != 0 && sim_random_below(&s->random, 6) == 0)
+        kind = SIM_FAULT_LIE;
     if (sim_tracing(s))
         sim_trace_line(s, "fault: %s", fault_names[kind]);
     s->faults_scheduled += strike(s, (enum sim_fault)kind);
@@ -446,7 +451,10 @@ void sim_fault_strike(struct sim *s)
 
 void sim_fault_end(struct sim *s, uint32_t node, uint32_t kind)
 {
-    end_disk_trouble(s, node, (enum sim_fault)kind);
+    if (kind == SIM_FAULT_LIE)
+        sim_fault_end_lie(s, s->nodes[node]);
+    else
+        end_disk_trouble(s, node, (enum sim_fault)kind);
 }
 
 void sim_fault_begin(struct sim *s)
@@ -492,7 +500,7 @@ void sim_fault_heal(struct sim *s)
         if (n->disk != NULL) {
             n->disk->weather.full = false;
             n->disk->weather.error_chance = n->disk->weather.flip_chance = 0;
-            n->disk->weather.stall_until_ns = 0;
+            n->disk->weather.stall_until_ns = n->disk->weather.lies_until_ns = 0;
         }
         n->frozen_until = 0;
         n->dies = SIM_DIES_NOT;

@@ -1,4 +1,4 @@
-/* Stores that lose what they had: by rot, with their disk, or with their host.
+/* Stores that lose what they had: by rot, with their disk, with their host, or because a disk lied.
  * Never so many that the stream is lost. */
 #include "sim/sim_private.h"
 
@@ -83,4 +83,52 @@ bool sim_fault_crash_host(struct sim *s, struct sim_node *n)
     if (word != NULL)
         word->gone = true;
     return true;
+}
+
+/* Whether what is stable is on so many stores that one may have lost it and still be asked. */
+static bool survives_liar(const struct membership *m)
+{
+    return membership_stable_quorum(m) + membership_seal_quorum(m) >= m->count + 2;
+}
+
+static bool may_lie(const struct sim *s)
+{
+    const struct sim_history *h = &s->history;
+    const struct membership *stable =
+        h->stable_seq > 0 ? sim_history_members(h, h->stable_branch, h->stable_seq) : NULL;
+    if (s->sabotage_lying_quorum)
+        return true;
+    if (s->has_lied || stable == NULL || !survives_liar(stable))
+        return false;
+    for (uint32_t i = 0; i < h->change_count; i++)
+        if (h->changes[i].members.seq > stable->seq && !survives_liar(&h->changes[i].members))
+            return false;
+    return true;
+}
+
+bool sim_fault_lie(struct sim *s)
+{
+    struct sim_node *n = sim_fault_draw_node(s, SIM_STORE);
+    if (n == NULL || n->disk->unsynced)
+        return false;
+    uint64_t lies_ns = sim_random_scale(&s->random, SIM_MS / 2, 20 * SIM_MS);
+    n->disk->weather.lies_until_ns = s->now + lies_ns + 1;
+    sim_schedule(s, s->now + lies_ns, SIM_EVENT_FAULT, n->port.node, SIM_FAULT_LIE + 1, 0);
+    return true;
+}
+
+/* Power fails, and what the disk had said was synced is not there. */
+void sim_fault_end_lie(struct sim *s, struct sim_node *n)
+{
+    if (!n->up || s->healed || n->disk->weather.lies_until_ns <= s->now || n->rotten ||
+        !may_lose(s, n) || !may_lie(s))
+        return;
+    s->has_lied = true;
+    sim_node_crash(s, n);
+    s->result.crashes++;
+    n->lied = n->hurt = sim_disk_power(n->disk) > 0 || n->hurt;
+    if (sim_tracing(s))
+        sim_trace_line(s, "%s loses what its disk had said was synced", n->name);
+    sim_check_disks(s);
+    sim_fault_restart_later(s, n, sim_fault_draw_outage(s));
 }

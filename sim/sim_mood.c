@@ -161,6 +161,7 @@ static const struct leaning {
     { "not-told", "weather", 1, 1, 0, 0, SIM_EXTRA_TWIN },
     { "half-refused", "weather", 1, 1, 0, 0, SIM_EXTRA_GROUPS },
     { "unsynced-votes", "power", 3, 2, 0, 0, SIM_EXTRA_UNSYNCED },
+    { "lying-quorum", "failovers", 3, 2, 0, 0, SIM_EXTRA_LIARS },
     { "false-digest", "usual", 3, 2, 0, 0, SIM_EXTRA_DIGESTS },
     { "silent-refusal", "weather", 1, 1, 0, 0, SIM_EXTRA_GROUPS },
     { "unpermitted", "weather", 1, 1, 0, 0, SIM_EXTRA_GROUPS },

@@ -154,7 +154,8 @@ enum sim_extra {
     SIM_EXTRA_GROUPS = 2,   /* a publisher of groups */
     SIM_EXTRA_UNSYNCED = 4, /* stores that acknowledge before they sync */
     SIM_EXTRA_DIGESTS = 8,  /* replicas publish digests of their states */
-    SIM_EXTRA_END = 16
+    SIM_EXTRA_LIARS = 16,   /* a disk lies about syncs, and more than a majority makes stable */
+    SIM_EXTRA_END = 32
 };
 
 struct sim_queued {
@@ -205,7 +206,8 @@ struct sim_node {
     bool formatted;
     uint64_t host_boot; /* of a store's host */
     bool host_lost;     /* it went down, and something that was not synced with it */
-    bool hurt;          /* it had, and the store goes by its old id */
+    bool lied;          /* its disk has lost what it had said was synced; not started since */
+    bool hurt;          /* it had, once */
     uint32_t boot;      /* counts starts */
     const struct participant_ops *ops;
     void *core;
@@ -256,6 +258,7 @@ enum sim_fault {
     SIM_FAULT_COMMAND,      /* the operator promotes, adds or removes by command */
     SIM_FAULT_ISLAND, /* the leader and one store go on apart from the others, who go on too */
     SIM_FAULT_WIPE,   /* a store loses its disk, and comes back as another */
+    SIM_FAULT_LIE,    /* a disk lies about syncs, until its power fails */
     SIM_FAULT_KINDS
 };
 
@@ -290,7 +293,9 @@ struct sim {
     uint32_t store_count; /* spares included */
     uint32_t sequencer_count;
     uint32_t sabotage_sequencer, sabotage_retransmitter, sabotage_client, sabotage_follower;
-    bool sabotage_wiped_votes, sabotage_unsynced_votes, sabotage_false_digest;
+    bool sabotage_wiped_votes, sabotage_unsynced_votes, sabotage_lying_quorum,
+        sabotage_false_digest;
+    bool has_lied;       /* a disk; once a run */
     uint32_t extras;     /* enum sim_extra */
     uint64_t silence_ns; /* after which standbys promote themselves; 0: never */
     struct sim_node *operator;
@@ -398,6 +403,8 @@ bool sim_fault_is_lost(const struct sim *s, uint64_t store);
 bool sim_fault_rot(struct sim *s);
 bool sim_fault_wipe(struct sim *s);
 bool sim_fault_crash_host(struct sim *s, struct sim_node *n);
+bool sim_fault_lie(struct sim *s);
+void sim_fault_end_lie(struct sim *s, struct sim_node *n);
 
 /* sim_workload.c */
 enum { SIM_TOPICS_MAX = 96, SIM_RUN_BYTES_MAX = 40 * 1024, SIM_ITEM_HEADER = 16 };
