@@ -60,7 +60,6 @@ wait $dev
 # As the README of three-hosts says, on one host; the commands are those of the units.
 DAEMONS = """
 cantus init /etc/cantus
-install -d -o cantus -g cantus /var/lib/cantus
 mv /etc/cantus/r1 /var/lib/cantus/r1
 chown -R cantus: /var/lib/cantus/r1
 sed -i 's|directory: "r1"|directory: "/var/lib/cantus/r1"|' /etc/cantus/cantus.yaml
