@@ -275,12 +275,15 @@ static void on_disk(void *core, const struct disk_completion *completion, struct
 {
     struct retransmitter *r = core;
     r->now = now;
+    uint64_t durable = journal_durable(r->journal).seq;
     journal_on_disk(r->journal, completion);
+    /* At once: a step would begin the next commit first, and that takes time. */
+    if (journal_durable(r->journal).seq != durable)
+        (void)record_ack(r);
 }
 
-/* Persist, then send: what is appended here is acknowledged by a later step, when its commit is
- * back. Batches are sent at the very end, from the journal's memory, which the next append may
- * overwrite. */
+/* Persist, then send: what is appended here is acknowledged when its commit is back. Batches are sent
+ * at the very end, from the journal's memory, which the next append may overwrite. */
 static uint64_t step(void *core, struct port_time now)
 {
     struct retransmitter *r = core;
