@@ -26,7 +26,7 @@ void bare_disk_close(struct bare_disk *d);
 bool bare_disk_submit(struct bare_disk *d, uint32_t bytes);
 /* Whether what was submitted is durable. Does not wait. */
 bool bare_disk_done(struct bare_disk *d, bool *failed);
-/* Both, spinning; in ns, 0: failed. */
+/* Both, spinning and yielding; in ns, 0: failed. */
 uint64_t bare_disk_append(struct bare_disk *d, uint32_t bytes);
 
 /* "ext4", "tmpfs" ...: of the file system that the directory is on. */
