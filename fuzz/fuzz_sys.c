@@ -2,6 +2,7 @@
  * bytes. */
 #include "fuzz/fuzz.h"
 #include "proto/sys.h"
+#include "proto/sys_access.h"
 #include "proto/topic.h"
 
 #define TRY(type, name)                                                                            \
@@ -38,6 +39,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case TOPIC_MEMBER:
         TRY(membership, sys_member);
+        break;
+    case TOPIC_GRANT:
+        TRY(sys_grant, sys_grant);
+        break;
+    case TOPIC_GROUP:
+        TRY(sys_group, sys_group);
+        break;
+    case TOPIC_LIMIT:
+        TRY(sys_limit, sys_limit);
         break;
     case TOPIC_FIRST_USER:
         TRY(sys_digest, sys_digest);

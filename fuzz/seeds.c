@@ -124,6 +124,12 @@ static void sys_payloads(void)
                                        .position = { { 7, 2 }, 1000 },
                                        .digest = 5 };
     PAYLOAD(TOPIC_FIRST_USER, digest, digest);
+    const struct sys_grant grant = { .rights = 3, .whom = { .who = ACCESS_KEY }, .subtree = "/a" };
+    const struct sys_group group = { .group = "g" };
+    const struct sys_limit limit = { .whom = { .who = LIMIT_SUBTREE, .subtree = "/a" } };
+    PAYLOAD(TOPIC_GRANT, grant, grant);
+    PAYLOAD(TOPIC_GROUP, group, group);
+    PAYLOAD(TOPIC_LIMIT, limit, limit);
 #undef PAYLOAD
 }
 
@@ -160,6 +166,15 @@ static void histories(void)
     length = (uint8_t)sys_member_encode(&member, payload, sizeof payload);
     record(&w, TOPIC_MEMBER, 0, 0, payload, length);
     save("catalog", "runs-epochs-members", out, wire_written(&w));
+    record(&w, 100, 0, 0, "ad\0", 3); /* the administrator, then somebody */
+    record(&w, 100, 0, 0, "us\1", 3);
+    record(&w, 103, 2, 0, "\0\3\4\1", 4);
+    record(&w, 16, 3, 0, "x", 1);
+    record(&w, 104, 2, 0, "\0\0\1\0", 4);
+    record(&w, 103, 2, 0, "\0\7\2\2", 4);
+    record(&w, 105, 2, 0, "\0\5\2\1", 4);
+    record(&w, 103, 2, 0, "\1\3\4\1", 4);
+    save("catalog", "grants", out, wire_written(&w));
 }
 
 static void replays(void)
