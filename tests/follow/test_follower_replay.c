@@ -527,6 +527,29 @@ START_TEST(starvation_of_a_candidate_ends_with_a_replay)
 }
 END_TEST
 
+/* A candidate may have asked in vain for long, and waits longer each time. What it adopts is asked for at
+ * once, and of the store that has it: its turn is short. */
+START_TEST(what_is_adopted_is_asked_for_at_once)
+{
+    rig_heartbeat(r, h, h->count);
+    for (uint32_t i = 0; i < 5 * SOURCES; i++) {
+        connect_next();
+        frame_end(REPLAY_NOT_YET, 1);
+        offer_all();
+    }
+    uint32_t streams = r->port.stream_count;
+    (void)follower_step(r->follower, r->now);
+    ck_assert_uint_eq(r->port.stream_count, streams); /* it waits */
+    struct epoch epoch = { .number = h->epoch.number + 1, .candidate = 4711 };
+    struct follower_source source = { rig_source_udp(1), rig_source_tcp(1) };
+    follower_adopt(r->follower, epoch, (struct position) { h->epoch, h->next_seq - 1 }, h->digest,
+                   source);
+    (void)follower_step(r->follower, r->now);
+    ck_assert_uint_eq(r->port.stream_count, streams + 1);
+    ck_assert(port_addr_equal(r->port.streams[streams].to, rig_source_tcp(1)));
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("follower_replay");
@@ -550,6 +573,7 @@ int main(void)
     tcase_add_test(t, a_gap_that_nobody_fills_is_replayed);
     tcase_add_test(t, starvation_ends_with_the_record);
     tcase_add_test(t, starvation_of_a_candidate_ends_with_a_replay);
+    tcase_add_test(t, what_is_adopted_is_asked_for_at_once);
     suite_add_tcase(s, t);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_NORMAL);
