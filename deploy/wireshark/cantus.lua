@@ -24,7 +24,10 @@ local HOWS = { "started", "promoted", "timeout", "lease" }
 local COMMANDS = { "promote", "member_add", "member_remove", "digest_at", "session", "why" }
 local VERDICTS = { "done", "pending", "refused" }
 local TOPICS = { "/sys/genesis", "/sys/epoch", "/sys/session", "/sys/join", "/sys/reject",
-                 "/sys/topic", "/sys/clock", "/sys/member" }
+                 "/sys/topic", "/sys/clock", "/sys/member", "/sys/grant", "/sys/group",
+                 "/sys/limit", "/sys/edge" }
+local WHOMS = { "anyone", "key", "group" }
+local LIMITED = { "everyone", "key", "subtree" }
 
 -- ---- layouts ---------------------------------------------------------------------------------------
 -- What follows the frame, as lists of "kind name". A name becomes the filter cantus.LAYOUT.NAME. An epoch
@@ -62,15 +65,21 @@ local LAYOUTS = {
     topic = { "rest path" },
     clock = {},
     member = { "membership members" },
+    grant = { "bool revoke", "u8 rights", "enum who", "whom whom", "string subtree" },
+    group = { "bool remove", "string group", "key key" },
+    limit = { "bool remove", "enum who", "limited limited", "u64 messages_per_s", "u64 bytes_per_s",
+              "u32 burst_ms", "u32 topics", "u32 subscriptions", "u32 connections",
+              "u64 inflight_bytes" },
     -- Frames of the stream ports.
     request = { "id stream", "u64 first_seq", "u64 end_seq", "epoch epoch" },
     ["end"] = { "enum reason", "u64 oldest_seq", "u64 next_seq" },
 }
 local RECORDS = { "genesis", "epoch", "session", "join_record", "reject", "topic", "clock",
-                  "member" }
+                  "member", "grant", "group", "limit" }
 local ENUMS = { ["hint.reason"] = HINTS, ["gap_refusal.reason"] = REFUSALS, ["epoch.how"] = HOWS,
                 ["reject.reason"] = REJECTS, ["end.reason"] = ENDS, ["command.kind"] = COMMANDS,
-                ["command.how"] = HOWS, ["outcome.verdict"] = VERDICTS }
+                ["command.how"] = HOWS, ["outcome.verdict"] = VERDICTS, ["grant.who"] = WHOMS,
+                ["limit.who"] = LIMITED }
 -- Text for the list of packets: names of fields, in order.
 local SUMMARIES = {
     heartbeat = { "epoch.number", "next_seq", "stable" },
@@ -144,6 +153,10 @@ local function declare(kind, name)
         declare("u32", name .. ".quorum")
         declare("u8", name .. ".count")
         declare("id", name .. ".store")
+    elseif kind == "whom" or kind == "limited" then
+        local prefix = name:match("^(.*%.)")
+        declare("key", prefix .. "key")
+        declare("string", prefix .. (kind == "whom" and "group" or "subtree"))
     elseif kind == "table" then
         declare("u8", name .. ".count")
         declare("epoch", name .. ".epoch")
@@ -352,6 +365,11 @@ function Reader:epoch_table(tree, name)
     end
 end
 
+function Reader:string(tree, name)
+    local length = self:take(1)
+    if length ~= nil then self:text(tree, name, length:uint()) end
+end
+
 function Reader:layout(tree, list, special)
     for _, item in ipairs(list) do
         if self.failed then return end
@@ -364,9 +382,14 @@ function Reader:layout(tree, list, special)
             self:membership(tree, name)
         elseif kind == "table" then
             self:epoch_table(tree, name)
+        elseif kind == "whom" or kind == "limited" then
+            if self.values.who == "key" then
+                self:scalar(tree, "key", "key")
+            elseif self.values.who == "group" or self.values.who == "subtree" then
+                self:string(tree, kind == "whom" and "group" or "subtree")
+            end
         elseif kind == "string" then
-            local length = self:take(1)
-            if length ~= nil then self:text(tree, name, length:uint()) end
+            self:string(tree, name)
         elseif kind == "rest" then
             self:text(tree, name, self.stop - self.at)
         else

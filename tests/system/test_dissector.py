@@ -190,7 +190,8 @@ class MadeTest(DissectorCase):
         datagrams = [d for d in e.values() if d[:2] == b"Ct"]
         self.assertGreaterEqual(len(datagrams), 7)
         records = [message(topic, e[name]) for topic, name in
-                   ((1, "genesis"), (2, "epoch"), (4, "join_record"), (5, "reject"))]
+                   ((1, "genesis"), (2, "epoch"), (4, "join_record"), (5, "reject"), (9, "grant"), (10, "group"),
+                    (11, "limit"))]
         records += [message(6, b"/md/nasdaq"), message(7, b""), message(8, e["genesis"][-21:]),
                     message(3, b"\x03day" + struct.pack("<IQQ", 1, 2, 3))]
         self.compare([*datagrams, batch(records, first_seq=100)], 17)
@@ -260,7 +261,8 @@ class MadeTest(DissectorCase):
         e = examples()
         datagrams = [d for d in e.values() if d[:2] == b"Ct"] + [
             batch([message(topic, e[name]) for topic, name in
-                   ((1, "genesis"), (2, "epoch"), (4, "join_record"), (5, "reject"))], first_seq=100),
+                   ((1, "genesis"), (2, "epoch"), (4, "join_record"), (5, "reject"), (9, "grant"), (10, "group"),
+                    (11, "limit"))], first_seq=100),
             batch([message(6, b"/a"), message(7, b""), message(8, e["genesis"][-21:])], first_seq=9)]
         status = bytes.fromhex("0a0973657175656e636572" "12076c656164696e67" "190100000000000000" "2200"
                                "2a0d080211feca0000000000001802" "300a3809400048015210" "09070000000000000010"

@@ -37,6 +37,10 @@ RECORDS = {
     6: ("topic", "path:R"),
     7: ("clock", ""),
     8: ("member", "members:M"),
+    9: ("grant", "revoke:B rights:B who:B whom:W subtree:S"),
+    10: ("group", "remove:B group:S key:K"),
+    11: ("limit", "remove:B who:B limited:L messages_per_s:Q bytes_per_s:Q burst_ms:I topics:I subscriptions:I "
+                  "connections:I inflight_bytes:Q"),
 }
 FRAMES = {1: "request", 2: "batch", 3: "vouch", 4: "end", 5: "status_request", 6: "status", 7: "command",
           8: "outcome"}
@@ -79,6 +83,12 @@ class Decoder:
             at += kind == "S"
             self.add(field, data[at:at + length].decode())
             return at + length
+        if kind in "WL":  # whom a grant or a limit is for: as the byte before says
+            who = data[at - 1]
+            prefix = field.rpartition(".")[0]
+            if who == 2:
+                return self.part(data, at, prefix + ".key", "K")
+            return self.part(data, at, prefix + (".group" if kind == "W" else ".subtree"), "S") if who == 3 else at
         if kind == "M":
             at = self.parts(data, at, field + ".", "seq:Q quorum:I count:B")
             return self.parts(data, at, field + ".", "store:X " * data[at - 1])
