@@ -35,8 +35,8 @@ PACKAGES = ("cantus", "libcantus0", "libcantus-dev")
 # What runs inside, each by `sh -eux`. The deployment has the addresses of lo, in a network of its own.
 INSTALL = """
 export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-apt-get -qq install --no-install-recommends man-db
+apt-get -qq update || exit 77
+apt-get -qq install --no-install-recommends man-db || exit 77
 apt-get -qq install --no-install-recommends /packages/*.deb
 test -z "$(dpkg --audit)"
 getent passwd cantus | grep ':/var/lib/cantus:'
@@ -206,6 +206,8 @@ class Root:
         namespaces = ["--mount", "--pid", "--ipc", "--fork", "--kill-child"] + ["--net"] * (not network)
         prepare = MOUNTS + ("" if network else LOOPBACK) + PIVOT
         done = self.enter(namespaces, prepare + 'exec sh -eux -c "$0"', script)
+        if done.returncode == SKIPPED:
+            skip("apt in the new root does not reach its archive: see --apt-conf")
         if done.returncode != 0:
             sys.exit(f"{done.stdout}==> failed, with status {done.returncode}")
 
@@ -254,7 +256,10 @@ def make_base(path, mirror):
     partial = path + ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    run(["debootstrap", "--variant=minbase", "bookworm", partial, mirror], stdout=subprocess.DEVNULL)
+    done = subprocess.run(["debootstrap", "--variant=minbase", "bookworm", partial, mirror], check=False,
+                          stdout=subprocess.DEVNULL)
+    if done.returncode != 0:
+        skip(f"debootstrap could not get Debian 12 from {mirror}")
     os.rename(partial, path)
 
 
