@@ -5,9 +5,11 @@ nothing is left behind. How fast it is, is not a test's business: the machine is
 
 import json
 import os
+import re
 import unittest
+import xml.etree.ElementTree as ElementTree
 
-from cantus_test import Case
+from cantus_test import SOURCE, Case, json_lines
 
 
 class BenchTest(Case):
@@ -84,6 +86,184 @@ class BenchTest(Case):
         self.assertIn("rtt", self.bench("nothing", status=2).err)
         self.assertIn("--size", self.bench("rtt", "--size", "7", status=2).err)
         self.assertIn("--count", self.bench("rtt", "--count", "0", status=2).err)
+
+
+LINES = """\
+{"machine":"A <fast> & \\"quiet\\" one","cores":2,"kernel":"6.1","clock_source":"tsc","date":"2025-01-02"}
+{"bench":"rtt","case":"sequenced","p50_us":10.00,"p99_us":20.00,"p999_us":90.00,"max_us":1000.00,\
+"floor_p50_us":8.00,"floor_p99_us":9.00,"floor_p999_us":40.00,"floor_max_us":50.00,"ratio":1.250,\
+"wanted_at_most":1.200,"reached":false,"trips":100,"idle":"spin, yielding","floor_is":"two <bare> processes",\
+"histogram_ns":[10000,95,20000,4,1000000,1],"floor_histogram_ns":[8000,98,9000,2]}
+{"bench":"core","case":"100","rate_per_s":54400000,"unit":"messages","floor_rate_per_s":181000000,\
+"ratio":0.301,"wanted_rate_per_s":40000000,"reached":true,"series_interval_s":0.5,\
+"series_per_s":[50000000,55000000,54000000]}
+{"bench":"rtt","case":"loss","p50_us":10.00,"p99_us":20.00,"p999_us":315.00,"max_us":1000.00,\
+"wanted_p999_us":1000,"reached":true}
+"""
+
+SVG = "{http://www.w3.org/2000/svg}"
+HTML = "{http://www.w3.org/1999/xhtml}"
+
+
+class ReportTest(Case):
+    """What `cantus bench` makes of lines: a page, a picture, a table. Most of it from lines that are
+    written here, so that what must be seen is known; one test goes through a measurement.
+    """
+
+    def saved(self, text=LINES):
+        path = os.path.join(self.tmp, "lines.jsonl")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        return path
+
+    def page(self, *args):
+        """The page, which must be well-formed and need nothing from anywhere else."""
+        path = os.path.join(self.tmp, "report.html")
+        self.cantus("bench", "--report", path, *args, env=dict(os.environ, TMPDIR=self.tmp))
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        self.assert_self_contained(text)
+        return ElementTree.fromstring(text), text
+
+    def assert_self_contained(self, text):
+        outside = re.sub(r'xmlns="http://www\.w3\.org/[^"]*"', "", text)
+        for needle in ("http:", "https:", "//", "src=", "url(", "@import", "<link"):
+            self.assertNotIn(needle, outside)
+
+    @staticmethod
+    def all_text(element):
+        return " ".join(" ".join(element.itertext()).split())
+
+    def section(self, root, name):
+        found = [s for s in root.iter(HTML + "section") if s.get("id") == name]
+        self.assertEqual(len(found), 1, name)
+        return found[0]
+
+    def test_every_case_is_drawn_with_its_figures_and_settings(self):
+        root, _ = self.page("--from", self.saved())
+        self.assertEqual([s.get("id") for s in root.iter(HTML + "section")],
+                         ["rtt-sequenced", "core-100", "rtt-loss"])
+        rtt = self.section(root, "rtt-sequenced")
+        for text in ("missed", "10.0 µs", "8.00 µs", "1.25", "≤ 1.20", "20.0 µs", "1.00 ms",
+                     "two <bare> processes", "trips 100", "idle spin, yielding", "99.999 %"):
+            self.assertIn(text, self.all_text(rtt))
+        kinds = [p.get("class") for p in rtt.iter(SVG + "path")]
+        self.assertEqual((kinds.count("measured"), kinds.count("floor"), kinds.count("wanted")), (1, 1, 1))
+        core = self.section(root, "core-100")
+        for text in ("reached", "54.4 M/s", "181 M/s", "≥ 40.0 M/s", "rate over time", "1.5 s"):
+            self.assertIn(text, self.all_text(core))
+        self.assertEqual([r.get("class") for r in core.iter(SVG + "rect")], ["bar-measured", "bar-floor"])
+        # What is judged by its tail shows the tail.
+        self.assertIn("315 µs p99.9", self.all_text(self.section(root, "rtt-loss")))
+
+    def test_the_summary_says_what_was_reached_and_where(self):
+        root, _ = self.page("--from", self.saved())
+        self.assertIn('A <fast> & "quiet" one, 2 cores, Linux 6.1, clock source tsc, 2025-01-02',
+                      self.all_text(root))
+        self.assertIn("2 of 3 targets reached", self.all_text(root))
+        rows = [self.all_text(r) for r in root.iter(HTML + "tr")]
+        self.assertEqual(len(rows), 4)
+        self.assertIn("missed", rows[1])
+        self.assertIn("reached", rows[2])
+
+    def test_bars_are_as_long_as_the_rates(self):
+        root, _ = self.page("--from", self.saved())
+        measured, floor = [float(r.get("width"))
+                           for r in self.section(root, "core-100").iter(SVG + "rect")]
+        self.assertAlmostEqual(measured / floor, 54.4 / 181, places=2)
+
+    def test_a_page_is_made_again_from_itself(self):
+        _, first = self.page("--from", self.saved())
+        again = os.path.join(self.tmp, "again.html")
+        self.cantus("bench", "--report", again, "--from", os.path.join(self.tmp, "report.html"))
+        with open(again, encoding="utf-8") as f:
+            second = f.read()
+        # The lines themselves are written down as they were read, escapes included.
+        self.assertEqual(first.split("<script")[0], second.split("<script")[0])
+        self.assertEqual(first, second)
+
+    def test_measuring_and_drawing_from_saved_lines_give_the_same(self):
+        path = os.path.join(self.tmp, "measured.html")
+        env = dict(os.environ, TMPDIR=self.tmp)
+        done = self.cantus("bench", "rtt", "sequenced", "durable", "append", "--rounds", "1", "--count", "100",
+                           "--report", path, "--details", env=env, status=2)
+        self.assertIn("bench", done.err)
+        done = self.cantus("bench", "rtt", "sequenced", "--rounds", "2", "--count", "200", "--report", path,
+                           "--details", env=env)
+        machine, line = json_lines(done.out)
+        self.assertGreaterEqual(machine["cores"], 1)
+        self.assertEqual(sum(line["histogram_ns"][1::2]), line["trips"])
+        # The highest of a bucket, which is 1 % wide.
+        self.assertAlmostEqual(line["histogram_ns"][-2] / 1000 / line["max_us"], 1, delta=0.02)
+        with open(path, encoding="utf-8") as f:
+            measured = f.read()
+        _, drawn = self.page("--from", self.saved(done.out))
+        self.assertEqual(measured.split("<script")[0], drawn.split("<script")[0])
+
+    def test_the_picture_is_an_svg_of_its_own(self):
+        path = os.path.join(self.tmp, "summary.svg")
+        self.cantus("bench", "--picture", path, "--from", self.saved())
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        self.assert_self_contained(text)
+        root = ElementTree.fromstring(text)
+        self.assertEqual(root.tag, SVG + "svg")
+        self.assertIn("2 of 3 targets reached", self.all_text(root))
+        dots = [(c.get("class"), float(c.get("cx"))) for c in root.iter(SVG + "circle")]
+        self.assertEqual([kind for kind, _ in dots], ["bad", "good", "good"])
+        missed, near, far = [x for _, x in dots]
+        self.assertLess(missed, near)  # 0.96, 1.36 and 3.2 times the target
+        self.assertLess(near, far)
+
+    def test_the_table_has_a_row_a_case(self):
+        out = self.cantus("bench", "--markdown", "--from", self.saved()).out
+        rows = out.splitlines()[2:]
+        self.assertEqual(
+            rows[0], "| `rtt sequenced` | 10.0 µs | 20.0 µs | 90.0 µs | 8.00 µs | 1.25 | ≤ 1.20 | missed |")
+        self.assertEqual(rows[1], "| `core 100` | 54.4 M/s |  |  | 181 M/s | 0.30 | ≥ 40.0 M/s | reached |")
+        self.assertEqual(len(rows), 3)
+        only = self.cantus("bench", "core", "--markdown", "--from", self.saved()).out
+        self.assertEqual(only.splitlines()[2:], rows[1:2])
+
+    def test_refuses_lines_that_are_none(self):
+        for text in ('{"bench":"rtt","case":', '{"bench":"rtt","case":"x","p50_us":}', "no line at all\n",
+                     '{"bench":"rtt","case":"x","histogram_ns":[1,}'):
+            path = self.saved(text)
+            err = self.cantus("bench", "--markdown", "--from", path, status=1).err
+            self.assertIn("bench", err)
+        self.assertIn("--report", self.cantus("bench", "--from", self.saved(), status=2).err)
+
+    def test_the_document_is_made_of_its_lines(self):
+        """docs/performance.md and its picture are what these commands make of docs/performance.jsonl."""
+        docs = os.path.join(SOURCE, "docs")
+        lines = os.path.join(docs, "performance.jsonl")
+        table = self.cantus("bench", "--markdown", "--from", lines).out
+        with open(os.path.join(docs, "performance.md"), encoding="utf-8") as f:
+            written = f.read().split("<!-- table -->\n")[1].split("<!-- end of table -->")[0]
+        self.assertEqual(written.strip(), table.strip())
+        picture = os.path.join(self.tmp, "performance.svg")
+        self.cantus("bench", "--picture", picture, "--from", lines)
+        with open(picture, "rb") as made, open(os.path.join(docs, "performance.svg"), "rb") as kept:
+            self.assertEqual(made.read(), kept.read())
+
+
+class DurableTest(Case):
+    """The cases of `durable`, small: that everything becomes durable, and what the lines say."""
+
+    def test_lines(self):
+        out = self.cantus("bench", "durable", "--rounds", "2", "--count", "20",
+                          env=dict(os.environ, TMPDIR=self.tmp)).out
+        lines = {line["case"]: line for line in json_lines(out)}
+        self.assertEqual(set(lines), {"append", "loaded", "stable"})
+        self.assertEqual([lines[c]["wanted_at_most"] for c in ("append", "loaded", "stable")], [1.3, 2.2, 1.3])
+        self.assertEqual((lines["append"]["appends"], lines["loaded"]["batches"], lines["stable"]["trips"]),
+                         (40, 40, 40))
+        for line in lines.values():
+            self.assertGreater(line["p50_us"], 0)
+            self.assertGreater(line["floor_p50_us"], 0)
+            self.assertRegex(line["file_system"], r"\w")
+        left = [n for n in os.listdir(self.tmp) if n.startswith("cantus-")]
+        self.assertEqual(left, [])
 
 
 if __name__ == "__main__":
