@@ -334,6 +334,13 @@ uint64_t retransmitter_stable(const struct retransmitter *r)
     return heard > r->recorded_stable ? heard : r->recorded_stable;
 }
 
+bool retransmitter_rests(const void *core)
+{
+    const struct retransmitter *r = core;
+    return journal_durable(r->journal).seq < journal_tail(r->journal).seq && !r->draining &&
+           r->fill.queue_count == 0 && !follower_replaying(r->follower);
+}
+
 uint64_t *retransmitter_counters(struct retransmitter *r)
 {
     return r->counters;

@@ -86,6 +86,9 @@ extern const struct participant_ops retransmitter_participant;
 /* Stops recording and flushes, for a clean end: true once all that was recorded is durable. */
 bool retransmitter_drain(struct retransmitter *r);
 uint64_t retransmitter_stable(const struct retransmitter *r);
+/* Whether a commit is under way, and nothing but recording has to be done: what arrives now waits for
+ * the next one. */
+bool retransmitter_rests(const void *core);
 /* [COUNTER_END]: the journal's, in which the core and its driver count as well. */
 uint64_t *retransmitter_counters(struct retransmitter *r);
 /* What is now, into a counters' array: only gauges are set. For the driver to call now and then. */

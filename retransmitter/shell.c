@@ -238,6 +238,7 @@ static bool open_core(struct retransmitter_shell *s, uint32_t index, char *error
                                             .disk = s->disk,
                                             .counters = retransmitter_counters(s->core),
                                             .name = s->name,
+                                            .rests = retransmitter_rests,
                                             .sample = sample,
                                             .sample_ctx = s };
     if (!loop_add(s->loop, &participant)) {

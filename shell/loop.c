@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -300,6 +301,28 @@ static bool serve(struct loop *l, struct slot *s, bool all)
     return arrived;
 }
 
+/* Whether nothing is lost by resting until the disk answers. */
+static bool may_rest(const struct loop *l)
+{
+    const struct slot *s = &l->slots[0];
+    return l->count == 1 && s->p.rests != NULL && l->options.yield && !l->outside && !l->more &&
+           l->deadline_ns > l->now.mono_ns + LOOP_REST_NS && disk_fd(&s->p) >= 0 &&
+           s->p.rests(s->p.core);
+}
+
+/* The sockets are not watched: an arrival costs its sender no wake-up, and a core that is shared
+ * goes to the others. */
+static void rest(struct loop *l)
+{
+    struct pollfd fds[] = { { .fd = disk_fd(&l->slots[0].p), .events = POLLIN },
+                            { .fd = l->event, .events = POLLIN } };
+    struct timespec t = { .tv_nsec = LOOP_REST_NS };
+    int ignored = ppoll(fds, sizeof fds / sizeof fds[0], &t, NULL);
+    (void)ignored; /* whatever ended it, a round comes */
+    l->look_everywhere = true;
+    pauses_rest(&l->pauses);
+}
+
 /* One round over all participants. True if there was work: an arrival, or a deadline that was due.
  * The first round of a poll steps all: whoever polls may have given them something to do. */
 static bool round_once(struct loop *l, bool first)
@@ -416,6 +439,8 @@ bool loop_poll(struct loop *l, uint64_t timeout_ns)
     uint32_t quiet = 0;
     pauses_did(&l->pauses, NULL, PAUSES_CALLER);
     for (;;) {
+        if (may_rest(l))
+            rest(l);
         worked = round_once(l, until == 0);
         if (until == 0) {
             uint64_t begin = l->now.mono_ns;

@@ -10,6 +10,7 @@
 enum { LOOP_PARTICIPANTS_MAX = 32, LOOP_ERROR_MAX = 256, LOOP_PAUSE_WHAT_MAX = 95 };
 /* How often a participant's sample is called: at most this often, and at least every second. */
 #define LOOP_SAMPLE_NS UINT64_C(100000000)
+#define LOOP_REST_NS   UINT64_C(50000)
 
 enum loop_idle {
     LOOP_IDLE_SPIN_THEN_WAIT = 0, /* the default: an idle laptop stays idle */
@@ -37,6 +38,10 @@ struct loop_participant {
      */
     uint64_t *counters;
     const char *name; /* in what is said of pauses; or NULL */
+    /* Whether what arrives now could go on only once the disk has answered. Then a loop that yields
+     * and serves nobody else rests for up to LOOP_REST_NS, or until the disk answers, and looks at
+     * all that has come meanwhile at once. May be NULL: never. */
+    bool (*rests)(const void *core);
     /* For what is not counted as it happens: gauges, signs of life. May be NULL. */
     void (*sample)(void *ctx, const struct loop *l);
     void *sample_ctx;

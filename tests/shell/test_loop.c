@@ -107,6 +107,7 @@ struct fake_transport {
     uint32_t stream_events;
     int fd;
     bool endless;
+    uint64_t looked_ns; /* what the last receive was told of the time; 0: to look everywhere */
 };
 
 static void arrive(struct fake_transport *t, uint32_t count)
@@ -119,8 +120,8 @@ static void arrive(struct fake_transport *t, uint32_t count)
 static uint32_t fake_receive(struct transport *transport, struct port_datagram *out, uint32_t max,
                              uint64_t now_ns)
 {
-    (void)now_ns;
     struct fake_transport *t = (struct fake_transport *)transport;
+    t->looked_ns = now_ns;
     uint32_t n = t->endless || t->waiting > max ? max : t->waiting;
     if (!t->endless)
         t->waiting -= n;
@@ -499,6 +500,44 @@ START_TEST(an_idle_participant_is_sampled)
 }
 END_TEST
 
+static bool is_resting;
+
+static bool rests(const void *ctx)
+{
+    (void)ctx;
+    return is_resting;
+}
+
+/* A rest shows in that the round after it looks everywhere. It ends without the disk, and whoever
+ * shares the loop with others does not rest. */
+START_TEST(who_waits_for_the_disk_rests)
+{
+    disk.fd = eventfd(0, EFD_NONBLOCK);
+    loop = create(_i);
+    core.loop = loop;
+    struct loop_participant p = { .core = &core,
+                                  .ops = &fake_ops,
+                                  .transport = &transport.transport,
+                                  .disk = &disk.disk,
+                                  .rests = rests };
+    ck_assert(loop_add(loop, &p));
+    is_resting = false;
+    for (int i = 0; i < 2; i++)
+        loop_poll(loop, 0);
+    ck_assert_uint_ne(transport.looked_ns, 0);
+    is_resting = true;
+    arrive(&transport, 3);
+    ck_assert(loop_poll(loop, 0));
+    ck_assert_uint_eq(transport.looked_ns, 0);
+    ck_assert_uint_eq(core.datagrams, 3);
+    struct fake_core other = { .loop = loop };
+    ck_assert(loop_add(loop, &(struct loop_participant) { .core = &other, .ops = &fake_ops }));
+    for (int i = 0; i < 2; i++)
+        loop_poll(loop, 0);
+    ck_assert_uint_ne(transport.looked_ns, 0);
+}
+END_TEST
+
 START_TEST(participants_are_bounded)
 {
     loop = create(_i);
@@ -593,6 +632,7 @@ int main(void)
     tcase_add_loop_test(all, the_descriptor_tells_of_deadlines_and_arrivals, 0, 3);
     tcase_add_loop_test(all, counters_are_kept, 0, 3);
     tcase_add_loop_test(all, an_idle_participant_is_sampled, 0, 3);
+    tcase_add_loop_test(all, who_waits_for_the_disk_rests, 0, 3);
     tcase_add_loop_test(all, participants_are_bounded, 0, 3);
     tcase_add_loop_test(all, ping_pong_over_kernel_sockets, 0, 3);
     suite_add_tcase(suite, all);
