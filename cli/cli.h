@@ -25,7 +25,8 @@ struct cli_verb {
 
 extern const struct cli_verb verb_init, verb_dev, verb_pub, verb_sub, verb_status, verb_journal,
     verb_sim, verb_bench, verb_promote, verb_member, verb_session, verb_history, verb_verify,
-    verb_digest, verb_lease, verb_metrics, verb_errors, verb_top, verb_doctor, verb_why;
+    verb_digest, verb_lease, verb_metrics, verb_errors, verb_top, verb_doctor, verb_why, verb_key,
+    verb_grant, verb_revoke, verb_grants, verb_group, verb_limit, verb_topic;
 
 /* Parses the options of a verb; handles --help and --dir, which every verb has. `parse` is called
  * for each other option, false if its value is bad (and it has said why). Returns the index of the

@@ -10,10 +10,11 @@
 #include "proto/sys.h"
 
 static const struct cli_verb *const verbs[] = {
-    &verb_init,    &verb_dev,     &verb_pub,     &verb_sub,    &verb_status,
-    &verb_promote, &verb_member,  &verb_session, &verb_verify, &verb_history,
-    &verb_digest,  &verb_journal, &verb_sim,     &verb_bench,  &verb_lease,
-    &verb_metrics, &verb_errors,  &verb_top,     &verb_doctor, &verb_why,
+    &verb_init,   &verb_dev,     &verb_pub,    &verb_sub,     &verb_status, &verb_promote,
+    &verb_member, &verb_session, &verb_verify, &verb_history, &verb_digest, &verb_journal,
+    &verb_sim,    &verb_bench,   &verb_lease,  &verb_metrics, &verb_errors, &verb_top,
+    &verb_doctor, &verb_why,     &verb_key,    &verb_grant,   &verb_revoke, &verb_grants,
+    &verb_group,  &verb_limit,   &verb_topic,
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
