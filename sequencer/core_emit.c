@@ -46,7 +46,7 @@ static void blocked_by_ring(struct sequencer *s)
 
 bool emit_ring_room(struct sequencer *s, uint32_t slots)
 {
-    if (ring_used(s) + slots + RING_RESERVE <= s->ring_slots)
+    if (ring_used(s) + s->batch_is_open + slots + RING_RESERVE <= s->ring_slots)
         return true;
     blocked_by_ring(s);
     return false;

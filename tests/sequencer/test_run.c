@@ -368,7 +368,42 @@ START_TEST(a_run_that_waits_for_room_stays_what_it_is)
 }
 END_TEST
 
-SUITE_MAIN("sequencer_run", a_run_that_waits_for_room_stays_what_it_is, a_group_in_one_datagram,
+/* However much room there is: a run is begun only where all of it will find room, with a batch open before
+ * it, too. Half a run in a full ring would be in the way of the change that brings a quorum back. */
+START_TEST(no_run_is_begun_without_room_for_all_of_it)
+{
+    enum { COUNT = 20 };
+    uint32_t whole = 0, none = 0;
+    for (uint32_t room = COUNT - 4; room < COUNT + 4; room++) {
+        struct suite *t = suite_new();
+        t->options.ring_bytes = 1; /* 64 slots, 16 of them in reserve */
+        t->options.pace_ns = 0;
+        t->options.tick_ns = MS;
+        suite_lead(t, 1);
+        struct fixture f = { .t = t };
+        f.alice = suite_join(t, "alice");
+        f.topic = suite_topic(t, f.alice, "/t");
+        suite_ack(t, 1, t->tip);
+        suite_run(t);
+        for (uint32_t batches = t->batches; t->batches < batches + 48 - room;)
+            suite_advance(t, MS);
+        suite_propose(t, f.alice, 1, f.topic, 8); /* it opens a batch */
+        give_fragments(&f, f.alice, 2, COUNT, 0, COUNT);
+        uint64_t tip = t->tip;
+        suite_run(t);
+        uint32_t emitted = suite_count(t, tip + 1, f.alice);
+        ck_assert_msg(emitted == 1 || emitted == 1 + COUNT, "room for %u: %u of it", room, emitted);
+        whole += emitted == 1 + COUNT;
+        none += emitted == 1;
+        suite_free(t);
+    }
+    ck_assert_uint_gt(whole, 0);
+    ck_assert_uint_gt(none, 0);
+}
+END_TEST
+
+SUITE_MAIN("sequencer_run", no_run_is_begun_without_room_for_all_of_it,
+           a_run_that_waits_for_room_stays_what_it_is, a_group_in_one_datagram,
            fragments_over_many_datagrams_in_any_order, a_whole_mebibyte,
            an_incomplete_run_holds_up_nobody, nothing_gets_inside_a_run_that_takes_many_steps,
            a_refusal_is_one_record_for_all_its_numbers,
