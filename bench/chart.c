@@ -165,7 +165,7 @@ static double nines_x(double nines)
 static double value_y(const struct curve_scale *s, double us)
 {
     const double height = CURVE_HEIGHT - CURVE_TOP - CURVE_BOTTOM;
-    double share = log(us / s->low) / log(s->high / s->low);
+    double share = log(fmin(fmax(us, s->low), s->high) / s->low) / log(s->high / s->low);
     return CURVE_TOP + height * (1 - share);
 }
 
@@ -184,7 +184,7 @@ static double curve_at(const struct line_latency *l, double nines)
 
 static double highest(const struct line_latency *l)
 {
-    return l->histogram != NULL ? curve_at(l, curve_end(l)) : l->p999;
+    return l->histogram != NULL ? curve_at(l, curve_end(l)) : fmax(l->p999, l->p50);
 }
 
 /* The next of 1, 2, 5, 10 ... at or beyond. */
@@ -202,8 +202,8 @@ static struct curve_scale scale_of(const struct bench_line *line)
         low = fmin(low, line->floor_latency.p50);
         high = fmax(high, highest(&line->floor_latency));
     }
-    high = fmax(high, line->target_p999_us);
-    struct curve_scale s = { .low = round_up(low) / 1.0, .high = round_up(high * 1.05) };
+    high = fmax(fmax(high, low), line->target_p999_us);
+    struct curve_scale s = { .low = round_up(low), .high = round_up(high * 1.05) };
     while (s.low > low * 0.95)
         s.low = round_up(s.low * 0.39);
     while (s.high < s.low * 5)

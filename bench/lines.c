@@ -185,6 +185,10 @@ static const char *read_array(const char *at, void (*take)(void *ctx, uint32_t i
     return at + 1;
 }
 
+/* What is no figure at all is none. */
+#define NUMBER_MIN 1e-6
+#define NUMBER_MAX 1e15
+
 struct pairs {
     struct histogram *into;
     uint64_t value;
@@ -204,7 +208,7 @@ static void take_rate(void *ctx, uint32_t index, double value)
 {
     struct bench_line *line = ctx;
     if (index < LINES_SERIES_MAX) {
-        line->series_per_s[index] = value;
+        line->series_per_s[index] = value >= 0 && value <= NUMBER_MAX ? value : 0;
         line->series_count = index + 1;
     }
 }
@@ -254,7 +258,8 @@ static bool take_number(struct bench_line *line, const char *key, const char *va
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (strcmp(key, numbers[i].key) != 0)
             continue;
-        *numbers[i].to = strtod(value, NULL);
+        double number = strtod(value, NULL);
+        *numbers[i].to = number >= NUMBER_MIN && number <= NUMBER_MAX ? number : 0;
         if (strcmp(key, "wanted_at_most") == 0)
             line->wanted = BENCH_AT_MOST;
         else if (strcmp(key, "wanted_at_least") == 0)

@@ -233,6 +233,15 @@ class ReportTest(Case):
             self.assertIn("bench", err)
         self.assertIn("--report", self.cantus("bench", "--from", self.saved(), status=2).err)
 
+    def test_figures_that_are_none_are_drawn_as_none(self):
+        """Negative, not finite, in no order: no curve can hold them, and drawing must end."""
+        for figure in ("-10.0", "1e999", "nan", "0", "1e-300"):
+            line = LINES.replace('"p50_us":10.00', f'"p50_us":{figure}').replace("1.250", figure)
+            _, text = self.page("--from", self.saved(line.replace('"p999_us":90.00', f'"p999_us":{figure}')))
+            drawing = text.split("<script")[0].lower()
+            for bad in ("nan", "inf ", '"inf', "-inf"):
+                self.assertNotIn(bad, drawing, figure)
+
     def test_the_document_is_made_of_its_lines(self):
         """docs/performance.md and its picture are what these commands make of docs/performance.jsonl."""
         docs = os.path.join(SOURCE, "docs")
