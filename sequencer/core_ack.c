@@ -93,13 +93,14 @@ void ack_on(struct sequencer *s, const struct ack *a)
     time_heard_clock(s, store, a->clock_ns);
     if (s->state != SEQUENCER_LEADING)
         return;
+    /* Not only a member: one that is not could not become current either, and so never one. */
+    if (a->promised.number == s->epoch.number && !epoch_equal(a->promised, s->epoch))
+        seal_heard_locked(s);
     store->current = epoch_equal(a->tail.epoch, s->epoch);
     if (!membership_has(catalog_members(s->catalog), a->store)) {
         store->current = store->current && (a->tail.seq <= s->stable || tail_is_ours(s, a));
         return;
     }
-    if (a->promised.number == s->epoch.number && !epoch_equal(a->promised, s->epoch))
-        seal_heard_locked(s);
     if (!store->current) {
         count(s, COUNTER_ACKS_OLD_EPOCH, 1);
         bool adopted = epoch_equal(a->tail.epoch, s->adopted.epoch) &&

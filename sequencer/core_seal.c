@@ -185,9 +185,9 @@ uint64_t seal_step(struct sequencer *s)
 
 /* ---- again, above itself --------------------------------------------------------------------- */
 
-/* A member that promised our very number to another candidate records nothing of ours, and could not
+/* A store that promised our very number to another candidate records nothing of ours, and could not
  * be told to: only a higher number frees it. So the leader seals one itself, once it is clear that
- * the member stays like that; what it has emitted gets the time to become stable first. */
+ * the store stays like that; what it has emitted gets the time to become stable first. */
 void seal_heard_locked(struct sequencer *s)
 {
     if (s->locked_until_ns == 0)

@@ -320,6 +320,25 @@ START_TEST(a_store_promised_to_a_rival_is_won_back_without_a_quorum)
 }
 END_TEST
 
+/* Nor can one that is not a member record anything of ours, nor copy, and so become one. Seed 11979. */
+START_TEST(a_spare_promised_to_a_rival_is_won_back)
+{
+    struct suite *t = suite_new();
+    suite_lead(t, 3);
+    struct ack locked = suite_ack_of(t, 9, 1);
+    locked.promised.candidate = 99;
+    suite_give_ack(t, &locked);
+    suite_ack(t, 1, t->tip);
+    suite_ack(t, 2, t->tip);
+    suite_advance(t, t->options.adopt_timeout_ns);
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_SEALING);
+    t->store_tip = t->tip;
+    suite_elect(t, 3);
+    ck_assert_uint_eq(sequencer_epoch(t->core).number, 2);
+    suite_free(t);
+}
+END_TEST
+
 /* ---- without stores -------------------------------------------------------------------------- */
 
 START_TEST(a_volatile_stream_begins_with_its_genesis)
@@ -357,4 +376,5 @@ SUITE_MAIN("sequencer_seal", one_store_promises_and_it_begins,
            fenced_by_a_heartbeat, fenced_by_a_batch, fenced_by_an_acknowledgement,
            fenced_by_a_promise, a_store_promised_to_a_rival_is_won_back,
            a_store_promised_to_a_rival_is_won_back_without_a_quorum,
-           a_volatile_stream_begins_with_its_genesis, a_bad_genesis_is_said)
+           a_spare_promised_to_a_rival_is_won_back, a_volatile_stream_begins_with_its_genesis,
+           a_bad_genesis_is_said)
