@@ -15,8 +15,9 @@ enum {
     KERNEL_SEGMENTED_MAX = 65507, /* bytes of one send: what an IPv4 UDP datagram holds */
     KERNEL_COALESCED_MAX = 32,    /* receive buffers when the kernel may coalesce */
     KERNEL_COALESCED_BYTES = 64 * 1024,
-    KERNEL_FLOW_BEGINS = 4, /* looks in a row that found something */
-    KERNEL_FLOW_ENDS = 256, /* looks in a row that found nothing */
+    KERNEL_FLOW_SUSPECTED = 2, /* looks in a row that found something: from then on for many */
+    KERNEL_FLOW_BEGINS = 4,    /* looks in a row that found something, at last many */
+    KERNEL_FLOW_ENDS = 256,    /* looks in a row that found nothing, or one datagram */
     KERNEL_STREAMS_LIMIT = 4096,
     KERNEL_ACCEPTS_MAX = 16 /* per round */
 };
@@ -55,7 +56,7 @@ struct kernel_flow {
     bool coalesces;  /* UDP_GRO is on */
     bool stays;      /* it is not turned off again */
     bool may_be_old; /* it is off, but what was coalesced before may still be queued */
-    uint32_t full;   /* looks in a row that found something, or nothing */
+    uint32_t full;   /* looks in a row that found something, or did not find many */
     uint32_t empty;
 };
 

@@ -161,20 +161,21 @@ void kernel_receive_own_segments(struct kernel *k, enum port_channel channel)
     flow->stays = true;
 }
 
-/* Notes how a look at a socket went. */
-static void note_look(struct kernel *k, enum port_channel channel, bool found)
+/* Notes how a look at a socket went. One datagram at a time is no flow, however often: it is what a
+ * conversation looks like to one who shares a core and comes late to every look. */
+static void note_look(struct kernel *k, enum port_channel channel, bool found, bool flows)
 {
     struct kernel_flow *flow = &k->receiver.flows[channel];
-    if (found) {
+    flow->full = flows || (found && flow->full < KERNEL_FLOW_SUSPECTED) ? flow->full + 1 : 0;
+    if (!found)
+        flow->may_be_old = false;
+    if (flows) {
         flow->empty = 0;
-        if (++flow->full == KERNEL_FLOW_BEGINS && !flow->coalesces)
+        if (flow->full >= KERNEL_FLOW_BEGINS && !flow->coalesces)
             set_coalescing(k, channel, true);
-        return;
-    }
-    flow->full = 0;
-    flow->may_be_old = false;
-    if (++flow->empty == KERNEL_FLOW_ENDS && flow->coalesces && !flow->stays)
+    } else if (++flow->empty == KERNEL_FLOW_ENDS && flow->coalesces && !flow->stays) {
         set_coalescing(k, channel, false);
+    }
 }
 
 /* Reads one socket into the free slots. */
@@ -182,9 +183,10 @@ static bool read_socket(struct kernel *k, enum port_channel channel, uint32_t ma
 {
     struct kernel_receiver *r = &k->receiver;
     const struct kernel_flow *flow = &r->flows[channel];
-    many = many || flow->coalesces || flow->may_be_old || flow->full > 0;
+    many = many || flow->coalesces || flow->may_be_old || flow->full >= KERNEL_FLOW_SUSPECTED;
     int got = many ? read_many(k, channel, max) : read_one(k, channel);
-    note_look(k, channel, got > 0);
+    bool flows = got > 1 || (got == 1 && r->messages[r->used].msg_len > k->options.datagram_max);
+    note_look(k, channel, got > 0, flows);
     for (int i = 0; i < got; i++)
         r->channels[r->used++] = channel;
     return got > 0;
