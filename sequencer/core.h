@@ -105,7 +105,9 @@ enum sequencer_sabotage {
     SEQUENCER_HALF_REFUSED = 131072,        /* refuses a group's first message only */
     SEQUENCER_SILENT_REFUSAL = 262144,      /* drops a group that it refuses, without a record */
     SEQUENCER_UNPERMITTED = 524288,         /* does not ask whether a message is permitted */
-    SEQUENCER_RESTLESS = 1048576            /* while it leads, asks to be called again at once */
+    SEQUENCER_RESTLESS = 1048576,           /* while it leads, asks to be called again at once */
+    SEQUENCER_RIGHTS_OF_BATCH = 2097152,    /* checks rights as of the batch's beginning */
+    SEQUENCER_REVOCATION_IGNORED = 4194304  /* takes no notice of revocations */
 };
 
 struct sequencer;

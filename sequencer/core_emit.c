@@ -154,6 +154,24 @@ bool emit_room(struct sequencer *s, uint32_t payload_length, enum room room)
     return open_batch(s, room);
 }
 
+static bool follows_rights(const struct sequencer *s, const struct message *m)
+{
+    if (m->topic != TOPIC_GRANT && m->topic != TOPIC_GROUP)
+        return true;
+    bool revokes = m->length > 0 && m->payload[0] != 0;
+    return !sabotaged(s, SEQUENCER_RIGHTS_OF_BATCH) &&
+           !(revokes && sabotaged(s, SEQUENCER_REVOCATION_IGNORED));
+}
+
+static void follow_rights_late(struct sequencer *s, const uint8_t *bytes)
+{
+    struct batch_cursor cursor = batch_begin(bytes, &s->batch_header);
+    struct message m;
+    while (batch_next(&cursor, &m))
+        if (!follows_rights(s, &m))
+            (void)catalog_apply(s->catalog, &m, &s->batch_header);
+}
+
 void emit_close(struct sequencer *s, bool full)
 {
     if (!s->batch_is_open)
@@ -166,6 +184,8 @@ void emit_close(struct sequencer *s, bool full)
     const struct batch_header *h = &s->batch_header;
     s->digest = h->digest;
     uint8_t *bytes = ring_bytes_at(s, s->ring_end);
+    if (sabotaged(s, SEQUENCER_RIGHTS_OF_BATCH))
+        follow_rights_late(s, bytes);
     *ring_slot_at(s, s->ring_end++) = (struct ring_slot) { .first_seq = h->first_seq,
                                                            .end_seq = batch_end_seq(h),
                                                            .digest = h->digest,
@@ -198,7 +218,9 @@ bool emit_record(struct sequencer *s, uint32_t topic, uint32_t publisher, uint64
                          .length = length,
                          .payload = payload };
     s->next_seq = m.seq + 1;
-    enum catalog_verdict verdict = catalog_apply(s->catalog, &m, &s->batch_header);
+    enum catalog_verdict verdict = CATALOG_OK;
+    if (follows_rights(s, &m))
+        verdict = catalog_apply(s->catalog, &m, &s->batch_header);
     bool lawful = ledger_apply(&s->ledger, &m);
     assert((lawful && (verdict == CATALOG_OK || verdict == CATALOG_IGNORED)) || s->o.sabotage != 0);
     (void)lawful;

@@ -109,6 +109,8 @@ static const struct sabotage {
     { .name = "false_digest" },
     { "silent_refusal", .sequencer = SEQUENCER_SILENT_REFUSAL },
     { "unpermitted", .sequencer = SEQUENCER_UNPERMITTED },
+    { "rights_of_batch", .sequencer = SEQUENCER_RIGHTS_OF_BATCH },
+    { "revocation_ignored", .sequencer = SEQUENCER_REVOCATION_IGNORED },
     { "restless", .sequencer = SEQUENCER_RESTLESS },
 };
 

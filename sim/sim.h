@@ -75,6 +75,8 @@ enum sim_invariant {
     X(false_digest, "a replica publishes a digest that depends on more than the stream", 7)        \
     X(silent_refusal, "a sequencer drops a group that it refuses, without a record", 4)            \
     X(unpermitted, "a sequencer does not ask whether a message is permitted", 8)                   \
+    X(rights_of_batch, "a sequencer checks rights as of the beginning of a batch", 8)              \
+    X(revocation_ignored, "a sequencer takes no notice of revocations", 8)                         \
     X(restless, "a leader asks to be called again at once, for ever", 9)
 
 struct sim_options {

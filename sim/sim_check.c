@@ -120,7 +120,8 @@ static void tally(struct sim *s, struct sim_tally *t, const struct sim_entry *e,
     bool inside = t->run_publisher != 0;
     if (inside && t->run_publisher != e->publisher)
         sim_violate(s, SIM_ONE_ORDER, "seq %lu: a message of another publisher inside a run", seq);
-    if (e->topic < TOPIC_FIRST_USER && e->topic != TOPIC_REJECT && e->topic != TOPIC_TOPIC)
+    if (e->topic < TOPIC_FIRST_USER && e->topic != TOPIC_REJECT && e->topic != TOPIC_TOPIC &&
+        (e->topic < TOPIC_GRANT || e->topic > TOPIC_EDGE))
         sim_violate(s, SIM_PERMISSIONS, "seq %lu: publisher id %u writes topic %u, and may not",
                     seq, e->publisher, e->topic);
     uint64_t *next = &t->next[e->publisher];
@@ -159,6 +160,7 @@ static void tally_again(struct sim *s, uint32_t branch, uint64_t end_seq)
         const struct sim_entry *e = sim_history_at(h, parent, seq);
         assert(e != NULL);
         tally(s, &t, e, seq);
+        sim_check_access_tally(s, &t, parent, e, seq);
     }
     h->branches[branch].tally = t;
 }
@@ -381,12 +383,14 @@ static void append_batch(struct sim *s, const struct sim_node *n, uint32_t branc
     struct sim_entry *e = NULL;
     while (batch_next(&cursor, &m)) {
         check_basis(s, branch, &m);
+        sim_check_permitted(s, branch, &m);
         e = sim_history_append(h, branch, &m);
         if (e == NULL) {
             sim_violate(s, SIM_BOUNDED, "out of memory");
             return;
         }
         tally(s, &b->tally, e, m.seq);
+        sim_check_access_tally(s, &b->tally, branch, e, m.seq);
         check_said(s, branch, e, &m);
         if (m.topic == TOPIC_MEMBER && m.publisher == 0)
             check_member(s, n, branch, &m);

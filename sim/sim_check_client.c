@@ -240,7 +240,8 @@ static enum sim_invariant client_live(const struct sim *s, const struct sim_node
     if (over ? !pipe : pipe && rival_of(s, n) != NULL)
         snprintf(why, capacity, "%s is not told that it was superseded, or is and was not",
                  n->name);
-    else if (c->work == SIM_WORK_GROUPS && !sim_group_answered(s, n))
+    else if ((c->work == SIM_WORK_GROUPS || c->work == SIM_WORK_GRANTS) &&
+             !sim_group_answered(s, n))
         snprintf(why, capacity, "%s has no answer through its number %lu", n->name, c->proposed);
     else if (sequenced != c->goal && !over)
         snprintf(why, capacity, "%s: %lu of %lu items have an outcome", n->name, sequenced,
@@ -406,8 +407,8 @@ static void check_answers(struct sim *s, const struct sim_tally *t)
     for (uint32_t i = 0; i < s->node_count; i++) {
         const struct sim_node *n = s->nodes[i];
         if (n->kind == SIM_CLIENT && n->client->work != SIM_WORK_NONE &&
-            n->client->work != SIM_WORK_GROUPS && !is_superseded(n) &&
-            t->items[n->index] != n->client->goal)
+            n->client->work != SIM_WORK_GROUPS && n->client->work != SIM_WORK_GRANTS &&
+            !is_superseded(n) && t->items[n->index] != n->client->goal)
             sim_violate(s, SIM_ANSWERED, "%s pushed %lu items, and %lu are in the stream", n->name,
                         n->client->goal, t->items[n->index]);
     }

@@ -207,7 +207,7 @@ static bool create_client(struct sim *s, struct sim_node *n)
         .sabotage = s->sabotage_client,
     };
     o.follower.source_count = sources(s, NULL, o.follower.sources);
-    if (n->client->work == SIM_WORK_GROUPS)
+    if (n->client->work == SIM_WORK_GROUPS || n->client->work == SIM_WORK_GRANTS)
         n->client->nonce = sim_random_next(&s->random) | 1;
     n->client->proposed = 0;
     n->ops = &client_participant;
@@ -303,7 +303,7 @@ static enum cantus_level level_of(uint32_t i)
     return i % 2 == 0 ? CANTUS_STABLE : CANTUS_SEQUENCED;
 }
 
-/* A second process that will be publisher-2, and one that publishes groups. */
+/* A second process that will be publisher-2, one that publishes groups, and three of keys. */
 static bool deploy_extras(struct sim *s)
 {
     if ((s->extras & SIM_EXTRA_TWIN) != 0 && s->options.publishers > 1) {
@@ -322,6 +322,17 @@ static bool deploy_extras(struct sim *s)
         if (n == NULL)
             return false;
         n->client->work = SIM_WORK_GROUPS;
+    }
+    for (uint32_t role = 1; (s->extras & SIM_EXTRA_GRANTS) != 0 && role <= SIM_GRANT_ROLES;
+         role++) {
+        char name[SIM_NAME_MAX + 1];
+        snprintf(name, sizeof name, "keyed-%u", role);
+        struct sim_node *n = sim_deploy_client(s, name, CANTUS_SEQUENCED);
+        if (n == NULL)
+            return false;
+        n->client->work = SIM_WORK_GRANTS;
+        n->client->grant_role = role;
+        sim_grant_identity(role, n->client->identity);
     }
     return true;
 }

@@ -9,9 +9,11 @@
 enum {
     SIM_BRANCHES_MAX = 1024,
     SIM_PUBLISHERS_MAX = 64,
-    SIM_WORDS_MAX = 48,   /* stores that ever were: a wiped one comes back as another */
-    SIM_REPORTS_MAX = 32, /* promises of a store that are remembered */
-    SIM_CHANGES_MAX = 512 /* of the membership, on all branches */
+    SIM_TOPICS_MAX = 96,
+    SIM_ACCESS_MAX = 1024, /* grants and groups, on one history */
+    SIM_WORDS_MAX = 48,    /* stores that ever were: a wiped one comes back as another */
+    SIM_REPORTS_MAX = 32,  /* promises of a store that are remembered */
+    SIM_CHANGES_MAX = 512  /* of the membership, on all branches */
 };
 #define SIM_NONE UINT32_MAX
 
@@ -37,9 +39,14 @@ struct sim_entry {
 struct sim_tally {
     uint64_t next[SIM_PUBLISHERS_MAX]; /* publishers' numbers, by id */
     uint32_t incarnation[SIM_PUBLISHERS_MAX];
-    uint64_t items[SIM_PUBLISHERS_MAX]; /* by the workload's number: items sequenced */
-    uint64_t rounds;                    /* of the race */
-    uint32_t run_publisher;             /* of the open run; 0: none */
+    uint64_t items[SIM_PUBLISHERS_MAX];    /* by the workload's number: items sequenced */
+    uint64_t rounds;                       /* of the race */
+    uint64_t join_seq[SIM_PUBLISHERS_MAX]; /* of their newest joins */
+    uint64_t topic_seq[SIM_TOPICS_MAX];    /* where users' topics were made, by id */
+    uint32_t topic_count;
+    uint64_t access_seq[SIM_ACCESS_MAX]; /* records of rights */
+    uint32_t access_count;
+    uint32_t run_publisher; /* of the open run; 0: none */
     struct sim_tally_open {
         uint64_t next;
         uint64_t items;

@@ -165,6 +165,8 @@ static const struct leaning {
     { "false-digest", "usual", 3, 2, 0, 0, SIM_EXTRA_DIGESTS },
     { "silent-refusal", "weather", 1, 1, 0, 0, SIM_EXTRA_GROUPS },
     { "unpermitted", "weather", 1, 1, 0, 0, SIM_EXTRA_GROUPS },
+    { "rights-of-batch", "weather", 1, 1, 0, 0, SIM_EXTRA_GRANTS },
+    { "revocation-ignored", "weather", 1, 1, 0, 0, SIM_EXTRA_GRANTS },
     { "half-group", "power", 3, 2, 0, 0, SIM_EXTRA_GROUPS },
 };
 

@@ -145,6 +145,7 @@ enum sim_work {
     SIM_WORK_PIPE,
     SIM_WORK_INJECTOR,
     SIM_WORK_GROUPS,
+    SIM_WORK_GRANTS,
     SIM_WORK_BY_HAND
 };
 
@@ -155,7 +156,8 @@ enum sim_extra {
     SIM_EXTRA_UNSYNCED = 4, /* stores that acknowledge before they sync */
     SIM_EXTRA_DIGESTS = 8,  /* replicas publish digests of their states */
     SIM_EXTRA_LIARS = 16,   /* a disk lies about syncs, and more than a majority makes stable */
-    SIM_EXTRA_END = 32
+    SIM_EXTRA_GRANTS = 32,  /* publishers of keys, while rights are given and taken */
+    SIM_EXTRA_END = 64
 };
 
 struct sim_queued {
@@ -183,9 +185,10 @@ struct sim_client {
     struct sim_queued *queued; /* SIM_QUEUED_MAX, by hand */
     uint32_t queued_count;
     bool quarantined;
-    bool late;         /* a twin: it starts amid the run */
-    uint64_t nonce;    /* of a publisher of groups: its join */
-    uint64_t proposed; /* number of the last it has proposed; 0: none */
+    bool late;           /* a twin: it starts amid the run */
+    uint64_t nonce;      /* of a publisher of groups or of a key: its join */
+    uint32_t grant_role; /* of a publisher of a key: 1 the operator */
+    uint64_t proposed;   /* number of the last it has proposed; 0: none */
 
     /* what the checkers know of its deliveries */
     struct sim_reader reader;
@@ -407,7 +410,7 @@ bool sim_fault_lie(struct sim *s);
 void sim_fault_end_lie(struct sim *s, struct sim_node *n);
 
 /* sim_workload.c */
-enum { SIM_TOPICS_MAX = 96, SIM_RUN_BYTES_MAX = 40 * 1024, SIM_ITEM_HEADER = 16 };
+enum { SIM_RUN_BYTES_MAX = 40 * 1024, SIM_ITEM_HEADER = 16 };
 enum sim_item_kind { SIM_ITEM_PLAIN = 1, SIM_ITEM_RACE };
 struct sim_item_header {
     enum sim_item_kind kind;
@@ -433,6 +436,15 @@ struct sim_group_part {
 };
 bool sim_group_part(const uint8_t *payload, size_t length, struct sim_group_part *out);
 void sim_group_work(struct sim *s, struct sim_node *n);
+/* sim_grant.c */
+enum { SIM_GRANT_ROLES = 3 }; /* the operator and two teams */
+void sim_grant_identity(uint32_t role, char out[IDENTITY_MAX + 1]);
+void sim_grant_work(struct sim *s, struct sim_node *n);
+/* sim_check_access.c */
+/* A message at the end of a branch, before it counts there. */
+void sim_check_permitted(struct sim *s, uint32_t branch, const struct message *m);
+void sim_check_access_tally(const struct sim *s, struct sim_tally *t, uint32_t branch,
+                            const struct sim_entry *e, uint64_t seq);
 /* What it has proposed is in the stream, or refused there. */
 bool sim_group_answered(const struct sim *s, const struct sim_node *n);
 

@@ -144,13 +144,15 @@ void sim_work(struct sim *s, struct sim_node *n)
     }
     /* A publisher that was restarted behind its goal has lost what it had not got rid of, and the
      * outside world still has it: it goes on pushing even when the others are done. */
-    bool busy = !s->quiet || c->work == SIM_WORK_GROUPS ||
+    bool busy = !s->quiet || c->work == SIM_WORK_GROUPS || c->work == SIM_WORK_GRANTS ||
                 (c->work == SIM_WORK_PIPE && (!c->started || c->items < c->goal));
     if (n->up && !sim_node_frozen(s, n) && busy) {
         if (c->work == SIM_WORK_PIPE) {
             push_items(s, n);
         } else if (c->work == SIM_WORK_GROUPS) {
             sim_group_work(s, n);
+        } else if (c->work == SIM_WORK_GRANTS) {
+            sim_grant_work(s, n);
         } else {
             uint64_t more = sim_random_between(&s->random, 1, PUSHES_MAX);
             if (s->injector_limit < cantus_injector_sequenced(c->injector) + IN_FLIGHT_MAX)

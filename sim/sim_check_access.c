@@ -1,0 +1,253 @@
+/* Exact permissions: nothing is in the stream that its publisher was not permitted to write at its seq,
+ * and nothing is refused as not permitted that was.
+ *
+ * What was permitted is read off the history alone, record by record from its beginning, each time
+ * anew, by rules written down here once more: the cores' table of rights has no part in it. */
+#include <string.h>
+
+#include "proto/access.h"
+#include "sim/sim_private.h"
+
+enum { PAIRS_MAX = 64, MEMBERS_KEPT = 16, ANYONE = 1, KEY = 2, GROUP = 3 };
+enum { READ = 1, WRITE = 2, GRANT = 4 };
+
+struct text {
+    const uint8_t *bytes;
+    uint32_t length;
+};
+
+static bool same(struct text a, struct text b)
+{
+    return a.length == b.length && memcmp(a.bytes, b.bytes, a.length) == 0;
+}
+
+/* What was granted to one on one subtree. */
+struct pair {
+    uint8_t who;
+    struct text whom, subtree;
+    uint8_t rights;
+};
+
+struct rights {
+    struct pair pairs[PAIRS_MAX];
+    uint32_t pair_count;
+    struct {
+        struct text group, key;
+    } members[MEMBERS_KEPT];
+    uint32_t member_count;
+};
+
+/* ---- records --------------------------------------------------------------------------------- */
+
+static struct text string_at(const uint8_t *at)
+{
+    return (struct text) { at + 1, at[0] };
+}
+
+static struct pair read_grant(const struct sim_entry *e, bool *revoke)
+{
+    const uint8_t *at = e->payload;
+    struct pair p = { .rights = at[1], .who = at[2] };
+    *revoke = at[0] != 0;
+    at += 3;
+    if (p.who == KEY) {
+        p.whom = (struct text) { at, ACCESS_KEY_SIZE };
+        at += ACCESS_KEY_SIZE;
+    } else if (p.who == GROUP) {
+        p.whom = string_at(at);
+        at += 1 + at[0];
+    }
+    p.subtree = string_at(at);
+    return p;
+}
+
+static void follow_grant(struct rights *r, const struct sim_entry *e)
+{
+    bool revoke;
+    struct pair p = read_grant(e, &revoke);
+    uint32_t i = 0;
+    while (i < r->pair_count &&
+           (r->pairs[i].who != p.who || !same(r->pairs[i].subtree, p.subtree) ||
+            (p.who != ANYONE && !same(r->pairs[i].whom, p.whom))))
+        i++;
+    assert(i < PAIRS_MAX);
+    if (i == r->pair_count) {
+        r->pairs[r->pair_count++] = p;
+        r->pairs[i].rights = 0;
+    }
+    r->pairs[i].rights =
+        (uint8_t)(revoke ? r->pairs[i].rights & ~p.rights : r->pairs[i].rights | p.rights);
+}
+
+static void follow_group(struct rights *r, const struct sim_entry *e)
+{
+    struct text group = string_at(e->payload + 1);
+    struct text key = { group.bytes + group.length, ACCESS_KEY_SIZE };
+    uint32_t i = 0;
+    while (i < r->member_count &&
+           (!same(r->members[i].group, group) || !same(r->members[i].key, key)))
+        i++;
+    if (e->payload[0] == 0 && i == r->member_count) {
+        assert(i < MEMBERS_KEPT);
+        r->members[r->member_count].group = group;
+        r->members[r->member_count++].key = key;
+    } else if (e->payload[0] != 0 && i < r->member_count) {
+        r->members[i] = r->members[--r->member_count];
+    }
+}
+
+static struct rights read_rights(const struct sim *s, uint32_t branch)
+{
+    struct rights r = { .pair_count = 0 };
+    const struct sim_tally *t = &s->history.branches[branch].tally;
+    for (uint32_t i = 0; i < t->access_count; i++) {
+        const struct sim_entry *e = sim_history_at(&s->history, branch, t->access_seq[i]);
+        if (e->topic == TOPIC_GRANT)
+            follow_grant(&r, e);
+        else if (e->topic == TOPIC_GROUP)
+            follow_group(&r, e);
+    }
+    return r;
+}
+
+/* ---- questions ------------------------------------------------------------------------------- */
+
+static bool contains(struct text subtree, struct text path)
+{
+    bool sys = path.length >= 4 && memcmp(path.bytes, "/sys", 4) == 0 &&
+               (path.length == 4 || path.bytes[4] == '/');
+    if (subtree.length == 1)
+        return !sys;
+    return path.length >= subtree.length &&
+           memcmp(path.bytes, subtree.bytes, subtree.length) == 0 &&
+           (path.length == subtree.length || path.bytes[subtree.length] == '/');
+}
+
+static bool is_member(const struct rights *r, struct text group, struct text key)
+{
+    for (uint32_t i = 0; i < r->member_count; i++)
+        if (same(r->members[i].group, group) && same(r->members[i].key, key))
+            return true;
+    return false;
+}
+
+static bool has(const struct rights *r, struct text key, uint8_t right, struct text path)
+{
+    static const uint8_t admin[ACCESS_KEY_SIZE]; /* the genesis': zeros */
+    if (memcmp(key.bytes, admin, sizeof admin) == 0)
+        return true;
+    for (uint32_t i = 0; i < r->pair_count; i++) {
+        const struct pair *p = &r->pairs[i];
+        bool his = p->who == ANYONE || (p->who == KEY && same(p->whom, key)) ||
+                   (p->who == GROUP && is_member(r, p->whom, key));
+        if (his && (p->rights & right) != 0 && contains(p->subtree, path))
+            return true;
+    }
+    return false;
+}
+
+/* ---- the history's names --------------------------------------------------------------------- */
+
+/* False: a publisher of the core, who may. */
+static bool key_of(const struct sim *s, uint32_t branch, uint32_t publisher,
+                   uint8_t key[ACCESS_KEY_SIZE])
+{
+    const struct sim_tally *t = &s->history.branches[branch].tally;
+    const struct sim_entry *e = sim_history_at(&s->history, branch, t->join_seq[publisher]);
+    struct sys_join join;
+    return e != NULL && sys_join_decode(e->payload, e->length, &join) &&
+           access_identity_key(join.identity, key);
+}
+
+static struct text path_of(const struct sim *s, uint32_t branch, uint32_t topic)
+{
+    const struct sim_tally *t = &s->history.branches[branch].tally;
+    uint32_t index = topic - TOPIC_FIRST_USER;
+    if (index >= t->topic_count)
+        return (struct text) { NULL, 0 };
+    const struct sim_entry *e = sim_history_at(&s->history, branch, t->topic_seq[index]);
+    return (struct text) { e->payload, e->length };
+}
+
+void sim_check_access_tally(const struct sim *s, struct sim_tally *t, uint32_t branch,
+                            const struct sim_entry *e, uint64_t seq)
+{
+    struct sys_join join;
+    if (e->topic == TOPIC_JOIN && sys_join_decode(e->payload, e->length, &join) &&
+        join.publisher < SIM_PUBLISHERS_MAX)
+        t->join_seq[join.publisher] = seq;
+    if (e->topic == TOPIC_GRANT || e->topic == TOPIC_GROUP) {
+        assert(t->access_count < SIM_ACCESS_MAX); /* the workload has no more to say */
+        t->access_seq[t->access_count++] = seq;
+    }
+    if (e->topic != TOPIC_TOPIC)
+        return;
+    for (uint32_t i = 0; i < t->topic_count; i++) {
+        const struct sim_entry *old = sim_history_at(&s->history, branch, t->topic_seq[i]);
+        if (old->length == e->length && memcmp(old->payload, e->payload, e->length) == 0)
+            return;
+    }
+    if (t->topic_count < SIM_TOPICS_MAX)
+        t->topic_seq[t->topic_count++] = seq;
+}
+
+/* ---- the check ------------------------------------------------------------------------------- */
+
+/* The right and the subtree that a message needs; right 0: none. */
+static struct text needs(const struct sim *s, uint32_t branch, const struct message *m,
+                         uint8_t *right)
+{
+    static const uint8_t root[] = "/";
+    const struct sim_entry e = { .payload = m->payload, .length = m->length };
+    bool revoke;
+    *right = 0;
+    if (m->topic >= TOPIC_FIRST_USER || m->topic == TOPIC_TOPIC) {
+        *right = WRITE;
+        return m->topic == TOPIC_TOPIC ? (struct text) { m->payload, m->length }
+                                       : path_of(s, branch, m->topic);
+    }
+    if (m->topic == TOPIC_GRANT || m->topic == TOPIC_GROUP || m->topic == TOPIC_LIMIT)
+        *right = GRANT;
+    return m->topic == TOPIC_GRANT ? read_grant(&e, &revoke).subtree : (struct text) { root, 1 };
+}
+
+static void check_reject(struct sim *s, uint32_t branch, const struct message *m,
+                         const uint8_t *key)
+{
+    struct sys_reject reject;
+    if (!sys_reject_decode(m->payload, m->length, &reject) ||
+        reject.reason != REJECT_NOT_PERMITTED || reject.topic < TOPIC_FIRST_USER)
+        return;
+    struct rights r = read_rights(s, branch);
+    struct text path = path_of(s, branch, reject.topic);
+    if (key == NULL ||
+        (path.length > 0 && has(&r, (struct text) { key, ACCESS_KEY_SIZE }, WRITE, path)))
+        sim_violate(
+            s, SIM_PERMISSIONS,
+            "seq %lu: number %lu of publisher id %u is refused on topic %u, and is permitted",
+            m->seq, m->publisher_seq, m->publisher, reject.topic);
+}
+
+/* A run is judged once: what its first message found holds to its end, for nothing comes between. */
+void sim_check_permitted(struct sim *s, uint32_t branch, const struct message *m)
+{
+    uint8_t bytes[ACCESS_KEY_SIZE], right;
+    if (m->publisher == 0 || m->publisher >= SIM_PUBLISHERS_MAX)
+        return;
+    const uint8_t *key = key_of(s, branch, m->publisher, bytes) ? bytes : NULL;
+    if (m->topic == TOPIC_REJECT) {
+        check_reject(s, branch, m, key);
+        return;
+    }
+    bool of_keys = m->topic == TOPIC_GRANT || m->topic == TOPIC_GROUP || m->topic == TOPIC_LIMIT;
+    bool permitted = key == NULL && !of_keys;
+    if (key != NULL && m->topic != TOPIC_EDGE) {
+        struct text subtree = needs(s, branch, m, &right);
+        struct rights r = read_rights(s, branch);
+        permitted = right != 0 && subtree.length > 0 &&
+                    has(&r, (struct text) { key, ACCESS_KEY_SIZE }, right, subtree);
+    }
+    if (!permitted)
+        sim_violate(s, SIM_PERMISSIONS, "seq %lu: publisher id %u writes topic %u, and may not",
+                    m->seq, m->publisher, m->topic);
+}
