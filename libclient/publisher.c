@@ -34,6 +34,17 @@ static uint32_t fragment_max(uint32_t datagram_max)
     return fits < MESSAGE_PAYLOAD_MAX ? fits : MESSAGE_PAYLOAD_MAX;
 }
 
+static uint32_t item_max(const struct publisher *p);
+
+/* So that a place in the ring costs no division. */
+static uint64_t power_of_two(uint64_t n)
+{
+    uint64_t power = 1;
+    while (power < n)
+        power *= 2;
+    return power;
+}
+
 struct publisher *publisher_create(const struct publisher_options *options, struct port *port,
                                    uint64_t counters[COUNTER_END],
                                    void (*outcome)(void *ctx, const struct publisher_outcome *o),
@@ -54,9 +65,11 @@ struct publisher *publisher_create(const struct publisher_options *options, stru
     p->burst = 1;
     p->round_trip_new_ns = UINT64_MAX;
     p->fragment_max = fragment_max(p->options.datagram_max);
+    p->item_max = item_max(p);
+    p->bytes_mask = power_of_two(p->options.bytes_max) - 1;
     p->entries_max = p->options.window * PUBLISHER_KEPT_WINDOWS;
     p->entries = calloc(p->entries_max, sizeof *p->entries);
-    p->bytes = malloc(p->options.bytes_max);
+    p->bytes = malloc(p->bytes_mask + 1);
     p->datagrams = malloc((size_t)PUBLISHER_STEP_DATAGRAMS * p->options.datagram_max);
     if (p->entries == NULL || p->bytes == NULL || p->datagrams == NULL) {
         publisher_destroy(p);
@@ -82,7 +95,7 @@ static uint32_t fragments_of(const struct publisher *p, uint32_t length)
     return length <= p->fragment_max ? 1 : (length + p->fragment_max - 1) / p->fragment_max;
 }
 
-uint32_t publisher_item_max(const struct publisher *p)
+static uint32_t item_max(const struct publisher *p)
 {
     uint32_t count = p->options.window < RUN_MESSAGES_MAX ? p->options.window : RUN_MESSAGES_MAX;
     uint64_t max = (uint64_t)count * p->fragment_max;
@@ -93,42 +106,48 @@ uint32_t publisher_item_max(const struct publisher *p)
     return (uint32_t)max;
 }
 
+uint32_t publisher_item_max(const struct publisher *p)
+{
+    return p->item_max;
+}
+
 /* Where an item's bytes would begin, in one piece; false if they don't fit now. */
 static bool place(const struct publisher *p, uint32_t length, uint64_t *begin)
 {
     uint64_t at = p->bytes_head;
-    uint64_t left = p->options.bytes_max - at % p->options.bytes_max;
+    uint64_t left = p->bytes_mask + 1 - (at & p->bytes_mask);
     if (length > left)
         at += left;
     *begin = at;
-    return at + length - p->bytes_tail <= p->options.bytes_max;
+    return at + length - p->bytes_tail <= p->bytes_mask + 1;
+}
+
+static bool find_room(const struct publisher *p, uint32_t length, uint32_t count, uint64_t *begin)
+{
+    return p->state == PUBLISHER_ACTIVE && length <= p->item_max &&
+           p->next - p->done + count <= p->options.window &&
+           p->next - p->base + count <= p->entries_max && p->next + count <= PUBLISHER_SEQ_MAX &&
+           place(p, length, begin);
 }
 
 bool publisher_has_room(const struct publisher *p, uint32_t length)
 {
-    if (p->state != PUBLISHER_ACTIVE || length > publisher_item_max(p))
-        return false;
-    uint32_t count = fragments_of(p, length);
     uint64_t begin;
-    return p->next - p->done + count <= p->options.window &&
-           p->next - p->base + count <= p->entries_max && p->next + count <= PUBLISHER_SEQ_MAX &&
-           place(p, length, &begin);
+    return find_room(p, length, fragments_of(p, length), &begin);
 }
 
 uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
                         struct position position)
 {
-    if (!publisher_has_room(p, item->length))
+    uint32_t count = fragments_of(p, item->length);
+    uint64_t begin = 0;
+    if (!find_room(p, item->length, count, &begin))
         return 0;
     assert(item->topic != TOPIC_NONE && item->topic <= TOPIC_ID_MAX);
-    uint64_t begin = 0;
-    if (!place(p, item->length, &begin))
-        return 0;
     if (item->length > 0)
         memcpy(publisher_bytes(p, begin), item->payload, item->length);
     p->bytes_head = begin + item->length;
     uint64_t first = p->next;
-    uint32_t count = fragments_of(p, item->length);
     uint32_t at = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t length = item->length - at < p->fragment_max ? item->length - at : p->fragment_max;
@@ -252,6 +271,32 @@ static void conclude(struct publisher *p, uint64_t count, uint64_t seq, uint8_t 
     release(p);
 }
 
+/* The same of one whole item in one message, which nearly all are. Neighbours were sent together and
+ * come back together: only the first of them is a sample of the round trip. */
+static void conclude_one(struct publisher *p, struct publisher_entry *e, uint64_t seq,
+                         uint64_t now_ns)
+{
+    if (now_ns != p->measured_ns || e->first_sent_ns != p->measured_sent_ns) {
+        p->measured_sent_ns = e->first_sent_ns;
+        measure(p, e, now_ns);
+    }
+    if (!e->resent)
+        p->burst = 1;
+    p->retries = 0;
+    e->outcome_seq = seq;
+    p->counters[COUNTER_OUTCOMES]++;
+    struct publisher_outcome o = {
+        .first_number = p->done, .number = p->done, .seq = seq, .topic = e->topic
+    };
+    p->done++;
+    assert(p->items_in_flight > 0);
+    p->items_in_flight--;
+    p->outcome(p->ctx, &o);
+    if (p->sent < p->done)
+        p->sent = p->done;
+    release(p);
+}
+
 static bool is_ours(const struct publisher *p, const struct message *m)
 {
     const struct publisher_entry *e = publisher_entry(p, p->done);
@@ -283,7 +328,11 @@ void publisher_on_message(struct publisher *p, const struct message *m, struct p
     }
     if (!is_ours(p, m))
         p->mismatches++;
-    conclude(p, publisher_entry(p, p->done)->item_entries, m->seq, 0, now.mono_ns);
+    struct publisher_entry *e = publisher_entry(p, p->done);
+    if (e->item_entries == 1 && p->partial_reject == 0)
+        conclude_one(p, e, m->seq, now.mono_ns);
+    else
+        conclude(p, e->item_entries, m->seq, 0, now.mono_ns);
 }
 
 void publisher_on_stable(struct publisher *p, uint64_t stable_seq)

@@ -23,7 +23,8 @@ struct publisher_options {
     uint64_t stream;
     uint64_t nonce;         /* random: tells our join from another's */
     uint32_t window;        /* numbers in flight at most; a power of two; default 1024 */
-    uint64_t bytes_max;     /* kept until stable; default 4 MiB, at least two runs */
+    uint64_t bytes_max;     /* kept until stable; default 4 MiB, at least two runs; the ring is
+                               the next power of two */
     uint32_t datagram_max;  /* default 1472 */
     uint32_t run_bytes_max; /* of one item; default 1 MiB */
     uint64_t

@@ -58,8 +58,10 @@ struct publisher {
     uint32_t entries_max; /* a power of two */
     uint32_t items_in_flight;
     uint32_t fragment_max;
+    uint32_t item_max;
     struct publisher_entry *entries;
     uint8_t *bytes;
+    uint64_t bytes_mask;             /* of the ring: a power of two, less one */
     uint64_t bytes_head, bytes_tail; /* endless counts */
     uint64_t mismatches;
     uint8_t partial_reject; /* reason, while only some numbers of an item are rejected */
@@ -69,13 +71,14 @@ struct publisher {
     uint64_t round_trip_ns;     /* 0: not measured yet */
     uint64_t round_trip_new_ns; /* least of the samples since it was set */
     uint64_t measured_ns;
-    uint32_t measured;      /* moments of these samples */
-    uint32_t retries;       /* of `done` */
-    uint32_t burst;         /* datagrams of the next retry */
-    uint64_t retry_at;      /* number; a retry goes on from here */
-    uint64_t retry_through; /* at least up to here */
-    uint32_t retry_left;    /* datagrams, at least */
-    uint64_t hinted;        /* number to send again at once; 0: none */
+    uint64_t measured_sent_ns; /* when the last sample was sent */
+    uint32_t measured;         /* moments of these samples */
+    uint32_t retries;          /* of `done` */
+    uint32_t burst;            /* datagrams of the next retry */
+    uint64_t retry_at;         /* number; a retry goes on from here */
+    uint64_t retry_through;    /* at least up to here */
+    uint32_t retry_left;       /* datagrams, at least */
+    uint64_t hinted;           /* number to send again at once; 0: none */
     uint64_t hinted_at_ns;
     struct {
         uint64_t from, end;
@@ -92,7 +95,7 @@ static inline struct publisher_entry *publisher_entry(const struct publisher *p,
 
 static inline uint8_t *publisher_bytes(const struct publisher *p, uint64_t begin)
 {
-    return p->bytes + begin % p->options.bytes_max;
+    return p->bytes + (begin & p->bytes_mask);
 }
 
 /* publisher_send.c: new proposals, then retries; the next deadline. */
