@@ -154,6 +154,7 @@ bool emit_room(struct sequencer *s, uint32_t payload_length, enum room room)
     return open_batch(s, room);
 }
 
+/* For the planted mistakes with rights; without them, always. */
 static bool follows_rights(const struct sequencer *s, const struct message *m)
 {
     if (m->topic != TOPIC_GRANT && m->topic != TOPIC_GROUP)
