@@ -87,39 +87,12 @@ static void refuse_promotion(struct sequencer *s, const struct probe_view *view)
     finish(s, &outcome);
 }
 
-/* What the quorum has must be within reach, and nothing that exists beyond it given up unasked. */
+/* Nothing that exists is given up unasked. */
 static bool would_lose(const struct sequencer *s, const struct probe_view *view,
                        struct outcome *outcome)
 {
-    const struct promise *best = &view->best->probe;
-    if (view->damaged != NULL) {
-        *outcome = outcome_of(
-            OUTCOME_REFUSED, 0,
-            "store %016llx reports seq %llu, above %llu that can be had, but is damaged: let it "
-            "heal, or stop it if what only it has may be lost",
-            (unsigned long long)view->damaged->id,
-            (unsigned long long)view->damaged->probe.tail.seq, (unsigned long long)best->tail.seq);
-        return true;
-    }
-    uint64_t next = follower_next(s->follower);
-    if (best->tail.seq >= next && best->oldest_seq > next) {
-        *outcome = outcome_of(
-            OUTCOME_REFUSED, 0,
-            "this standby is at %llu, and store %016llx, which has the most, begins at %llu: "
-            "promote a standby that is further, or let this one catch up",
-            (unsigned long long)(next - 1), (unsigned long long)view->best->id,
-            (unsigned long long)best->oldest_seq);
-        return true;
-    }
-    if (best->tail.seq >= next && best->fetch_port == 0 && best->stream_port == 0) {
-        *outcome =
-            outcome_of(OUTCOME_REFUSED, 0,
-                       "store %016llx has seq %llu, which this standby lacks, and does not "
-                       "say where to fetch it: configure its address",
-                       (unsigned long long)view->best->id, (unsigned long long)best->tail.seq);
-        return true;
-    }
-    return false;
+    *outcome = (struct outcome) { .verdict = OUTCOME_REFUSED };
+    return probe_would_lose(s, view, outcome->text, sizeof outcome->text);
 }
 
 /* Who holds a lease knows nothing of the leader but that it does not hold it. */

@@ -43,6 +43,7 @@ enum {
     MEMBER_LAG_MAX = 65536,     /* messages that a store to be added may be behind */
     PREFETCH_AHEAD = 4,         /* datagrams */
     UNCAUGHT_SILENCES = 8,      /* until one that never caught up promotes itself */
+    LOSS_SILENCES = 8,          /* until one that would lose what a store reports does so */
     CALLERS_MAX = 64,           /* connections to the stream port */
     SEAL_BACKOFF_MAX = 6        /* doublings of the delay between two candidates' rounds */
 };
@@ -179,7 +180,8 @@ struct probe {
     bool open;
     bool deferred; /* to another candidate, in this silence */
     struct epoch asked;
-    uint64_t at_ns; /* when to ask (again) */
+    uint64_t at_ns;    /* when to ask (again) */
+    uint64_t lossy_ns; /* since when a promotion would lose something; 0: it would not */
 };
 
 /* What the answers to a probe come to. */
@@ -399,6 +401,9 @@ void probe_on_seal(struct sequencer *s);
 void probe_on_answer(struct sequencer *s, const struct promise *p);
 /* A store that heard the leader within silence_ns counts as hearing it. */
 struct probe_view probe_look(const struct sequencer *s, uint64_t silence_ns);
+/* Whether a promotion would not have what the stores that answered report; what, and what to do. */
+bool probe_would_lose(const struct sequencer *s, const struct probe_view *view, char *text,
+                      size_t size);
 uint64_t random_next(struct sequencer *s);
 
 /* core_command.c */

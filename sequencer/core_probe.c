@@ -4,6 +4,8 @@
  * A standby that promotes itself does so only when it has heard nothing of the leader for the
  * configured silence, enough stores to seal answer, and no majority of the members has heard the
  * leader within that silence. A promotion for a lease is judged alike, by a silence of its own.
+ * While it would lose what a store reports it waits, so that the store may heal, but not for ever:
+ * what is stable is safe in any case, and a stream without a leader serves nobody.
  * Whether that is right does not matter for safety, only for peace. */
 #include "sequencer/core_private.h"
 
@@ -86,6 +88,38 @@ struct probe_view probe_look(const struct sequencer *s, uint64_t silence_ns)
     return view;
 }
 
+bool probe_would_lose(const struct sequencer *s, const struct probe_view *view, char *text,
+                      size_t size)
+{
+    const struct promise *best = &view->best->probe;
+    if (view->damaged != NULL) {
+        snprintf(text, size,
+                 "store %016llx reports seq %llu, above %llu that can be had, but is damaged: let "
+                 "it heal, or stop it if what only it has may be lost",
+                 (unsigned long long)view->damaged->id,
+                 (unsigned long long)view->damaged->probe.tail.seq,
+                 (unsigned long long)best->tail.seq);
+        return true;
+    }
+    uint64_t next = follower_next(s->follower);
+    if (best->tail.seq >= next && best->oldest_seq > next) {
+        snprintf(text, size,
+                 "this standby is at %llu, and store %016llx, which has the most, begins at %llu: "
+                 "promote a standby that is further, or let this one catch up",
+                 (unsigned long long)(next - 1), (unsigned long long)view->best->id,
+                 (unsigned long long)best->oldest_seq);
+        return true;
+    }
+    if (best->tail.seq >= next && best->fetch_port == 0 && best->stream_port == 0) {
+        snprintf(text, size,
+                 "store %016llx has seq %llu, which this standby lacks, and does not say where to "
+                 "fetch it: configure its address",
+                 (unsigned long long)view->best->id, (unsigned long long)best->tail.seq);
+        return true;
+    }
+    return false;
+}
+
 /* ---- promoting itself ------------------------------------------------------------------------ */
 
 /* One that joined late leaves it to those that need not fetch first. But what the leader had said
@@ -96,11 +130,34 @@ static bool may_promote(const struct sequencer *s, uint64_t silent_ns)
            silent_ns / UNCAUGHT_SILENCES >= s->o.silence_ns;
 }
 
-static void promote(struct sequencer *s, uint64_t silent_ns)
+/* True while what a store reports would be lost and may yet be had. */
+static bool waits_for_loss(struct sequencer *s, const struct probe_view *view)
 {
+    char text[sizeof s->waiting_for - 16];
+    if (!probe_would_lose(s, view, text, sizeof text)) {
+        s->probe.lossy_ns = 0;
+        return false;
+    }
+    if (s->probe.lossy_ns == 0)
+        s->probe.lossy_ns = s->now.mono_ns;
+    if ((s->now.mono_ns - s->probe.lossy_ns) / LOSS_SILENCES >= s->o.silence_ns)
+        return false;
+    snprintf(s->waiting_for, sizeof s->waiting_for, "would lose: %s", text);
+    return true;
+}
+
+static void promote(struct sequencer *s, const struct probe_view *view, uint64_t silent_ns)
+{
+    unsigned long long silent_ms = silent_ns / 1000000;
     s->o.how = SYS_EPOCH_TIMEOUT;
-    snprintf(s->why, sizeof s->why, "no word of the leader for %llu ms",
-             (unsigned long long)(silent_ns / 1000000));
+    if (view->damaged != NULL)
+        snprintf(s->why, sizeof s->why,
+                 "no word of the leader for %llu ms; gave up what damaged store %016llx has above "
+                 "seq %llu",
+                 silent_ms, (unsigned long long)view->damaged->id,
+                 (unsigned long long)view->best->probe.tail.seq);
+    else
+        snprintf(s->why, sizeof s->why, "no word of the leader for %llu ms", silent_ms);
     s->automatic = true;
     s->seal_losses = 0;
     count(s, COUNTER_PROMOTIONS, 1);
@@ -124,8 +181,8 @@ static void judge(struct sequencer *s, uint64_t silent_ns)
         s->probe.open = false;
         s->probe.at_ns =
             s->now.mono_ns + s->o.silence_ns / 2 + random_next(s) % (s->o.silence_ns / 2 + 1);
-    } else {
-        promote(s, silent_ns);
+    } else if (!waits_for_loss(s, &view)) {
+        promote(s, &view, silent_ns);
     }
 }
 

@@ -80,15 +80,22 @@ const char *sequencer_waiting_for(const struct sequencer *s)
     return "";
 }
 
+const char *sequencer_trouble(const struct sequencer *s)
+{
+    bool lossy = s->probe.lossy_ns != 0;
+    return s->state == SEQUENCER_FOLLOWING && (lossy || is_deaf(s)) ? sequencer_waiting_for(s) : "";
+}
+
 /* ---- status ---------------------------------------------------------------------------------- */
 
 const char *sequencer_state_name(const struct sequencer *s)
 {
     switch (s->state) {
     case SEQUENCER_FOLLOWING:
-        return is_deaf(s)          ? "following (deaf to the ingress group)"
-               : s->fenced_by != 0 ? "following (fenced)"
-                                   : "following";
+        return is_deaf(s)               ? "following (deaf to the ingress group)"
+               : s->probe.lossy_ns != 0 ? "following (a promotion would lose messages)"
+               : s->fenced_by != 0      ? "following (fenced)"
+                                        : "following";
     case SEQUENCER_SEALING:
         return "sealing";
     case SEQUENCER_ADOPTING:

@@ -76,6 +76,7 @@ struct watch {
     uint64_t since_ns; /* in this state */
     struct epoch led;  /* by another, as was said last */
     char said[256];
+    char trouble[256]; /* as was said last */
     struct notify notify;
 };
 
@@ -118,6 +119,18 @@ static void say_followed(struct watch *w, struct sequencer *core, struct log *lo
              epoch.number, (unsigned long)sequencer_tip(core));
 }
 
+/* Once each: deaf for a moment, or with a store that heals, is not worth a second line. */
+static void say_trouble(struct watch *w, struct sequencer *core, struct log *log)
+{
+    const char *trouble = sequencer_trouble(core);
+    if (trouble[0] == '\0' || strcmp(trouble, w->trouble) == 0)
+        return;
+    char quoted[LOG_LINE_MAX / 2];
+    snprintf(w->trouble, sizeof w->trouble, "%s", trouble);
+    log_line(log, LOG_WARN, "sequencer", "cannot take over as it should", "name=%s why=%s", w->name,
+             log_quote(trouble, quoted, sizeof quoted));
+}
+
 /* Says what became of it: leading, fenced, standing by, or what it waits for. */
 static void watch_state(struct watch *w, struct sequencer *core, struct log *log)
 {
@@ -131,6 +144,7 @@ static void watch_state(struct watch *w, struct sequencer *core, struct log *log
     }
     if (state == SEQUENCER_FOLLOWING) {
         say_followed(w, core, log);
+        say_trouble(w, core, log);
         return;
     }
     const char *reason = sequencer_waiting_for(core);

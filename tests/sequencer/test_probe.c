@@ -121,6 +121,76 @@ START_TEST(damaged_and_foreign_stores_do_not_count)
 }
 END_TEST
 
+static void answer_damaged(struct suite *t, uint64_t store, uint64_t beyond)
+{
+    struct promise p = suite_promise(t, store);
+    p.probe = true;
+    p.promised = t->seen[t->tip - 1].batch.epoch;
+    p.leader_age_ns = UINT64_MAX;
+    p.proven = false;
+    p.tail.seq += beyond;
+    suite_give_promise(t, &p);
+}
+
+static struct suite *standby_that_would_lose(void)
+{
+    struct suite *t = standby(3);
+    advance_until_asked(t);
+    answer(t, 1, UINT64_MAX);
+    answer_damaged(t, 2, 5);
+    answer(t, 3, UINT64_MAX);
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_FOLLOWING);
+    ck_assert_ptr_nonnull(strstr(sequencer_waiting_for(t->core),
+                                 "would lose: store 0000000000000002 reports seq 8, above 3"));
+    ck_assert_str_eq(sequencer_trouble(t->core), sequencer_waiting_for(t->core));
+    ck_assert_str_eq(sequencer_state_name(t->core), "following (a promotion would lose messages)");
+    return t;
+}
+
+/* What a damaged store reports may heal; what it then has is adopted. */
+START_TEST(it_waits_for_what_it_would_lose)
+{
+    struct suite *t = standby_that_would_lose();
+    advance_until_asked(t);
+    answer_damaged(t, 2, 5);
+    answer(t, 1, UINT64_MAX);
+    answer(t, 3, UINT64_MAX);
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_FOLLOWING);
+    ck_assert_uint_eq(suite_counter(t, COUNTER_SEALS), 0);
+    answer(t, 2, UINT64_MAX); /* it has healed */
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_SEALING);
+    ck_assert_str_eq(sequencer_trouble(t->core), "");
+    suite_elect(t, 3);
+    ck_assert_ptr_null(strstr(epoch_record(t).why, "gave up"));
+    suite_free(t);
+
+    t = standby_that_would_lose(); /* or the leader comes back */
+    suite_give_heartbeat(t, t->tip + 1, 0);
+    ck_assert_str_eq(sequencer_trouble(t->core), "");
+    suite_free(t);
+}
+END_TEST
+
+/* What is stable cannot be lost, and a stream must not stand still for ever. */
+START_TEST(it_does_not_wait_for_ever)
+{
+    struct suite *t = standby_that_would_lose();
+    uint64_t began_ns = t->now.mono_ns;
+    while (sequencer_state(t->core) == SEQUENCER_FOLLOWING) {
+        ck_assert_uint_lt(t->now.mono_ns, began_ns + 9 * SILENCE);
+        advance_until_asked(t);
+        answer(t, 1, UINT64_MAX);
+        answer_damaged(t, 2, 5);
+        answer(t, 3, UINT64_MAX);
+    }
+    ck_assert_uint_ge(t->now.mono_ns, began_ns + 8 * SILENCE);
+    suite_elect(t, 3);
+    ck_assert_ptr_nonnull(
+        strstr(epoch_record(t).why, "gave up what damaged store 0000000000000002 has above seq 3"));
+    suite_free(t);
+}
+END_TEST
+
 /* What was said long ago is no answer. */
 START_TEST(answers_go_stale)
 {
@@ -311,7 +381,8 @@ START_TEST(two_do_not_ask_in_step)
 END_TEST
 
 SUITE_MAIN("sequencer_probe", it_asks_first_and_then_seals, not_while_a_majority_hears_the_leader,
-           damaged_and_foreign_stores_do_not_count, answers_go_stale, a_word_of_the_leader_ends_it,
+           damaged_and_foreign_stores_do_not_count, it_waits_for_what_it_would_lose,
+           it_does_not_wait_for_ever, answers_go_stale, a_word_of_the_leader_ends_it,
            who_was_told_goes_on, whoever_begins_first_is_followed,
            a_rival_of_the_same_number_goes_first, another_candidate_is_given_time,
            a_cold_deployment_comes_to_life, who_never_caught_up_leaves_it_to_others,
