@@ -52,15 +52,15 @@ void command_stream_closed(struct sequencer *s, uint32_t stream)
 
 /* ---- promote --------------------------------------------------------------------------------- */
 
-/* Which stores the operator should look after. */
-static void name_silent(const struct sequencer *s, char *out, size_t size)
+/* Which stores the operator should look after: those that did not answer, or cannot vote either. */
+static void name_silent(const struct sequencer *s, bool damaged_too, char *out, size_t size)
 {
     const struct membership *members = catalog_members(s->catalog);
     size_t at = 0;
     out[0] = '\0';
     for (uint32_t i = 0; i < members->count && at + 20 < size && at < 120; i++) {
-        bool answered = false;
-        for (uint32_t k = 0; k < STORES_MAX; k++)
+        bool answered = !damaged_too && probe_heard(s, members->stores[i]);
+        for (uint32_t k = 0; damaged_too && k < STORES_MAX; k++)
             answered = answered || (s->stores[k].id == members->stores[i] && s->stores[k].probed &&
                                     s->stores[k].probe.proven);
         if (!answered)
@@ -72,7 +72,7 @@ static void name_silent(const struct sequencer *s, char *out, size_t size)
 static void refuse_promotion(struct sequencer *s, const struct probe_view *view)
 {
     char silent[160];
-    name_silent(s, silent, sizeof silent);
+    name_silent(s, true, silent, sizeof silent);
     struct outcome outcome;
     if (view->best == NULL)
         outcome = outcome_of(OUTCOME_REFUSED, 0,
@@ -108,7 +108,15 @@ static bool would_overthrow(const struct sequencer *s, const struct probe_view *
     return true;
 }
 
-static void begin_asked(struct sequencer *s)
+/* What an operator asks for is decided on every member's word, not on whose came first: one that
+ * answers late may report more than the others have. Who holds a lease is in a hurry. */
+static bool asks_on(const struct sequencer *s, const struct probe_view *view)
+{
+    return s->now.mono_ns < s->asked.deadline_ns && view->heard < view->members &&
+           s->asked.command.how != SYS_EPOCH_LEASE;
+}
+
+static void begin_asked(struct sequencer *s, const struct probe_view *view)
 {
     bool lease = s->asked.command.how == SYS_EPOCH_LEASE;
     sequencer_lead(s, lease ? SYS_EPOCH_LEASE : SYS_EPOCH_PROMOTED, s->asked.command.why);
@@ -117,6 +125,13 @@ static void begin_asked(struct sequencer *s)
     s->seal_losses = 0;
     seal_start(s);
     count(s, COUNTER_PROMOTIONS, 1);
+    char silent[160];
+    name_silent(s, false, silent, sizeof silent);
+    bool all = view->heard == view->members || silent[0] == '\0';
+    struct outcome outcome = outcome_of(
+        OUTCOME_PENDING, 0, "asks the stores to promise epoch %u%s%s", s->epoch.number,
+        all ? "" : "; not heard, so what only these have may be lost: ", all ? "" : silent);
+    finish(s, &outcome);
 }
 
 uint64_t command_standby_step(struct sequencer *s)
@@ -128,16 +143,13 @@ uint64_t command_standby_step(struct sequencer *s)
     }
     probe_send_due(s);
     struct probe_view view = probe_look(s, s->o.lease_silence_ns);
-    if (view.best != NULL && view.answered >= view.needed) {
+    if (view.best != NULL && view.answered >= view.needed && !asks_on(s, &view)) {
         s->probe.open = false;
         if (would_overthrow(s, &view, &outcome) || would_lose(s, &view, &outcome)) {
             finish(s, &outcome);
             return s->now.mono_ns;
         }
-        begin_asked(s);
-        outcome =
-            outcome_of(OUTCOME_PENDING, 0, "asks the stores to promise epoch %u", s->epoch.number);
-        finish(s, &outcome);
+        begin_asked(s, &view);
         return s->now.mono_ns;
     }
     if (s->now.mono_ns < s->asked.deadline_ns)

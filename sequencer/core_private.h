@@ -33,7 +33,6 @@ enum {
     ASKS_MAX = 256,                   /* joins and creates waiting for the next step */
     FILL_BATCHES_MAX = 64,            /* answering one gap request */
     FILLS_PER_STEP_MAX = 1024,        /* answering all requests between two steps */
-    MISSING_PER_STEP_MAX = 64,        /* holes told of between two steps */
     HINTS_BURST = 64,
     QUEUE_MIN = 16,
     QUANTUM_MIN = 256,
@@ -51,6 +50,7 @@ enum {
 #define NIL UINT32_MAX /* no slot, no publisher */
 
 #define HINT_INTERVAL_NS UINT64_C(1000000)    /* one a millisecond, after the burst */
+#define HOLE_INTERVAL_NS UINT64_C(50000)      /* the same of holes: loss recovery waits for them */
 #define HELD_STALE_NS    UINT64_C(1000000000) /* a queue that waits this long makes room */
 #define STALE_SCAN_NS    UINT64_C(10000000)
 #define TOKEN_EXPIRES_NS UINT64_C(100000000)
@@ -94,6 +94,7 @@ struct queue {
     int64_t deficit; /* may be negative: a run is paid for after it was emitted */
     uint64_t heard_ns;
     uint64_t hint_ns;
+    uint64_t told; /* of holes below this number */
     struct run_scan scan;
     bool active;
     bool discarding; /* inside a run rejected as too large: its rest is rejected too */
@@ -121,6 +122,13 @@ enum blocked {
     BLOCKED_BUDGET, /* enough for one step */
     BLOCKED_PACE,
     BLOCKED_RING
+};
+
+/* Tokens, refilled one an interval up to HINTS_BURST; each hint takes one. */
+struct hint_bucket {
+    uint64_t refill_ns;
+    uint64_t interval_ns;
+    uint32_t tokens;
 };
 
 /* A run being emitted: nothing else until it is done. */
@@ -189,6 +197,7 @@ struct probe_view {
     const struct store *best;    /* the highest tail that can be had; NULL: no answer */
     const struct store *damaged; /* one that reports more but does not count; or NULL */
     uint32_t answered;           /* members that count */
+    uint32_t heard;              /* members that answered, damaged ones too */
     uint32_t needed;
     uint32_t members;
     uint32_t hear_leader; /* members that heard the leader lately */
@@ -315,10 +324,9 @@ struct sequencer {
     uint64_t heartbeat_at_ns;
     uint64_t heartbeat_interval_ns;
     uint64_t tick_at_ns;
-    uint64_t hint_refill_ns;
-    uint32_t hint_tokens;
+    struct hint_bucket advice;
+    struct hint_bucket holes;
     uint32_t fills_left;
-    uint32_t missing_left; /* holes that may still be told of in this step */
 
     /* time */
     uint64_t last_stamp_ns;
@@ -401,6 +409,7 @@ void probe_on_seal(struct sequencer *s);
 void probe_on_answer(struct sequencer *s, const struct promise *p);
 /* A store that heard the leader within silence_ns counts as hearing it. */
 struct probe_view probe_look(const struct sequencer *s, uint64_t silence_ns);
+bool probe_heard(const struct sequencer *s, uint64_t store);
 /* Whether a promotion would not have what the stores that answered report; what, and what to do. */
 bool probe_would_lose(const struct sequencer *s, const struct probe_view *view, char *text,
                       size_t size);
@@ -517,11 +526,11 @@ void answer_gap_request(struct sequencer *s, const struct port_datagram *d);
 void answer_hint(struct sequencer *s, struct port_addr to, enum hint_reason reason,
                  uint32_t publisher, uint64_t nonce);
 /* To a publisher, at most one a millisecond. */
-/* Its numbers [first, end) are missing. */
-void answer_missing(struct sequencer *s, struct port_addr to, uint32_t publisher, uint64_t first,
-                    uint64_t end);
 void answer_publisher(struct sequencer *s, struct port_addr to, enum hint_reason reason,
                       uint32_t publisher);
+/* Its numbers [first, end) are missing: said once. */
+void answer_missing(struct sequencer *s, struct port_addr to, uint32_t publisher, uint64_t first,
+                    uint64_t end);
 
 /* core_status.c */
 bool status_write_frame(struct sequencer *s, uint32_t stream, enum replay_type type,

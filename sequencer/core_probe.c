@@ -79,6 +79,7 @@ struct probe_view probe_look(const struct sequencer *s, uint64_t silence_ns)
         const struct store *store = &s->stores[i];
         if (!answers(s, store) || !membership_has(members, store->id))
             continue;
+        view.heard++;
         view.hear_leader += heard_leader(s, store, silence_ns);
         if (store->probe.proven)
             view.answered++;
@@ -86,6 +87,14 @@ struct probe_view probe_look(const struct sequencer *s, uint64_t silence_ns)
             view.damaged = store;
     }
     return view;
+}
+
+bool probe_heard(const struct sequencer *s, uint64_t store)
+{
+    for (uint32_t i = 0; i < STORES_MAX; i++)
+        if (s->stores[i].id == store && answers(s, &s->stores[i]))
+            return true;
+    return false;
 }
 
 bool probe_would_lose(const struct sequencer *s, const struct probe_view *view, char *text,

@@ -49,6 +49,9 @@ START_TEST(a_standby_is_promoted)
     ck_assert_int_eq(suite_outcome(t).verdict, 0);
     p = probed(t, 3);
     suite_give_promise(t, &p);
+    ck_assert_int_eq(suite_outcome(t).verdict, 0);
+    p = probed(t, 2);
+    suite_give_promise(t, &p); /* the last of them: no time passes */
     struct outcome outcome = suite_outcome(t);
     ck_assert_int_eq(outcome.verdict, OUTCOME_PENDING);
     ck_assert_str_eq(outcome.text, "asks the stores to promise epoch 2");
@@ -86,7 +89,7 @@ START_TEST(a_lease_overthrows_no_leader_that_is_heard)
     check_refused(t, "2 of 3 stores hear the leader");
     /* What an operator says is done all the same. */
     suite_command(t, 7, &PROMOTE);
-    for (uint64_t store = 1; store <= 2; store++) {
+    for (uint64_t store = 1; store <= 3; store++) {
         struct promise p = probed_long_ago(t, store, 100 * MS);
         suite_give_promise(t, &p);
     }
@@ -121,7 +124,7 @@ START_TEST(a_promotion_by_a_lease_yields_to_a_leader)
     for (int i = 0; i < 2; i++) {
         struct suite *t = standby(3);
         suite_command(t, 7, i == 0 ? &PROMOTE_LEASE : &PROMOTE);
-        for (uint64_t store = 1; store <= 2; store++) {
+        for (uint64_t store = 1; store <= (i == 0 ? 2 : 3); store++) {
             struct promise p = probed_long_ago(t, store, SECOND);
             suite_give_promise(t, &p);
         }
@@ -174,6 +177,40 @@ START_TEST(a_promotion_that_would_lose_is_refused)
 }
 END_TEST
 
+/* Whoever answers last is asked all the same: what is decided does not depend on the order. */
+START_TEST(every_member_is_given_time_to_object)
+{
+    struct suite *t = standby(3);
+    suite_command(t, 7, &PROMOTE);
+    for (uint64_t store = 2; store <= 3; store++) {
+        struct promise p = probed(t, store);
+        suite_give_promise(t, &p);
+    }
+    suite_advance(t, 100 * MS);
+    ck_assert_int_eq(suite_outcome(t).verdict, 0);
+    struct promise p = probed(t, 1);
+    p.proven = false;
+    p.tail.seq += 5;
+    suite_give_promise(t, &p);
+    check_refused(t, "store 0000000000000001 reports seq 8, above 3 that can be had");
+
+    suite_command(t, 7, &PROMOTE); /* but not for ever */
+    suite_advance(t, 200 * MS);
+    for (uint64_t store = 2; store <= 3; store++) {
+        p = probed(t, store);
+        suite_give_promise(t, &p);
+    }
+    suite_advance(t, 99 * MS);
+    ck_assert_int_eq(suite_outcome(t).verdict, 0);
+    suite_advance(t, MS);
+    struct outcome outcome = suite_outcome(t);
+    ck_assert_int_eq(outcome.verdict, OUTCOME_PENDING);
+    ck_assert_str_eq(outcome.text, "asks the stores to promise epoch 2; not heard, so what only "
+                                   "these have may be lost: 0000000000000001");
+    suite_free(t);
+}
+END_TEST
+
 START_TEST(a_promotion_that_could_not_fetch_is_refused)
 {
     struct suite *t = standby(3);
@@ -185,6 +222,8 @@ START_TEST(a_promotion_that_could_not_fetch_is_refused)
         p.tail.seq += 50;
         p.oldest_seq = i == 0 ? 30 : 1;
         p.fetch_port = 0;
+        suite_give_promise(t, &p);
+        p = probed(t, 3);
         suite_give_promise(t, &p);
         check_refused(t, i == 0 ? "begins at 30" : "does not say where to fetch it");
     }
@@ -361,6 +400,7 @@ END_TEST
 SUITE_MAIN("sequencer_command", a_standby_is_promoted, a_lease_overthrows_no_leader_that_is_heard,
            a_lease_promotes_when_the_leader_is_silent, a_promotion_by_a_lease_yields_to_a_leader,
            a_promotion_without_a_quorum_is_refused, a_promotion_that_would_lose_is_refused,
-           a_promotion_that_could_not_fetch_is_refused, one_command_at_a_time,
-           a_standby_refuses_what_is_the_leaders, another_session, why_a_publisher_waits,
-           fenced_before_it_was_done, a_paused_leader_says_so, nonsense_is_cut_off)
+           every_member_is_given_time_to_object, a_promotion_that_could_not_fetch_is_refused,
+           one_command_at_a_time, a_standby_refuses_what_is_the_leaders, another_session,
+           why_a_publisher_waits, fenced_before_it_was_done, a_paused_leader_says_so,
+           nonsense_is_cut_off)
