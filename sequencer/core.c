@@ -367,8 +367,8 @@ struct sequencer *sequencer_create(const struct sequencer_options *o, struct por
     copy_text(s->session_first, sizeof s->session_first,
               s->o.session_first != NULL ? s->o.session_first : "default");
     s->random = s->o.candidate;
-    s->hint_tokens = HINTS_BURST;
-    s->hint_refill_ns = now.mono_ns;
+    s->advice = (struct hint_bucket) { now.mono_ns, HINT_INTERVAL_NS, HINTS_BURST };
+    s->holes = (struct hint_bucket) { now.mono_ns, HOLE_INTERVAL_NS, HINTS_BURST };
     s->state = SEQUENCER_FOLLOWING;
     s->want_lead = s->o.lead;
     s->leader_word_ns = now.mono_ns;
@@ -574,15 +574,14 @@ static uint64_t lead_step(struct sequencer *s)
     s->step_batches = 0;
     s->blocked = BLOCKED_NOT;
     s->fills_left = FILLS_PER_STEP_MAX;
-    s->missing_left = MISSING_PER_STEP_MAX;
     if (s->run.left == 0) {
         if (s->session_due)
             emit_session_record(s);
         command_lead_step(s);
     }
     if (!s->holds_back) {
+        emit_tick(s); /* before what would leave no room for it, for as long as there is load */
         append_step(s);
-        emit_tick(s);
     }
     emit_close(s, false);
     emit_heartbeat(s);

@@ -289,14 +289,15 @@ bool emit_member_record(struct sequencer *s, struct membership *members)
     return true;
 }
 
-/* One that finds no room is left out: a tick says the time, and the next one says it better. */
+/* One that finds no room stays due: it is emitted as soon as there is some. */
 void emit_tick(struct sequencer *s)
 {
     if (s->o.tick_ns == 0 || s->now.mono_ns < s->tick_at_ns || s->run.left > 0)
         return;
+    if (!emit_record(s, TOPIC_CLOCK, 0, 0, NULL, 0, ROOM_ORDINARY))
+        return;
     s->tick_at_ns = s->now.mono_ns + s->o.tick_ns;
-    if (emit_record(s, TOPIC_CLOCK, 0, 0, NULL, 0, ROOM_ORDINARY))
-        count(s, COUNTER_TICKS, 1);
+    count(s, COUNTER_TICKS, 1);
 }
 
 /* ---- heartbeats ------------------------------------------------------------------------------ */
@@ -354,8 +355,8 @@ uint64_t emit_deadline(const struct sequencer *s)
     if (s->blocked == BLOCKED_BUDGET)
         return s->now.mono_ns;
     uint64_t deadline = s->heartbeat_at_ns;
-    /* A run that waits for room is woken by what makes room; the tick comes behind it. */
-    if (s->o.tick_ns > 0 && s->run.left == 0 && s->tick_at_ns < deadline)
+    /* A tick that is due waits for room, or behind a run that does; what makes room wakes both. */
+    if (s->o.tick_ns > 0 && s->tick_at_ns > s->now.mono_ns && s->tick_at_ns < deadline)
         deadline = s->tick_at_ns;
     if (s->blocked == BLOCKED_PACE && s->pace_at_ns < deadline)
         deadline = s->pace_at_ns;

@@ -179,6 +179,35 @@ END_TEST
 
 /* ---- the ring -------------------------------------------------------------------------------- */
 
+/* One that finds no room is not lost, and nothing spins for it. */
+START_TEST(a_tick_waits_for_room)
+{
+    struct suite *t = suite_new();
+    t->options.ring_bytes = 1; /* 64 slots */
+    t->options.pace_ns = 0;
+    t->options.tick_ns = SECOND;
+    suite_lead(t, 1);
+    uint32_t publisher = suite_join(t, "alice");
+    uint32_t topic = suite_topic(t, publisher, "/t");
+    for (uint64_t n = 1; !sequencer_paused(t->core); n++) {
+        suite_propose(t, publisher, n, topic, 8);
+        suite_run(t);
+    }
+    uint64_t tip = t->tip;
+    suite_advance(t, SECOND);
+    for (int i = 0; i < 5; i++) {
+        suite_advance(t, 10 * MS);
+        ck_assert_uint_gt(t->deadline, t->now.mono_ns);
+    }
+    ck_assert_uint_eq(t->tip, tip);
+    suite_ack(t, 1, t->tip);
+    suite_run(t);
+    ck_assert_uint_eq(suite_message(t, tip + 1)->topic, TOPIC_CLOCK);
+    ck_assert_uint_eq(suite_counter(t, COUNTER_TICKS), 1);
+    suite_free(t);
+}
+END_TEST
+
 START_TEST(a_full_ring_stops_appending_until_stable_rises)
 {
     struct suite *t = suite_new();
@@ -259,5 +288,6 @@ SUITE_MAIN("sequencer_emit", thirty_messages_of_32_bytes_fill_a_datagram,
            a_single_message_is_flushed_at_once, full_batches_are_padded_to_equal_size,
            line_b_carries_the_same, a_step_emits_a_bounded_number_of_batches,
            heartbeats_back_off_and_begin_again, no_message_is_stamped_before_a_heartbeats_time,
-           ticks_are_messages_on_sys_clock, a_full_ring_stops_appending_until_stable_rises,
-           a_volatile_ring_forgets, past_a_lag_emission_is_paced)
+           ticks_are_messages_on_sys_clock, a_tick_waits_for_room,
+           a_full_ring_stops_appending_until_stable_rises, a_volatile_ring_forgets,
+           past_a_lag_emission_is_paced)
