@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/access.h"
+
 static bool path_in(const char *dir, const char *name, char *out, size_t capacity)
 {
     int n = snprintf(out, capacity, "%s/%s", dir, name);
@@ -76,8 +78,12 @@ static bool make_admin_key(const char *dir, uint8_t public_key[ADMIN_KEY_SIZE], 
     uint8_t secret[crypto_sign_SECRETKEYBYTES], seed[crypto_sign_SEEDBYTES];
     char hex[sizeof seed * 2 + 2];
     _Static_assert(crypto_sign_PUBLICKEYBYTES == ADMIN_KEY_SIZE, "Ed25519");
-    randombytes_buf(seed, sizeof seed);
-    crypto_sign_seed_keypair(public_key, secret, seed);
+    char text[ACCESS_KEY_TEXT + 1];
+    do { /* no key that a command line would take for an option */
+        randombytes_buf(seed, sizeof seed);
+        crypto_sign_seed_keypair(public_key, secret, seed);
+        access_key_write(public_key, text);
+    } while (text[0] == '-');
     sodium_bin2hex(hex, sizeof hex, seed, sizeof seed);
     hex[sizeof seed * 2] = '\n';
     bool fine = write_file(dir, "admin.key", 0600, hex, sizeof seed * 2 + 1, error);

@@ -26,8 +26,12 @@ bool key_file_new(const char *path, uint8_t public_key[ACCESS_KEY_SIZE], char *e
         snprintf(error, KEY_FILE_ERROR_MAX, "cannot make %.500s: %s", path, strerror(errno));
         return false;
     }
-    randombytes_buf(seed, sizeof seed);
-    derive(seed, public_key);
+    char text[ACCESS_KEY_TEXT + 1];
+    do { /* no key that a command line would take for an option */
+        randombytes_buf(seed, sizeof seed);
+        derive(seed, public_key);
+        access_key_write(public_key, text);
+    } while (text[0] == '-');
     sodium_bin2hex(hex, sizeof hex, seed, sizeof seed);
     hex[SEED_HEX] = '\n';
     bool fine = write(fd, hex, SEED_HEX + 1) == SEED_HEX + 1 && fsync(fd) == 0;

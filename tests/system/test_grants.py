@@ -87,6 +87,11 @@ class GrantTest(Case):
         self.on("group", "remove", "traders", self.key)
         self.assertIn("not permitted", self.publish("/a", status=1).err)
 
+    def test_a_key_that_looks_like_an_option(self):
+        key = "-" * 42 + "8"
+        self.on("grant", "--", key, "read", "/a")
+        self.assertEqual(self.listed()["grants"], [{"whom": key, "rights": "read", "subtree": "/a"}])
+
     def test_limits(self):
         self.on("limit", "everyone", "--messages-per-s", "100", "--burst-ms", "50")
         self.on("limit", "/md", "--bytes-per-s", "1000000")
