@@ -35,6 +35,9 @@
     X(JOINS_CONFLICT, COUNT, ALL, "datagrams", "joins that lost the compare-and-set")              \
     X(JOINS_FULL, COUNT, ALL, "datagrams", "joins dropped: publisher table full")                  \
     X(HINTS_OUT, COUNT, ALL, "datagrams", "hints sent")                                            \
+    X(HINTS_WITHHELD, COUNT, ALL, "datagrams", "hints not sent: too many already")                 \
+    X(HINTS_IGNORED, COUNT, ALL, "datagrams",                                                      \
+      "hints not heeded: of an older epoch or incarnation, out of range, or told already")         \
     X(HEARTBEATS_OUT, COUNT, ALL, "datagrams", "heartbeats sent")                                  \
     X(TICKS, COUNT, ALL, "messages", "clock ticks sequenced")                                      \
     X(RING_FULL, COUNT, ALL, "events",                                                             \

@@ -57,18 +57,21 @@ void answer_gap_request(struct sequencer *s, const struct port_datagram *d)
         refuse(s, &r, d->from, GAP_NOT_YET, oldest_seq);
 }
 
-/* One bucket for everyone: hints are advice, and advice must not become a flood. */
-static bool hint_allowed(struct sequencer *s)
+/* One bucket for everyone: hints are advice, and advice must not become a flood. Holes have their
+ * own, so that strangers who are told off don't slow the recovery from loss. */
+static bool hint_allowed(struct sequencer *s, struct hint_bucket *bucket)
 {
-    uint64_t due = (s->now.mono_ns - s->hint_refill_ns) / HINT_INTERVAL_NS;
+    uint64_t due = (s->now.mono_ns - bucket->refill_ns) / bucket->interval_ns;
     if (due > 0) {
-        s->hint_refill_ns += due * HINT_INTERVAL_NS;
-        uint64_t tokens = s->hint_tokens + due;
-        s->hint_tokens = tokens > HINTS_BURST ? HINTS_BURST : (uint32_t)tokens;
+        bucket->refill_ns += due * bucket->interval_ns;
+        uint64_t tokens = bucket->tokens + due;
+        bucket->tokens = tokens > HINTS_BURST ? HINTS_BURST : (uint32_t)tokens;
     }
-    if (s->hint_tokens == 0)
+    if (bucket->tokens == 0) {
+        count(s, COUNTER_HINTS_WITHHELD, 1);
         return false;
-    s->hint_tokens--;
+    }
+    bucket->tokens--;
     return true;
 }
 
@@ -84,7 +87,7 @@ static void send_hint(struct sequencer *s, struct port_addr to, const struct hin
 void answer_hint(struct sequencer *s, struct port_addr to, enum hint_reason reason,
                  uint32_t publisher, uint64_t nonce)
 {
-    if (!hint_allowed(s))
+    if (!hint_allowed(s, &s->advice))
         return;
     struct hint hint = {
         .reason = reason, .publisher = publisher, .nonce = nonce, .epoch = s->epoch
@@ -96,13 +99,15 @@ void answer_hint(struct sequencer *s, struct port_addr to, enum hint_reason reas
     send_hint(s, to, &hint);
 }
 
-/* Once for each hole, when it opens: so at most one for each datagram of proposals. */
 void answer_missing(struct sequencer *s, struct port_addr to, uint32_t publisher, uint64_t first,
                     uint64_t end)
 {
-    if (s->missing_left == 0)
+    struct queue *q = &s->queues[publisher];
+    if (end <= q->told)
         return;
-    s->missing_left--;
+    q->told = end;
+    if (!hint_allowed(s, &s->holes))
+        return;
     struct hint hint = { .reason = HINT_MISSING,
                          .publisher = publisher,
                          .incarnation = catalog_publisher(s->catalog, publisher)->incarnation,

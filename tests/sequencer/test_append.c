@@ -253,6 +253,53 @@ START_TEST(a_publisher_is_told_what_is_missing)
 }
 END_TEST
 
+START_TEST(a_hole_is_told_of_once)
+{
+    struct fixture f = fixture_new();
+    struct suite *t = f.t;
+    uint32_t hints = t->hints;
+    for (int i = 0; i < 100; i++) /* the first opens the hole, the others are duplicates */
+        suite_propose(t, f.publisher, 3, f.topic, 8);
+    ck_assert_uint_eq(t->hints, hints + 1);
+    suite_advance(t, SECOND);
+    suite_propose(t, f.publisher, 3, f.topic, 8);
+    ck_assert_uint_eq(t->hints, hints + 1);
+    suite_free(t);
+}
+END_TEST
+
+/* The newest datagram gives its slot to one before it, comes again, and so on. */
+START_TEST(a_hole_is_told_of_once_in_a_full_pool)
+{
+    struct suite *t = suite_new();
+    t->options.queue_max = 16;
+    suite_volatile(t);
+    uint32_t p = suite_join(t, "alice");
+    uint32_t topic = suite_topic(t, p, "/t");
+    uint32_t newest = 0;
+    uint32_t hints = t->hints;
+    for (uint64_t n = 100; n < 116; n += 2) {
+        suite_propose(t, p, n, topic, 8);
+        newest += t->hint.reason == HINT_MISSING && t->hint.nonce == n;
+    }
+    ck_assert_uint_gt(newest, 4);
+    hints = t->hints;
+    uint64_t overflow = suite_counter(t, COUNTER_PROPOSALS_OVERFLOW);
+    for (uint64_t n = 99; n > 80; n--) {
+        suite_propose(t, p, n, topic, 8);
+        for (uint64_t again = 100; again < 116; again += 2) {
+            suite_advance(t, MS);
+            t->hint.reason = HINT_OVERLOADED;
+            suite_propose(t, p, again, topic, 8);
+            ck_assert_int_eq(t->hint.reason, HINT_OVERLOADED);
+        }
+    }
+    ck_assert_uint_gt(suite_counter(t, COUNTER_PROPOSALS_OVERFLOW), overflow);
+    ck_assert_uint_gt(t->hints, hints); /* that there is no room */
+    suite_free(t);
+}
+END_TEST
+
 START_TEST(the_window_bounds_what_is_held)
 {
     struct suite *t = suite_new();
@@ -560,14 +607,40 @@ START_TEST(hints_are_a_bucket)
 }
 END_TEST
 
+/* Holes have a bucket of their own: whoever empties the other slows no recovery from loss. */
+START_TEST(holes_are_a_bucket_too)
+{
+    struct fixture f = fixture_new();
+    struct suite *t = f.t;
+    suite_advance(t, SECOND);
+    for (int i = 0; i < 100; i++)
+        suite_propose(t, 25, 1, f.topic, 8); /* no such publisher */
+    uint32_t before = t->hints;
+    uint64_t withheld = suite_counter(t, COUNTER_HINTS_WITHHELD);
+    ck_assert_uint_eq(withheld, 36);
+    uint64_t n = 0;
+    for (int i = 0; i < 100; i++)
+        suite_propose(t, f.publisher, n += 2, f.topic, 8);
+    ck_assert_uint_eq(t->hints - before, 64);
+    ck_assert_int_eq(t->hint.reason, HINT_MISSING);
+    ck_assert_uint_eq(suite_counter(t, COUNTER_HINTS_WITHHELD) - withheld, 36);
+    suite_advance(t, MS);
+    for (int i = 0; i < 100; i++)
+        suite_propose(t, f.publisher, n += 2, f.topic, 8);
+    ck_assert_uint_eq(t->hints - before, 64 + 20);
+    suite_free(t);
+}
+END_TEST
+
 SUITE_MAIN("sequencer_append", a_join_is_answered_by_the_stream, a_join_is_a_compare_and_set,
            joins_stop_at_a_full_catalog, a_new_incarnation_goes_on_and_fences_the_old_one,
            a_topic_is_created_once, a_topic_proposed_exists_from_the_next_message_on,
            any_order_of_arrival_gives_the_publishers_order, overlapping_datagrams_come_out_once,
-           a_publisher_is_told_what_is_missing, the_window_bounds_what_is_held,
+           a_publisher_is_told_what_is_missing, a_hole_is_told_of_once,
+           a_hole_is_told_of_once_in_a_full_pool, the_window_bounds_what_is_held,
            strangers_are_dropped_and_told, each_reason_to_reject_is_in_the_stream,
            topics_stop_at_a_full_catalog, what_fits_no_batch_is_too_large,
            of_two_with_the_same_precondition_one_succeeds, a_polite_publisher_is_not_kept_waiting,
            shares_are_counted_in_bytes, a_small_pool_delays_but_never_blocks,
            what_is_held_for_the_dead_makes_room, an_old_number_is_hinted_at_most_once_a_millisecond,
-           hints_are_a_bucket)
+           hints_are_a_bucket, holes_are_a_bucket_too)
