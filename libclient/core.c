@@ -363,7 +363,7 @@ static void on_hint(struct client_core *c, const struct port_datagram *d)
         return;
     }
     for (uint32_t i = 0; i < c->author_count; i++)
-        publisher_on_hint(c->authors[i]->publisher, &h, c->now);
+        publisher_on_hint(c->authors[i]->publisher, &h, follower_heard(c->follower), c->now);
     if (h.reason == HINT_PAUSED && (c->hint_reported_ns == 0 ||
                                     c->now.mono_ns - c->hint_reported_ns >= UINT64_C(1000000000))) {
         c->hint_reported_ns = c->now.mono_ns;

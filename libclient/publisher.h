@@ -78,7 +78,11 @@ void publisher_on_stable(struct publisher *p, uint64_t stable_seq);
  * authored again at `common`; others are sent again. Returns how many items have lost their
  * outcome. */
 uint32_t publisher_on_fork(struct publisher *p, struct position common);
-void publisher_on_hint(struct publisher *p, const struct hint *h, struct port_time now);
+/* Anybody can send one: it is heeded only if it speaks to this incarnation, not in an older epoch
+ * than `heard`, the newest that the stream has shown, and of numbers under way. What it asks for is
+ * sent again once at most, until its own retry. */
+void publisher_on_hint(struct publisher *p, const struct hint *h, struct epoch heard,
+                       struct port_time now);
 /* Joins when the catalog is current, sends, sends again. Returns the next deadline, mono_ns. */
 uint64_t publisher_step(struct publisher *p, const struct catalog *catalog, bool caught_up,
                         struct port_time now);

@@ -37,6 +37,7 @@ struct publisher_entry {
     bool conditional;
     bool begins; /* an item */
     bool resent;
+    bool filled; /* sent again because a hint asked for it, and not by itself since */
 };
 
 struct publisher {
@@ -96,6 +97,14 @@ static inline struct publisher_entry *publisher_entry(const struct publisher *p,
 static inline uint8_t *publisher_bytes(const struct publisher *p, uint64_t begin)
 {
     return p->bytes + (begin & p->bytes_mask);
+}
+
+/* Whether a hint may have this number sent again: no hint, and no crowd of them, makes more than
+ * one datagram of each that is sent anyway. */
+static inline bool publisher_may_fill(const struct publisher *p, uint64_t number, uint64_t now_ns)
+{
+    const struct publisher_entry *e = publisher_entry(p, number);
+    return !e->filled && (!e->resent || now_ns - e->sent_ns >= p->options.resend_min_ns);
 }
 
 /* publisher_send.c: new proposals, then retries; the next deadline. */

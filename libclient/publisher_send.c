@@ -52,6 +52,7 @@ static uint64_t send_one(struct publisher *p, uint64_t from, uint64_t end, uint6
         else
             e->resent = true;
         e->sent_ns = now_ns;
+        e->filled = false;
     }
     assert(n > from);
     struct proposal_header header = {
@@ -106,22 +107,37 @@ static void renumber(struct publisher *p)
         publisher_push(p, &item, e->position);
 }
 
-/* What the sequencer has told us it misses, unless an outcome has come since. False if there is more
- * than one step takes. */
+/* Sends [*from, end) again, which may all be filled. False if that is more than one step takes. */
+static bool fill(struct publisher *p, uint64_t *from, uint64_t end, uint64_t now_ns)
+{
+    while (*from < end) {
+        if (p->datagram_count == PUBLISHER_STEP_DATAGRAMS)
+            return false;
+        uint64_t next = send_one(p, *from, end, now_ns);
+        p->counters[COUNTER_RESENT] += next - *from;
+        for (; *from < next; ++*from)
+            publisher_entry(p, *from)->filled = true;
+    }
+    return true;
+}
+
+/* What the sequencer has told us it misses, unless an outcome has come since, or it was sent again
+ * anyway. False if there is more than one step takes. */
 static bool fill_holes(struct publisher *p, uint64_t now_ns)
 {
     while (p->hole_count > 0) {
-        uint64_t from = p->holes[p->hole_count - 1].from, end = p->holes[p->hole_count - 1].end;
-        if (from < p->done)
-            from = p->done;
-        if (end > p->sent)
-            end = p->sent;
-        for (; from < end; p->holes[p->hole_count - 1].from = from) {
-            if (p->datagram_count == PUBLISHER_STEP_DATAGRAMS)
+        uint64_t *from = &p->holes[p->hole_count - 1].from;
+        uint64_t end = p->holes[p->hole_count - 1].end;
+        if (*from < p->done)
+            *from = p->done;
+        while (*from < end) {
+            uint64_t stop = *from;
+            while (stop < end && publisher_may_fill(p, stop, now_ns))
+                stop++;
+            if (!fill(p, from, stop, now_ns))
                 return false;
-            uint64_t next = send_one(p, from, end, now_ns);
-            p->counters[COUNTER_RESENT] += next - from;
-            from = next;
+            if (*from < end)
+                ++*from; /* under way again */
         }
         p->hole_count--;
     }

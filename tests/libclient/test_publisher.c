@@ -111,6 +111,18 @@ static uint64_t said(struct bench *b, uint64_t number, const char *text)
     return sequenced(b, number, text, strlen(text));
 }
 
+/* As the sequencer of the current epoch gives it. */
+static struct hint hint_of(const struct bench *b, enum hint_reason reason, uint64_t from,
+                           uint64_t end)
+{
+    return (struct hint) { .reason = reason,
+                           .publisher = ID,
+                           .incarnation = 1,
+                           .next_publisher_seq = from,
+                           .nonce = end,
+                           .epoch = here(b).epoch };
+}
+
 /* Numbers in the i-th datagram sent in the last step: count, and the first in *first. */
 static uint32_t numbers_in(const struct bench *b, uint32_t i, uint64_t *first)
 {
@@ -329,18 +341,18 @@ START_TEST(what_is_told_to_be_missing_is_sent_again_at_once)
     for (int i = 0; i < 10; i++)
         push(b, "0123456789");
     step(b);
-    struct hint h = { .reason = HINT_MISSING, .publisher = ID };
-    static const uint64_t holes[][2] = { { 2, 4 }, { 7, 8 }, { 9, 400 }, { 300, 400 } };
+    struct hint h = hint_of(b, HINT_MISSING, 0, 0);
+    static const uint64_t holes[][2] = { { 2, 4 }, { 6, 7 }, { 8, 10 } };
     for (size_t i = 0; i < sizeof holes / sizeof holes[0]; i++) {
         h.next_publisher_seq = holes[i][0];
         h.nonce = holes[i][1];
-        publisher_on_hint(b->p, &h, b->now);
+        publisher_on_hint(b->p, &h, here(b).epoch, b->now);
     }
     h.publisher = ID + 1; /* somebody else's */
-    publisher_on_hint(b->p, &h, b->now);
+    publisher_on_hint(b->p, &h, here(b).epoch, b->now);
     step(b);
     ck_assert_uint_eq(b->rig.sent_count, 3);
-    static const uint64_t sent[][2] = { { 9, 2 }, { 7, 1 }, { 2, 2 } };
+    static const uint64_t sent[][2] = { { 8, 2 }, { 6, 1 }, { 2, 2 } };
     for (uint32_t i = 0; i < 3; i++) {
         uint64_t first;
         ck_assert_uint_eq(numbers_in(b, i, &first), sent[i][1]);
@@ -352,6 +364,124 @@ START_TEST(what_is_told_to_be_missing_is_sent_again_at_once)
 }
 END_TEST
 
+static void give_hint(struct bench *b, struct hint h)
+{
+    publisher_on_hint(b->p, &h, (struct epoch) { .number = 1 }, b->now);
+}
+
+/* What a hint asks for, alone in its step. */
+static uint32_t sent_for(struct bench *b, struct hint h)
+{
+    give_hint(b, h);
+    step(b);
+    return b->rig.sent_count;
+}
+
+/* Each in turn differs from a good one in one thing; the good one is heeded in the end. */
+START_TEST(hints_that_cannot_be_true_are_ignored_and_counted)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    for (int i = 0; i < 10; i++)
+        push(b, "0123456789");
+    step(b);
+    push(b, "not sent yet");
+    said(b, 1, "0123456789");
+    said(b, 2, "0123456789");
+    struct hint good = hint_of(b, HINT_MISSING, 2, 6); /* 2 has its outcome by now */
+    uint64_t ignored = 0;
+    for (int reason = 0; reason < 2; reason++) {
+        struct hint bad = good;
+        bad.reason = reason == 0 ? HINT_MISSING : HINT_AHEAD;
+        bad.next_publisher_seq = 4;
+        bad.incarnation = 2;
+        give_hint(b, bad);
+        bad.incarnation = 0;
+        give_hint(b, bad);
+        bad.incarnation = 1;
+        bad.epoch.number = 0; /* of a leader that was deposed */
+        give_hint(b, bad);
+        ck_assert_uint_eq(b->counters[COUNTER_HINTS_IGNORED], ignored += 3);
+    }
+    static const uint64_t ranges[][2] = { { 4, 4 },  { 5, 4 },          { 1, 3 },
+                                          { 4, 11 }, { 4, UINT64_MAX }, { 300, 400 },
+                                          { 0, 0 },  { UINT64_MAX, 0 } };
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
+        give_hint(b, hint_of(b, HINT_MISSING, ranges[i][0], ranges[i][1]));
+        ck_assert_uint_eq(b->counters[COUNTER_HINTS_IGNORED], ++ignored);
+    }
+    step(b);
+    uint64_t first;
+    ck_assert_uint_eq(b->rig.sent_count, 1);
+    numbers_in(b, 0, &first);
+    ck_assert_uint_eq(first, 11); /* only what was new */
+    ck_assert_uint_eq(sent_for(b, good), 1);
+    ck_assert_uint_eq(numbers_in(b, 0, &first), 3);
+    ck_assert_uint_eq(first, 3);
+    ck_assert_uint_eq(b->counters[COUNTER_HINTS_IGNORED], ignored);
+    bench_free(b);
+}
+END_TEST
+
+/* A flood of hints for a window of a hundred large proposals, whole and in parts, over some retries:
+ * each number is sent at most once more than without it. */
+START_TEST(no_crowd_of_hints_makes_more_than_one_sending_of_each)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    char text[1200];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    for (int i = 0; i < 100; i++)
+        push(b, text);
+    while (step(b) == b->now.mono_ns)
+        ;
+    uint32_t sent = 0;
+    for (uint64_t i = 0; i < 250; i++) { /* within the patience of 300 us */
+        for (uint64_t j = 0; j < 100; j++)
+            give_hint(b, hint_of(b, HINT_MISSING, 1 + j % (i + 1), 100));
+        step(b);
+        sent += b->rig.sent_count;
+        b->now.mono_ns += 1000;
+    }
+    ck_assert_uint_eq(sent, 99);
+    ck_assert_uint_eq(b->counters[COUNTER_RESENT], 99);
+    ck_assert_uint_ge(b->counters[COUNTER_HINTS_IGNORED], 24000);
+    /* What it sends again by itself may be asked for once again, but not before resend_min_ns. */
+    uint64_t deadline = step(b);
+    ck_assert_uint_ge(deadline, b->now.mono_ns);
+    b->now.mono_ns = deadline;
+    step(b);
+    ck_assert_uint_eq(b->rig.sent_count, 1);
+    struct hint whole = hint_of(b, HINT_MISSING, 1, 99);
+    b->now.mono_ns += 299999;
+    ck_assert_uint_eq(sent_for(b, whole), 0);
+    b->now.mono_ns += 1;
+    ck_assert_uint_eq(sent_for(b, whole), 1);
+    ck_assert_uint_eq(sent_for(b, whole), 0);
+    bench_free(b);
+}
+END_TEST
+
+/* A fork sends everything again: what was asked for before it is not sent twice. */
+START_TEST(a_fork_forgets_the_holes)
+{
+    struct bench *b = bench_new(NULL);
+    activate(b, 0);
+    for (int i = 0; i < 10; i++)
+        push(b, "0123456789");
+    step(b);
+    give_hint(b, hint_of(b, HINT_MISSING, 2, 6));
+    publisher_on_fork(b->p, here(b));
+    give_hint(b, hint_of(b, HINT_MISSING, 2, 6)); /* of the leader before it, late */
+    step(b);
+    ck_assert_uint_eq(b->rig.sent_count, 1);
+    uint64_t first;
+    ck_assert_uint_eq(numbers_in(b, 0, &first), 10);
+    bench_free(b);
+}
+END_TEST
+
 START_TEST(a_hint_brings_a_retry_forward_but_not_too_often)
 {
     struct bench *b = bench_new(NULL);
@@ -359,24 +489,24 @@ START_TEST(a_hint_brings_a_retry_forward_but_not_too_often)
     for (int i = 0; i < 10; i++)
         push(b, "0123456789");
     step(b);
-    struct hint h = { .reason = HINT_AHEAD, .publisher = ID, .next_publisher_seq = 4 };
+    struct hint h = hint_of(b, HINT_AHEAD, 4, 0);
     b->now.mono_ns += 1000;
-    publisher_on_hint(b->p, &h, b->now);
+    publisher_on_hint(b->p, &h, here(b).epoch, b->now);
     step(b);
     ck_assert_uint_eq(b->rig.sent_count, 1);
     uint64_t first;
     numbers_in(b, 0, &first);
     ck_assert_uint_eq(first, 4);
     b->now.mono_ns += 1000;
-    publisher_on_hint(b->p, &h, b->now);
+    publisher_on_hint(b->p, &h, here(b).epoch, b->now);
     step(b);
     ck_assert_uint_eq(b->rig.sent_count, 0);
     h.next_publisher_seq = 400; /* nothing of ours */
     b->now.mono_ns += 200 * 1000;
-    publisher_on_hint(b->p, &h, b->now);
+    publisher_on_hint(b->p, &h, here(b).epoch, b->now);
     h.publisher = ID + 1;
     h.next_publisher_seq = 4;
-    publisher_on_hint(b->p, &h, b->now);
+    publisher_on_hint(b->p, &h, here(b).epoch, b->now);
     step(b);
     ck_assert_uint_eq(b->rig.sent_count, 0);
     bench_free(b);
@@ -628,6 +758,9 @@ int main(void)
     tcase_add_test(t, a_retry_begins_small_doubles_and_begins_anew);
     tcase_add_test(t, a_run_is_sent_again_whole);
     tcase_add_test(t, what_is_told_to_be_missing_is_sent_again_at_once);
+    tcase_add_test(t, hints_that_cannot_be_true_are_ignored_and_counted);
+    tcase_add_test(t, no_crowd_of_hints_makes_more_than_one_sending_of_each);
+    tcase_add_test(t, a_fork_forgets_the_holes);
     tcase_add_test(t, a_hint_brings_a_retry_forward_but_not_too_often);
     tcase_add_test(t, the_window_counts_what_has_no_outcome);
     tcase_add_test(t, what_is_not_stable_yet_is_kept_and_bounded);
