@@ -70,9 +70,8 @@ static void say_leader(struct watch *w, const struct deployment *d, int leader)
 {
     const struct sequencer *old = w->leader >= 0 ? d->sequencers[w->leader]->core : NULL;
     if (old != NULL && sequencer_state(old) != SEQUENCER_LEADING)
-        fprintf(stderr,
-                "cantus: %s is fenced: another sequencer has begun a later epoch; following it\n",
-                d->config.sequencers[w->leader].name);
+        fprintf(stderr, "cantus: %s leads no more: %s\n", d->config.sequencers[w->leader].name,
+                sequencer_leads_no_more(old));
     if (leader >= 0) {
         const struct sequencer *new = d->sequencers[leader]->core;
         if (!w->ready)

@@ -294,12 +294,13 @@ void sequencer_resign(struct sequencer *s)
     leave(s, s->epoch);
 }
 
-void sequencer_fence(struct sequencer *s, uint32_t number, struct epoch by)
+void sequencer_fence(struct sequencer *s, uint32_t number, struct epoch by, bool begun)
 {
     if (number > s->number_seen)
         s->number_seen = number;
     count(s, COUNTER_FENCED, 1);
     s->fenced_by = number;
+    s->fenced_begun = begun;
     command_abandon(s, "fenced by a later epoch before it was done: ask the new leader");
     leave(s, by);
 }
@@ -460,7 +461,7 @@ static void on_stream_datagram(struct sequencer *s, const struct port_datagram *
         sequencer_count_verdict(s, verdict);
         if (verdict != WIRE_OK || epoch.number <= s->epoch.number)
             return;
-        sequencer_fence(s, epoch.number, epoch);
+        sequencer_fence(s, epoch.number, epoch, true);
     }
     follower_on_datagram(s->follower, d, s->now);
     struct epoch heard = follower_heard(s->follower);

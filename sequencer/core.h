@@ -141,6 +141,9 @@ uint64_t *sequencer_own_counters(struct sequencer *s);
 void sequencer_status(const struct sequencer *s, struct port_time now, struct status *out);
 /* Why it does not lead yet, for humans: "1 of 2 stores needed have promised"; "" while it leads. */
 const char *sequencer_waiting_for(const struct sequencer *s);
+/* Why one that led does so no more, for humans: it was fenced, or seals a higher epoch itself; ""
+ * while it leads. */
+const char *sequencer_leads_no_more(const struct sequencer *s);
 /* What somebody should look after while it stands by: it is deaf, or its promotion would lose
  * messages, for which it waits; "" if there is no such thing. */
 const char *sequencer_trouble(const struct sequencer *s);

@@ -83,7 +83,7 @@ void ack_on(struct sequencer *s, const struct ack *a)
     if (a->promised.number > s->number_seen)
         s->number_seen = a->promised.number;
     if (s->state == SEQUENCER_LEADING && a->promised.number > s->epoch.number) {
-        sequencer_fence(s, a->promised.number, a->promised);
+        sequencer_fence(s, a->promised.number, a->promised, false);
         return;
     }
     struct store *store = store_of(s, a->store);

@@ -243,6 +243,7 @@ struct sequencer {
     bool caught_up;          /* once, since its state machines were begun anew */
     uint32_t unheard;        /* publishers' messages followed since a proposal was heard */
     uint32_t fenced_by;      /* number; 0: it was not */
+    bool fenced_begun;       /* by a leader that was heard, not by a promise to a candidate */
     struct probe probe;
     struct asked_command asked;
 
@@ -369,7 +370,8 @@ static inline uint8_t *ring_bytes_at(struct sequencer *s, uint64_t index)
 }
 
 /* core.c */
-void sequencer_fence(struct sequencer *s, uint32_t number, struct epoch by);
+/* A later number was heard of: `begun` by its leader, or promised by a store only. */
+void sequencer_fence(struct sequencer *s, uint32_t number, struct epoch by, bool begun);
 void sequencer_send(struct sequencer *s, enum port_channel channel, struct port_addr to,
                     const uint8_t *bytes, uint32_t length);
 void sequencer_send_egress(struct sequencer *s, const uint8_t *bytes, uint32_t length);

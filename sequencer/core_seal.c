@@ -143,7 +143,7 @@ void seal_on_promise(struct sequencer *s, const struct promise *p)
         s->number_seen = p->promised.number;
     if (s->state == SEQUENCER_LEADING) {
         if (p->promised.number > s->epoch.number)
-            sequencer_fence(s, p->promised.number, p->promised);
+            sequencer_fence(s, p->promised.number, p->promised, false);
         return;
     }
     struct store *store = store_of(s, p->store);

@@ -80,6 +80,19 @@ const char *sequencer_waiting_for(const struct sequencer *s)
     return "";
 }
 
+const char *sequencer_leads_no_more(const struct sequencer *s)
+{
+    if (s->state == SEQUENCER_LEADING)
+        return "";
+    if (s->fenced_by != 0)
+        return s->fenced_begun ? "fenced: another sequencer has begun a later epoch; following it"
+                               : "fenced: a store has promised a later epoch to another candidate; "
+                                 "standing by until one begins";
+    return s->unfit != NULL ? s->unfit
+                            : "seals a higher epoch itself: a store had promised its number to "
+                              "another candidate";
+}
+
 const char *sequencer_trouble(const struct sequencer *s)
 {
     bool lossy = s->probe.lossy_ns != 0;

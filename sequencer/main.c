@@ -100,9 +100,7 @@ static void say_state(struct watch *w, struct sequencer *core, enum sequencer_st
         log_line(log, LOG_INFO, "sequencer", "ready", "name=%s epoch=%u tip=%lu", w->name,
                  epoch.number, (unsigned long)sequencer_tip(core));
     else if (w->state == SEQUENCER_LEADING)
-        log_line(log, LOG_WARN, "sequencer",
-                 "fenced: another sequencer has begun a later epoch; following it",
-                 "name=%s epoch=%u", w->name, epoch.number);
+        log_line(log, LOG_WARN, "sequencer", sequencer_leads_no_more(core), "name=%s", w->name);
     else if (state == SEQUENCER_SEALING && w->state == SEQUENCER_FOLLOWING)
         log_line(log, LOG_INFO, "sequencer", "promoting", "name=%s", w->name);
 }

@@ -199,10 +199,11 @@ END_TEST
 
 /* ---- fenced ---------------------------------------------------------------------------------- */
 
-static void check_fenced(struct suite *t)
+static void check_fenced(struct suite *t, const char *how)
 {
     ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_FOLLOWING);
     ck_assert_uint_eq(suite_counter(t, COUNTER_FENCED), 1);
+    ck_assert_ptr_nonnull(strstr(sequencer_leads_no_more(t->core), how));
     uint32_t batches = t->batches;
     uint32_t heartbeats = t->heartbeats;
     suite_propose(t, 1, 1, 16, 8);
@@ -225,7 +226,7 @@ START_TEST(fenced_by_a_heartbeat)
     ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_LEADING);
     h.epoch.number = 2;
     suite_give(t, bytes, heartbeat_encode(&h, SUITE_STREAM, bytes, sizeof bytes));
-    check_fenced(t);
+    check_fenced(t, "fenced: another sequencer has begun a later epoch");
 }
 END_TEST
 
@@ -245,7 +246,7 @@ START_TEST(fenced_by_a_batch)
     ck_assert_uint_eq(suite_counter(t, COUNTER_DROPPED_CORRUPT), 1);
     bytes[h.length - 1] ^= 1;
     suite_give(t, bytes, h.length);
-    check_fenced(t);
+    check_fenced(t, "fenced: another sequencer has begun a later epoch");
 }
 END_TEST
 
@@ -256,7 +257,7 @@ START_TEST(fenced_by_an_acknowledgement)
     struct ack a = suite_ack_of(t, 1, t->tip);
     a.promised.number++;
     suite_give_ack(t, &a);
-    check_fenced(t);
+    check_fenced(t, "fenced: a store has promised a later epoch");
 }
 END_TEST
 
@@ -267,7 +268,7 @@ START_TEST(fenced_by_a_promise)
     struct promise p = suite_promise(t, 1);
     p.promised.number++;
     suite_give_promise(t, &p);
-    check_fenced(t);
+    check_fenced(t, "fenced: a store has promised a later epoch");
 }
 END_TEST
 
@@ -294,8 +295,10 @@ START_TEST(a_store_promised_to_a_rival_is_won_back)
     suite_ack(t, 2, tip);
     suite_step(t);
     ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_SEALING);
+    ck_assert_ptr_nonnull(strstr(sequencer_leads_no_more(t->core), "seals a higher epoch itself"));
     t->store_tip = tip;
     suite_elect(t, 3);
+    ck_assert_str_eq(sequencer_leads_no_more(t->core), "");
     ck_assert_uint_eq(sequencer_epoch(t->core).number, 2);
     ck_assert_uint_eq(epoch_record(t, tip + 1).adopted.seq, tip);
     ck_assert_uint_gt(suite_join(t, "alice"), 0);

@@ -123,7 +123,7 @@ class DevTest(SeveralCase):
         self.assertTrue(self.wait_verified()["agree"])
         # The other one leads when it is told to, and dev says so.
         self.on_deployment("promote", "--why", "a test")
-        dev.wait_said(r"s1 is fenced")
+        dev.wait_said(r"s1 leads no more: fenced")
         dev.wait_said(r"s2 leads: epoch 2")
         self.publish(100)
         self.check_stream()
