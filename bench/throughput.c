@@ -62,9 +62,9 @@ static void lose(const struct throughput *t, struct transport *transport)
 
 static struct cantus_client *open_client(const struct throughput *t, char *error)
 {
-    struct cantus_client_options options = {
-        .source = t->stage.dir, .level = CANTUS_SEQUENCED, .name = ""
-    };
+    struct cantus_client_options options = { .source = t->stage.dir,
+                                             .level = CANTUS_SEQUENCED,
+                                             .name = "" };
     return cantus_client_open(&options, error);
 }
 

@@ -127,8 +127,9 @@ static void setup(void)
     config.retransmitter_count = 2;
     for (int i = 0; i < 2; i++) {
         config.retransmitters[i].unicast = (struct port_addr) { i == 0 ? HERE : THERE, 20008 };
-        snprintf(config.retransmitters[i].name, 8, "r%d", i + 1);
-        snprintf(config.retransmitters[i].directory, 8, "r%d", i + 1);
+        snprintf(config.retransmitters[i].name, sizeof config.retransmitters[i].name, "r%d", i + 1);
+        snprintf(config.retransmitters[i].directory, sizeof config.retransmitters[i].directory,
+                 "r%d", i + 1);
     }
 }
 
