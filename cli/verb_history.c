@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "cli/ask.h"
 #include "cli/deployment.h"
 #include "proto/sys.h"
 
@@ -21,8 +22,11 @@ enum { OPTION_JSON };
 static const struct option options[] = { { "json", no_argument, NULL, OPTION_JSON }, { 0 } };
 #define POLL_NS UINT64_C(100000000)
 
+#define NAMES_NS UINT64_C(500000000) /* for the leader to say that an epoch is its own */
+
 struct history {
     bool json;
+    struct processes *processes; /* as they answered; NULL: not asked */
     struct cli_progress progress;
 };
 
@@ -66,6 +70,18 @@ static void print_words(const char *text)
         putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
 }
 
+/* A candidate is an incarnation of a sequencer, of which only one that leads tells. */
+static const char *candidate_name(const struct history *h, struct epoch epoch)
+{
+    for (uint32_t i = 0; h->processes != NULL && i < h->processes->count; i++) {
+        const struct process *one = &h->processes->all[i];
+        if (one->sequencer && one->answered && status_leads(&one->status) &&
+            one->status.epoch.candidate == epoch.candidate)
+            return one->name;
+    }
+    return NULL;
+}
+
 static void print_epoch(const struct history *h, const struct cantus_message *m,
                         const struct sys_epoch *e)
 {
@@ -81,9 +97,11 @@ static void print_epoch(const struct history *h, const struct cantus_message *m,
         return;
     }
     print_time(m->timestamp_ns);
-    printf("  epoch %" PRIu32 " from seq %" PRIu64 "  %s by %016" PRIx64
+    const char *name = candidate_name(h, e->epoch);
+    printf("  epoch %" PRIu32 " from seq %" PRIu64 "  %s, candidate %016" PRIx64 "%s%s%s"
            "  continues epoch %" PRIu32 " through seq %" PRIu64,
-           e->epoch.number, m->seq, how_text(e->how), e->epoch.candidate, e->adopted.epoch.number,
+           e->epoch.number, m->seq, how_text(e->how), e->epoch.candidate, name != NULL ? " (" : "",
+           name != NULL ? name : "", name != NULL ? ")" : "", e->adopted.epoch.number,
            e->adopted.seq);
     if (e->why[0] != '\0') {
         fputs("  why: ", stdout);
@@ -168,10 +186,13 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     if (client == NULL)
         return cli_fail("%s", error);
     cli_catch_signals();
+    if (!h.json && (h.processes = processes_create(&config)) != NULL)
+        processes_ask_sequencers(h.processes, NAMES_NS);
     bool fine = cantus_client_subscribe(client, "/sys/epoch", on_epoch, &h, error) &&
                 cantus_client_subscribe(client, "/sys/session", on_session, &h, error);
     int status = fine ? replay(&h, client) : cli_fail("%s", error);
     cantus_client_close(client);
+    processes_destroy(h.processes);
     return status;
 }
 
