@@ -10,9 +10,10 @@ static const char help[] =
     "usage: cantus --dir DIR promote [NAME] --why TEXT [--timeout SECONDS] [--json]\n"
     "\n"
     "Lets a standby lead: the one named, or the only one there is. It seals a quorum of the stores,\n"
-    "adopts the longest history they hold, and begins a new epoch; whoever led before is fenced by\n"
-    "that, whether it is dead or not. Nothing stable is lost, and publishers and followers notice\n"
-    "nothing but a pause. Waits until it leads, and prints its epoch and tip.\n"
+    "adopts the history among theirs with the highest (epoch, seq), and begins a new epoch; whoever\n"
+    "led before is fenced by that, whether it is dead or not. Nothing stable is lost, and publishers\n"
+    "and followers notice nothing but a pause. Waits until it leads, and prints its epoch and tip;\n"
+    "or ends, and says who leads, as soon as another candidate was faster.\n"
     "\n"
     "  --why TEXT         recorded in the stream with the epoch: see cantus history\n"
     "  --timeout SECONDS  how long to wait for it (default 30)\n"
@@ -25,7 +26,8 @@ static const struct option options[] = {
     { "json", no_argument, NULL, OPTION_JSON },
     { 0 },
 };
-#define LOOK_NS UINT64_C(2000000)
+#define LOOK_NS   UINT64_C(2000000)
+#define LEADER_NS UINT64_C(500000000) /* for who leads instead to be found */
 
 struct promote {
     const char *why;
@@ -103,7 +105,23 @@ static bool ask_again(struct process *one)
     return ask.answered && status_decode(ask.body, ask.length, &one->status);
 }
 
-static int see_through(struct process *one, const struct promote *a)
+/* Back to following: another candidate was faster, or it found that it can never lead. */
+static int given_up(struct processes *p, const struct process *one, bool json)
+{
+    processes_ask_sequencers(p, LEADER_NS);
+    const struct process *leader = processes_leader(p);
+    if (leader == one) {
+        print(one, json);
+        return CLI_OK;
+    }
+    if (leader == NULL)
+        return cli_fail("%s has given up, and follows epoch %" PRIu32 ": its log says why",
+                        one->name, one->status.epoch.number);
+    return cli_fail("%s has given up: %s leads, in epoch %" PRIu32, one->name, leader->name,
+                    leader->status.epoch.number);
+}
+
+static int see_through(struct processes *p, struct process *one, const struct promote *a)
 {
     char said[sizeof one->status.state] = "";
     for (uint64_t until = cli_mono_ns() + a->timeout_s * 1000000000; cli_mono_ns() < until;) {
@@ -112,6 +130,8 @@ static int see_through(struct process *one, const struct promote *a)
             print(one, a->json);
             return CLI_OK;
         }
+        if (answered && strncmp(one->status.state, "following", 9) == 0)
+            return given_up(p, one, a->json);
         const char *state = answered ? one->status.state : "does not answer";
         if (strcmp(said, state) != 0)
             fprintf(stderr, "cantus: %s: %s\n", one->name, state);
@@ -141,7 +161,8 @@ static int promote(struct processes *p, const char *name, const struct promote *
         return cli_fail("%s: %s; see cantus status for what became of it", one->name, problem);
     if (outcome.verdict == OUTCOME_REFUSED)
         return cli_fail("%s refuses: %s", one->name, outcome.text);
-    return see_through(one, a);
+    fprintf(stderr, "cantus: %s: %s\n", one->name, outcome.text);
+    return see_through(p, one, a);
 }
 
 static int run(const struct cli_globals *globals, int argc, char **argv)

@@ -8,9 +8,66 @@ import json
 import os
 import re
 import shutil
+import socketserver
+import struct
+import threading
 import unittest
 
-from cantus_test import Case, config_edit, config_path, json_lines, program, wait_until
+from cantus_test import (Case, Endpoints, config_edit, config_path, json_lines, program,
+                         wait_until)
+
+STATUS_REQUEST, STATUS, COMMAND, OUTCOME, PENDING = 5, 6, 7, 8, 2
+
+
+def varint(n):
+    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + varint(n >> 7)
+
+
+def protobuf(**fields):
+    """Fields named by kind and number: b for bytes, v for a varint, f for a fixed64."""
+    out = b""
+    for name, value in fields.items():
+        kind, number = name[0], int(name[1:])
+        tag = varint(number << 3 | {"v": 0, "f": 1, "b": 2}[kind])
+        out += tag + (varint(value) if kind == "v" else struct.pack("<Q", value) if kind == "f"
+                      else varint(len(value)) + value)
+    return out
+
+
+class Pretender(socketserver.ThreadingTCPServer):
+    """Answers on s2's stream port as one that takes a promotion up, seals, and gives it up again."""
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, dir, epoch):
+        ends = Endpoints(dir)
+        self.stream, self.epoch, self.told, self.looks = ends.stream, epoch, 0, 0
+        super().__init__(ends.sequencer_streams[1], None)
+        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def __exit__(self, *args):
+        self.shutdown()
+        self.thread.join()
+        super().__exit__(*args)
+
+    def status(self):
+        self.looks += self.told
+        state = b"sealing" if 1 <= self.looks <= 3 else b"following"
+        return protobuf(b1=b"sequencer", b2=state, f3=self.stream, b4=b"main",
+                        b5=protobuf(v1=self.epoch, f2=1, v3=2), v6=2, v7=2, v8=0, v9=2, v12=0, v13=0,
+                        v15=1, v16=1, f17=0, v18=1, f19=1)
+
+    def finish_request(self, request, client_address):
+        with request.makefile("rwb") as f:
+            while header := f.read(5):
+                length, kind = struct.unpack("<IB", header)
+                f.read(length - 1)
+                self.told += kind == COMMAND
+                body = self.status() if kind == STATUS_REQUEST else protobuf(
+                    v1=PENDING, v2=0, v3=0, f4=0, v5=0, f6=0, f7=0, b8=b"asks the stores")
+                answer = STATUS if kind == STATUS_REQUEST else OUTCOME
+                f.write(struct.pack("<IB", len(body) + 1, answer) + body)
+                f.flush()
 
 
 class SeveralCase(Case):
@@ -167,8 +224,22 @@ class PromoteTest(SeveralCase):
         for older, newer in zip(epochs, epochs[1:]):
             self.assertEqual(newer["adopted"]["epoch"], older["epoch"])
             self.assertEqual(newer["adopted"]["seq"], newer["seq"] - 1)
-        self.assertIn("why: done", self.on_deployment("history").out)
+        said = self.on_deployment("history").out
+        self.assertIn("why: done", said)
+        self.assertIn(f"  promoted, candidate {epochs[1]['candidate']}  continues", said)
+        self.assertIn(f"  promoted, candidate {epochs[2]['candidate']} (s1)  continues", said)
         self.assertTrue(self.wait_verified()["agree"])
+
+    def test_a_faster_one(self):
+        """What was given up for a rival is not waited for."""
+        self.deployment()
+        epoch = self.status(self.d)["epoch"]["number"]
+        self.sequencers["s2"].terminate()
+        with Pretender(self.d, epoch) as pretender:
+            done = self.on_deployment("promote", "s2", "--why", "x", "--timeout", "3000", status=1)
+        self.assertEqual(pretender.told, 1)
+        self.assertIn("s2: sealing", done.err)
+        self.assertIn(f"s2 has given up: s1 leads, in epoch {epoch}", done.err)
 
     def test_after_the_leader_died(self):
         self.deployment()
