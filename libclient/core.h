@@ -73,8 +73,8 @@ const struct catalog *client_core_catalog(const struct client_core *c);
 /* What is now, into a counters' array: only gauges are set. For the driver to call now and then. */
 void client_core_gauges(const struct client_core *c, uint64_t gauges[COUNTER_END]);
 const char *client_core_state(const struct client_core *c); /* a word or two for humans */
-uint64_t *client_core_counters(struct client_core *c); /* the driver counts in them, too */
-uint64_t client_core_seq(const struct client_core *c); /* applied through */
+uint64_t *client_core_counters(struct client_core *c);      /* the driver counts in them, too */
+uint64_t client_core_seq(const struct client_core *c);      /* applied through */
 /* The publisher behind an app (NULL if it only follows). */
 const struct publisher *client_core_publisher(const struct client_core *c, const struct machine *m);
 
