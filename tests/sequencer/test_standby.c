@@ -408,8 +408,10 @@ START_TEST(who_hears_no_proposals_says_so)
         seq = suite_give_batch(t, seq);
     ck_assert_str_eq(state_of(t), "following (deaf to the ingress group)");
     ck_assert_ptr_nonnull(strstr(sequencer_waiting_for(t->core), "ingress"));
+    ck_assert_ptr_nonnull(strstr(sequencer_trouble(t->core), "hears no proposals"));
     suite_propose(t, f.publisher, 1101, f.topic, 8);
     ck_assert_str_eq(state_of(t), "following");
+    ck_assert_str_eq(sequencer_trouble(t->core), "");
     suite_free(t);
 }
 END_TEST

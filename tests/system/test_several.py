@@ -8,12 +8,13 @@ import json
 import os
 import re
 import shutil
+import socket
 import socketserver
 import struct
 import threading
 import unittest
 
-from cantus_test import (Case, Endpoints, config_edit, config_path, json_lines, program,
+from cantus_test import (COMPILER, SANITIZE, Case, Endpoints, config_edit, config_path, json_lines, program,
                          wait_until)
 
 STATUS_REQUEST, STATUS, COMMAND, OUTCOME, PENDING = 5, 6, 7, 8, 2
@@ -303,6 +304,44 @@ class SessionTest(SeveralCase):
         self.assertEqual([s["session"] for s in sessions], ["main", "2026-07-01"])
         self.assertEqual(sessions[-1]["seq"], done["seq"])
         self.check_stream()
+
+
+EPOLL_FULL = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/epoll.h>
+int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+    static int added;
+    int (*real)(int, int, int, struct epoll_event *) = dlsym(RTLD_NEXT, "epoll_ctl");
+    if (op != EPOLL_CTL_ADD || ++added < FAILS_FROM)
+        return real(epoll, op, fd, event);
+    errno = ENOSPC;
+    return -1;
+}
+"""
+
+
+class StartTest(SeveralCase):
+    @unittest.skipIf(SANITIZE, "what is preloaded would come before the sanitizer")
+    def test_what_cannot_be_waited_for(self):
+        """A sequencer whose descriptors the system refuses to watch, one after the other, says so; it is never
+        ready before that."""
+        self.init()
+        ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(ready.close)
+        ready.bind(self.path("notify"))
+        ready.setblocking(False)
+        for first in (1, 2, 3, 4):
+            shim = self.path(f"shim{first}.so")
+            self.execute([COMPILER, "-shared", "-fPIC", f"-DFAILS_FROM={first}", "-x", "c", "-", "-o", shim,
+                          "-ldl"], input=EPOLL_FULL)
+            done = self.execute([program("cantus-sequencer"), "--config", config_path(self.d), "--name", "s1"],
+                                status=1, env={**os.environ, "LD_PRELOAD": shim,
+                                               "NOTIFY_SOCKET": self.path("notify")})
+            self.assertIn("No space left on device", done.err)
+        self.assertRaises(BlockingIOError, ready.recv, 100)
 
 
 class MemberTest(SeveralCase):
