@@ -251,6 +251,7 @@ void core_take_back(struct client_core *c, struct position common)
         if (s->next_seq > common.seq + 1)
             s->next_seq = common.seq + 1;
     }
+    core_take_back_digests(c, common);
     for (uint32_t i = 0; i < c->author_count; i++) {
         struct author *a = c->authors[i];
         uint32_t lost = publisher_on_fork(a->publisher, common);
@@ -283,7 +284,7 @@ void core_rewind(struct client_core *c, struct position common)
         if (due < c->timer_due_ns)
             c->timer_due_ns = due;
     }
-    core_rewind_digests(c, common);
+    core_rewind_digests(c);
     for (uint32_t i = 0; i < c->author_count; i++) {
         struct author *a = c->authors[i];
         a->items_seen = 0;

@@ -131,7 +131,7 @@ struct client_core {
 
     /* By topic id, below topics_max. */
     uint16_t *route;
-    const char **path; /* in the catalog; NULL: not there */
+    const char **path;     /* in the catalog; NULL: not there */
     uint64_t *created_seq; /* 0: not there */
     uint32_t topics_max;
     uint32_t topic_end; /* routed up to here */
@@ -200,7 +200,10 @@ void app_step(struct author *a);
 /* ---- digest.c -------------------------------------------------------------------------------- */
 /* Message `seq` was applied, and a digest is due. */
 void core_take_digests(struct client_core *c, uint64_t seq);
-void core_rewind_digests(struct client_core *c, struct position common);
+/* What was delivered above `common` no longer holds. */
+void core_take_back_digests(struct client_core *c, struct position common);
+/* The history is applied again from the beginning. */
+void core_rewind_digests(struct client_core *c);
 void digest_on_message(struct author *a, const struct message *m);
 void digest_step(struct author *a);
 

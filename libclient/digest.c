@@ -124,8 +124,18 @@ void core_take_digests(struct client_core *c, uint64_t seq)
     find_due(c, seq);
 }
 
-/* What was taken of a state that no longer holds is forgotten. */
-void core_rewind_digests(struct client_core *c, struct position common)
+/* What was taken of a state that no longer holds is forgotten: by its seq, the history that comes
+ * instead would make it stable. */
+void core_take_back_digests(struct client_core *c, struct position common)
+{
+    for (uint32_t i = 0; i < c->machine_count; i++) {
+        struct client_digests *d = c->machines[i].digests;
+        while (d != NULL && d->count > 0 && d->waiting[d->count - 1].position.seq > common.seq)
+            d->count--;
+    }
+}
+
+void core_rewind_digests(struct client_core *c)
 {
     for (uint32_t i = 0; i < c->machine_count; i++) {
         struct client_machine *slot = &c->machines[i];
@@ -134,8 +144,6 @@ void core_rewind_digests(struct client_core *c, struct position common)
         if (d == NULL)
             continue;
         d->said = (struct sys_digest) { .logic_version = 0 };
-        while (d->count > 0 && d->waiting[d->count - 1].position.seq > common.seq)
-            d->count--;
     }
     find_due(c, 0);
 }

@@ -403,8 +403,22 @@ static bool rebuilt(struct rig *r)
     return rig_reported(r, CANTUS_REPORT_REBUILT) != NULL;
 }
 
-/* Where the app hears nothing after the fork, no later digest takes the place of the old ones. */
-static void fork_before_it_is_said(const char *topic)
+/* A fork that the client has found, and nothing of the history after it has come. */
+static void fork_and_no_more(struct rig *r, uint64_t seq)
+{
+    rig_fork(r, seq);
+    for (int i = 0; i < 10 && rig_reported(r, CANTUS_REPORT_FORKED) == NULL; i++) {
+        rig_deliver(r);
+        rig_step(r);
+    }
+    ck_assert_ptr_nonnull(rig_reported(r, CANTUS_REPORT_FORKED));
+    ck_assert_uint_eq(client_core_seq(r->core), 0);
+    r->sent_count = 0;
+}
+
+/* Where the app hears nothing after the fork, no later digest takes the place of the old ones. Of two
+ * forks, the later and lower one is found while the history of the first is applied again. */
+static void fork_before_it_is_said(const char *topic, bool twice)
 {
     struct rig *r = rig_new(FOLLOWER_SEQUENCED);
     add(r, &sum_app, "one", 8);
@@ -415,6 +429,8 @@ static void fork_before_it_is_said(const char *topic)
     for (int i = 0; i < 40; i++)
         rig_say(r, "/sum", "old");
     rig_run_until(r, NULL, MS, 10);
+    if (twice)
+        fork_and_no_more(r, held + 32);
     rig_fork(r, held + 12);
     for (int i = 0; i < 40; i++)
         rig_say(r, topic, "new");
@@ -429,8 +445,10 @@ static void fork_before_it_is_said(const char *topic)
 
 START_TEST(a_fork_takes_back_what_was_not_said_yet)
 {
-    fork_before_it_is_said("/sum");
-    fork_before_it_is_said("/else");
+    fork_before_it_is_said("/sum", false);
+    fork_before_it_is_said("/else", false);
+    fork_before_it_is_said("/sum", true);
+    fork_before_it_is_said("/else", true);
 }
 END_TEST
 
