@@ -104,7 +104,7 @@ void answer_missing(struct sequencer *s, struct port_addr to, uint32_t publisher
 {
     struct queue *q = &s->queues[publisher];
     if (end <= q->told)
-        return;
+        return; /* a duplicate, or it had to give its slot to one before it and comes again */
     q->told = end;
     if (!hint_allowed(s, &s->holes))
         return;

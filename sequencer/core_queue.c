@@ -308,10 +308,8 @@ static bool may_be_held(const struct sequencer *s, const struct proposal_header 
            epoch_table_has(catalog_epochs(s->catalog), s->next_seq - 1, h->position);
 }
 
-enum holding { HOLDING_NO_ROOM, HOLDING_KNOWN, HOLDING_NEW };
-
-static enum holding hold(struct sequencer *s, const struct port_datagram *d,
-                         const struct proposal_header *h)
+static bool hold(struct sequencer *s, const struct port_datagram *d,
+                 const struct proposal_header *h)
 {
     struct queue *q = &s->queues[h->publisher];
     uint64_t first = h->first_publisher_seq;
@@ -321,18 +319,18 @@ static enum holding hold(struct sequencer *s, const struct port_datagram *d,
     if (!by_arrival && at != NIL && covers(&s->held[at], first, end)) {
         if (s->state == SEQUENCER_LEADING) {
             count(s, COUNTER_PROPOSALS_DUPLICATE, h->count);
-            return HOLDING_KNOWN;
+            return true;
         }
         /* What was held may turn out to be off the history: the later word is the better one. */
         if (s->held[at].first != first || s->held[at].end != end)
-            return HOLDING_KNOWN;
+            return true;
         slot_free(s, q, at);
         q->scan.first = 0;
     }
     uint32_t index = slot_take(s, h->publisher, q, first);
     if (index == NIL) {
         count(s, COUNTER_PROPOSALS_OVERFLOW, h->count);
-        return HOLDING_NO_ROOM;
+        return false;
     }
     uint8_t *bytes = s->held_bytes + (size_t)index * s->held_stride;
     memcpy(bytes, d->bytes, d->length);
@@ -345,7 +343,7 @@ static enum holding hold(struct sequencer *s, const struct port_datagram *d,
                                      .publisher = h->publisher };
     /* Room may have been made by dropping the very slot after which this one belongs. */
     insert_after(s, q, by_arrival ? q->tail : place_of(s, q, first), index);
-    return HOLDING_NEW;
+    return true;
 }
 
 /* With many publishers what is kept of one is in no cache: it is fetched while the datagrams before
@@ -365,7 +363,7 @@ void queue_prefetch(const struct sequencer *s, const struct port_datagram *d)
     __builtin_prefetch(catalog_publisher(s->catalog, publisher));
 }
 
-/* What lies between its newest datagram, which came now, and the one before it is lost, or late. */
+/* What lies between its newest datagram and the one before it is lost, or late. */
 static void tell_of_hole(struct sequencer *s, const struct port_datagram *d, const struct queue *q,
                          const struct proposal_header *h)
 {
@@ -403,10 +401,9 @@ void queue_on_proposal(struct sequencer *s, const struct port_datagram *d)
         return;
     struct queue *q = &s->queues[h.publisher];
     q->heard_ns = s->now.mono_ns;
-    enum holding holding = hold(s, d, &h);
-    if (holding == HOLDING_NO_ROOM)
+    if (!hold(s, d, &h))
         answer_publisher(s, d->from, s->paused ? HINT_PAUSED : HINT_OVERLOADED, h.publisher);
-    else if (holding == HOLDING_NEW)
+    else
         tell_of_hole(s, d, q, &h);
     if (!q->active && !emitting_run_of(s, h.publisher) &&
         queue_head(s, q, ledger_next(&s->ledger, h.publisher)) != NULL)
