@@ -219,8 +219,8 @@ uint64_t *counter_file_counters(struct counter_file *f)
 
 static void begin(uint64_t *version)
 {
-    __atomic_store_n(version, *version + 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
+    /* Acquires, so that nothing written between begin and end is seen before it. */
+    (void)__atomic_fetch_add(version, 1, __ATOMIC_ACQ_REL);
 }
 
 static void end(uint64_t *version)
