@@ -245,7 +245,6 @@ uint64_t scrub_step(struct retransmitter *r);
 bool copy_member(const struct retransmitter *r); /* this store is one, by what it has recorded */
 uint64_t copy_step(struct retransmitter *r);
 
-
 /* There is room for an outcome; its bytes, 0 while a read is awaited. */
 size_t command_answer(struct retransmitter *r, const struct client *c, uint8_t *out,
                       size_t capacity);

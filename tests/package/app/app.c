@@ -8,7 +8,8 @@ static bool seen;
 static void on_message(void *ctx, const struct cantus_message *message)
 {
     const char *wanted = ctx;
-    if (message->length == strlen(wanted) && memcmp(message->payload, wanted, message->length) == 0) {
+    if (message->length == strlen(wanted) &&
+        memcmp(message->payload, wanted, message->length) == 0) {
         printf("%s %s\n", message->topic, wanted);
         seen = true;
     }
