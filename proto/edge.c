@@ -104,6 +104,7 @@ size_t edge_accepted_encode(const struct edge_accepted *in, uint8_t *out, size_t
     wire_put32(&w, in->fragment_bytes);
     wire_put32(&w, in->window);
     wire_put32(&w, in->payload_max);
+    wire_put8(&w, in->is_volatile);
     return edge_end(&w);
 }
 
@@ -115,6 +116,9 @@ bool edge_accepted_decode(const uint8_t *body, size_t length, struct edge_accept
     out->fragment_bytes = wire_get32(&r);
     out->window = wire_get32(&r);
     out->payload_max = wire_get32(&r);
+    uint8_t is_volatile = wire_get8(&r);
+    refuse_unless(&r, is_volatile <= 1);
+    out->is_volatile = is_volatile == 1;
     refuse_unless(&r, out->fragment_bytes >= 1 && out->window >= 1);
     return wire_reader_done(&r);
 }

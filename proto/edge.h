@@ -16,7 +16,15 @@
  *
  * A subscription is one set of subtrees; its messages come in the one order of the stream.
  *
- * Blocks. The seqs with the same seq / EDGE_BLOCK are a block. Within a block each message names the one
+ * Whoever loses its connection subscribes behind the last position that it applied, and opens its publishers
+ * with the incarnation after its own; if a later one is there, it is superseded.
+ *
+ * Text. A client whose first bytes are the line "cantus SUBTREE [from SEQ] [stable]" instead of a HELLO is
+ * nobody in particular, and gets lines: "SEQ TIME_NS TOPIC PUBLISHER PAYLOAD", what does not print as \xHH,
+ * and lines that begin with "#" for everything else.
+ *
+ * Blocks. The seqs with the same seq / EDGE_BLOCK are a block; one ends, besides, at each message on /sys/grant
+ * and /sys/group. Within a block each message names the one
  * before it that matched, and a PROGRESS ends each block in which something did, so that nothing can
  * be missing unnoticed. Messages name topic and publisher by the stream's ids; before the first message
  * of a block that uses an id comes its NAME, and at the block's end all names are forgotten. Whoever
@@ -90,11 +98,12 @@ struct edge_prove {
 };
 
 struct edge_accepted {
-    struct position tip;
+    struct position tip; /* of the record of this login */
     uint64_t stable;
     uint32_t fragment_bytes; /* a longer payload takes a number for each so many bytes of it */
     uint32_t window;         /* numbers in flight at most, of each publisher */
     uint32_t payload_max;
+    bool is_volatile; /* nothing in this stream is ever stable */
 };
 
 enum edge_level { EDGE_SEQUENCED = 1, EDGE_STABLE = 2 };
@@ -200,6 +209,7 @@ struct edge_outcome {
     uint64_t seq;   /* of the message, or of the reject record */
     uint8_t reason; /* enum reject_reason; 0: sequenced */
     uint64_t detail;
+    uint64_t stable; /* the watermark when it was sequenced: what is kept until stable may go */
 };
 
 enum edge_refusal {

@@ -356,6 +356,7 @@ size_t edge_outcome_encode(const struct edge_outcome *in, uint8_t *out, size_t c
     wire_put64(&w, in->seq);
     wire_put8(&w, in->reason);
     wire_put64(&w, in->detail);
+    wire_put64(&w, in->stable);
     return edge_end(&w);
 }
 
@@ -368,6 +369,7 @@ bool edge_outcome_decode(const uint8_t *body, size_t length, struct edge_outcome
     out->seq = wire_get64(&r);
     out->reason = wire_get8(&r);
     out->detail = wire_get64(&r);
+    out->stable = wire_get64(&r);
     return wire_reader_done(&r) && outcome_valid(out);
 }
 

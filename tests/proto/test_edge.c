@@ -94,7 +94,7 @@ static size_t welcome(void)
 
 static size_t accepted(void)
 {
-    struct edge_accepted a = { here, 4700, 1300, 1024, 1 << 20 };
+    struct edge_accepted a = { here, 4700, 1300, 1024, 1 << 20, true };
     return edge_accepted_encode(&a, frame, sizeof frame);
 }
 
@@ -150,7 +150,7 @@ static size_t opened(void)
 
 static size_t outcome(void)
 {
-    struct edge_outcome o = { 12, 400, 1, 901, REJECT_NOT_PERMITTED, 0 };
+    struct edge_outcome o = { 12, 400, 1, 901, REJECT_NOT_PERMITTED, 0, 880 };
     return edge_outcome_encode(&o, frame, sizeof frame);
 }
 

@@ -1,0 +1,110 @@
+/* Readers: what one session is sent of the stream, in order, without gap or duplicate.
+ *
+ *   views ─────live──────▶ reader ──▶ session
+ *   recent ─catching up─────▲
+ *   history ─further back───┘
+ *
+ * A reader's bytes are a function of the stream, its request, and what it was told since at stated seqs
+ * (its own publishers, a changed set of subtrees): SUBSCRIBED; the messages of its filter with the
+ * names they need; OUTCOMEs of its own publishers, each directly behind the message with which it became
+ * known; PROGRESS at block ends where something matched, and at the first tick of the stream in each interval
+ * of its own; CHANGED; FORKED. It makes no difference to them whether it was live or behind.
+ *
+ * Somebody who is behind is encoded for alone, from `recent` or from a store, from the beginning of the block
+ * on (muted up to its place), and goes live where the view is: from the same stream with the same rights,
+ * both encoders are in the same state there. A reader at EDGE_STABLE is held back at the watermark. What may
+ * be read is judged by the rights of now; a seq above the last change of rights is needed to go live.
+ *
+ * A live reader that is more than lag_bytes_max behind its view is left behind: it catches up. Whoever is cut
+ * off for taking nothing is the session's decision. Pure; all memory is taken by create. */
+#ifndef CANTUS_PROXY_READER_H
+#define CANTUS_PROXY_READER_H
+
+#include "proxy/history.h"
+#include "proxy/view.h"
+
+struct reader;
+struct readers;
+
+struct readers_options {
+    struct views_options views;
+    struct history_options history;
+    uint64_t recent_bytes;
+    uint32_t readers_max;
+    uint64_t lag_bytes_max;
+    uint32_t catch_up_bytes; /* encoded ahead for one that is behind; default 64 KiB */
+    uint64_t *counters;
+    uint32_t sabotage; /* enum proxy_sabotage */
+};
+
+size_t readers_memory(const struct readers_options *o);
+/* `catalog` follows at sequenced; whoever owns it tells of everything below, after applying it. */
+struct readers *readers_create(const struct readers_options *o, struct port *port,
+                               const struct catalog *catalog);
+void readers_destroy(struct readers *s);
+
+/* ---- the stream ------------------------------------------------------------------------------ */
+/* A whole message, applied to the catalog; rejects and all of /sys too. */
+void readers_message(struct readers *s, const struct run_message *m, struct epoch epoch,
+                     uint64_t stable);
+/* The end of a batch: everything through `seq` was offered, but for an open run. */
+void readers_through(struct readers *s, struct position through, uint64_t stable, uint64_t time_ns);
+void readers_stable(struct readers *s, uint64_t stable);
+/* What is above `common` no longer holds; the catalog has gone back. */
+void readers_fork(struct readers *s, struct position common);
+bool readers_on_stream(struct readers *s, const struct port_stream_event *e, struct port_time now,
+                       size_t *consumed);
+uint64_t readers_step(struct readers *s, struct port_time now);
+
+/* ---- one reader ------------------------------------------------------------------------------ */
+/* A session without a subscription yet: from here on it gets OUTCOMEs, FORKED, and PROGRESS at ticks if it
+ * has publishers. NULL: there are too many. `ctx` is told by readers_ready. */
+struct reader *reader_open(struct readers *s, uint32_t principal, enum edge_level level, void *ctx);
+void reader_close(struct reader *r);
+
+enum reader_refusal {
+    READER_OK = 0,
+    READER_TOO_MANY, /* views or subtrees */
+    READER_EMPTY     /* nothing of these subtrees may ever be read: *subtree says which */
+};
+/* Begins behind request->position (EDGE_FROM_TIP: behind `tip`; EDGE_FROM_TIME: where the stream has that
+ * time). A position off the history is answered in the bytes, with FORKED, and begins behind the common end.
+ * One beyond the tip waits for it. Once per reader. */
+enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscribe *request,
+                                     struct position tip);
+/* From `seq` on the set is this one. */
+enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *now, uint64_t seq);
+/* Whether its subtrees may be read at all: of whose nothing is, the first, for a clear refusal. */
+bool reader_may_read_any(const struct readers *s, uint32_t principal, const char *subtree,
+                         size_t length);
+/* OUTCOMEs of this publisher, of messages above `from_seq`. */
+bool reader_own(struct reader *r, uint32_t publisher, uint64_t from_seq);
+void reader_disown(struct reader *r, uint32_t publisher);
+/* A frame of the session's that belongs behind everything of `seq` and below (OPENED, SUPERSEDED): in the
+ * order of calls for equal seqs. False: more than a reader keeps (64 KiB); the session ends. */
+bool reader_insert(struct reader *r, uint64_t seq, const uint8_t *frame, size_t length);
+
+/* The next bytes, in place until the next call: whole frames, except that one that is larger than `room`
+ * comes in pieces. 0: nothing now. At most `room`. */
+size_t reader_next(struct reader *r, size_t room, const uint8_t **bytes);
+void reader_take(struct reader *r, size_t taken);
+bool reader_mid_frame(
+    const struct reader *r); /* a piece was taken: no other frame may come between */
+
+enum reader_state {
+    READER_LIVE,
+    READER_BEHIND, /* catching up */
+    READER_LOST,   /* what it asks for is gone: reader_oldest is the oldest that is left */
+    READER_BROKEN  /* forked in the middle of a frame, or more to insert than it keeps: close it */
+};
+enum reader_state reader_state(const struct reader *r);
+uint64_t reader_oldest(const struct reader *r);
+uint64_t reader_seq(const struct reader *r);   /* everything through this was taken */
+uint64_t reader_bytes(const struct reader *r); /* behind its view; 0: none */
+uint32_t reader_subtrees(const struct reader *r);
+
+/* Those for whom there is something to read or whose state has changed, each once, until it has nothing more;
+ * NULL: no more. */
+void *readers_ready(struct readers *s);
+
+#endif

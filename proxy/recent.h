@@ -1,0 +1,45 @@
+/* The recent part of the stream, as whole messages in their order: what readers that have fallen behind, or
+ * begin a little in the past, are served from without asking a store.
+ *
+ * A ring of bytes. Messages are copied in once and read in place. The oldest leave for new ones, block by
+ * block; what is above the stable watermark leaves like the rest, for nobody needs it to go back over a
+ * fork: a cut only shortens. Pure; all memory is taken by create. */
+#ifndef CANTUS_PROXY_RECENT_H
+#define CANTUS_PROXY_RECENT_H
+
+#include "follow/run.h"
+#include "proto/edge.h"
+
+struct recent;
+
+/* `bytes` is rounded up to a power of two, at least 4 MiB. NULL: no memory. */
+struct recent *recent_create(uint64_t bytes);
+void recent_destroy(struct recent *r);
+
+/* Forgets everything; the next message may have any seq. */
+void recent_reset(struct recent *r);
+/* The next whole message of the stream; `stable` is the watermark of the batch that completed it. */
+void recent_push(struct recent *r, const struct run_message *m, uint64_t stable);
+/* Everything through `seq` has been pushed (a run may be open above it). */
+void recent_through(struct recent *r, uint64_t seq);
+/* What is above `seq` no longer holds. */
+void recent_cut(struct recent *r, uint64_t seq);
+
+uint64_t
+recent_first(const struct recent *r);        /* begins a block that is whole; 0: nothing is kept */
+uint64_t recent_end(const struct recent *r); /* first seq that is not there yet */
+
+/* A place in it. Good until the message there leaves or is cut; recent_next finds out. */
+struct recent_cursor {
+    uint64_t seq; /* everything below has been read */
+    uint64_t place;
+};
+/* At the first message at or above `seq`; false if that is not kept any more. */
+bool recent_seek(const struct recent *r, uint64_t seq, struct recent_cursor *out);
+
+enum recent_result { RECENT_MESSAGE, RECENT_END, RECENT_GONE };
+/* The next one, in place until the next push. */
+enum recent_result recent_next(const struct recent *r, struct recent_cursor *c,
+                               struct run_message *out, uint64_t *stable);
+
+#endif
