@@ -40,14 +40,16 @@ struct bench_result {
     struct histogram latency, floor_latency;
     /* Rates; 0: not measured. */
     double rate_per_s, floor_rate_per_s;
-    const char *unit; /* of the rates: "messages", "datagrams" */
+    double chain_rate_per_s; /* of as many bare processes: see chain.h */
+    const char *unit;        /* of the rates: "messages", "datagrams" */
     /* The rate over time, for the report. */
     uint32_t series_count;
     double series_interval_s;
     double series[BENCH_SERIES_MAX];
     enum bench_target wanted;
     double target;            /* of the ratio */
-    double target_p999_us;    /* wanted at most, whatever the floor; 0: no such target */
+    double target_p50_us;     /* wanted at most, whatever the floor; 0: no such target */
+    double target_p999_us;    /* the same */
     double target_rate_per_s; /* wanted at least, whatever the floor; 0: no such target */
     const char
         *floor; /* what the floor is, for the report: "two processes, sendmmsg and recvmmsg" */
@@ -75,7 +77,8 @@ void bench_series_add(struct bench_result *r, double rate_per_s);
 
 /* Of the medians, or of the rates; 0 without a floor. */
 double bench_ratio(const struct bench_result *r);
-bool bench_reached(const struct bench_result *r); /* every target; true without one */
+double bench_chain_ratio(const struct bench_result *r); /* the same of the chain */
+bool bench_reached(const struct bench_result *r);       /* every target; true without one */
 
 /* The line, without a newline: a JSON object. */
 void bench_print(FILE *f, const struct bench_case *c, const struct bench_result *r);

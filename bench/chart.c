@@ -7,10 +7,10 @@
 const char chart_style[] =
     ":root{color-scheme:light dark;--page:#f7f7f5;--card:#ffffff;--ink:#1b1d21;--soft:#62676f;"
     "--rule:#e3e3df;--grid:#eeeeea;--measured:#2459b3;--wash:#2459b31a;--floor:#9a9fa6;"
-    "--good:#1b7a4b;--bad:#b4470f}\n"
+    "--chain:#c3b48a;--good:#1b7a4b;--bad:#b4470f}\n"
     "@media (prefers-color-scheme:dark){:root{--page:#131518;--card:#1b1e22;--ink:#e8e8e4;"
     "--soft:#9ba1a9;--rule:#2f333a;--grid:#262a30;--measured:#7aabff;--wash:#7aabff1f;"
-    "--floor:#767c85;--good:#55c78d;--bad:#f2935c}}\n"
+    "--floor:#767c85;--chain:#8f8158;--good:#55c78d;--bad:#f2935c}}\n"
     "svg{display:block}\n"
     "svg text{font:11px/1 system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif;"
     "fill:var(--soft);font-variant-numeric:tabular-nums}\n"
@@ -25,6 +25,7 @@ const char chart_style[] =
     "svg .floor{stroke:var(--floor);fill:none;stroke-width:2;stroke-linejoin:round}\n"
     "svg .bar-measured,svg .dot-measured{fill:var(--measured)}\n"
     "svg .bar-floor,svg .dot-floor{fill:var(--floor)}\n"
+    "svg .bar-chain{fill:var(--chain)}\n"
     "svg .wash{fill:var(--wash)}\n"
     "svg .wanted{stroke:var(--ink);stroke-dasharray:3 3;fill:none}\n"
     "svg .good{fill:var(--good)}\n"
@@ -83,7 +84,7 @@ void chart_rate(char out[CHART_NUMBER_MAX], double per_s)
 /* Judged by its 99.9th percentile. */
 static bool by_tail(const struct bench_line *line)
 {
-    return line->target_p999_us > 0 && line->wanted == BENCH_NO_TARGET;
+    return line->target_p999_us > 0 && line->target_p50_us == 0 && line->wanted == BENCH_NO_TARGET;
 }
 
 void chart_figure(char out[CHART_NUMBER_MAX], const struct bench_line *line)
@@ -112,6 +113,20 @@ void chart_ratio(char out[CHART_NUMBER_MAX], const struct bench_line *line)
         snprintf(out, CHART_NUMBER_MAX, "%.2f", line->ratio);
 }
 
+void chart_chain(char out[CHART_NUMBER_MAX], const struct bench_line *line)
+{
+    out[0] = 0;
+    if (line->chain_rate_per_s > 0)
+        chart_rate(out, line->chain_rate_per_s);
+}
+
+void chart_chain_ratio(char out[CHART_NUMBER_MAX], const struct bench_line *line)
+{
+    out[0] = 0;
+    if (line->chain_ratio > 0)
+        snprintf(out, CHART_NUMBER_MAX, "%.2f", line->chain_ratio);
+}
+
 void chart_wanted(char out[CHART_NUMBER_MAX], const struct bench_line *line)
 {
     char number[CHART_NUMBER_MAX];
@@ -119,8 +134,8 @@ void chart_wanted(char out[CHART_NUMBER_MAX], const struct bench_line *line)
     if (line->wanted != BENCH_NO_TARGET) {
         snprintf(out, CHART_NUMBER_MAX, "%s %.2f", line->wanted == BENCH_AT_MOST ? "≤" : "≥",
                  line->target);
-    } else if (line->target_p999_us > 0) {
-        chart_duration(number, line->target_p999_us);
+    } else if (line->target_p50_us > 0 || line->target_p999_us > 0) {
+        chart_duration(number, by_tail(line) ? line->target_p999_us : line->target_p50_us);
         snprintf(out, CHART_NUMBER_MAX, "≤ %.24s", number);
     } else if (line->target_rate_per_s > 0) {
         chart_rate(number, line->target_rate_per_s);
@@ -140,6 +155,8 @@ double chart_margin(const struct bench_line *line)
         margin = worse(margin, line->target / line->ratio);
     if (line->wanted == BENCH_AT_LEAST && line->target > 0 && line->ratio > 0)
         margin = worse(margin, line->ratio / line->target);
+    if (line->target_p50_us > 0 && line->latency.p50 > 0)
+        margin = worse(margin, line->target_p50_us / line->latency.p50);
     if (line->target_p999_us > 0 && line->latency.p999 > 0)
         margin = worse(margin, line->target_p999_us / line->latency.p999);
     if (line->target_rate_per_s > 0 && line->rate_per_s > 0)
@@ -202,7 +219,7 @@ static struct curve_scale scale_of(const struct bench_line *line)
         low = fmin(low, line->floor_latency.p50);
         high = fmax(high, highest(&line->floor_latency));
     }
-    high = fmax(fmax(high, low), line->target_p999_us);
+    high = fmax(fmax(high, low), fmax(line->target_p50_us, line->target_p999_us));
     struct curve_scale s = { .low = round_up(low), .high = round_up(high * 1.05) };
     while (s.low > low * 0.95)
         s.low = round_up(s.low * 0.39);
@@ -274,7 +291,8 @@ static void draw_curve(FILE *f, const struct curve_scale *s, const struct line_l
 
 static void draw_wanted(FILE *f, const struct bench_line *line, const struct curve_scale *s)
 {
-    double us = line->wanted == BENCH_AT_MOST ? line->target * line->floor_latency.p50 : 0;
+    double us = line->wanted == BENCH_AT_MOST ? line->target * line->floor_latency.p50
+                                              : line->target_p50_us;
     double from = nines_first, to = 0.75;
     if (us == 0 && line->target_p999_us > 0) {
         us = line->target_p999_us;
@@ -311,7 +329,7 @@ void chart_percentiles(FILE *f, const struct bench_line *line)
 
 /* ---- bars ------------------------------------------------------------------------------------ */
 
-enum { BAR_LEFT = 74, BAR_HEIGHT = 20, BAR_RIGHT = 84 };
+enum { BAR_LEFT = 74, BAR_HEIGHT = 20, BAR_RIGHT = 84, BAR_TOP = 24, BAR_STEP = 28 };
 
 static void draw_bar(FILE *f, const char *kind, double y, double width, double per_s)
 {
@@ -327,16 +345,28 @@ static void draw_bar(FILE *f, const char *kind, double y, double width, double p
 void chart_bars(FILE *f, const struct bench_line *line)
 {
     const double room = CHART_WIDTH - BAR_LEFT - BAR_RIGHT;
-    double wanted = line->target_rate_per_s;
+    const struct {
+        const char *kind;
+        double per_s;
+    } bars[] = { { "measured", line->rate_per_s },
+                 { "floor", line->floor_rate_per_s },
+                 { "chain", line->chain_rate_per_s } };
+    double wanted = line->target_rate_per_s, bottom = BAR_TOP - 2;
     if (line->wanted == BENCH_AT_LEAST && line->floor_rate_per_s > 0)
         wanted = fmax(wanted, line->target * line->floor_rate_per_s);
-    double most = fmax(fmax(line->rate_per_s, line->floor_rate_per_s), wanted);
-    bool floor = line->floor_rate_per_s > 0;
-    double bottom = floor ? 78 : 50;
+    double most = wanted;
+    for (size_t i = 0; i < sizeof bars / sizeof bars[0]; i++) {
+        most = fmax(most, bars[i].per_s);
+        bottom += bars[i].per_s > 0 ? BAR_STEP : 0;
+    }
     begin(f, bottom + 4, "rate beside its floor");
-    draw_bar(f, "measured", 24, room * line->rate_per_s / most, line->rate_per_s);
-    if (floor)
-        draw_bar(f, "floor", 52, room * line->floor_rate_per_s / most, line->floor_rate_per_s);
+    double y = BAR_TOP;
+    for (size_t i = 0; i < sizeof bars / sizeof bars[0]; i++) {
+        if (bars[i].per_s <= 0)
+            continue;
+        draw_bar(f, bars[i].kind, y, room * bars[i].per_s / most, bars[i].per_s);
+        y += BAR_STEP;
+    }
     if (wanted > 0) {
         char text[CHART_NUMBER_MAX];
         double x = BAR_LEFT + room * wanted / most;

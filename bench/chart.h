@@ -15,10 +15,12 @@ void chart_text(FILE *f, const char *text);
 /* Three significant digits with a unit: "13.3 µs", "45.2 M/s". */
 void chart_duration(char out[CHART_NUMBER_MAX], double us);
 void chart_rate(char out[CHART_NUMBER_MAX], double per_s);
-/* What a case is judged by, its floor and what is wanted; "" where there is none. */
+/* What a case is judged by, its floor, its chain and what is wanted; "" where there is none. */
 void chart_figure(char out[CHART_NUMBER_MAX], const struct bench_line *line);
 void chart_floor(char out[CHART_NUMBER_MAX], const struct bench_line *line);
 void chart_ratio(char out[CHART_NUMBER_MAX], const struct bench_line *line);
+void chart_chain(char out[CHART_NUMBER_MAX], const struct bench_line *line);
+void chart_chain_ratio(char out[CHART_NUMBER_MAX], const struct bench_line *line);
 void chart_wanted(char out[CHART_NUMBER_MAX], const struct bench_line *line);
 /* How far beyond its target, as a factor; below 1: missed. Of several the worst; 0: there is none. */
 double chart_margin(const struct bench_line *line);

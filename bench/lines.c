@@ -249,9 +249,12 @@ static bool take_number(struct bench_line *line, const char *key, const char *va
         { "rate_per_s", &line->rate_per_s },
         { "floor_rate_per_s", &line->floor_rate_per_s },
         { "ratio", &line->ratio },
+        { "chain_rate_per_s", &line->chain_rate_per_s },
+        { "chain_ratio", &line->chain_ratio },
         { "wanted_at_most", &line->target },
         { "wanted_at_least", &line->target },
         { "wanted_rate_per_s", &line->target_rate_per_s },
+        { "wanted_p50_us", &line->target_p50_us },
         { "wanted_p999_us", &line->target_p999_us },
         { "series_interval_s", &line->series_interval_s },
     };

@@ -28,11 +28,11 @@ struct bench_line {
     char unit[LINES_NAME_MAX];
     char floor_is[LINES_TEXT_MAX];
     struct line_latency latency, floor_latency;
-    double rate_per_s, floor_rate_per_s;
-    double ratio;
+    double rate_per_s, floor_rate_per_s, chain_rate_per_s;
+    double ratio, chain_ratio;
     enum bench_target wanted; /* of the ratio */
     double target;
-    double target_p999_us, target_rate_per_s;
+    double target_p50_us, target_p999_us, target_rate_per_s;
     bool judged, reached; /* whether there is any target */
     uint32_t setting_count;
     struct line_field settings[BENCH_SETTINGS_MAX];

@@ -37,7 +37,9 @@ static const char *figure_of(const struct bench_line *line)
 {
     if (line->rate_per_s > 0)
         return line->unit;
-    return line->target_p999_us > 0 && line->wanted == BENCH_NO_TARGET ? "p99.9" : "p50";
+    return line->target_p999_us > 0 && line->target_p50_us == 0 && line->wanted == BENCH_NO_TARGET
+               ? "p99.9"
+               : "p50";
 }
 
 static const char *verdict(const struct bench_line *line)
@@ -50,9 +52,10 @@ static const char *verdict(const struct bench_line *line)
 void report_markdown(FILE *f, const struct bench_lines *l)
 {
     char figure[CHART_NUMBER_MAX], floor[CHART_NUMBER_MAX], ratio[CHART_NUMBER_MAX],
-        wanted[CHART_NUMBER_MAX], p99[CHART_NUMBER_MAX], p999[CHART_NUMBER_MAX];
-    fputs("| case | p50, or rate | p99 | p99.9 | floor | ratio | wanted | |\n", f);
-    fputs("|---|--:|--:|--:|--:|--:|--:|---|\n", f);
+        wanted[CHART_NUMBER_MAX], p99[CHART_NUMBER_MAX], p999[CHART_NUMBER_MAX],
+        chain[CHART_NUMBER_MAX], chain_ratio[CHART_NUMBER_MAX];
+    fputs("| case | p50, or rate | p99 | p99.9 | floor | ratio | chain | of it | wanted | |\n", f);
+    fputs("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n", f);
     for (uint32_t i = 0; i < l->count; i++) {
         const struct bench_line *line = l->lines[i];
         p99[0] = p999[0] = figure[0] = floor[0] = 0;
@@ -70,16 +73,19 @@ void report_markdown(FILE *f, const struct bench_lines *l)
         ratio[0] = 0;
         if (line->ratio > 0)
             snprintf(ratio, sizeof ratio, "%.2f", line->ratio);
+        chart_chain(chain, line);
+        chart_chain_ratio(chain_ratio, line);
         chart_wanted(wanted, line);
-        fprintf(f, "| `%s %s` | %s | %s | %s | %s | %s | %s | %s |\n", line->bench, line->name,
-                figure, p99, p999, floor, ratio, wanted, verdict(line));
+        fprintf(f, "| `%s %s` | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", line->bench,
+                line->name, figure, p99, p999, floor, ratio, chain, chain_ratio, wanted,
+                verdict(line));
     }
 }
 
 /* ---- the picture ----------------------------------------------------------------------------- */
 
 enum {
-    PICTURE_WIDTH = 860,
+    PICTURE_WIDTH = 924,
     PICTURE_TOP = 84,
     PICTURE_ROW = 24,
     PICTURE_GAP = 10, /* between benches */
@@ -87,8 +93,9 @@ enum {
     COLUMN_FIGURE = 306,
     COLUMN_FLOOR = 396,
     COLUMN_RATIO = 456,
-    COLUMN_WANTED = 530,
-    COLUMN_DOT = 556,
+    COLUMN_CHAIN = 520,
+    COLUMN_WANTED = 594,
+    COLUMN_DOT = 620,
     DOT_WIDTH = 276
 };
 
@@ -118,6 +125,8 @@ static void put_row(FILE *f, const struct bench_line *line, double y)
     put_cell(f, "end", COLUMN_FLOOR, y + 16, text);
     chart_ratio(text, line);
     put_cell(f, "end ink", COLUMN_RATIO, y + 16, text);
+    chart_chain_ratio(text, line);
+    put_cell(f, "end", COLUMN_CHAIN, y + 16, text);
     chart_wanted(text, line);
     put_cell(f, "end", COLUMN_WANTED, y + 16, text);
     chart_margin_dot(f, line, COLUMN_DOT, y + 2, DOT_WIDTH, PICTURE_ROW - 4);
@@ -138,6 +147,7 @@ static void put_head(FILE *f, const struct bench_lines *l)
     put_cell(f, "end", COLUMN_FIGURE, y, "measured");
     put_cell(f, "end", COLUMN_FLOOR, y, "floor");
     put_cell(f, "end", COLUMN_RATIO, y, "ratio");
+    put_cell(f, "end", COLUMN_CHAIN, y, "of chain");
     put_cell(f, "end", COLUMN_WANTED, y, "wanted");
     put_cell(f, "", COLUMN_DOT, y, "missed");
     put_cell(f, "mid", COLUMN_DOT + DOT_WIDTH / 2, y, "target");
@@ -215,6 +225,7 @@ static const char page_style[] =
     ".legend span:before{content:'';display:inline-block;width:14px;height:2px;"
     "vertical-align:middle;margin-right:7px;background:var(--measured)}\n"
     ".legend .of-floor:before{background:var(--floor);margin-left:18px}\n"
+    ".legend .of-chain:before{background:var(--chain);margin-left:18px}\n"
     "dl{margin:auto 0 0;padding-top:12px;border-top:1px solid var(--grid);display:grid;"
     "grid-template-columns:repeat(auto-fill,minmax(195px,1fr));gap:1px 20px;font-size:12px}\n"
     "dl div{display:flex;justify-content:space-between;gap:10px}\n"
@@ -228,16 +239,19 @@ static void put_summary_row(FILE *f, const struct bench_lines *l, uint32_t i)
 {
     const struct bench_line *line = l->lines[i];
     char figure[CHART_NUMBER_MAX], floor[CHART_NUMBER_MAX], ratio[CHART_NUMBER_MAX],
-        wanted[CHART_NUMBER_MAX];
+        chain[CHART_NUMBER_MAX], chain_ratio[CHART_NUMBER_MAX], wanted[CHART_NUMBER_MAX];
     chart_figure(figure, line);
     chart_floor(floor, line);
     chart_ratio(ratio, line);
+    chart_chain(chain, line);
+    chart_chain_ratio(chain_ratio, line);
     chart_wanted(wanted, line);
     fprintf(f, "<tr%s><td><a href=\"#%s-%s\">%s <span class=\"soft\">%s</span></a></td>",
             begins_bench(l, i) ? " class=\"first\"" : "", line->bench, line->name, line->bench,
             line->name);
-    fprintf(f, "<td><b>%s</b></td><td class=\"of\">%s</td><td>%s</td><td>%s</td><td>%s</td>",
-            figure, figure_of(line), floor, ratio, wanted);
+    fprintf(f, "<td><b>%s</b></td><td class=\"of\">%s</td><td>%s</td><td>%s</td>", figure,
+            figure_of(line), floor, ratio);
+    fprintf(f, "<td>%s</td><td>%s</td><td>%s</td>", chain, chain_ratio, wanted);
     fputs("<td class=\"dot\">", f);
     if (line->judged) {
         fputs("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 200 20\">", f);
@@ -251,7 +265,7 @@ static void put_summary_row(FILE *f, const struct bench_lines *l, uint32_t i)
 static void put_summary(FILE *f, const struct bench_lines *l)
 {
     fputs("<div class=\"card summary\"><table>\n<thead><tr><th>case</th><th>measured</th><th></th>"
-          "<th>floor</th><th>ratio</th><th>wanted</th>"
+          "<th>floor</th><th>ratio</th><th>chain</th><th>of it</th><th>wanted</th>"
           "<th class=\"dot\">missed · target · beyond</th><th></th></tr></thead>\n<tbody>\n",
           f);
     for (uint32_t i = 0; i < l->count; i++)
@@ -278,6 +292,10 @@ static void put_figures(FILE *f, const struct bench_line *line)
     put_figure(f, "mid", text, "floor");
     chart_ratio(text, line);
     put_figure(f, "mid", text, "ratio");
+    chart_chain(text, line);
+    put_figure(f, "mid", text, "chain");
+    chart_chain_ratio(text, line);
+    put_figure(f, "mid", text, "of the chain");
     chart_wanted(text, line);
     put_figure(f, "mid", text, "wanted");
     if (line->latency.p50 > 0) {
@@ -330,6 +348,9 @@ static void put_case(FILE *f, const struct bench_line *line)
             chart_text(f, line->floor_is[0] != 0 ? line->floor_is : "see its help");
             fputs("</span>", f);
         }
+        if (line->chain_rate_per_s > 0)
+            fputs("<span class=\"of-chain\">chain: as many bare processes as are measured</span>",
+                  f);
         fputs("</p>\n", f);
     }
     put_settings(f, line);

@@ -164,7 +164,7 @@ static void lose(const struct stage *s, struct transport *t)
         transport_lose(t, (double)ppm / STAGE_SHARE_PPM, 1);
 }
 
-int stage_sequencer(struct stage *s, void (*floor)(void *ctx, struct stage *s), void *ctx)
+int stage_sequencer(struct stage *s, void (*bare)(void *ctx, struct stage *s), void *ctx)
 {
     char error[CONFIG_ERROR_MAX] = "out of memory";
     struct loop_options options = idle_of(s);
@@ -177,9 +177,9 @@ int stage_sequencer(struct stage *s, void (*floor)(void *ctx, struct stage *s), 
     loop_add(loop, &participant);
     const uint64_t *counters = sequencer_counters(shell->core);
     for (enum stage_phase phase; (phase = stage_phase_now(s)) != STAGE_END;) {
-        if (phase == STAGE_FLOOR && floor != NULL) {
-            floor(ctx, s);
-        } else if (phase == STAGE_FLOOR) {
+        if (phase != STAGE_CANTUS && bare != NULL) {
+            bare(ctx, s);
+        } else if (phase != STAGE_CANTUS) {
             stage_sleep_ms(1);
         } else {
             lose(s, shell->transport);
@@ -191,7 +191,7 @@ int stage_sequencer(struct stage *s, void (*floor)(void *ctx, struct stage *s), 
     return 0;
 }
 
-int stage_record(struct stage *s, uint32_t index, void (*floor)(void *ctx, struct stage *s),
+int stage_record(struct stage *s, uint32_t index, void (*bare)(void *ctx, struct stage *s),
                  void *ctx)
 {
     char error[RETRANSMITTER_SHELL_ERROR_MAX] = "out of memory";
@@ -204,9 +204,9 @@ int stage_record(struct stage *s, uint32_t index, void (*floor)(void *ctx, struc
     if (shell == NULL)
         return give_up(error);
     for (enum stage_phase phase; (phase = stage_phase_now(s)) != STAGE_END;) {
-        if (phase == STAGE_FLOOR && floor != NULL)
-            floor(ctx, s);
-        else if (phase == STAGE_FLOOR)
+        if (phase != STAGE_CANTUS && bare != NULL)
+            bare(ctx, s);
+        else if (phase != STAGE_CANTUS)
             stage_sleep_ms(1);
         else
             loop_poll(loop, poll_ns);

@@ -16,7 +16,8 @@ enum { STAGE_CHILDREN_MAX = 4, STAGE_SHARE_PPM = 1000000 };
 
 enum stage_phase {
     STAGE_CANTUS = 0, /* the measured part */
-    STAGE_FLOOR,      /* the bare programs; who has no part in them sleeps */
+    STAGE_FLOOR,      /* bare programs; who has no part in them sleeps */
+    STAGE_CHAIN,      /* others of them, see chain.h */
     STAGE_END
 };
 
@@ -30,7 +31,8 @@ struct stage_shared {
     _Atomic uint64_t lost;             /* datagrams, on purpose */
     _Atomic uint64_t overflows; /* datagrams that a full socket buffer lost at the receiver */
     _Atomic uint64_t floor;     /* datagrams received */
-    _Atomic bool failed;        /* a process gave up; it has said why on stderr */
+    _Atomic uint64_t chain_received, chain_recorded;
+    _Atomic bool failed; /* a process gave up; it has said why on stderr */
 };
 
 struct stage {
@@ -57,11 +59,12 @@ bool stage_fork(struct stage *s, int (*role)(void *ctx, struct stage *s), void *
 /* Ends the processes and leaves nothing behind. */
 void stage_close(struct stage *s);
 
-/* Roles. `floor` is what the sequencer does while the floor is measured; NULL: it sleeps. */
-int stage_sequencer(struct stage *s, void (*floor)(void *ctx, struct stage *s), void *ctx);
+/* Roles. `bare` is what the sequencer does while bare programs are measured: it returns when the phase is
+ * another, or sooner. NULL: it sleeps. */
+int stage_sequencer(struct stage *s, void (*bare)(void *ctx, struct stage *s), void *ctx);
 int stage_recorder(void *ctx, struct stage *s);
-/* The store of that index, which has a part in the floor, too; NULL: it sleeps. */
-int stage_record(struct stage *s, uint32_t index, void (*floor)(void *ctx, struct stage *s),
+/* The store of that index, which has a part in them, too; NULL: it sleeps. */
+int stage_record(struct stage *s, uint32_t index, void (*bare)(void *ctx, struct stage *s),
                  void *ctx);
 
 enum stage_phase stage_phase_now(const struct stage *s);

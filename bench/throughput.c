@@ -1,13 +1,12 @@
 #include "bench/throughput.h"
 
 #include <cantus/cantus.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/chain.h"
 #include "bench/core.h"
-#include "bench/floor.h"
 #include "bench/stage.h"
 #include "libclient/client_private.h"
 #include "proto/batch.h"
@@ -15,6 +14,7 @@
 enum {
     PAYLOAD_MAX = 1024,
     ROUND_MS = 400,
+    BARE_MS = 200, /* of each of the bare programs, which vary less */
     LOSS_PPM = 10000,
     AHEAD_BYTES_MAX = 4 << 20 /* of the receiver: the stream itself waits for no receiver */
 };
@@ -36,7 +36,7 @@ struct throughput {
     struct plan plan;
     uint8_t payload[PAYLOAD_MAX];
     struct stage stage;
-    struct floor_socket sender, receiver;
+    struct chain chain; /* what `loss` has no part for */
     struct cantus_client *client;
     struct cantus_pipe *pipe;
     uint64_t pushed;
@@ -72,7 +72,7 @@ static int receive(void *ctx, struct stage *s)
 {
     struct throughput *t = ctx;
     char error[BENCH_ERROR_MAX] = "";
-    uint64_t delivered = 0, floor = 0;
+    uint64_t delivered = 0;
     struct cantus_client *client = open_client(t, error);
     if (client == NULL ||
         !cantus_client_subscribe(client, "/bench", on_message, &delivered, error)) {
@@ -80,9 +80,8 @@ static int receive(void *ctx, struct stage *s)
         return 1;
     }
     for (enum stage_phase phase; (phase = stage_phase_now(s)) != STAGE_END;) {
-        if (phase == STAGE_FLOOR) {
-            floor += floor_drain(&t->receiver);
-            atomic_store_explicit(&s->shared->floor, floor, memory_order_relaxed);
+        if (phase != STAGE_CANTUS) {
+            chain_receive(&t->chain, s);
             continue;
         }
         lose(t, client->transport);
@@ -98,10 +97,21 @@ static int receive(void *ctx, struct stage *s)
     return 0;
 }
 
+static void relay(void *ctx, struct stage *s)
+{
+    struct throughput *t = ctx;
+    chain_relay(&t->chain, s);
+}
+
 static int serve(void *ctx, struct stage *s)
 {
-    (void)ctx;
-    return stage_sequencer(s, NULL, NULL);
+    return stage_sequencer(s, relay, ctx);
+}
+
+static int record(void *ctx, struct stage *s)
+{
+    struct throughput *t = ctx;
+    return chain_recorder(&t->chain, s);
 }
 
 /* ---- the publisher, which is this process ---------------------------------------------------- */
@@ -161,22 +171,6 @@ static double run_cantus(struct throughput *t, uint32_t ms, char *error)
     return (double)(t->pushed - first) * 1e9 / (double)(now - began);
 }
 
-/* Datagrams received a second by the bare processes. */
-static double run_floor(struct throughput *t, uint32_t ms)
-{
-    const _Atomic uint64_t *received = &t->stage.shared->floor;
-    stage_set_phase(&t->stage, STAGE_FLOOR);
-    stage_sleep_ms(2); /* until the others have noticed */
-    uint64_t first = atomic_load(received), began = stage_mono_ns();
-    while (stage_mono_ns() - began < (uint64_t)ms * 1000000)
-        floor_blast(&t->sender);
-    uint64_t took = stage_mono_ns() - began;
-    double rate = (double)(atomic_load(received) - first) * 1e9 / (double)took;
-    stage_sleep_ms(2);
-    stage_set_phase(&t->stage, STAGE_CANTUS);
-    return rate;
-}
-
 static void set_loss(struct throughput *t, bool on)
 {
     atomic_store(&t->stage.shared->ingress_loss_ppm, on ? t->plan.ingress_loss_ppm : 0);
@@ -185,26 +179,21 @@ static void set_loss(struct throughput *t, bool on)
 
 /* ---- set-up ---------------------------------------------------------------------------------- */
 
-static bool open_floor(struct throughput *t, char *error)
+static bool is_loss(const struct plan *p)
 {
-    struct port_addr group = t->stage.config.egress_a, unused = t->stage.config.ingress;
-    group.port = (uint16_t)(group.port + 10000);
-    unused.port = (uint16_t)(unused.port + 10000);
-    uint32_t interface = t->stage.config.interface;
-    if (floor_open(&t->sender, unused, group, interface) &&
-        floor_open(&t->receiver, group, unused, interface))
-        return true;
-    snprintf(error, BENCH_ERROR_MAX, "sockets of the floor: %s", strerror(errno));
-    return false;
+    return p->ingress_loss_ppm != 0 || p->egress_loss_ppm != 0;
 }
 
 static bool start(struct throughput *t, char *error)
 {
     struct stage_options options = { .store = t->plan.recorded,
                                      .no_segmentation = t->plan.no_segmentation };
-    if (!stage_open(&t->stage, &options, error) || !open_floor(t, error) ||
+    const struct chain_options chain =
+        chain_options_of(t->plan.payload_bytes, !t->plan.no_segmentation, t->plan.recorded);
+    if (!stage_open(&t->stage, &options, error) ||
+        (!is_loss(&t->plan) && !chain_open(&t->chain, &chain, &t->stage, error)) ||
         !stage_fork(&t->stage, serve, t, -1, error) ||
-        (t->plan.recorded && !stage_fork(&t->stage, stage_recorder, NULL, -1, error)) ||
+        (t->plan.recorded && !stage_fork(&t->stage, record, t, -1, error)) ||
         !stage_fork(&t->stage, receive, t, -1, error))
         return false;
     t->client = open_client(t, error);
@@ -229,16 +218,10 @@ static void stop(struct throughput *t)
     if (t->client != NULL)
         cantus_client_close(t->client);
     stage_close(&t->stage);
-    floor_close(&t->sender);
-    floor_close(&t->receiver);
+    chain_close(&t->chain);
 }
 
 /* ---- measuring ------------------------------------------------------------------------------- */
-
-static bool is_loss(const struct plan *p)
-{
-    return p->ingress_loss_ppm != 0 || p->egress_loss_ppm != 0;
-}
 
 /* Messages in a full batch. */
 static uint32_t batch_messages(const struct throughput *t)
@@ -274,43 +257,52 @@ static void describe(const struct throughput *t, struct bench_result *result, ui
                                : "two bare processes, sendmmsg and recvmmsg of 64 datagrams";
 }
 
-/* One round: the floor, then the measured part. Sums of rates, in messages or datagrams. */
-static bool measure_round(struct throughput *t, double *rate, double *floor, char *error)
+/* Sums over the rounds. */
+struct rates {
+    double messages, floor, chain; /* the latter two: datagrams */
+};
+
+/* One round: the bare programs, then the measured part. */
+static bool measure_round(struct throughput *t, struct rates *sum, char *error)
 {
-    bool loss = is_loss(&t->plan);
-    double below = loss ? run_cantus(t, ROUND_MS, error) : run_floor(t, ROUND_MS);
-    if (below < 0)
-        return false;
+    if (is_loss(&t->plan)) {
+        double lossless = run_cantus(t, ROUND_MS, error);
+        if (lossless < 0)
+            return false;
+        sum->floor += lossless / batch_messages(t);
+    } else {
+        sum->floor += chain_floor(&t->chain, &t->stage, BARE_MS);
+        sum->chain += chain_publish(&t->chain, &t->stage, BARE_MS);
+    }
     set_loss(t, true);
     double measured = run_cantus(t, ROUND_MS, error);
     set_loss(t, false);
-    if (measured < 0)
-        return false;
-    *floor += loss ? below / batch_messages(t) : below;
-    *rate += measured;
-    return true;
+    sum->messages += measured;
+    return measured >= 0;
 }
 
 static bool measure(struct throughput *t, struct bench_result *result, char *error)
 {
     const struct bench_knobs *k = t->knobs;
     const uint32_t rounds = k->rounds != 0 ? k->rounds : 5;
-    double rate = 0, floor = 0;
+    struct rates sum = { 0 };
     if (run_cantus(t, ROUND_MS / 2, error) < 0)
         return false;
     uint64_t batches = atomic_load(&t->stage.shared->batches);
     for (uint32_t round = 0; round < rounds; round++) {
-        double before = rate;
-        if (!measure_round(t, &rate, &floor, error))
+        double before = sum.messages;
+        if (!measure_round(t, &sum, error))
             return false;
-        bench_series_add(result, (rate - before) / batch_messages(t));
+        bench_series_add(result, (sum.messages - before) / batch_messages(t));
         k->progress(round + 1, rounds);
     }
     result->series_interval_s = ROUND_MS / 1e3;
     result->unit = "datagrams";
-    result->rate_per_s = rate / rounds / batch_messages(t);
-    result->floor_rate_per_s = floor / rounds;
-    describe(t, result, rounds, rate / rounds, atomic_load(&t->stage.shared->batches) - batches);
+    result->rate_per_s = sum.messages / rounds / batch_messages(t);
+    result->floor_rate_per_s = sum.floor / rounds;
+    result->chain_rate_per_s = sum.chain / rounds;
+    describe(t, result, rounds, sum.messages / rounds,
+             atomic_load(&t->stage.shared->batches) - batches);
     return true;
 }
 
@@ -324,6 +316,7 @@ static bool use_core_floor(const struct throughput *t, struct bench_result *resu
     bool fine = core_run_100(&knobs, core, error);
     result->unit = "messages";
     result->rate_per_s *= batch_messages(t);
+    result->chain_rate_per_s *= batch_messages(t);
     result->floor_rate_per_s = core->rate_per_s;
     result->floor = "the sequencer's core alone, without sockets";
     free(core);
@@ -340,7 +333,6 @@ static bool run(const struct bench_knobs *knobs, const struct plan *plan,
     t->knobs = knobs;
     t->plan = *plan;
     t->ahead_max = AHEAD_BYTES_MAX / (MESSAGE_HEADER_SIZE + plan->payload_bytes);
-    t->sender = t->receiver = (struct floor_socket) { .receive = -1, .send = -1 };
     bool fine = start(t, error) && measure(t, result, error);
     if (fine && plan->core_floor)
         fine = use_core_floor(t, result, error);

@@ -61,6 +61,22 @@ class BenchTest(Case):
         # A batch is at most full.
         self.assertGreaterEqual(line["batches"] * 5, line["rate_per_s"] * 0.4)
         self.assertGreater(line["floor_rate_per_s"], 0)
+        self.assertAlmostEqual(line["chain_ratio"], line["rate_per_s"] / line["chain_rate_per_s"], places=2)
+
+    def test_the_chain_moves_what_throughput_moves(self):
+        """Nothing is lost on the way, and with a recorder everything was on the disk: the run ends only then."""
+        lines = {line["case"]: line for line in map(json.loads, self.bench("chain", "--rounds", "1").out.splitlines())}
+        self.assertEqual({case: (line["processes"], line["segmentation"]) for case, line in lines.items()},
+                         {"gso": (3, "on"), "no-gso": (3, "off"),
+                          "recorded-no-gso": (4, "off"), "recorded": (4, "on")})
+        for case, line in lines.items():
+            self.assertGreater(line["datagrams"], 0, case)
+            self.assertEqual(line["lost"], 0, case)
+            self.assertGreater(line["floor_rate_per_s"], 0, case)
+        # As a full batch is on the wire: padded only where segments have to be of one size.
+        self.assertEqual([lines[c]["batch_bytes"] for c in ("gso", "no-gso")], [1472, 1438])
+        small = json.loads(self.bench("chain", "no-gso", "--rounds", "1", "--size", "32").out)
+        self.assertLess(small["window"], lines["no-gso"]["window"])
 
     def test_loss_is_made_up_for(self):
         line = json.loads(self.bench("loss", "both", "--rounds", "1").out)
@@ -97,6 +113,10 @@ LINES = """\
 {"bench":"core","case":"100","rate_per_s":54400000,"unit":"messages","floor_rate_per_s":181000000,\
 "ratio":0.301,"wanted_rate_per_s":40000000,"reached":true,"series_interval_s":0.5,\
 "series_per_s":[50000000,55000000,54000000]}
+{"bench":"throughput","case":"256","rate_per_s":860000,"unit":"datagrams","floor_rate_per_s":350000,\
+"ratio":2.457,"chain_rate_per_s":2300000,"chain_ratio":0.374,"wanted_at_least":5.000,"reached":false}
+{"bench":"failover","case":"manual","p50_us":12000.00,"p99_us":15000.00,"p999_us":15000.00,\
+"max_us":15000.00,"wanted_p50_us":20000,"reached":true}
 {"bench":"rtt","case":"loss","p50_us":10.00,"p99_us":20.00,"p999_us":315.00,"max_us":1000.00,\
 "wanted_p999_us":1000,"reached":true}
 """
@@ -142,7 +162,7 @@ class ReportTest(Case):
     def test_every_case_is_drawn_with_its_figures_and_settings(self):
         root, _ = self.page("--from", self.saved())
         self.assertEqual([s.get("id") for s in root.iter(HTML + "section")],
-                         ["rtt-sequenced", "core-100", "rtt-loss"])
+                         ["rtt-sequenced", "core-100", "throughput-256", "failover-manual", "rtt-loss"])
         rtt = self.section(root, "rtt-sequenced")
         for text in ("missed", "10.0 µs", "8.00 µs", "1.25", "≤ 1.20", "20.0 µs", "1.00 ms",
                      "two <bare> processes", "trips 100", "idle spin, yielding", "99.999 %"):
@@ -153,6 +173,14 @@ class ReportTest(Case):
         for text in ("reached", "54.4 M/s", "181 M/s", "≥ 40.0 M/s", "rate over time", "1.5 s"):
             self.assertIn(text, self.all_text(core))
         self.assertEqual([r.get("class") for r in core.iter(SVG + "rect")], ["bar-measured", "bar-floor"])
+        chained = self.section(root, "throughput-256")
+        for text in ("860 k/s", "2.30 M/s chain", "0.37 of the chain", "≥ 5.00"):
+            self.assertIn(text, self.all_text(chained))
+        self.assertEqual([r.get("class") for r in chained.iter(SVG + "rect")],
+                         ["bar-measured", "bar-floor", "bar-chain"])
+        failover = self.section(root, "failover-manual")
+        for text in ("12.0 ms p50", "≤ 20.0 ms", "reached"):
+            self.assertIn(text, self.all_text(failover))
         # What is judged by its tail shows the tail.
         self.assertIn("315 µs p99.9", self.all_text(self.section(root, "rtt-loss")))
 
@@ -160,9 +188,9 @@ class ReportTest(Case):
         root, _ = self.page("--from", self.saved())
         self.assertIn('A <fast> & "quiet" one, 2 cores, Linux 6.1, clock source tsc, 2025-01-02',
                       self.all_text(root))
-        self.assertIn("2 of 3 targets reached", self.all_text(root))
+        self.assertIn("3 of 5 targets reached", self.all_text(root))
         rows = [self.all_text(r) for r in root.iter(HTML + "tr")]
-        self.assertEqual(len(rows), 4)
+        self.assertEqual(len(rows), 6)
         self.assertIn("missed", rows[1])
         self.assertIn("reached", rows[2])
 
@@ -208,10 +236,10 @@ class ReportTest(Case):
         self.assert_self_contained(text)
         root = ElementTree.fromstring(text)
         self.assertEqual(root.tag, SVG + "svg")
-        self.assertIn("2 of 3 targets reached", self.all_text(root))
+        self.assertIn("3 of 5 targets reached", self.all_text(root))
         dots = [(c.get("class"), float(c.get("cx"))) for c in root.iter(SVG + "circle")]
-        self.assertEqual([kind for kind, _ in dots], ["bad", "good", "good"])
-        missed, near, far = [x for _, x in dots]
+        self.assertEqual([kind for kind, _ in dots], ["bad", "good", "bad", "good", "good"])
+        missed, near, _, _, far = [x for _, x in dots]
         self.assertLess(missed, near)  # 0.96, 1.36 and 3.2 times the target
         self.assertLess(near, far)
 
@@ -219,9 +247,11 @@ class ReportTest(Case):
         out = self.cantus("bench", "--markdown", "--from", self.saved()).out
         rows = out.splitlines()[2:]
         self.assertEqual(
-            rows[0], "| `rtt sequenced` | 10.0 µs | 20.0 µs | 90.0 µs | 8.00 µs | 1.25 | ≤ 1.20 | missed |")
-        self.assertEqual(rows[1], "| `core 100` | 54.4 M/s |  |  | 181 M/s | 0.30 | ≥ 40.0 M/s | reached |")
-        self.assertEqual(len(rows), 3)
+            rows[0], "| `rtt sequenced` | 10.0 µs | 20.0 µs | 90.0 µs | 8.00 µs | 1.25 |  |  | ≤ 1.20 | missed |")
+        self.assertEqual(rows[1], "| `core 100` | 54.4 M/s |  |  | 181 M/s | 0.30 |  |  | ≥ 40.0 M/s | reached |")
+        self.assertEqual(
+            rows[2], "| `throughput 256` | 860 k/s |  |  | 350 k/s | 2.46 | 2.30 M/s | 0.37 | ≥ 5.00 | missed |")
+        self.assertEqual(len(rows), 5)
         only = self.cantus("bench", "core", "--markdown", "--from", self.saved()).out
         self.assertEqual(only.splitlines()[2:], rows[1:2])
 
