@@ -45,11 +45,6 @@ void sim_schedule(struct sim *s, uint64_t at, enum sim_event_kind kind, uint32_t
     struct sim_event event = { .at = at, .kind = kind, .node = node, .a = a, .b = b };
     if (sim_queue_push(&s->queue, event))
         return;
-    if (kind == SIM_EVENT_DATAGRAM) {
-        sim_net_release(s, a);
-        s->result.lost++;
-        return;
-    }
     sim_violate(s, SIM_BOUNDED, "more than %u events are pending", SIM_EVENTS_MAX);
 }
 
@@ -262,9 +257,6 @@ static void dispatch(struct sim *s, const struct sim_event *e)
     switch ((enum sim_event_kind)e->kind) {
     case SIM_EVENT_RUN:
         sim_node_run(s, s->nodes[e->node]);
-        break;
-    case SIM_EVENT_DATAGRAM:
-        sim_net_arrive(s, e->a);
         break;
     case SIM_EVENT_STREAM:
         sim_stream_event(s, e->a, e->b);

@@ -1,23 +1,8 @@
 #include "sim/sim_clock.h"
 
-enum { MONO_AT_START_NS = 1000000 };
-
 void sim_clock_start(struct sim_clock *c, uint64_t now_ns)
 {
     c->started_at = now_ns;
-}
-
-static int64_t drifted(const struct sim_clock *c, uint64_t elapsed_ns)
-{
-    return (int64_t)elapsed_ns + (int64_t)elapsed_ns * c->drift_ppm / 1000000;
-}
-
-struct port_time sim_clock_read(const struct sim_clock *c, uint64_t now_ns)
-{
-    return (struct port_time) {
-        .mono_ns = MONO_AT_START_NS + (uint64_t)drifted(c, now_ns - c->started_at),
-        .wall_ns = SIM_CLOCK_EPOCH_NS + (uint64_t)(drifted(c, now_ns) + c->wall_off_ns),
-    };
 }
 
 uint64_t sim_clock_due(const struct sim_clock *c, uint64_t now_ns, uint64_t mono_ns)

@@ -2,11 +2,13 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { CHUNK_BYTES = 256 * 1024, PROPOSED_HEADS = 4096 };
 
 bool sim_history_init(struct sim_history *h)
 {
+    h->branches = malloc(SIM_BRANCHES_MAX * sizeof *h->branches);
     h->branch_count = 0;
     h->entries = NULL;
     h->entry_count = h->entry_capacity = 0;
@@ -18,9 +20,9 @@ bool sim_history_init(struct sim_history *h)
     h->proposed = NULL;
     h->proposed_count = h->proposed_capacity = 0;
     h->proposed_index = malloc(PROPOSED_HEADS * sizeof *h->proposed_index);
-    h->words = calloc(SIM_WORDS_MAX, sizeof *h->words);
+    h->words = malloc(SIM_WORDS_MAX * sizeof *h->words);
     h->word_count = h->change_count = 0;
-    if (h->proposed_index == NULL || h->words == NULL)
+    if (h->branches == NULL || h->proposed_index == NULL || h->words == NULL)
         return false;
     for (uint32_t i = 0; i < PROPOSED_HEADS; i++)
         h->proposed_index[i] = SIM_NONE;
@@ -33,6 +35,7 @@ void sim_history_close(struct sim_history *h)
         free(h->branches[i].entries);
     for (uint32_t i = 0; i < h->chunk_count; i++)
         free(h->chunks[i]);
+    free(h->branches);
     free(h->chunks);
     free(h->entries);
     free(h->proposed);
@@ -202,8 +205,10 @@ struct sim_store_word *sim_history_word(struct sim_history *h, uint64_t id)
             return &h->words[i];
     if (h->word_count == SIM_WORDS_MAX)
         return NULL;
-    h->words[h->word_count].id = id; /* the rest is zero */
-    return &h->words[h->word_count++];
+    struct sim_store_word *word = &h->words[h->word_count++];
+    memset(word, 0, sizeof *word);
+    word->id = id;
+    return word;
 }
 
 void sim_history_judge(struct sim_history *h, uint32_t branch)

@@ -106,7 +106,7 @@ struct sim_change {
 };
 
 struct sim_history {
-    struct sim_branch branches[SIM_BRANCHES_MAX];
+    struct sim_branch *branches; /* SIM_BRANCHES_MAX */
     uint32_t branch_count;
     struct sim_entry *entries;
     uint32_t entry_count, entry_capacity;

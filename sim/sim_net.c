@@ -90,11 +90,43 @@ bool sim_net_blocked(const struct sim *s, uint32_t from, uint32_t to)
            (turn == 0 || (s->now - since) / turn % 2 == 0);
 }
 
+static bool sooner(const struct sim_due *a, const struct sim_due *b)
+{
+    return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+static void push_due(struct sim_node *n, struct sim_due due)
+{
+    uint32_t at = n->due_count++;
+    while (at > 0 && sooner(&due, &n->due[(at - 1) / 2])) {
+        n->due[at] = n->due[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    n->due[at] = due;
+}
+
+static uint32_t pop_due(struct sim_node *n)
+{
+    uint32_t slot = n->due[0].slot, at = 0, child;
+    struct sim_due last = n->due[--n->due_count];
+    while ((child = at * 2 + 1) < n->due_count) {
+        child += child + 1 < n->due_count && sooner(&n->due[child + 1], &n->due[child]);
+        if (!sooner(&n->due[child], &last))
+            break;
+        n->due[at] = n->due[child];
+        at = child;
+    }
+    n->due[at] = last;
+    return slot;
+}
+
 static void launch(struct sim *s, uint32_t from, uint32_t to, enum port_channel channel,
                    struct sim_packet *packet, uint64_t at)
 {
     struct sim_network *n = &s->network;
-    if (n->free_arrival_count == 0 || (s->by_hand && n->flight_count == SIM_FLIGHT_MAX)) {
+    struct sim_node *receiver = s->nodes[to];
+    if (n->free_arrival_count == 0 ||
+        (s->by_hand ? n->flight_count == SIM_FLIGHT_MAX : receiver->due_count == SIM_DUE_MAX)) {
         s->result.lost++;
         return;
     }
@@ -108,10 +140,13 @@ static void launch(struct sim *s, uint32_t from, uint32_t to, enum port_channel 
         .channel = (uint8_t)channel,
         .held = n->hold[from][to],
     };
-    if (s->by_hand)
+    if (s->by_hand) {
         n->flight[n->flight_count++] = slot;
-    else
-        sim_schedule(s, at, SIM_EVENT_DATAGRAM, to, slot, 0);
+        return;
+    }
+    push_due(receiver, (struct sim_due) { .at = at, .order = n->sent, .slot = slot });
+    if (receiver->up)
+        sim_node_wake(s, receiver, at);
 }
 
 static struct sim_packet *damaged(struct sim *s, const struct sim_packet *packet)
@@ -264,52 +299,55 @@ void sim_net_flush(struct sim *s, struct sim_node *n)
     n->scratch_used = 0;
 }
 
-void sim_net_arrive(struct sim *s, uint32_t slot)
+/* False: there is no room for it. */
+static bool deposit(struct sim *s, struct sim_node *n, uint32_t slot)
 {
-    struct sim_arrival *a = &s->network.arrivals[slot];
-    struct sim_node *n = s->nodes[a->to];
+    const struct sim_arrival *a = &s->network.arrivals[slot];
     uint64_t *newest = &s->network.newest[a->from][a->to];
     if (a->order < *newest)
         s->result.reordered++;
     else
         *newest = a->order;
-    if (!n->up) {
+    if (!n->up || n->inbox_count == SIM_INBOX_MAX) {
+        s->result.lost += n->up;
         sim_net_release(s, slot);
-        return;
-    }
-    if (n->inbox_count == SIM_INBOX_MAX) {
-        s->result.lost++;
-        sim_net_release(s, slot);
-        return;
+        return false;
     }
     n->inbox[n->inbox_count++] = slot;
-    sim_node_wake(s, n, s->now);
+    return true;
+}
+
+void sim_net_receive(struct sim *s, struct sim_node *n)
+{
+    while (n->due_count > 0 && n->due[0].at <= s->now)
+        deposit(s, n, pop_due(n));
+}
+
+void sim_net_arrive(struct sim *s, uint32_t slot)
+{
+    struct sim_node *n = s->nodes[s->network.arrivals[slot].to];
+    if (deposit(s, n, slot))
+        sim_node_wake(s, n, s->now);
 }
 
 uint32_t sim_net_linger(struct sim *s, uint32_t from, uint64_t min_ns, uint64_t max_ns)
 {
     uint32_t count = 0;
-    /* Later is further down a heap, so moving events later one by one needs a rebuild; taking
-     * them out and putting them in again is simpler, and rare. */
-    struct sim_event *kept = malloc(sizeof *kept * (s->queue.count + SIM_WAKES_MAX));
-    if (kept == NULL)
-        return 0;
-    uint32_t total = 0;
-    while (sim_queue_pop(&s->queue, &kept[total]))
-        total++;
-    for (uint32_t i = 0; i < total; i++) {
-        struct sim_event *e = &kept[i];
-        if (e->kind == SIM_EVENT_DATAGRAM && s->network.arrivals[e->a].from == from) {
-            e->at += sim_random_between(&s->random, min_ns, max_ns);
-            s->result.delayed++;
-            count++;
+    for (uint32_t to = 0; to < s->node_count; to++) {
+        struct sim_node *n = s->nodes[to];
+        uint32_t total = n->due_count;
+        n->due_count = 0;
+        /* What is put back takes no more room than what was looked at. */
+        for (uint32_t i = 0; i < total; i++) {
+            struct sim_due due = n->due[i];
+            if (s->network.arrivals[due.slot].from == from) {
+                due.at += sim_random_between(&s->random, min_ns, max_ns);
+                count++;
+            }
+            push_due(n, due);
         }
-        if (e->kind == SIM_EVENT_RUN)
-            sim_queue_wake(&s->queue, e->node, e->at);
-        else
-            sim_queue_push(&s->queue, *e);
     }
-    free(kept);
+    s->result.delayed += count;
     return count;
 }
 

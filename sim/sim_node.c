@@ -19,6 +19,16 @@ struct port_time sim_node_time(const struct sim *s, const struct sim_node *n)
     return sim_clock_read(&n->clock, s->now);
 }
 
+static void free_memory(struct sim_node *n)
+{
+    free(n->disk);
+    free(n->client);
+    free(n->out);
+    free(n->due);
+    free(n->scratch);
+    free(n);
+}
+
 struct sim_node *sim_node_add(struct sim *s, enum sim_kind kind, uint32_t index, const char *name)
 {
     if (s->node_count == SIM_NODES_MAX || strlen(name) > SIM_NAME_MAX)
@@ -30,16 +40,15 @@ struct sim_node *sim_node_add(struct sim *s, enum sim_kind kind, uint32_t index,
     n->index = index;
     memcpy(n->name, name, strlen(name));
     n->scratch = malloc(SIM_SCRATCH_BYTES);
+    n->due = malloc(SIM_DUE_MAX * sizeof *n->due);
+    n->out = malloc(SIM_OUT_MAX * sizeof *n->out);
     if (kind == SIM_STORE)
         n->disk = malloc(sizeof *n->disk);
     if (kind == SIM_CLIENT)
         n->client = calloc(1, sizeof *n->client);
-    if (n->scratch == NULL || (kind == SIM_STORE && n->disk == NULL) ||
-        (kind == SIM_CLIENT && n->client == NULL)) {
-        free(n->scratch);
-        free(n->disk);
-        free(n->client);
-        free(n);
+    if (n->scratch == NULL || n->due == NULL || n->out == NULL ||
+        (kind == SIM_STORE && n->disk == NULL) || (kind == SIM_CLIENT && n->client == NULL)) {
+        free_memory(n);
         return NULL;
     }
     if (n->disk != NULL)
@@ -100,10 +109,7 @@ void sim_node_free(struct sim *s, struct sim_node *n)
             free(n->client->queued[i].payload);
         free(n->client->queued);
     }
-    free(n->disk);
-    free(n->client);
-    free(n->scratch);
-    free(n);
+    free_memory(n);
 }
 
 bool sim_node_start(struct sim *s, struct sim_node *n)
@@ -115,6 +121,7 @@ bool sim_node_start(struct sim *s, struct sim_node *n)
     n->dies = SIM_DIES_NOT;
     n->busy_until = s->now;
     n->again = 0;
+    sim_net_receive(s, n); /* it was down, and has not heard it */
     sim_clock_start(&n->clock, s->now);
     if (n->disk != NULL)
         n->disk->dead = false;
@@ -249,9 +256,9 @@ void sim_node_run(struct sim *s, struct sim_node *n)
         sim_node_wake(s, n, n->frozen_until);
         return;
     }
+    sim_net_receive(s, n);
     if (!s->by_hand)
         n->busy_until = s->now + BUSY_NS + n->inbox_count * (uint64_t)BUSY_DATAGRAM_NS;
-    sim_work_context(s);
     n->running = true;
     take_datagrams(s, n);
     uint32_t completed = n->disk != NULL ? take_completions(s, n) : 1;
@@ -263,4 +270,6 @@ void sim_node_run(struct sim *s, struct sim_node *n)
     }
     sim_node_step(s, n);
     empty_inbox(s, n);
+    if (n->due_count > 0)
+        sim_node_wake(s, n, n->due[0].at);
 }

@@ -18,6 +18,7 @@ enum {
     SIM_PACKETS_SLAB = 256, /* packets taken from the system at once */
     SIM_SLABS_MAX = 64,
     SIM_INBOX_MAX = 256, /* a socket's buffer, in datagrams */
+    SIM_DUE_MAX = 8192,  /* datagrams on the way to one process */
     SIM_OUT_MAX = 1024,  /* datagrams queued by one step */
     SIM_SCRATCH_BYTES = 256 * 1024,
     SIM_STREAMS_MAX = 64, /* connections at a time, of the whole deployment */
@@ -35,7 +36,6 @@ enum {
 
 enum sim_event_kind {
     SIM_EVENT_RUN = SIM_QUEUE_WAKE, /* a node: step, and what came for it */
-    SIM_EVENT_DATAGRAM,             /* a: packet slot in the network's table of arrivals */
     SIM_EVENT_STREAM,               /* a: connection, b: direction and generation */
     SIM_EVENT_RESTART,              /* a node comes up again */
     SIM_EVENT_FAULT,
@@ -60,6 +60,13 @@ struct sim_arrival {
     uint16_t to;
     uint8_t channel;
     bool held; /* by hand */
+};
+
+/* When one is there, in its receiver's heap. */
+struct sim_due {
+    uint64_t at;
+    uint64_t order; /* of sending */
+    uint32_t slot;  /* in the network's table of arrivals */
 };
 
 /* How the network treats datagrams, right now; chances are per million. */
@@ -220,9 +227,11 @@ struct sim_node {
 
     uint64_t busy_until;
     uint32_t again;                /* steps in a row that wanted another at once */
+    struct sim_due *due;           /* SIM_DUE_MAX: on the way to it, a heap */
+    uint32_t due_count;
     uint32_t inbox[SIM_INBOX_MAX]; /* arrival slots */
     uint32_t inbox_count;
-    struct sim_out out[SIM_OUT_MAX];
+    struct sim_out *out; /* SIM_OUT_MAX */
     uint32_t out_count;
     uint8_t *scratch; /* SIM_SCRATCH_BYTES */
     uint32_t scratch_used;
@@ -364,6 +373,9 @@ bool sim_net_init(struct sim *s);
 void sim_net_close(struct sim *s);
 void sim_port_init(struct sim *s, struct sim_node *n);
 void sim_net_flush(struct sim *s, struct sim_node *n);
+/* Puts into its inbox what is there by now. */
+void sim_net_receive(struct sim *s, struct sim_node *n);
+/* By hand: this one is there. */
 void sim_net_arrive(struct sim *s, uint32_t slot);
 void sim_net_release(struct sim *s, uint32_t slot);
 /* Everything a node has sent and that is still on its way takes longer. */

@@ -2,11 +2,6 @@
 
 #include <assert.h>
 
-static uint64_t rotate(uint64_t x, unsigned by)
-{
-    return x << by | x >> (64 - by);
-}
-
 void sim_random_init(struct sim_random *r, uint64_t seed)
 {
     for (int i = 0; i < 4; i++) {
@@ -16,37 +11,6 @@ void sim_random_init(struct sim_random *r, uint64_t seed)
         z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
         r->word[i] = z ^ z >> 31;
     }
-}
-
-uint64_t sim_random_next(struct sim_random *r)
-{
-    uint64_t *w = r->word;
-    uint64_t result = rotate(w[1] * 5, 7) * 9;
-    uint64_t t = w[1] << 17;
-    w[2] ^= w[0];
-    w[3] ^= w[1];
-    w[1] ^= w[2];
-    w[0] ^= w[3];
-    w[2] ^= t;
-    w[3] = rotate(w[3], 45);
-    return result;
-}
-
-uint64_t sim_random_below(struct sim_random *r, uint64_t bound)
-{
-    assert(bound > 0);
-    return sim_random_next(r) % bound;
-}
-
-uint64_t sim_random_between(struct sim_random *r, uint64_t low, uint64_t high)
-{
-    assert(low <= high);
-    return low + sim_random_below(r, high - low + 1);
-}
-
-bool sim_random_chance(struct sim_random *r, uint32_t per_million)
-{
-    return per_million > 0 && sim_random_below(r, 1000000) < per_million;
 }
 
 uint64_t sim_random_scale(struct sim_random *r, uint64_t low, uint64_t high)

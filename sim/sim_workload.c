@@ -10,6 +10,7 @@ enum {
     IN_FLIGHT_MAX = 48,
     PUSHES_MAX = 12,
     ITEM_BYTES_MAX = 30 * 1024,
+    NOISE_PLACES = 4096,
     MAGIC_ITEM = 0x6d746943,
     MAGIC_RACE = 0x63617243
 };
@@ -46,9 +47,15 @@ uint32_t sim_item_length(uint32_t author, uint64_t item)
     return SIM_ITEM_HEADER + (uint32_t)(drawn % 64);
 }
 
-static uint8_t item_byte(uint32_t author, uint64_t item, uint32_t at)
+/* The bytes of an item are a stretch of this, from a place that depends on the item. */
+static const uint8_t *item_bytes(uint32_t author, uint64_t item)
 {
-    return (uint8_t)((item * 31 + author * 7 + at * 13) >> (at % 3));
+    static _Thread_local uint8_t noise[ITEM_BYTES_MAX + NOISE_PLACES];
+    static _Thread_local bool made;
+    for (uint32_t i = 0; !made && i < sizeof noise; i++)
+        noise[i] = (uint8_t)mix(i + 1);
+    made = true;
+    return noise + mix(item * 64 + author) % NOISE_PLACES;
 }
 
 void sim_item_fill(uint32_t author, uint64_t item, uint8_t *out, uint32_t length)
@@ -56,16 +63,14 @@ void sim_item_fill(uint32_t author, uint64_t item, uint8_t *out, uint32_t length
     wire_store32(out, MAGIC_ITEM);
     wire_store32(out + 4, author);
     wire_store64(out + 8, item);
-    for (uint32_t i = SIM_ITEM_HEADER; i < length; i++)
-        out[i] = item_byte(author, item, i);
+    memcpy(out + SIM_ITEM_HEADER, item_bytes(author, item), length - SIM_ITEM_HEADER);
 }
 
 bool sim_item_check(const uint8_t *payload, size_t length, uint32_t author, uint64_t item)
 {
-    for (uint32_t i = SIM_ITEM_HEADER; i < length; i++)
-        if (payload[i] != item_byte(author, item, i))
-            return false;
-    return true;
+    return length >= SIM_ITEM_HEADER && length <= ITEM_BYTES_MAX &&
+           memcmp(payload + SIM_ITEM_HEADER, item_bytes(author, item), length - SIM_ITEM_HEADER) ==
+               0;
 }
 
 bool sim_item_header(const uint8_t *payload, size_t length, struct sim_item_header *out)
