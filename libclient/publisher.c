@@ -68,7 +68,8 @@ struct publisher *publisher_create(const struct publisher_options *options, stru
     p->item_max = item_max(p);
     p->bytes_mask = power_of_two(p->options.bytes_max) - 1;
     p->entries_max = p->options.window * PUBLISHER_KEPT_WINDOWS;
-    p->entries = calloc(p->entries_max, sizeof *p->entries);
+    /* Written whole when it is pushed, and not read before. */
+    p->entries = malloc(p->entries_max * sizeof *p->entries);
     p->bytes = malloc(p->bytes_mask + 1);
     p->datagrams = malloc((size_t)PUBLISHER_STEP_DATAGRAMS * p->options.datagram_max);
     if (p->entries == NULL || p->bytes == NULL || p->datagrams == NULL) {
