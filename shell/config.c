@@ -347,7 +347,9 @@ bool config_counters(const struct config *config, char *out, size_t capacity)
 
 static const char *name_at(const struct config *c, enum config_section_id list, uint32_t index)
 {
-    return list == CONFIG_SEQUENCERS ? c->sequencers[index].name : c->retransmitters[index].name;
+    return list == CONFIG_SEQUENCERS       ? c->sequencers[index].name
+           : list == CONFIG_RETRANSMITTERS ? c->retransmitters[index].name
+                                           : c->proxies[index].name;
 }
 
 static int find(const struct config *c, enum config_section_id list, uint32_t count,
@@ -381,4 +383,9 @@ int config_find_retransmitter(const struct config *config, const char *name, cha
 {
     return find(config, CONFIG_RETRANSMITTERS, config->retransmitter_count, "retransmitter", name,
                 error);
+}
+
+int config_find_proxy(const struct config *config, const char *name, char *error)
+{
+    return find(config, CONFIG_PROXIES, config->proxy_count, "proxy", name, error);
 }

@@ -15,8 +15,10 @@
 enum {
     CONFIG_SEQUENCERS_MAX = 7,
     CONFIG_RETRANSMITTERS_MAX = 15,
-    CONFIG_PROCESSES_MAX = CONFIG_SEQUENCERS_MAX + CONFIG_RETRANSMITTERS_MAX,
+    CONFIG_PROXIES_MAX = 15,
+    CONFIG_PROCESSES_MAX = CONFIG_SEQUENCERS_MAX + CONFIG_RETRANSMITTERS_MAX + CONFIG_PROXIES_MAX,
     CONFIG_NAME_MAX = 31,
+    CONFIG_SESSIONS_MAX = 60000, /* of a proxy */
     CONFIG_PATH_MAX = 511,
     CONFIG_ERROR_MAX = 768,
     CONFIG_PROBLEMS_MAX = 64,       /* reported one by one; of more only the number */
@@ -60,6 +62,22 @@ struct config_retransmitter {
     uint32_t segment_mib;
 };
 
+struct config_proxy {
+    char name[CONFIG_NAME_MAX + 1];
+    struct port_addr unicast;
+    uint16_t stream_port;
+    struct port_addr listen; /* where clients connect; ip 0: on every interface */
+    uint32_t interface;      /* ip; 0: the deployment's */
+    uint32_t sessions_max;
+    uint32_t recent_mib;
+    uint32_t view_mib;
+    uint32_t relay_mib;
+    uint32_t publisher_kib;
+    uint32_t slow_s;
+    uint32_t idle_s; /* 0: for ever */
+    uint32_t login_s;
+};
+
 struct config {
     uint64_t stream;
     bool is_volatile;
@@ -86,6 +104,8 @@ struct config {
     struct config_sequencer sequencers[CONFIG_SEQUENCERS_MAX];
     uint32_t retransmitter_count;
     struct config_retransmitter retransmitters[CONFIG_RETRANSMITTERS_MAX];
+    uint32_t proxy_count;
+    struct config_proxy proxies[CONFIG_PROXIES_MAX];
 
     char directory[CONFIG_PATH_MAX + 1]; /* of the file: relative paths start here */
 };
@@ -109,13 +129,14 @@ void config_report_text(void *ctx, const char *file, unsigned line, const char *
 
 /* What every key is when the file leaves it out. */
 void config_default(struct config *out);
-/* Fit for a first start in dir: one sequencer, one retransmitter, groups and ports that collide
+/* Fit for a first start in dir: one sequencer, one retransmitter, one proxy, groups and ports that collide
  * with no other deployment on this host, as far as can be told (they are drawn from dir and seed,
  * and taken ports are passed over), a stream id drawn from the seed. */
 void config_default_for_dir(struct config *out, const char *dir, uint64_t seed);
-/* Gives what config_default_for_dir made so many of each, all on this host: s1, s2, ... and r1, r2,
- * ... with ports of its block. At most the _MAX of each. */
-void config_resize(struct config *config, uint32_t retransmitters, uint32_t sequencers);
+/* Gives what config_default_for_dir made so many of each, all on this host: s1, s2, ... r1, r2, ...
+ * and p1, p2, ... with ports of its block. At most the _MAX of each. */
+void config_resize(struct config *config, uint32_t retransmitters, uint32_t sequencers,
+                   uint32_t proxies);
 
 /* The file's text, every key with its explanation. Returns its length; 0 if it does not fit. */
 size_t config_format(const struct config *config, char *out, size_t capacity);
@@ -133,6 +154,7 @@ bool config_counters(const struct config *config, char *out, size_t capacity);
  * or it is not said which, with a text in error[CONFIG_ERROR_MAX]. */
 int config_find_sequencer(const struct config *config, const char *name, char *error);
 int config_find_retransmitter(const struct config *config, const char *name, char *error);
+int config_find_proxy(const struct config *config, const char *name, char *error);
 
 /* What the transports of this deployment have in common; the caller adds what it joins and where
  * it listens. */

@@ -30,37 +30,84 @@ static void check_groups(struct config_reader *r)
 
 /* ---- processes ------------------------------------------------------------------------------- */
 
-/* What every process has, be it a sequencer (which come first) or a retransmitter. Lines of what
- * was not read are 0. */
+/* What every process has, be it a sequencer (which come first), a retransmitter or a proxy. Lines of
+ * what was not read are 0. */
 struct process {
     const char *name;
     struct port_addr unicast;
     uint16_t stream_port;
-    unsigned name_line, unicast_line, stream_line;
+    struct port_addr listen; /* a proxy's; port 0: none */
+    unsigned name_line, unicast_line, stream_line, listen_line;
 };
+
+static struct process process_in(const struct config_reader *r, enum config_section_id id,
+                                 uint32_t item)
+{
+    const unsigned *lines = r->item_lines[id][item];
+    return (struct process) { .name_line = key_line(lines, id, "name"),
+                              .unicast_line = key_line(lines, id, "unicast"),
+                              .stream_line = key_line(lines, id, "stream_port"),
+                              .listen_line = key_line(lines, id, "listen") };
+}
 
 static struct process process(const struct config_reader *r, uint32_t index)
 {
     const struct config *c = r->config;
-    bool sequencer = index < c->sequencer_count;
-    enum config_section_id id = sequencer ? CONFIG_SEQUENCERS : CONFIG_RETRANSMITTERS;
-    uint32_t item = sequencer ? index : index - c->sequencer_count;
-    const unsigned *lines = r->item_lines[id][item];
-    struct process p = { .name_line = key_line(lines, id, "name"),
-                         .unicast_line = key_line(lines, id, "unicast"),
-                         .stream_line = key_line(lines, id, "stream_port") };
-    p.name = sequencer ? c->sequencers[item].name : c->retransmitters[item].name;
-    p.unicast = sequencer ? c->sequencers[item].unicast : c->retransmitters[item].unicast;
-    p.stream_port =
-        sequencer ? c->sequencers[item].stream_port : c->retransmitters[item].stream_port;
+    struct process p;
+    if (index < c->sequencer_count) {
+        const struct config_sequencer *s = &c->sequencers[index];
+        p = process_in(r, CONFIG_SEQUENCERS, index);
+        p.name = s->name;
+        p.unicast = s->unicast;
+        p.stream_port = s->stream_port;
+        return p;
+    }
+    index -= c->sequencer_count;
+    if (index < c->retransmitter_count) {
+        const struct config_retransmitter *t = &c->retransmitters[index];
+        p = process_in(r, CONFIG_RETRANSMITTERS, index);
+        p.name = t->name;
+        p.unicast = t->unicast;
+        p.stream_port = t->stream_port;
+        return p;
+    }
+    index -= c->retransmitter_count;
+    const struct config_proxy *x = &c->proxies[index];
+    p = process_in(r, CONFIG_PROXIES, index);
+    p.name = x->name;
+    p.unicast = x->unicast;
+    p.stream_port = x->stream_port;
+    p.listen = x->listen;
     return p;
+}
+
+/* Whether two processes of one host, or one that listens on every interface, meet on a TCP port. */
+static bool meet(const struct process *a, const struct process *b, uint32_t ip, uint32_t other)
+{
+    return ip != 0 && other != 0 ? ip == other : a->unicast.ip == b->unicast.ip;
+}
+
+static void check_listen(struct config_reader *r, const struct process *a, const struct process *b)
+{
+    if (a->listen_line != 0 && b->stream_line != 0 && a->listen.port == b->stream_port &&
+        meet(a, b, a->listen.ip, b->unicast.ip))
+        config_complain(r, a->listen_line, "listen: its port is the stream_port on line %u",
+                        b->stream_line);
 }
 
 static void check_pair(struct config_reader *r, const struct process *a, const struct process *b)
 {
     if (a->name_line != 0 && b->name_line != 0 && strcmp(a->name, b->name) == 0)
         config_complain(r, a->name_line, "name: '%s' is taken on line %u", a->name, b->name_line);
-    if (a->unicast_line == 0 || b->unicast_line == 0 || a->unicast.ip != b->unicast.ip)
+    if (a->unicast_line == 0 || b->unicast_line == 0)
+        return;
+    check_listen(r, a, b);
+    check_listen(r, b, a);
+    if (a->listen_line != 0 && b->listen_line != 0 && a->listen.port == b->listen.port &&
+        meet(a, b, a->listen.ip, b->listen.ip))
+        config_complain(r, a->listen_line, "listen: the same address and port as on line %u",
+                        b->listen_line);
+    if (a->unicast.ip != b->unicast.ip)
         return;
     if (a->unicast.port == b->unicast.port)
         config_complain(r, a->unicast_line, "unicast: the same address and port as on line %u",
@@ -72,11 +119,15 @@ static void check_pair(struct config_reader *r, const struct process *a, const s
 static void check_processes(struct config_reader *r)
 {
     const struct config *c = r->config;
-    for (uint32_t i = 1; i < c->sequencer_count + c->retransmitter_count; i++)
+    for (uint32_t i = 0; i < c->sequencer_count + c->retransmitter_count + c->proxy_count; i++) {
+        struct process a = process(r, i);
+        if (a.unicast_line != 0)
+            check_listen(r, &a, &a);
         for (uint32_t j = 0; j < i; j++) {
-            struct process a = process(r, i), b = process(r, j);
+            struct process b = process(r, j);
             check_pair(r, &a, &b);
         }
+    }
 }
 
 static void check_sequencers(struct config_reader *r)
@@ -127,10 +178,25 @@ static void check_stores(struct config_reader *r)
                         "'volatile: true'");
 }
 
+/* The longest message is half of what one publisher may have under way. */
+static void check_proxies(struct config_reader *r)
+{
+    const struct config *c = r->config;
+    for (uint32_t i = 0; i < c->proxy_count; i++) {
+        const struct config_proxy *p = &c->proxies[i];
+        unsigned line = key_line(r->item_lines[CONFIG_PROXIES][i], CONFIG_PROXIES, "publisher_kib");
+        if (line != 0 && (uint64_t)p->publisher_kib > (uint64_t)p->relay_mib * 1024)
+            config_complain(r, line,
+                            "publisher_kib: more than all publishers have: relay_mib is %u",
+                            p->relay_mib);
+    }
+}
+
 void config_check(struct config_reader *r)
 {
     check_groups(r);
     check_processes(r);
     check_sequencers(r);
     check_stores(r);
+    check_proxies(r);
 }

@@ -13,13 +13,14 @@
 enum {
     LOOPBACK = 0x7f000001,
     PORTS_FIRST = 20000, /* below the ephemeral ones, which begin at 32768 */
-    PORTS_EACH = 32,     /* of a deployment: groups, sequencers, retransmitters, some to spare */
-    PORTS_BLOCKS = 390,
+    PORTS_EACH = 64, /* of a deployment: groups, sequencers, retransmitters, proxies (two each) */
+    PORTS_BLOCKS = 195,
     PORT_SEQUENCERS = 1, /* from here in the block */
     PORT_RETRANSMITTERS = PORT_SEQUENCERS + CONFIG_SEQUENCERS_MAX,
+    PORT_PROXIES = PORT_RETRANSMITTERS + CONFIG_RETRANSMITTERS_MAX,
     BLOCKS_TRIED_MAX = 64
 };
-_Static_assert(PORT_RETRANSMITTERS + CONFIG_RETRANSMITTERS_MAX <= PORTS_EACH, "all have a port");
+_Static_assert(PORT_PROXIES + 2 * CONFIG_PROXIES_MAX <= PORTS_EACH, "all have a port");
 
 void config_default(struct config *c)
 {
@@ -51,6 +52,15 @@ void config_default(struct config *c)
         c->retransmitters[i].direct = true;
         c->retransmitters[i].segment_mib = 32;
     }
+    for (int i = 0; i < CONFIG_PROXIES_MAX; i++)
+        c->proxies[i] = (struct config_proxy) { .sessions_max = 16384,
+                                                .recent_mib = 256,
+                                                .view_mib = 256,
+                                                .relay_mib = 256,
+                                                .publisher_kib = 256,
+                                                .slow_s = 30,
+                                                .idle_s = 60,
+                                                .login_s = 5 };
 }
 
 /* splitmix64: every bit of the seed reaches every bit drawn. */
@@ -110,7 +120,7 @@ void config_default_for_dir(struct config *c, const char *dir, uint64_t seed)
     uint32_t group = 0xefc00000u | ((uint32_t)(draw(&state) & 0xffff) << 2);
     c->ingress = (struct port_addr) { group, first };
     c->egress_a = (struct port_addr) { group + 1, first };
-    config_resize(c, 1, 1);
+    config_resize(c, 1, 1, 1);
     int n = snprintf(c->directory, sizeof c->directory, "%s", dir);
     if (n < 0 || (size_t)n >= sizeof c->directory)
         c->directory[0] = '\0';
@@ -121,7 +131,19 @@ static struct port_addr own_port(const struct config *c, uint32_t at)
     return (struct port_addr) { LOOPBACK, (uint16_t)(c->ingress.port + at) };
 }
 
-void config_resize(struct config *c, uint32_t retransmitters, uint32_t sequencers)
+/* Fit for a first start: as many clients as every system's limits allow, in little memory. */
+static void add_proxy(struct config *c, uint32_t index)
+{
+    struct config_proxy *p = &c->proxies[index];
+    snprintf(p->name, sizeof p->name, "p%u", index + 1);
+    p->unicast = own_port(c, PORT_PROXIES + 2 * index);
+    p->stream_port = p->unicast.port;
+    p->listen = own_port(c, PORT_PROXIES + 2 * index + 1);
+    p->sessions_max = 512;
+    p->recent_mib = p->view_mib = p->relay_mib = 64;
+}
+
+void config_resize(struct config *c, uint32_t retransmitters, uint32_t sequencers, uint32_t proxies)
 {
     for (uint32_t i = c->sequencer_count; i < sequencers && i < CONFIG_SEQUENCERS_MAX; i++) {
         struct config_sequencer *s = &c->sequencers[i];
@@ -137,6 +159,9 @@ void config_resize(struct config *c, uint32_t retransmitters, uint32_t sequencer
         r->unicast = own_port(c, PORT_RETRANSMITTERS + i);
         r->stream_port = r->unicast.port;
     }
+    for (uint32_t i = c->proxy_count; i < proxies && i < CONFIG_PROXIES_MAX; i++)
+        add_proxy(c, i);
+    c->proxy_count = proxies < CONFIG_PROXIES_MAX ? proxies : CONFIG_PROXIES_MAX;
     c->sequencer_count = sequencers < CONFIG_SEQUENCERS_MAX ? sequencers : CONFIG_SEQUENCERS_MAX;
     c->retransmitter_count =
         retransmitters < CONFIG_RETRANSMITTERS_MAX ? retransmitters : CONFIG_RETRANSMITTERS_MAX;

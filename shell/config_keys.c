@@ -119,20 +119,56 @@ static const struct config_key retransmitter_keys[] = {
     { "segment_mib", CONFIG_U32, false, RETR(segment_mib), 1, 4096, "Size of a journal file." },
 };
 
+#define PROX(field) offsetof(struct config_proxy, field)
+
+static const struct config_key proxy_keys[] = {
+    { "name", CONFIG_NAME, true, PROX(name), 1, CONFIG_NAME_MAX,
+      "Its name: for --name and `cantus proxy`." },
+    { "unicast", CONFIG_ADDRESS, true, PROX(unicast), 0, 0,
+      "Where gaps are filled for it: address and UDP port on the core network." },
+    { "stream_port", CONFIG_PORT, true, PROX(stream_port), 1, 65535,
+      "Where it is asked for its status and its clients, and told to drain: its TCP port on the core "
+      "network." },
+    { "listen", CONFIG_LISTEN, true, PROX(listen), 0, 0,
+      "Where clients connect: address and TCP port, outside of the core network as a rule. 0.0.0.0: "
+      "on every interface." },
+    { "interface", CONFIG_IP, false, PROX(interface), 0, 0,
+      "Its host's interface for multicast, if that is not the one under 'network'." },
+    { "sessions_max", CONFIG_U32, false, PROX(sessions_max), 1, CONFIG_SESSIONS_MAX,
+      "Clients at a time. Each needs a file descriptor: see `ulimit -n`." },
+    { "recent_mib", CONFIG_U32, false, PROX(recent_mib), 4, 1048576,
+      "The recent part of the stream in memory, from which clients that are behind catch up; what is "
+      "older comes from a store." },
+    { "view_mib", CONFIG_U32, false, PROX(view_mib), 4, 1048576,
+      "What was encoded for clients and not taken yet by all of them, once for all that want the "
+      "same." },
+    { "relay_mib", CONFIG_U32, false, PROX(relay_mib), 1, 1048576,
+      "What clients have published and is not stable yet, of all publishers." },
+    { "publisher_kib", CONFIG_U32, false, PROX(publisher_kib), 16, 65536,
+      "The same of one publisher; its largest message has half of that." },
+    { "slow_s", CONFIG_U32, false, PROX(slow_s), 1, 86400,
+      "A client that takes nothing for so long although there is something is cut off." },
+    { "idle_s", CONFIG_U32, false, PROX(idle_s), 0, 86400,
+      "A client that says nothing for so long is cut off. 0: never." },
+    { "login_s", CONFIG_U32, false, PROX(login_s), 1, 3600,
+      "A client has so long to prove who it is." },
+};
+
 _Static_assert(sizeof sequencing_keys / sizeof sequencing_keys[0] <= CONFIG_KEYS_MAX,
                "lines are kept for that many keys");
-_Static_assert((int)CONFIG_SEQUENCERS_MAX <= (int)CONFIG_ITEMS_MAX, "and items");
+_Static_assert((int)CONFIG_SEQUENCERS_MAX <= (int)CONFIG_ITEMS_MAX &&
+                   (int)CONFIG_PROXIES_MAX <= (int)CONFIG_ITEMS_MAX,
+               "and items");
 
 #define SECTION(title, table, must, where, text)                                                   \
     {                                                                                              \
         .name = (title), .help = (text), .required = (must), .offset = (where), KEYS(table)        \
     }
-#define LIST(title, table, array, text)                                                            \
+#define LIST(title, table, must, array, one, text)                                                 \
     {                                                                                              \
-        .name = (title), .help = (text), .required = true, .offset = TOP(array##s),                \
-        .items_max = sizeof((struct config *)0)->array##s / sizeof(struct config_##array),         \
-        .item_size = sizeof(struct config_##array), .count_offset = TOP(array##_count),            \
-        KEYS(table)                                                                                \
+        .name = (title), .help = (text), .required = (must), .offset = TOP(array),                 \
+        .items_max = sizeof((struct config *)0)->array / sizeof(struct config_##one),              \
+        .item_size = sizeof(struct config_##one), .count_offset = TOP(one##_count), KEYS(table)    \
     }
 
 const struct config_section config_sections[CONFIG_SECTIONS] = {
@@ -144,11 +180,15 @@ const struct config_section config_sections[CONFIG_SECTIONS] = {
                                   "How messages are put in order, whichever sequencer leads."),
     [CONFIG_FAILOVER] = SECTION("failover", failover_keys, false, 0,
                                 "What happens when the sequencer that leads falls silent."),
-    [CONFIG_SEQUENCERS] = LIST("sequencers", sequencer_keys, sequencer,
+    [CONFIG_SEQUENCERS] = LIST("sequencers", sequencer_keys, true, sequencers, sequencer,
                                "The processes that can put messages in order. One leads, the "
                                "others follow and wait to be promoted."),
-    [CONFIG_RETRANSMITTERS] = LIST("retransmitters", retransmitter_keys, retransmitter,
-                                   "The processes that record the stream, one store each."),
+    [CONFIG_RETRANSMITTERS] =
+        LIST("retransmitters", retransmitter_keys, true, retransmitters, retransmitter,
+             "The processes that record the stream, one store each."),
+    [CONFIG_PROXIES] =
+        LIST("proxies", proxy_keys, false, proxies, proxy,
+             "The processes that let clients in, over TCP. Any number, none included."),
 };
 
 const struct config_word *config_words(enum config_type type)

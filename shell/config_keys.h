@@ -13,6 +13,7 @@ enum config_type {
     CONFIG_PATH,      /* char[size] */
     CONFIG_IP,        /* uint32_t */
     CONFIG_ADDRESS,   /* struct port_addr, of a host */
+    CONFIG_LISTEN,    /* struct port_addr, of a host or 0.0.0.0 */
     CONFIG_GROUP,     /* struct port_addr, multicast */
     CONFIG_PORT,      /* uint16_t */
     CONFIG_IDLE,      /* enum loop_idle */
@@ -37,6 +38,7 @@ enum config_section_id {
     CONFIG_FAILOVER,
     CONFIG_SEQUENCERS,     /* one of a list */
     CONFIG_RETRANSMITTERS, /* one of a list */
+    CONFIG_PROXIES,        /* one of a list */
     CONFIG_SECTIONS
 };
 

@@ -170,7 +170,7 @@ static bool set_address(struct config_reader *r, const struct config_key *key,
                         key->name, config_text_of(node));
         return false;
     }
-    if (!group && !is_host(a.ip)) {
+    if (!group && !is_host(a.ip) && (key->type != CONFIG_LISTEN || a.ip != 0)) {
         config_complain(r, config_line(node), "%s: '%s' is not the address of a host", key->name,
                         config_text_of(node));
         return false;
@@ -225,6 +225,7 @@ bool config_set_value(struct config_reader *r, const struct config_key *key,
     case CONFIG_IP:
         return set_ip(r, key, node, field);
     case CONFIG_ADDRESS:
+    case CONFIG_LISTEN:
     case CONFIG_GROUP:
         return set_address(r, key, node, field);
     case CONFIG_IDLE:

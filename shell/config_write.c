@@ -91,6 +91,7 @@ static void put_value(struct writer *w, const struct config_key *key, const void
         put_ip(w, *(const uint32_t *)field);
         break;
     case CONFIG_ADDRESS:
+    case CONFIG_LISTEN:
     case CONFIG_GROUP:
         put_ip(w, ((const struct port_addr *)field)->ip);
         put(w, ":%u", ((const struct port_addr *)field)->port);

@@ -136,7 +136,7 @@ START_TEST(who_leads_is_found)
                                  status_of("retransmitter", "recording", 5, 0xc) };
     answers[5].stream = STREAM + 1;
     config_default_for_dir(&config, "dir", 1);
-    config_resize(&config, 3, 3);
+    config_resize(&config, 3, 3, 0);
     config.stream = STREAM;
     for (uint32_t i = 0; i < 6; i++) {
         size_t length = listener_status_frame(&answers[i], frames[i], sizeof frames[i]);

@@ -77,6 +77,7 @@ static void say(uint32_t epochs_used, char *out, size_t capacity)
     char error[CONFIG_ERROR_MAX];
     config_default_for_dir(&config, directory, 1);
     config.stream = STREAM;
+    config_resize(&config, 1, 1, 0);
     config.sequencers[0].stream_port = listener_start(answer, &epochs_used).port;
     config.retransmitters[0].stream_port = listener_nobody().port;
     ck_assert_msg(config_write(path, &config, error), "%s", error);

@@ -120,7 +120,7 @@ static int verify(const struct store *stores, uint32_t count, char *out, size_t 
 {
     char error[CONFIG_ERROR_MAX];
     config_default_for_dir(&config, directory, 1);
-    config_resize(&config, count, 1);
+    config_resize(&config, count, 1, 0);
     config.stream = STREAM;
     config.sequencers[0].stream_port = listener_nobody().port;
     for (uint32_t i = 0; i < count; i++) {

@@ -114,7 +114,7 @@ START_TEST(everything_survives_the_file)
     c.sequencer.clock_ahead_max_ms = 999;
     c.promotion = CONFIG_PROMOTION_AUTOMATIC;
     c.silence_ms = 640;
-    config_resize(&c, 3, 2);
+    config_resize(&c, 3, 2, 2);
     strcpy(c.sequencers[1].name, "second");
     c.sequencers[1].unicast.ip = 0x0a000009;
     c.sequencers[1].interface = 0x0a000009;
@@ -129,6 +129,19 @@ START_TEST(everything_survives_the_file)
         r->direct = i == 2;
         r->segment_mib = 8 + i;
     }
+    c.proxies[0].interface = 0x0a000001;
+    strcpy(c.proxies[1].name, "the-edge");
+    c.proxies[1].unicast = (struct port_addr) { 0x0a000004, 11 };
+    c.proxies[1].stream_port = 12;
+    c.proxies[1].listen = (struct port_addr) { 0, 13 };
+    c.proxies[1].sessions_max = 14;
+    c.proxies[1].recent_mib = 15;
+    c.proxies[1].view_mib = 16;
+    c.proxies[1].relay_mib = 17;
+    c.proxies[1].publisher_kib = 18;
+    c.proxies[1].slow_s = 19;
+    c.proxies[1].idle_s = 0;
+    c.proxies[1].login_s = 21;
     size_t length = config_format(&c, text, sizeof text);
     ck_assert_uint_gt(length, 0);
     ck_assert_msg(parse_bytes(text, length, &again), "line %u: %s", reports[0].line,
@@ -150,6 +163,12 @@ START_TEST(everything_survives_the_file)
     ck_assert_uint_eq(again.retransmitters[1].interface, 0);
     ck_assert_int_eq(again.promotion, CONFIG_PROMOTION_AUTOMATIC);
     ck_assert_uint_eq(again.silence_ms, 640);
+    ck_assert_uint_eq(again.proxy_count, 2);
+    ck_assert_uint_eq(again.proxies[0].interface, 0x0a000001);
+    ck_assert_str_eq(again.proxies[1].name, "the-edge");
+    ck_assert_uint_eq(again.proxies[1].listen.ip, 0);
+    ck_assert_uint_eq(again.proxies[1].listen.port, 13);
+    ck_assert_uint_eq(again.proxies[1].login_s, 21);
     /* People read it: every line but a few is about a hundred columns at most, and explained. */
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
         ck_assert_uint_le(strlen(line), 100);
@@ -303,6 +322,65 @@ START_TEST(single_mistakes)
 }
 END_TEST
 
+#define A_PROXY "proxies:\n  - name: p1\n    unicast: 127.0.0.1:20003\n    stream_port: 20003\n"
+
+/* The same, appended: what proxies have wrong begins on line 14. */
+static const struct {
+    const char *more;
+    unsigned line;
+    const char *word;
+} proxies[] = {
+    { A_PROXY, 15, "'listen' is missing" },
+    { A_PROXY "    listen: 127.0.0.1\n", 18, "not an address" },
+    { A_PROXY "    listen: 239.0.0.1:20004\n", 18, "not the address of a host" },
+    { A_PROXY "    listen: 127.0.0.1:20003\n", 18, "its port is the stream_port on line 17" },
+    { A_PROXY "    listen: 127.0.0.1:20002\n", 18, "its port is the stream_port on line 12" },
+    { A_PROXY "    listen: 0.0.0.0:20001\n", 18, "its port is the stream_port on line 8" },
+    { A_PROXY "    listen: 127.0.0.1:20004\n    sessions_max: 60001\n", 19, "1 to 60000" },
+    { A_PROXY "    listen: 127.0.0.1:20004\n    login_s: 0\n", 19, "1 to 3600" },
+    { A_PROXY "    listen: 127.0.0.1:20004\n    relay_mib: 1\n    publisher_kib: 1025\n", 20,
+      "relay_mib is 1" },
+    { A_PROXY "    listen: 127.0.0.1:20004\n"
+              "  - {name: p1, unicast: \"127.0.0.1:20005\", stream_port: 20005, "
+              "listen: \"127.0.0.1:20006\"}\n",
+      19, "'p1' is taken on line 15" },
+    { A_PROXY "    listen: 127.0.0.1:20004\n"
+              "  - {name: p2, unicast: \"127.0.0.1:20005\", stream_port: 20005, "
+              "listen: \"0.0.0.0:20004\"}\n",
+      19, "same address and port as on line 18" },
+    { A_PROXY "    listen: 127.0.0.1:20004\n"
+              "  - {name: p2, unicast: \"127.0.0.1:20005\", stream_port: 20004, "
+              "listen: \"0.0.0.0:20006\"}\n",
+      18, "stream_port on line 19" },
+};
+
+START_TEST(mistakes_of_proxies)
+{
+    char text[2048];
+    snprintf(text, sizeof text, "%s%s", minimal, proxies[_i].more);
+    struct config c;
+    ck_assert_msg(!parse(text, &c), "accepted: %s", proxies[_i].more);
+    ck_assert_msg(report_count == 1 && reports[0].line == proxies[_i].line &&
+                      strstr(reports[0].reason, proxies[_i].word) != NULL,
+                  "%s: got line %u: %s", proxies[_i].more, reports[0].line, reports[0].reason);
+}
+END_TEST
+
+START_TEST(proxies_on_two_hosts_share_a_port)
+{
+    char text[2048];
+    snprintf(text, sizeof text, "%s%s", minimal,
+             A_PROXY "    listen: 0.0.0.0:20004\n"
+                     "  - {name: p2, unicast: \"127.0.0.2:20003\", stream_port: 20003, "
+                     "listen: \"0.0.0.0:20004\"}\n");
+    struct config c;
+    ck_assert_msg(parse(text, &c), "%s", reports[0].reason);
+    ck_assert_uint_eq(c.proxy_count, 2);
+    ck_assert_uint_eq(c.proxies[0].listen.port, 20004);
+    ck_assert_uint_eq(c.proxies[0].sessions_max, 16384);
+}
+END_TEST
+
 START_TEST(whole_files_that_are_none)
 {
     struct config c;
@@ -415,7 +493,7 @@ START_TEST(a_deployment_grows_within_its_ports)
     config_default_for_dir(&c, "dir", 3);
     uint16_t sequencer = c.sequencers[0].unicast.port, store = c.retransmitters[0].unicast.port;
     strcpy(c.retransmitters[0].directory, "elsewhere");
-    config_resize(&c, 1000, 1000);
+    config_resize(&c, 1000, 1000, 1000);
     ck_assert_uint_eq(c.sequencer_count, CONFIG_SEQUENCERS_MAX);
     ck_assert_uint_eq(c.retransmitter_count, CONFIG_RETRANSMITTERS_MAX);
     ck_assert_uint_eq(c.sequencers[0].unicast.port, sequencer);
@@ -423,7 +501,8 @@ START_TEST(a_deployment_grows_within_its_ports)
     ck_assert_str_eq(c.retransmitters[0].directory, "elsewhere"); /* what was there stays */
     ck_assert_str_eq(c.sequencers[6].name, "s7");
     ck_assert_str_eq(c.retransmitters[14].directory, "r15");
-    ck_assert_uint_lt(c.retransmitters[14].unicast.port, c.ingress.port + 32);
+    ck_assert_str_eq(c.proxies[14].name, "p15");
+    ck_assert_uint_lt(c.proxies[14].listen.port, c.ingress.port + 64);
     /* The checks find nothing that is there twice. */
     size_t length = config_format(&c, text, sizeof text);
     ck_assert_uint_gt(length, 0);
@@ -431,7 +510,9 @@ START_TEST(a_deployment_grows_within_its_ports)
                   reports[0].reason);
     ck_assert_uint_eq(again.sequencer_count, CONFIG_SEQUENCERS_MAX);
     ck_assert_uint_eq(again.retransmitter_count, CONFIG_RETRANSMITTERS_MAX);
-    config_resize(&c, 1, 2);
+    ck_assert_uint_eq(again.proxy_count, CONFIG_PROXIES_MAX);
+    config_resize(&c, 1, 2, 0);
+    ck_assert_uint_eq(c.proxy_count, 0);
     ck_assert_uint_eq(c.sequencer_count, 2);
     ck_assert_uint_eq(c.retransmitter_count, 1);
 }
@@ -461,7 +542,11 @@ START_TEST(processes_are_found_by_name)
     config_default_for_dir(&c, "dir", 3);
     ck_assert_int_eq(config_find_sequencer(&c, NULL, error), 0);
     ck_assert_int_eq(config_find_retransmitter(&c, "", error), 0);
-    config_resize(&c, 3, 2);
+    ck_assert_int_eq(config_find_proxy(&c, NULL, error), 0);
+    config_resize(&c, 3, 2, 2);
+    ck_assert_int_eq(config_find_proxy(&c, "p2", error), 1);
+    ck_assert_int_eq(config_find_proxy(&c, "r1", error), -1);
+    ck_assert_str_eq(error, "no proxy is named 'r1'; the configuration has p1 p2");
     ck_assert_int_eq(config_find_sequencer(&c, "s2", error), 1);
     ck_assert_int_eq(config_find_retransmitter(&c, "r3", error), 2);
     ck_assert_int_eq(config_find_sequencer(&c, NULL, error), -1);
@@ -472,7 +557,7 @@ START_TEST(processes_are_found_by_name)
     ck_assert_int_eq(config_find_retransmitter(&c, NULL, error), -1);
     ck_assert_ptr_nonnull(strstr(error, "has none"));
     /* The longest names there can be have room. */
-    config_resize(&c, CONFIG_RETRANSMITTERS_MAX, 1);
+    config_resize(&c, CONFIG_RETRANSMITTERS_MAX, 1, 1);
     for (uint32_t i = 0; i < CONFIG_RETRANSMITTERS_MAX; i++)
         memset(c.retransmitters[i].name, 'n', CONFIG_NAME_MAX);
     char name[200] = "";
@@ -490,6 +575,8 @@ int main(void)
     tcase_add_test(all, everything_survives_the_file);
     tcase_add_test(all, every_mistake_gives_its_line);
     tcase_add_loop_test(all, single_mistakes, 0, (int)(sizeof single / sizeof single[0]));
+    tcase_add_loop_test(all, mistakes_of_proxies, 0, (int)(sizeof proxies / sizeof proxies[0]));
+    tcase_add_test(all, proxies_on_two_hosts_share_a_port);
     tcase_add_test(all, whole_files_that_are_none);
     tcase_add_test(all, problems_without_end_are_cut_off);
     tcase_add_test(all, lists_end_at_their_maximum);
