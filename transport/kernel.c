@@ -116,7 +116,9 @@ struct transport *transport_open_kernel(const struct transport_options *options,
     transport_options_default(&k->options);
     for (int c = 0; c < PORT_CHANNELS; c++)
         k->sockets[c] = k->senders[c] = -1;
-    k->epoll = k->streams.epoll = k->streams.listen = k->streams.reserve = -1;
+    k->epoll = k->streams.epoll = k->streams.reserve = -1;
+    for (int i = 0; i < KERNEL_LISTENERS; i++)
+        k->streams.listen[i] = -1;
     k->transport.ops = &transport_ops;
     k->transport.port.ops = &port_ops;
     k->transport.port.datagram_max = k->options.datagram_max;
@@ -128,7 +130,7 @@ struct transport *transport_open_kernel(const struct transport_options *options,
                  k->options.streams_max, k->options.stream_buffer_bytes);
         goto fail;
     }
-    if (k->options.listen && !kernel_setup_listen(k, error))
+    if (!kernel_setup_listen(k, error))
         goto fail;
     return &k->transport;
 fail:

@@ -15,11 +15,12 @@ enum {
     KERNEL_SEGMENTED_MAX = 65507, /* bytes of one send: what an IPv4 UDP datagram holds */
     KERNEL_COALESCED_MAX = 32,    /* receive buffers when the kernel may coalesce */
     KERNEL_COALESCED_BYTES = 64 * 1024,
-    KERNEL_FLOW_SUSPECTED = 2, /* looks in a row that found something: from then on for many */
-    KERNEL_FLOW_BEGINS = 4,    /* looks in a row that found something, at last many */
-    KERNEL_FLOW_ENDS = 256,    /* looks in a row that found nothing, or one datagram */
-    KERNEL_STREAMS_LIMIT = 4096,
-    KERNEL_ACCEPTS_MAX = 16 /* per round */
+    KERNEL_FLOW_SUSPECTED = 2,    /* looks in a row that found something: from then on for many */
+    KERNEL_FLOW_BEGINS = 4,       /* looks in a row that found something, at last many */
+    KERNEL_FLOW_ENDS = 256,       /* looks in a row that found nothing, or one datagram */
+    KERNEL_STREAMS_LIMIT = 65000, /* an id has 16 bits for them */
+    KERNEL_ACCEPTS_MAX = 16,      /* per round, of each listener */
+    KERNEL_LISTENERS = 2          /* our own address, and where clients are accepted */
 };
 
 /* Room for two control messages: what was dropped and a segment size. */
@@ -92,7 +93,11 @@ struct kernel_stream {
     enum kernel_stream_state state;
     int fd;
     uint16_t generation;
+    bool client;
     bool dirty;        /* in the list of those with something to send */
+    bool watched;      /* in the list of those that epoll says nothing of */
+    bool spread;       /* its buffers have more than a page of memory each */
+    bool rests;        /* nothing has moved since they were looked at last */
     uint32_t interest; /* epoll events asked for */
     struct port_addr peer;
     uint64_t close_by_ns; /* 0: not yet known */
@@ -106,17 +111,22 @@ struct kernel_stream {
 struct kernel_streams {
     struct kernel_stream *table; /* [max] */
     uint32_t max;
+    uint32_t page_bytes;
     uint32_t buffer_bytes;
     uint32_t active;
-    uint32_t next_free; /* where the search for a free one begins: reuse comes late */
-    uint16_t *dirty;    /* [max] */
+    uint16_t *free; /* [max], a ring: reuse comes late */
+    uint32_t free_first, free_count;
+    uint16_t *dirty; /* [max] */
     uint32_t dirty_count;
+    uint16_t *watched; /* [2 * max]: those with bytes not consumed, and those that we close */
+    uint32_t watched_count;
     uint8_t *memory;
     size_t memory_bytes;
     int epoll;
-    int listen;
+    int listen[KERNEL_LISTENERS]; /* -1: not there */
     int reserve; /* given up to refuse a connection when the process is out of descriptors */
     uint64_t looked_ns;
+    uint64_t swept_ns; /* memory was given back */
     bool look_again;
 };
 
@@ -162,6 +172,7 @@ uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t
 
 bool kernel_streams_init(struct kernel *k);
 void kernel_streams_close(struct kernel *k);
+void kernel_stream_options(const struct kernel_streams *s, int fd, bool client);
 uint32_t kernel_stream_connect(struct port *port, struct port_addr to);
 size_t kernel_stream_room(struct port *port, uint32_t id, size_t want);
 void kernel_stream_write(struct port *port, uint32_t id, const void *bytes, size_t length);

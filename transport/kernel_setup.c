@@ -15,6 +15,11 @@
 
 #include "transport/kernel.h"
 
+enum {
+    LISTEN_BACKLOG = 128,
+    CLIENTS_BACKLOG = 4096 /* who all come back at once wait there, as far as the system allows */
+};
+
 static const char *const channel_names[PORT_CHANNELS] = { "unicast", "ingress", "egress A",
                                                           "egress B" };
 
@@ -267,20 +272,32 @@ bool kernel_setup_sockets(struct kernel *k, char *error)
     return true;
 }
 
-bool kernel_setup_listen(struct kernel *k, char *error)
+/* What is accepted has the options of who accepts it. */
+static bool listen_at(struct kernel *k, int number, struct port_addr at, int backlog, char *error)
 {
     struct kernel_streams *s = &k->streams;
-    struct port_addr at = { k->options.unicast.ip, k->options.stream_port };
-    s->listen = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (s->listen < 0)
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    s->listen[number] = fd;
+    if (fd < 0)
         return refuse(error, "cannot open a TCP socket: %s", strerror(errno));
-    set_int(s->listen, SOL_SOCKET, SO_REUSEADDR, 1); /* restart while old connections time out */
-    set_int(s->listen, SOL_SOCKET, SO_RCVBUF, (int)s->buffer_bytes);
-    if (!bind_to(s->listen, at) || listen(s->listen, 128) != 0)
-        return bind_failed(error, "streams", at, "t");
-    k->transport.port.stream_port = bound_at(s->listen).port;
-    struct epoll_event event = { .events = EPOLLIN, .data = { .u32 = 0 } };
-    if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->listen, &event) != 0)
+    set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1); /* restart while old connections time out */
+    kernel_stream_options(s, fd, number > 0);
+    if (!bind_to(fd, at) || listen(fd, backlog) != 0)
+        return bind_failed(error, number > 0 ? "clients" : "streams", at, "t");
+    struct epoll_event event = { .events = EPOLLIN, .data = { .u32 = (uint32_t)number << 16 } };
+    if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
         return refuse(error, "cannot watch a socket: %s", strerror(errno));
     return true;
+}
+
+bool kernel_setup_listen(struct kernel *k, char *error)
+{
+    struct port_addr own = { k->options.unicast.ip, k->options.stream_port };
+    if (k->options.listen) {
+        if (!listen_at(k, 0, own, LISTEN_BACKLOG, error))
+            return false;
+        k->transport.port.stream_port = bound_at(k->streams.listen[0]).port;
+    }
+    return k->options.clients.port == 0 ||
+           listen_at(k, 1, k->options.clients, CLIENTS_BACKLOG, error);
 }

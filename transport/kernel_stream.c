@@ -16,28 +16,40 @@
 #include "transport/kernel.h"
 
 enum {
-    EVENTS_MAX = 64,
+    EVENTS_MAX = 256,
     LOOK_EVERY_NS = 8000,  /* a spinning loop asks the kernel for stream events this often */
     DEAD_AFTER_MS = 10000, /* a peer that acknowledges nothing */
     CLOSE_WITHIN_S = 5     /* what was written before a close has this long to leave */
 };
+#define SWEEP_EVERY_NS UINT64_C(1000000000)
 
 bool kernel_streams_init(struct kernel *k)
 {
     struct kernel_streams *s = &k->streams;
     s->max = k->options.streams_max;
-    s->buffer_bytes = k->options.stream_buffer_bytes;
+    s->page_bytes = (uint32_t)sysconf(_SC_PAGESIZE);
+    /* Whole pages, because memory is given back by those. */
+    s->buffer_bytes =
+        (k->options.stream_buffer_bytes + s->page_bytes - 1) / s->page_bytes * s->page_bytes;
     s->table = calloc(s->max, sizeof *s->table);
+    s->free = calloc(s->max, sizeof *s->free);
     s->dirty = calloc(s->max, sizeof *s->dirty);
+    s->watched = calloc((size_t)s->max * 2, sizeof *s->watched);
     s->memory_bytes = (size_t)s->max * s->buffer_bytes * 2;
     void *memory =
         mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     s->memory = memory == MAP_FAILED ? NULL : memory;
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
     s->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (s->table == NULL || s->dirty == NULL || s->memory == NULL || s->epoll < 0 || s->reserve < 0)
+    if (s->table == NULL || s->free == NULL || s->dirty == NULL || s->watched == NULL ||
+        s->memory == NULL || s->epoll < 0 || s->reserve < 0)
         return false;
+    /* Of thousands that rest, each touches the first page of its buffers only. */
+    int ignored = madvise(s->memory, s->memory_bytes, MADV_NOHUGEPAGE);
+    (void)ignored;
+    s->free_count = s->max;
     for (uint32_t i = 0; i < s->max; i++) {
+        s->free[i] = (uint16_t)i;
         s->table[i].fd = -1;
         s->table[i].in = s->memory + (size_t)i * s->buffer_bytes * 2;
         s->table[i].out = s->table[i].in + s->buffer_bytes;
@@ -51,13 +63,14 @@ static void set_int(int fd, int level, int option, int value)
     (void)ignored;
 }
 
-static void set_stream_options(const struct kernel_streams *s, int fd)
+/* Clients are asked for signs of life by those who serve them. */
+void kernel_stream_options(const struct kernel_streams *s, int fd, bool client)
 {
     set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_AFTER_MS);
     set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 5);
-    set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 2);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, client ? 120 : 5);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, client ? 10 : 2);
     set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
     /* Modest, so that back-pressure is felt where the bytes are made. */
     set_int(fd, SOL_SOCKET, SO_SNDBUF, (int)s->buffer_bytes);
@@ -102,39 +115,63 @@ static void set_interest(struct kernel_streams *s, struct kernel_stream *stream)
     assert(ignored == 0);
 }
 
+/* The memory of empty buffers, but for what would be taken again at once. */
+static void give_back(const struct kernel_streams *s, struct kernel_stream *stream)
+{
+    if (!stream->spread)
+        return;
+    int ignored = madvise(stream->in, (size_t)s->buffer_bytes * 2, MADV_DONTNEED);
+    (void)ignored;
+    stream->spread = false;
+}
+
 static void release(struct kernel_streams *s, struct kernel_stream *stream)
 {
     close(stream->fd);
     stream->fd = -1;
     stream->state = KERNEL_STREAM_FREE;
     s->active--;
+    give_back(s, stream);
+    s->free[(s->free_first + s->free_count++) % s->max] = (uint16_t)(stream - s->table);
+}
+
+/* Epoll says nothing of what we have to come back to. */
+static void watch(struct kernel_streams *s, struct kernel_stream *stream)
+{
+    if (stream->watched)
+        return;
+    stream->watched = true;
+    s->watched[s->watched_count++] = (uint16_t)(stream - s->table);
+}
+
+/* The slot that is free for longest; if there is none, of a stream that only waits for the other side's
+ * end. NULL: all are in use. */
+static struct kernel_stream *take_free(struct kernel_streams *s)
+{
+    for (uint32_t i = 0; i < s->watched_count && s->free_count == 0; i++)
+        if (s->table[s->watched[i]].state == KERNEL_STREAM_DRAINING)
+            release(s, &s->table[s->watched[i]]);
+    if (s->free_count == 0)
+        return NULL;
+    struct kernel_stream *stream = &s->table[s->free[s->free_first]];
+    s->free_first = (s->free_first + 1) % s->max;
+    s->free_count--;
+    return stream;
 }
 
 /* Makes a slot of an open descriptor; the descriptor is the slot's from then on. NULL if full. */
 static struct kernel_stream *take(struct kernel_streams *s, int fd, enum kernel_stream_state state,
                                   struct port_addr peer)
 {
-    struct kernel_stream *stream = NULL;
-    struct kernel_stream *draining = NULL;
-    for (uint32_t i = 0; i < s->max && stream == NULL; i++) {
-        struct kernel_stream *c = &s->table[(s->next_free + i) % s->max];
-        if (c->state == KERNEL_STREAM_FREE)
-            stream = c;
-        else if (c->state == KERNEL_STREAM_DRAINING && draining == NULL)
-            draining = c;
-    }
-    if (stream == NULL && draining != NULL) {
-        release(s, draining);
-        stream = draining;
-    }
+    struct kernel_stream *stream = take_free(s);
     if (stream == NULL)
         return NULL;
-    s->next_free = ((uint32_t)(stream - s->table) + 1) % s->max;
     *stream = (struct kernel_stream) {
         .state = state,
         .fd = fd,
         .generation = (uint16_t)(stream->generation + 1),
-        .dirty = stream->dirty, /* an entry of an earlier use may still be in the list */
+        .dirty = stream->dirty, /* entries of an earlier use may still be in the lists */
+        .watched = stream->watched,
         .interest = state == KERNEL_STREAM_CONNECTING ? EPOLLOUT : EPOLLIN | EPOLLRDHUP,
         .peer = peer,
         .in = stream->in,
@@ -144,6 +181,7 @@ static struct kernel_stream *take(struct kernel_streams *s, int fd, enum kernel_
     if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
         stream->state = KERNEL_STREAM_FREE;
         stream->fd = -1;
+        s->free[(s->free_first + s->free_count++) % s->max] = (uint16_t)(stream - s->table);
         return NULL;
     }
     s->active++;
@@ -157,8 +195,9 @@ void kernel_streams_close(struct kernel *k)
     for (uint32_t i = 0; s->table != NULL && i < s->max; i++)
         if (s->table[i].state != KERNEL_STREAM_FREE)
             release(s, &s->table[i]);
-    if (s->listen >= 0)
-        close(s->listen);
+    for (int i = 0; i < KERNEL_LISTENERS; i++)
+        if (s->listen[i] >= 0)
+            close(s->listen[i]);
     if (s->epoll >= 0)
         close(s->epoll);
     if (s->reserve >= 0)
@@ -166,7 +205,9 @@ void kernel_streams_close(struct kernel *k)
     if (s->memory != NULL)
         munmap(s->memory, s->memory_bytes);
     free(s->table);
+    free(s->free);
     free(s->dirty);
+    free(s->watched);
 }
 
 /* ---- the core's side ------------------------------------------------------------------------- */
@@ -180,7 +221,7 @@ uint32_t kernel_stream_connect(struct port *port, struct port_addr to)
         k->transport.counters.streams_refused++;
         return 0;
     }
-    set_stream_options(s, fd);
+    kernel_stream_options(s, fd, false);
     struct sockaddr_in sa = kernel_sockaddr(to);
     /* Failure at once shows as EPOLLHUP on the unconnected socket, and so as CLOSED. */
     int ignored = connect(fd, (const struct sockaddr *)(const void *)&sa, sizeof sa);
@@ -231,6 +272,8 @@ void kernel_stream_write(struct port *port, uint32_t id, const void *bytes, size
     memcpy(stream->out + end, bytes, first);
     memcpy(stream->out, (const uint8_t *)bytes + first, length - first);
     stream->out_used += (uint32_t)length;
+    stream->spread = stream->spread || end + length > s->page_bytes;
+    stream->rests = false;
     if (stream->state == KERNEL_STREAM_OPEN)
         mark_dirty(s, stream);
 }
@@ -248,6 +291,7 @@ void kernel_stream_close(struct port *port, uint32_t id)
     stream->state = KERNEL_STREAM_CLOSING;
     stream->room_wanted = 0;
     mark_dirty(s, stream);
+    watch(s, stream);
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */
@@ -269,6 +313,8 @@ static void send_out(struct kernel_streams *s, struct kernel_stream *stream)
             (uint32_t)(((uint64_t)stream->out_start + (uint64_t)sent) % s->buffer_bytes);
         stream->out_used -= (uint32_t)sent;
     }
+    if (stream->out_used == 0)
+        stream->out_start = 0;
     if (stream->state == KERNEL_STREAM_CLOSING && stream->out_used == 0) {
         /* Closing with unread bytes in the kernel would reset the connection and might destroy what
          * was just sent: end our half, and read on until the other side ends too. */
@@ -304,9 +350,12 @@ struct round {
 static size_t tell(struct round *r, const struct kernel_stream *stream, uint32_t id,
                    enum port_stream_event_type type, const uint8_t *bytes, size_t length)
 {
-    const struct port_stream_event event = {
-        .type = type, .stream = id, .peer = stream->peer, .bytes = bytes, .length = length
-    };
+    const struct port_stream_event event = { .type = type,
+                                             .stream = id,
+                                             .client = stream->client,
+                                             .peer = stream->peer,
+                                             .bytes = bytes,
+                                             .length = length };
     r->any = true;
     if (r->ops->on_stream == NULL)
         return length;
@@ -340,6 +389,8 @@ static bool offer(struct round *r, struct kernel_stream *stream, uint32_t id)
     stream->in_start += (uint32_t)used;
     if (stream->in_start == stream->in_end)
         stream->in_start = stream->in_end = 0;
+    else
+        watch(s, stream);
     return true;
 }
 
@@ -363,6 +414,8 @@ static bool read_in(struct round *r, struct kernel_stream *stream, uint32_t id)
         return false;
     }
     stream->in_end += (uint32_t)got;
+    stream->spread = stream->spread || stream->in_end > s->page_bytes;
+    stream->rests = false;
     return offer(r, stream, id);
 }
 
@@ -446,65 +499,94 @@ static void on_event(struct round *r, uint32_t id, uint32_t events)
 }
 
 /* Out of descriptors: without this the connection would stay in the queue and wake us for ever. */
-static void refuse_without_descriptor(struct kernel *k)
+static void refuse_without_descriptor(struct kernel *k, uint32_t number)
 {
     struct kernel_streams *s = &k->streams;
     if (s->reserve >= 0)
         close(s->reserve);
-    int fd = accept4(s->listen, NULL, NULL, SOCK_CLOEXEC);
+    int fd = accept4(s->listen[number], NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0)
         close(fd);
     s->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
     k->transport.counters.streams_refused++;
 }
 
-static void on_listen(struct round *r)
+static void on_listen(struct round *r, uint32_t number)
 {
     struct kernel_streams *s = &r->k->streams;
     for (int i = 0; i < KERNEL_ACCEPTS_MAX; i++) {
         struct sockaddr_in sa = { 0 };
         socklen_t length = sizeof sa;
-        int fd = accept4(s->listen, (struct sockaddr *)(void *)&sa, &length,
+        int fd = accept4(s->listen[number], (struct sockaddr *)(void *)&sa, &length,
                          SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE)
-                refuse_without_descriptor(r->k);
+                refuse_without_descriptor(r->k, number);
             return;
         }
-        set_stream_options(s, fd);
         struct kernel_stream *stream = take(s, fd, KERNEL_STREAM_OPEN, kernel_addr(&sa));
         if (stream == NULL) {
             close(fd);
             r->k->transport.counters.streams_refused++;
             continue;
         }
+        stream->client = number > 0;
         tell(r, stream, id_of(s, stream), PORT_STREAM_ACCEPTED, NULL, 0);
     }
 }
 
+/* Whether the stream is still to be watched. */
+static bool look_at(struct round *r, struct kernel_stream *stream, bool *any)
+{
+    struct kernel_streams *s = &r->k->streams;
+    size_t left = stream->in_end - stream->in_start;
+    if (stream->state == KERNEL_STREAM_OPEN && left > 0) {
+        if (offer(r, stream, id_of(s, stream)) && stream->in_end - stream->in_start < left) {
+            *any = true;
+            set_interest(s, stream);
+        }
+    } else if (stream->state == KERNEL_STREAM_CLOSING || stream->state == KERNEL_STREAM_DRAINING) {
+        if (stream->close_by_ns == 0)
+            stream->close_by_ns = r->now.mono_ns + CLOSE_WITHIN_S * UINT64_C(1000000000);
+        else if (r->now.mono_ns >= stream->close_by_ns)
+            die(r, stream);
+    }
+    return stream->state == KERNEL_STREAM_CLOSING || stream->state == KERNEL_STREAM_DRAINING ||
+           (stream->state == KERNEL_STREAM_OPEN && stream->in_end > stream->in_start);
+}
+
 /* What epoll does not tell: what was not consumed is offered again (the core may be able to take more
- * now, and nothing new may ever arrive behind it), and streams that we closed do not linger for ever. */
+ * now, and nothing new may ever arrive behind it), and streams that we closed do not linger for ever.
+ * Those that come to the list meanwhile have their turn in the next round. */
 static void look_after(struct round *r)
 {
     struct kernel_streams *s = &r->k->streams;
     bool any = r->any;
+    uint32_t count = s->watched_count, kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct kernel_stream *stream = &s->table[s->watched[i]];
+        if (look_at(r, stream, &any))
+            s->watched[kept++] = s->watched[i];
+        else
+            stream->watched = false;
+    }
+    memmove(s->watched + kept, s->watched + count, (s->watched_count - count) * sizeof *s->watched);
+    s->watched_count -= count - kept;
+    r->any = any; /* an offer that was not taken is no reason to stay awake */
+}
+
+/* After a burst a stream would keep all of its buffers' memory for its life. */
+static void sweep(struct kernel_streams *s, struct port_time now)
+{
+    s->swept_ns = now.mono_ns;
     for (uint32_t i = 0; i < s->max; i++) {
         struct kernel_stream *stream = &s->table[i];
-        size_t left = stream->in_end - stream->in_start;
-        if (stream->state == KERNEL_STREAM_OPEN && left > 0) {
-            if (offer(r, stream, id_of(s, stream)) && stream->in_end - stream->in_start < left) {
-                any = true;
-                set_interest(s, stream);
-            }
-        } else if (stream->state == KERNEL_STREAM_CLOSING ||
-                   stream->state == KERNEL_STREAM_DRAINING) {
-            if (stream->close_by_ns == 0)
-                stream->close_by_ns = r->now.mono_ns + CLOSE_WITHIN_S * UINT64_C(1000000000);
-            else if (r->now.mono_ns >= stream->close_by_ns)
-                die(r, stream);
-        }
+        if (!stream->spread)
+            continue;
+        if (stream->rests && stream->out_used == 0 && stream->in_end == 0)
+            give_back(s, stream);
+        stream->rests = true;
     }
-    r->any = any; /* an offer that was not taken is no reason to stay awake */
 }
 
 bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops, void *core,
@@ -512,7 +594,7 @@ bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops,
 {
     struct kernel *k = kernel_of(&t->port);
     struct kernel_streams *s = &k->streams;
-    if (s->active == 0 && s->listen < 0)
+    if (s->active == 0 && s->listen[0] < 0 && s->listen[1] < 0)
         return false;
     if (!s->look_again && now.mono_ns - s->looked_ns < LOOK_EVERY_NS)
         return false;
@@ -521,13 +603,15 @@ bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops,
     struct epoll_event events[EVENTS_MAX];
     int count = epoll_wait(s->epoll, events, EVENTS_MAX, 0);
     for (int i = 0; i < count; i++) {
-        if (events[i].data.u32 == 0)
-            on_listen(&r);
+        if ((events[i].data.u32 & 0xffff) == 0)
+            on_listen(&r, events[i].data.u32 >> 16);
         else
             on_event(&r, events[i].data.u32, events[i].events);
     }
-    if (s->active > 0)
+    if (s->watched_count > 0)
         look_after(&r);
+    if (s->active > 0 && now.mono_ns - s->swept_ns >= SWEEP_EVERY_NS)
+        sweep(s, now);
     s->look_again = r.any;
     return r.any;
 }

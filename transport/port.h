@@ -43,7 +43,7 @@ struct port_datagram {
 };
 
 enum port_stream_event_type {
-    PORT_STREAM_ACCEPTED, /* a client connected to our stream port */
+    PORT_STREAM_ACCEPTED, /* somebody connected to us */
     PORT_STREAM_CONNECTED,
     PORT_STREAM_BYTES, /* bytes and length: everything received and not yet consumed */
     PORT_STREAM_ROOM,  /* room to write again, after a write found too little */
@@ -53,6 +53,7 @@ enum port_stream_event_type {
 struct port_stream_event {
     enum port_stream_event_type type;
     uint32_t stream;
+    bool client; /* it was accepted where clients are */
     struct port_addr peer;
     const uint8_t *bytes;
     size_t length;

@@ -14,12 +14,15 @@ struct transport_options {
     struct port_addr groups[PORT_CHANNELS]; /* ingress, egress A and B; port 0: not configured */
     uint32_t interfaces[PORT_CHANNELS];     /* ip of each group's interface; 0: unicast.ip */
     bool join[PORT_CHANNELS];               /* which groups are received */
-    bool listen;                            /* accept streams */
-    uint16_t stream_port;                   /* to listen on; 0: any */
+    bool listen;                            /* accept streams at our own address */
+    uint16_t stream_port;                   /* to listen on there; 0: any */
+    struct port_addr clients;               /* accept streams here, too; ip 0: on every interface;
+                                               port 0: don't */
     uint32_t datagram_max;                  /* default 1472 */
     uint32_t receive_buffer_bytes;          /* default 8 MiB, as far as the system allows */
     uint32_t streams_max;                   /* default 64 */
-    uint32_t stream_buffer_bytes;           /* each way; default 256 KiB */
+    uint32_t stream_buffer_bytes;           /* each way, of memory that is taken when it is used and
+                                               given back by those that rest; default 256 KiB */
     uint8_t ttl;                            /* of multicast; default 1 */
     bool segmentation;                      /* UDP_SEGMENT / UDP_GRO where it helps */
 };

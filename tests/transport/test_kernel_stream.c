@@ -8,11 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "transport/transport.h"
+#include "transport/kernel.h"
 
 enum { LOOPBACK = 0x7f000001, WAIT_S = 60, BUFFER = 64 * 1024 };
 
@@ -30,7 +31,10 @@ struct side {
     size_t offered;     /* of the last BYTES event */
     bool close_on_bytes;
     bool accept_close;
+    bool client; /* of the last ACCEPTED */
 };
+
+static uint64_t ahead_ns; /* of the clock: what is told of the time */
 
 static uint8_t pattern(uint64_t at)
 {
@@ -68,6 +72,7 @@ static size_t on_stream(void *core, const struct port_stream_event *e, struct po
     switch (e->type) {
     case PORT_STREAM_ACCEPTED:
         s->accepted++;
+        s->client = e->client;
         s->stream = e->stream;
         s->peer = e->peer;
         if (s->accept_close)
@@ -97,7 +102,8 @@ static void drive(struct side *s)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    struct port_time now = { .mono_ns = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec };
+    struct port_time now = { .mono_ns = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec +
+                                        ahead_ns };
     s->transport->ops->streams(s->transport, &ops, s, now);
     s->transport->ops->flush(s->transport);
 }
@@ -116,6 +122,7 @@ static void drive(struct side *s)
 static void open_side(struct side *s, bool listen, uint32_t streams_max)
 {
     *s = (struct side) { 0 };
+    ahead_ns = 0;
     struct transport_options o = { .unicast = { LOOPBACK, 0 },
                                    .listen = listen,
                                    .streams_max = streams_max,
@@ -386,6 +393,107 @@ START_TEST(end_comes_after_the_bytes)
 }
 END_TEST
 
+/* A port that nobody has just now. */
+static uint16_t free_port(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr = { htonl(LOOPBACK) } };
+    socklen_t length = sizeof sa;
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&sa, &length), 0);
+    close(fd);
+    return ntohs(sa.sin_port);
+}
+
+START_TEST(clients_have_a_door_of_their_own)
+{
+    char error[TRANSPORT_ERROR_MAX];
+    struct transport_options o = { .unicast = { LOOPBACK, 0 }, .listen = true, .streams_max = 4 };
+    struct side both = { 0 };
+    for (int tries = 0; both.transport == NULL && tries < 20; tries++) {
+        o.clients = (struct port_addr) { 0, free_port() };
+        both.transport = transport_open_kernel(&o, error);
+    }
+    ck_assert_msg(both.transport != NULL, "%s", error);
+    ck_assert_ptr_null(transport_open_kernel(&o, error));
+    ck_assert_msg(strncmp(error, "clients: port ", 14) == 0, "%s", error);
+    ck_assert_uint_ne(stream_connect((struct port_addr) { LOOPBACK, o.clients.port }), 0);
+    DRIVE_UNTIL(&client, &both, both.accepted == 1);
+    ck_assert(both.client);
+    ck_assert_uint_ne(
+        stream_connect((struct port_addr) { LOOPBACK, both.transport->port.stream_port }), 0);
+    DRIVE_UNTIL(&client, &both, both.accepted == 2);
+    ck_assert(!both.client);
+    both.transport->ops->close(both.transport);
+}
+END_TEST
+
+/* Pages of the server's buffers that have memory. */
+static uint32_t pages_in_use(void)
+{
+    static unsigned char present[4 * 2 * BUFFER / 4096];
+    const struct kernel_streams *s = &kernel_of(&server.transport->port)->streams;
+    size_t pages = s->memory_bytes / s->page_bytes;
+    uint32_t count = 0;
+    ck_assert_uint_le(pages, sizeof present);
+    ck_assert_int_eq(mincore(s->memory, s->memory_bytes, present), 0);
+    for (size_t i = 0; i < pages; i++)
+        count += present[i] & 1;
+    return count;
+}
+
+START_TEST(memory_is_given_back_after_a_burst)
+{
+    uint32_t id = connected_stream();
+    uint64_t at = 0;
+    write_pattern(&client, id, &at, 10);
+    DRIVE_UNTIL(&client, &server, server.bytes == 10);
+    ck_assert_uint_eq(pages_in_use(), 1); /* one that says little costs a page */
+    server.hold = true;
+    DRIVE_UNTIL(&client, &server, (write_pattern(&client, id, &at, BUFFER), at == BUFFER));
+    DRIVE_UNTIL(&client, &server, server.offered == BUFFER - 10);
+    ck_assert_uint_gt(pages_in_use(), 8);
+    /* Not while there is something in them, however long that is. */
+    for (int i = 0; i < 3; i++) {
+        ahead_ns += UINT64_C(2000000000);
+        drive(&server);
+    }
+    server.hold = false;
+    DRIVE_UNTIL(&client, &server, server.bytes == BUFFER);
+    ck_assert(!server.wrong);
+    for (int i = 0; i < 3; i++) {
+        ahead_ns += UINT64_C(2000000000);
+        drive(&server);
+    }
+    ck_assert_uint_eq(pages_in_use(), 0);
+    write_pattern(&client, id, &at, BUFFER + 1000);
+    DRIVE_UNTIL(&client, &server, server.bytes == BUFFER + 1000);
+    ck_assert(!server.wrong);
+    DRIVE_UNTIL(&client, &server, (write_pattern(&client, id, &at, 3 * BUFFER), at == 3 * BUFFER));
+    stream_close(&client, id);
+    DRIVE_UNTIL(&client, &server, server.closed == 1);
+    ck_assert_uint_eq(pages_in_use(), 0); /* nor does one leave any behind */
+}
+END_TEST
+
+/* Streams come and go; each that is closed by us stays for a while until the other side has ended, and
+ * gives way to a new one where there is no other room. */
+START_TEST(slots_go_round)
+{
+    for (int i = 0; i < 200; i++) {
+        uint32_t id = connected_stream();
+        if (i % 3 == 0)
+            stream_close(&server, server.stream);
+        stream_close(&client, id);
+        if (i % 3 != 0) {
+            uint32_t closed = server.closed;
+            DRIVE_UNTIL(&client, &server, server.closed == closed + 1);
+        }
+    }
+    ck_assert_uint_eq(server.transport->counters.streams_refused, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("transport/kernel_stream");
@@ -402,6 +510,9 @@ int main(void)
     tcase_add_test(streams, too_many_are_refused_and_counted);
     tcase_add_test(streams, a_peer_that_vanishes);
     tcase_add_test(streams, end_comes_after_the_bytes);
+    tcase_add_test(streams, clients_have_a_door_of_their_own);
+    tcase_add_test(streams, memory_is_given_back_after_a_burst);
+    tcase_add_test(streams, slots_go_round);
     suite_add_tcase(suite, streams);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
