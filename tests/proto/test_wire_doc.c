@@ -8,6 +8,7 @@
 #include "proto/replay.h"
 #include "proto/sys.h"
 #include "proto/sys_access.h"
+#include "proto/sys_edge.h"
 #include "proto/topic.h"
 #include "tests/proto/suite.h"
 
@@ -161,6 +162,15 @@ START_TEST(access)
                                                 .burst_ms = 100,
                                                 .connections = 5 } };
     check("limit", sys_limit_encode(&limit, encoded, sizeof encoded));
+    struct sys_edge login = { .kind = SYS_EDGE_LOGIN,
+                              .session = 77,
+                              .has_key = true,
+                              .ip = 0x7f000001,
+                              .port = 4711,
+                              .agent = "pub" };
+    memset(login.key, 7, sizeof login.key);
+    memset(login.challenge, 9, sizeof login.challenge);
+    check("edge", sys_edge_encode(&login, encoded, sizeof encoded));
 }
 END_TEST
 
