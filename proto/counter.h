@@ -47,6 +47,8 @@
     X(ACKS_OLD_EPOCH, COUNT, ALL, "datagrams",                                                     \
       "acknowledgements not counted: tail of another epoch")                                       \
     X(ACKS_WRONG_DIGEST, COUNT, ALL, "datagrams", "acknowledgements not counted: digest differs")  \
+    X(WORDS_REFUSED, COUNT, ALL, "datagrams",                                                      \
+      "of stores not counted: they say less than they have said, or came late")                    \
     X(CLOCK_BEHIND, COUNT, ALL, "events", "clock found behind the last timestamp")                 \
     X(CLOCK_REFUSED, COUNT, ALL, "events",                                                         \
       "clock refused: far ahead of the retransmitters' median")                                    \
@@ -92,6 +94,8 @@
     X(SCRUB_FOUND, COUNT, ALL, "events",                                                           \
       "pieces of closed segments found rotten by reading them again")                              \
     X(JOURNAL_CUT, COUNT, ALL, "batches", "cut because a later epoch's history lacks them")        \
+    X(STORE_RESTORED, COUNT, STORES, "events",                                                     \
+      "found to be restored from an older copy: it must be formatted again")                       \
     X(PUBLISHED, COUNT, ALL, "messages", "handed to the publisher")                                \
     X(RESENT, COUNT, ALL, "messages", "proposals sent again")                                      \
     X(OUTCOMES, COUNT, ALL, "messages", "own proposals seen in the stream")                        \
@@ -99,6 +103,39 @@
     X(DIGESTS_DROPPED, COUNT, ALL, "messages",                                                     \
       "digests of states never published: too many waited")                                        \
     X(STREAMS_REFUSED, COUNT, ALL, "events", "connections refused: too many")                      \
+    X(LOGINS, COUNT, PROXIES, "sessions", "clients let in: with a key, without one, or as text")   \
+    X(LOGINS_FAILED, COUNT, PROXIES, "events",                                                     \
+      "logins that proved nothing: a wrong signature, or none in time")                            \
+    X(SESSIONS_REFUSED, COUNT, PROXIES, "events",                                                  \
+      "connections refused: too many, of all, a key or an address")                                \
+    X(SESSIONS_MALFORMED, COUNT, PROXIES, "events",                                                \
+      "clients cut off: what they sent is not the protocol")                                       \
+    X(SESSIONS_SLOW, COUNT, PROXIES, "events", "clients cut off: they took nothing for too long")  \
+    X(SESSIONS_IDLE, COUNT, PROXIES, "events", "clients cut off: they said nothing for too long")  \
+    X(SESSIONS_DRAINED, COUNT, PROXIES, "events", "clients told to go to another proxy")           \
+    X(REFUSED_RIGHT, COUNT, PROXIES, "events", "requests of clients refused: no such right")       \
+    X(REFUSED_NAME, COUNT, PROXIES, "events",                                                      \
+      "requests of clients refused: not a topic, subtree or name")                                 \
+    X(REFUSED_NUMBER, COUNT, PROXIES, "events",                                                    \
+      "requests of clients refused: not the next number")                                          \
+    X(REFUSED_QUOTA, COUNT, PROXIES, "events", "requests of clients refused: a quota")             \
+    X(REFUSED_LARGE, COUNT, PROXIES, "events", "requests of clients refused: too large")           \
+    X(REFUSED_ORDER, COUNT, PROXIES, "events", "requests of clients refused: not now")             \
+    X(REFUSED_HISTORY, COUNT, PROXIES, "events",                                                   \
+      "requests of clients refused: not kept so far back")                                         \
+    X(RELAYED, COUNT, PROXIES, "messages", "of clients, handed on to the sequencer")               \
+    X(THROTTLED, COUNT, PROXIES, "events",                                                         \
+      "a client was not read from: a rate limit, or too much in flight")                           \
+    X(SUPERSEDED, COUNT, PROXIES, "events",                                                        \
+      "publishers of clients that a later incarnation took over")                                  \
+    X(CLIENT_MESSAGES_OUT, COUNT, PROXIES, "messages", "sent to clients, once for each")           \
+    X(CLIENT_BYTES_OUT, COUNT, PROXIES, "bytes", "sent to clients")                                \
+    X(CLIENT_BYTES_IN, COUNT, PROXIES, "bytes", "received from clients")                           \
+    X(CLIENTS_LEFT_BEHIND, COUNT, PROXIES, "events",                                               \
+      "clients slower than the stream that had to catch up")                                       \
+    X(CLIENTS_FORKED, COUNT, PROXIES, "events", "clients told that what they got no longer holds") \
+    X(VIEW_CHUNKS_EVICTED, COUNT, PROXIES, "events",                                               \
+      "encoded pieces given up before everybody had taken them")                                   \
     X(MEMORY, GAUGE, SERVERS, "bytes", "taken at start")                                           \
     X(TIP, GAUGE, ALL, "seq", "last message known to exist")                                       \
     X(STABLE, GAUGE, ALL, "seq", "last message known to be on a quorum of stores")                 \
@@ -122,6 +159,15 @@
       "of the ring of recent batches that are not stable")                                         \
     X(RING_SIZE, GAUGE, SEQUENCERS, "bytes", "the ring of recent batches can hold")                \
     X(IN_FLIGHT, GAUGE, APPS, "messages", "own proposals not seen in the stream yet")              \
+    X(SESSIONS, GAUGE, PROXIES, "clients", "connected")                                            \
+    X(SESSIONS_MAX, GAUGE, PROXIES, "clients", "that there is room for")                           \
+    X(SESSIONS_BEHIND, GAUGE, PROXIES, "clients", "that are catching up")                          \
+    X(SUBTREES, GAUGE, PROXIES, "subtrees", "that clients subscribe to, of all together")          \
+    X(VIEWS, GAUGE, PROXIES, "views", "sets of subtrees and rights, each encoded once")            \
+    X(VIEW_BYTES, GAUGE, PROXIES, "bytes", "encoded and not taken by everybody yet")               \
+    X(VIEW_SIZE, GAUGE, PROXIES, "bytes", "there is room for, encoded")                            \
+    X(RELAYS, GAUGE, PROXIES, "publishers", "of clients, open")                                    \
+    X(RELAY_BYTES, GAUGE, PROXIES, "bytes", "published by clients and not stable yet")             \
     X(DISK_FREE, GAUGE, STORES, "bytes", "free where the store is")                                \
     X(DISK_SIZE, GAUGE, STORES, "bytes", "of the file system where the store is")                  \
     X(LOOP_PAUSE_MAX, GAUGE, ALL, "ns", "longest pause of the event loop")                         \
@@ -135,14 +181,15 @@ enum counter {
         COUNTER_END
 };
 
-_Static_assert(COUNTER_END < 128, "status messages size their counter list by this");
+_Static_assert(COUNTER_END < 160, "status messages size their counter list by this");
 
 enum counter_kind { COUNTER_KIND_COUNT, COUNTER_KIND_GAUGE };
 enum counter_whose { /* a bit set */
                      COUNTER_SEQUENCERS = 1,
                      COUNTER_STORES = 2, /* retransmitters */
                      COUNTER_APPS = 4,
-                     COUNTER_SERVERS = COUNTER_SEQUENCERS | COUNTER_STORES,
+                     COUNTER_PROXIES = 8,
+                     COUNTER_SERVERS = COUNTER_SEQUENCERS | COUNTER_STORES | COUNTER_PROXIES,
                      COUNTER_ALL = COUNTER_SERVERS | COUNTER_APPS
 };
 
