@@ -3,7 +3,7 @@
 
 #include "bench/chain.h"
 
-enum { ROUNDS = 3, ROUND_MS = 300, PAYLOAD_BYTES = 256 };
+enum { ROUNDS = 3, ROUND_MS = 300, WARM_UP_MS = 100, PAYLOAD_BYTES = 256 };
 
 static bool start(struct chain *c, struct stage *s, const struct chain_options *options,
                   char *error)
@@ -20,6 +20,7 @@ static void measure(struct chain *c, struct stage *s, const struct bench_knobs *
 {
     const uint32_t rounds = k->rounds != 0 ? k->rounds : ROUNDS;
     double rate = 0, floor = 0;
+    (void)chain_publish(c, s, WARM_UP_MS);
     for (uint32_t round = 0; round < rounds; round++) {
         double below = chain_floor(c, s, ROUND_MS), measured = chain_publish(c, s, ROUND_MS);
         floor += below;
