@@ -18,7 +18,8 @@
 #include "proto/counter.h"
 #include "shell/pauses.h"
 
-enum { COMPLETIONS_MAX = DISK_REQUESTS_MAX, EVENTS_MAX = 16 };
+/* An arrival after a silence of so many times spin_ns is not spun after: the next one is far off, too. */
+enum { COMPLETIONS_MAX = DISK_REQUESTS_MAX, EVENTS_MAX = 16, SPARSE_SPINS = 500 };
 static const uint64_t spin_default_ns = 20000;
 /* A disk without a descriptor is looked at this often while the loop waits. */
 static const uint64_t disk_poll_ns = 10000000;
@@ -32,6 +33,8 @@ struct slot {
     uint64_t deadline_ns;
     bool disk_polled; /* has no descriptor */
     bool watched;     /* its descriptors are in the loop's epoll */
+    bool silent;      /* the wait before this round told that no datagram has come */
+    int transport_fd; /* where it is watched */
 };
 
 struct loop {
@@ -52,6 +55,7 @@ struct loop {
     struct port_time clock;   /* both clocks, as last read together */
     uint64_t deadline_ns;     /* the earliest of all */
     uint64_t last_arrival_ns; /* spinning counts from here */
+    bool sparse;              /* the one before it was long ago: not worth spinning */
     uint64_t sampled_ns;
     bool samples; /* somebody wants to be sampled */
     struct pauses pauses;
@@ -157,6 +161,7 @@ static bool watch_slot(struct loop *l, struct slot *s)
             unwatch(l, transport);
         return false;
     }
+    s->transport_fd = transport;
     return s->watched = true;
 }
 
@@ -214,13 +219,17 @@ static void keep_counters(const struct loop *l, const struct loop_participant *p
 
 /* What has arrived for one participant. True if anything had. Flushes after each entry point,
  * because what the core queued may point into memory that the next one changes. */
-static bool deliver(struct loop *l, struct loop_participant *p)
+static bool deliver(struct loop *l, struct slot *s)
 {
+    struct loop_participant *p = &s->p;
     bool any = false;
     if (p->transport != NULL) {
         struct transport *t = p->transport;
-        uint32_t n = t->ops->receive(t, l->datagrams, TRANSPORT_RECEIVE_MAX,
-                                     l->look_everywhere ? 0 : l->now.mono_ns);
+        uint32_t n = 0;
+        if (!s->silent)
+            n = t->ops->receive(t, l->datagrams, TRANSPORT_RECEIVE_MAX,
+                                l->look_everywhere ? 0 : l->now.mono_ns);
+        s->silent = false;
         if (n > 0)
             pauses_did(&l->pauses, p->name, PAUSES_DATAGRAMS);
         if (n > 0 && p->ops->on_datagrams != NULL)
@@ -290,7 +299,7 @@ static void step(struct loop *l, struct slot *s)
  * anything arrived. */
 static bool serve(struct loop *l, struct slot *s, bool all)
 {
-    bool arrived = deliver(l, &s->p);
+    bool arrived = deliver(l, s);
     if (arrived) {
         read_clock(l);
         pauses_read(&l->pauses, l->now.mono_ns);
@@ -345,8 +354,10 @@ static bool round_once(struct loop *l, bool first)
     }
     l->look_everywhere = false;
     l->deadline_ns = l->more ? 0 : earliest;
-    if (arrived)
+    if (arrived) {
+        l->sparse = l->now.mono_ns - l->last_arrival_ns > SPARSE_SPINS * l->options.spin_ns;
         l->last_arrival_ns = l->now.mono_ns;
+    }
     if (l->samples && l->now.mono_ns - l->sampled_ns >= LOOP_SAMPLE_NS)
         sample(l);
     return arrived || due;
@@ -358,6 +369,17 @@ static bool has_polled_disk(const struct loop *l)
         if (l->slots[i].disk_polled)
             return true;
     return false;
+}
+
+/* Whether the events of a wait, if they are all there were, tell of no arrival for it. */
+static bool is_silent(const struct slot *s, const struct epoll_event *events, int count)
+{
+    if (count < 0 || count == EVENTS_MAX || !s->watched)
+        return false;
+    for (int i = 0; i < count; i++)
+        if (events[i].data.fd == s->transport_fd)
+            return false;
+    return true;
 }
 
 /* Waits for an arrival, a wake-up or mono time `until`. */
@@ -382,6 +404,8 @@ static void wait_until(struct loop *l, uint64_t until)
                        : ms > 3600000     ? 3600000
                                           : (int)ms);
     }
+    for (uint32_t i = 0; i < l->count; i++)
+        l->slots[i].silent = is_silent(&l->slots[i], events, n);
     /* A wake-up's flag may have been taken before its event was written: what counts is the event.
      */
     for (int i = 0; i < n; i++)
@@ -407,7 +431,7 @@ static bool may_spin(const struct loop *l)
     case LOOP_IDLE_SPIN:
         return true;
     case LOOP_IDLE_SPIN_THEN_WAIT:
-        return l->now.mono_ns - l->last_arrival_ns < l->options.spin_ns;
+        return !l->sparse && l->now.mono_ns - l->last_arrival_ns < l->options.spin_ns;
     case LOOP_IDLE_WAIT:
         break;
     }

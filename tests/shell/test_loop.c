@@ -278,6 +278,25 @@ START_TEST(deadlines_are_kept)
 }
 END_TEST
 
+/* A wait knows whether anything has come: what it ended for a deadline spares the looks. */
+START_TEST(a_wait_without_arrivals_is_followed_by_no_look)
+{
+    if (_i == LOOP_IDLE_SPIN)
+        return; /* never waits */
+    begin(_i, true, false, NULL);
+    loop_poll(loop, 0);
+    loop_poll(loop, 0);
+    core.deadline_ns = loop_clock().mono_ns + 3000000;
+    while (core.due_since == 0)
+        loop_poll(loop, hour_ns);
+    ck_assert_uint_gt(transport.looked_ns, 0);
+    ck_assert_uint_lt(transport.looked_ns, core.deadline_ns);
+    arrive(&transport, 1);
+    loop_poll(loop, hour_ns);
+    ck_assert_uint_eq(core.datagrams, 1);
+}
+END_TEST
+
 START_TEST(more_to_do_at_once_is_done_without_waiting)
 {
     begin(_i, true, false, NULL);
@@ -622,6 +641,7 @@ int main(void)
     tcase_add_loop_test(all, a_round_goes_in_the_documented_order, 0, 3);
     tcase_add_loop_test(all, nothing_to_do_returns_false, 0, 3);
     tcase_add_loop_test(all, deadlines_are_kept, 0, 3);
+    tcase_add_loop_test(all, a_wait_without_arrivals_is_followed_by_no_look, 0, 3);
     tcase_add_loop_test(all, more_to_do_at_once_is_done_without_waiting, 0, 3);
     tcase_add_loop_test(all, arrivals_beyond_one_round_are_not_left_behind, 0, 3);
     tcase_add_loop_test(all, an_arrival_ends_a_wait, 0, 3);
