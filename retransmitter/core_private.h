@@ -161,6 +161,7 @@ struct retransmitter {
     struct epoch acked_promised;
     bool acked_full, acked_any;
     uint64_t ack_at_ns;
+    bool spoken_to; /* by the leader, since the last look at whether to acknowledge */
     bool restart_deeper;        /* RETRANSMITTER_CUT_TO_STABLE only */
     struct position heard_tail; /* RETRANSMITTER_GAP_IGNORED only */
     struct digest heard_digest;

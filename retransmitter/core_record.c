@@ -60,7 +60,7 @@ bool record_admit(struct retransmitter *r, const struct port_datagram *d, enum w
     if (epoch.number > r->pledge.number) {
         promise_raise(r, epoch, true);
     } else if (epoch_equal(epoch, r->pledge)) {
-        r->led = true;
+        r->led = r->spoken_to = true;
     } else if (epoch.number == r->pledge.number && !core_sabotaged(r, RETRANSMITTER_RECORD_STALE)) {
         /* A promise is for one candidate of a number, and so is what is recorded. */
         r->counters[COUNTER_STALE_IN]++;
@@ -218,8 +218,9 @@ static void ack_tail(const struct retransmitter *r, struct position *tail, struc
     }
 }
 
-/* When something changed, and again when nothing does. Not by a store whose word about what is
- * durable has turned out wrong. */
+/* When something changed, and again when nothing does; where the leader has just spoken after half the
+ * time, so that an idle host is woken once for both. Not by a store whose word about what is durable
+ * has turned out wrong. */
 uint64_t record_ack(struct retransmitter *r)
 {
     const struct journal *j = r->journal;
@@ -232,7 +233,9 @@ uint64_t record_ack(struct retransmitter *r)
         return PORT_NEVER;
     bool changed = !r->acked_any || position_compare(ack.tail, r->acked) != 0 ||
                    !epoch_equal(ack.promised, r->acked_promised) || ack.full != r->acked_full;
-    if (!changed && r->now.mono_ns < r->ack_at_ns)
+    uint64_t due_ns = r->ack_at_ns - (r->spoken_to ? r->o.ack_repeat_ns / 2 : 0);
+    r->spoken_to = false;
+    if (!changed && r->now.mono_ns < due_ns)
         return r->ack_at_ns;
     uint8_t *out = port_scratch(r->port, SIGNAL_SIZE_MAX);
     size_t length = ack_encode(&ack, r->o.stream, out, SIGNAL_SIZE_MAX);

@@ -104,6 +104,26 @@ START_TEST(acknowledgements_are_repeated_when_idle)
 }
 END_TEST
 
+/* So that who waits is woken once for what it hears and for what it says. */
+START_TEST(an_idle_acknowledgement_goes_with_a_heartbeat)
+{
+    struct rig *rig = rig_new(1);
+    struct leader l = leader_of(rig, FIRST);
+    rig_begin(rig, &l);
+    rig_pass(rig, UINT64_C(10000000));
+    rig_forget(rig);
+    rig_heartbeat(rig, &l);
+    rig_settle(rig);
+    ck_assert_uint_eq(rig_count(rig, WIRE_ACK), 0); /* the last one is not old enough */
+    rig_pass(rig, UINT64_C(60000000));
+    ck_assert_uint_eq(rig_count(rig, WIRE_ACK), 0);
+    rig_heartbeat(rig, &l);
+    rig_settle(rig);
+    ck_assert_uint_eq(rig_count(rig, WIRE_ACK), 1);
+    rig_free(rig);
+}
+END_TEST
+
 START_TEST(a_gap_is_asked_for_and_not_acknowledged)
 {
     struct rig *rig = rig_new(1);
@@ -419,9 +439,9 @@ END_TEST
 
 RIG_MAIN("retransmitter_record", a_founder_acknowledges_its_genesis, acknowledged_only_once_durable,
          sabotage_sends_before_it_persists, a_later_epoch_is_promised_before_it_is_recorded,
-         acknowledgements_are_repeated_when_idle, a_gap_is_asked_for_and_not_acknowledged,
-         sabotage_ignores_the_gap, a_restart_goes_on_where_the_journal_ends,
-         what_was_not_durable_is_not_missed, a_fork_is_cut_at_the_common_end,
-         a_cut_that_fails_is_repeated, a_full_disk_says_so_and_clears,
-         malformed_datagrams_are_counted_and_dropped, the_recorded_watermark_does_not_go_back,
-         draining_ends_with_everything_durable)
+         acknowledgements_are_repeated_when_idle, an_idle_acknowledgement_goes_with_a_heartbeat,
+         a_gap_is_asked_for_and_not_acknowledged, sabotage_ignores_the_gap,
+         a_restart_goes_on_where_the_journal_ends, what_was_not_durable_is_not_missed,
+         a_fork_is_cut_at_the_common_end, a_cut_that_fails_is_repeated,
+         a_full_disk_says_so_and_clears, malformed_datagrams_are_counted_and_dropped,
+         the_recorded_watermark_does_not_go_back, draining_ends_with_everything_durable)
