@@ -4,11 +4,14 @@
 #include <stdlib.h>
 
 #include "proto/ledger.h"
+#include "proto/topic.h"
 
 static void defaults(struct publisher_options *o, const struct port *port)
 {
     if (o->window == 0)
         o->window = 1024;
+    if (o->windows_kept == 0)
+        o->windows_kept = PUBLISHER_WINDOWS_KEPT;
     if (o->bytes_max == 0)
         o->bytes_max = 4 << 20;
     if (o->datagram_max == 0)
@@ -34,8 +37,6 @@ static uint32_t fragment_max(uint32_t datagram_max)
     return fits < MESSAGE_PAYLOAD_MAX ? fits : MESSAGE_PAYLOAD_MAX;
 }
 
-static uint32_t item_max(const struct publisher *p);
-
 /* So that a place in the ring costs no division. */
 static uint64_t power_of_two(uint64_t n)
 {
@@ -45,17 +46,51 @@ static uint64_t power_of_two(uint64_t n)
     return power;
 }
 
-struct publisher *publisher_create(const struct publisher_options *options, struct port *port,
-                                   uint64_t counters[COUNTER_END],
-                                   void (*outcome)(void *ctx, const struct publisher_outcome *o),
-                                   void *ctx)
+/* Where the parts lie in the one block. */
+struct layout {
+    size_t entries, bytes, datagrams, size;
+};
+
+static size_t aligned(size_t n)
 {
-    struct publisher *p = calloc(1, sizeof *p);
-    if (p == NULL)
-        return NULL;
-    p->options = *options;
+    return (n + 63) & ~(size_t)63;
+}
+
+static struct layout layout_of(const struct publisher_options *o)
+{
+    struct layout l = { .entries = aligned(sizeof(struct publisher)) };
+    size_t entries = (size_t)o->window * o->windows_kept * sizeof(struct publisher_entry);
+    l.bytes = aligned(l.entries + entries);
+    l.datagrams = aligned(l.bytes + power_of_two(o->bytes_max));
+    l.size = l.datagrams;
+    if (o->outbox == NULL)
+        l.size = aligned(l.datagrams + (size_t)PUBLISHER_STEP_DATAGRAMS * o->datagram_max);
+    return l;
+}
+
+struct publisher_sizes publisher_sizes(const struct publisher_options *options,
+                                       const struct port *port)
+{
+    struct publisher_options o = *options;
+    defaults(&o, port);
+    struct publisher p = { .options = o, .fragment_max = fragment_max(o.datagram_max) };
+    return (struct publisher_sizes) { .memory = layout_of(&o).size,
+                                      .datagram_max = o.datagram_max,
+                                      .fragment_bytes = p.fragment_max,
+                                      .item_max = item_max(&p) };
+}
+
+struct publisher *publisher_place(void *memory, const struct publisher_options *options,
+                                  struct port *port, uint64_t counters[COUNTER_END],
+                                  void (*outcome)(void *ctx, const struct publisher_outcome *o),
+                                  void *ctx)
+{
+    struct publisher *p = memory;
+    *p = (struct publisher) { .options = *options };
     defaults(&p->options, port);
     assert((p->options.window & (p->options.window - 1)) == 0);
+    assert((p->options.windows_kept & (p->options.windows_kept - 1)) == 0);
+    struct layout l = layout_of(&p->options);
     p->port = port;
     p->counters = counters;
     p->outcome = outcome;
@@ -65,27 +100,29 @@ struct publisher *publisher_create(const struct publisher_options *options, stru
     p->burst = 1;
     p->round_trip_new_ns = UINT64_MAX;
     p->fragment_max = fragment_max(p->options.datagram_max);
-    p->item_max = item_max(p);
+    p->item_max = publisher_find_item_max(p);
     p->bytes_mask = power_of_two(p->options.bytes_max) - 1;
-    p->entries_max = p->options.window * PUBLISHER_KEPT_WINDOWS;
-    /* Written whole when it is pushed, and not read before. */
-    p->entries = malloc(p->entries_max * sizeof *p->entries);
-    p->bytes = malloc(p->bytes_mask + 1);
-    p->datagrams = malloc((size_t)PUBLISHER_STEP_DATAGRAMS * p->options.datagram_max);
-    if (p->entries == NULL || p->bytes == NULL || p->datagrams == NULL) {
-        publisher_destroy(p);
-        return NULL;
-    }
+    p->entries_max = p->options.window * p->options.windows_kept;
+    /* Each entry is written whole when it is pushed, and not read before. */
+    p->entries = (struct publisher_entry *)(void *)((uint8_t *)memory + l.entries);
+    p->bytes = (uint8_t *)memory + l.bytes;
+    p->own_outbox.bytes = (uint8_t *)memory + l.datagrams;
+    p->own_outbox.max = PUBLISHER_STEP_DATAGRAMS;
+    p->outbox = options->outbox != NULL ? options->outbox : &p->own_outbox;
     return p;
+}
+
+struct publisher *publisher_create(const struct publisher_options *options, struct port *port,
+                                   uint64_t counters[COUNTER_END],
+                                   void (*outcome)(void *ctx, const struct publisher_outcome *o),
+                                   void *ctx)
+{
+    void *memory = aligned_alloc(64, publisher_sizes(options, port).memory);
+    return memory != NULL ? publisher_place(memory, options, port, counters, outcome, ctx) : NULL;
 }
 
 void publisher_destroy(struct publisher *p)
 {
-    if (p == NULL)
-        return;
-    free(p->entries);
-    free(p->bytes);
-    free(p->datagrams);
     free(p);
 }
 
@@ -96,7 +133,7 @@ static uint32_t fragments_of(const struct publisher *p, uint32_t length)
     return length <= p->fragment_max ? 1 : (length + p->fragment_max - 1) / p->fragment_max;
 }
 
-static uint32_t item_max(const struct publisher *p)
+uint32_t publisher_find_item_max(const struct publisher *p)
 {
     uint32_t count = p->options.window < RUN_MESSAGES_MAX ? p->options.window : RUN_MESSAGES_MAX;
     uint64_t max = (uint64_t)count * p->fragment_max;
@@ -123,18 +160,20 @@ static bool place(const struct publisher *p, uint32_t length, uint64_t *begin)
     return at + length - p->bytes_tail <= p->bytes_mask + 1;
 }
 
-static bool find_room(const struct publisher *p, uint32_t length, uint32_t count, uint64_t *begin)
+static bool find_room(const struct publisher *p, uint32_t length, uint32_t paths, uint32_t count,
+                      uint64_t *begin)
 {
     return p->state == PUBLISHER_ACTIVE && length <= p->item_max &&
            p->next - p->done + count <= p->options.window &&
            p->next - p->base + count <= p->entries_max && p->next + count <= PUBLISHER_SEQ_MAX &&
-           place(p, length, begin);
+           place(p, length + paths, begin);
 }
 
 bool publisher_has_room(const struct publisher *p, uint32_t length)
 {
     uint64_t begin;
-    return find_room(p, length, fragments_of(p, length), &begin);
+    uint32_t paths = p->options.by_proxy ? 2 * TOPIC_PATH_MAX : 0;
+    return find_room(p, length, paths, fragments_of(p, length), &begin);
 }
 
 uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
@@ -142,12 +181,18 @@ uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
 {
     uint32_t count = fragments_of(p, item->length);
     uint64_t begin = 0;
-    if (!find_room(p, item->length, count, &begin))
+    uint32_t paths = (uint32_t)item->path_length + item->condition_path_length;
+    if (!find_room(p, item->length, paths, count, &begin))
         return 0;
     assert(item->topic != TOPIC_NONE && item->topic <= TOPIC_ID_MAX);
     if (item->length > 0)
         memcpy(publisher_bytes(p, begin), item->payload, item->length);
-    p->bytes_head = begin + item->length;
+    p->bytes_head = begin + item->length + paths;
+    if (item->path_length > 0)
+        memcpy(publisher_bytes(p, begin + item->length), item->path, item->path_length);
+    if (item->condition_path_length > 0)
+        memcpy(publisher_bytes(p, begin + item->length + item->path_length), item->condition_path,
+               item->condition_path_length);
     uint64_t first = p->next;
     uint32_t at = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -162,7 +207,9 @@ uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
             .length = length,
             .item_length = item->length,
             .item_entries = count,
-            .flags = i + 1 < count ? MESSAGE_MORE | MESSAGE_FRAGMENT : 0,
+            .flags = i + 1 < count ? MESSAGE_MORE | MESSAGE_FRAGMENT
+                     : item->more  ? MESSAGE_MORE
+                                   : 0,
             .begins = i == 0,
         };
         at += length;
@@ -185,7 +232,7 @@ static void release(struct publisher *p)
     p->bytes_tail = p->base == p->next ? p->bytes_head : publisher_entry(p, p->base)->begin;
 }
 
-static void restart_numbers(struct publisher *p, uint64_t last)
+void publisher_restart_numbers(struct publisher *p, uint64_t last)
 {
     p->base = p->done = p->sent = p->next = last + 1;
     p->bytes_tail = p->bytes_head;
@@ -199,6 +246,23 @@ static void restart_numbers(struct publisher *p, uint64_t last)
     p->partial_reject = 0;
 }
 
+static void joined(struct publisher *p, uint32_t id, uint32_t incarnation, uint64_t join_seq,
+                   uint64_t last)
+{
+    p->id = id;
+    p->incarnation = incarnation;
+    p->join_seq = join_seq;
+    publisher_restart_numbers(p, last);
+}
+
+void publisher_adopt(struct publisher *p, uint32_t id, uint32_t incarnation, uint64_t join_seq,
+                     uint64_t last)
+{
+    assert(p->state == PUBLISHER_WAITING && p->join_seq == 0);
+    joined(p, id, incarnation, join_seq, last);
+    p->state = PUBLISHER_JOINING;
+}
+
 static void on_join(struct publisher *p, const struct message *m)
 {
     struct sys_join j;
@@ -206,12 +270,8 @@ static void on_join(struct publisher *p, const struct message *m)
         strcmp(j.identity, p->options.identity) != 0 || p->state == PUBLISHER_SUPERSEDED)
         return;
     if (p->join_seq == 0) {
-        if (j.nonce != p->options.nonce)
-            return;
-        p->id = j.publisher;
-        p->incarnation = j.incarnation;
-        p->join_seq = m->seq;
-        restart_numbers(p, j.last_publisher_seq);
+        if (j.nonce == p->options.nonce && j.incarnation >= p->options.wanted)
+            joined(p, j.publisher, j.incarnation, m->seq, j.last_publisher_seq);
     } else if (j.incarnation > p->incarnation && p->superseded_seq == 0) {
         p->superseded_seq = m->seq;
     }
@@ -238,9 +298,8 @@ static void measure(struct publisher *p, const struct publisher_entry *e, uint64
     p->measured = 0;
 }
 
-/* The outcome of `count` numbers from `done`: whole items, unless a reject covers a part of one. */
-static void conclude(struct publisher *p, uint64_t count, uint64_t seq, uint8_t rejected,
-                     uint64_t now_ns)
+void publisher_conclude(struct publisher *p, uint64_t count, uint64_t seq, uint8_t rejected,
+                        uint64_t now_ns)
 {
     measure(p, publisher_entry(p, p->done), now_ns);
     if (!publisher_entry(p, p->done)->resent)
@@ -253,7 +312,7 @@ static void conclude(struct publisher *p, uint64_t count, uint64_t seq, uint8_t 
         uint64_t number = p->done++;
         if (rejected != 0)
             p->partial_reject = rejected;
-        if ((e->flags & MESSAGE_MORE) != 0)
+        if ((e->flags & MESSAGE_FRAGMENT) != 0)
             continue;
         struct publisher_outcome o = {
             .first_number = number + 1 - e->item_entries,
@@ -312,19 +371,16 @@ void publisher_on_message(struct publisher *p, const struct message *m, struct p
         return;
     }
     if (p->join_seq == 0 || m->publisher != p->id || m->seq <= p->join_seq ||
-        p->state == PUBLISHER_SUPERSEDED || m->publisher_seq < p->done)
+        p->state == PUBLISHER_SUPERSEDED || p->superseded_seq != 0 || m->publisher_seq < p->done)
         return;
     if (m->publisher_seq != p->done || p->done == p->next) {
-        /* Numbers that this incarnation never gave out: those of a later one, or a broken stream.
-         */
-        if (p->superseded_seq == 0)
-            p->mismatches++;
+        p->mismatches++; /* this incarnation never gave it out: a broken stream */
         return;
     }
     if (m->topic == TOPIC_REJECT) {
         struct sys_reject r;
         if (sys_reject_decode(m->payload, m->length, &r))
-            conclude(p, r.count, m->seq, r.reason, now.mono_ns);
+            publisher_conclude(p, r.count, m->seq, r.reason, now.mono_ns);
         return;
     }
     if (!is_ours(p, m))
@@ -333,7 +389,7 @@ void publisher_on_message(struct publisher *p, const struct message *m, struct p
     if (e->item_entries == 1 && p->partial_reject == 0)
         conclude_one(p, e, m->seq, now.mono_ns);
     else
-        conclude(p, e->item_entries, m->seq, 0, now.mono_ns);
+        publisher_conclude(p, e->item_entries, m->seq, 0, now.mono_ns);
 }
 
 void publisher_on_stable(struct publisher *p, uint64_t stable_seq)
@@ -341,6 +397,26 @@ void publisher_on_stable(struct publisher *p, uint64_t stable_seq)
     if (stable_seq > p->stable)
         p->stable = stable_seq;
     release(p);
+}
+
+/* What was authored above `common`, on a position that is no more. */
+static void take_back_fallen(struct publisher *p, struct position common)
+{
+    uint64_t fallen = p->done;
+    while (fallen < p->next && publisher_entry(p, fallen)->position.seq <= common.seq)
+        fallen++;
+    if (p->options.blind) {
+        for (; fallen < p->next; fallen++)
+            if (publisher_entry(p, fallen)->position.seq > common.seq)
+                publisher_entry(p, fallen)->position = common;
+        return;
+    }
+    while (p->next > fallen) {
+        const struct publisher_entry *e = publisher_entry(p, --p->next);
+        if ((e->flags & MESSAGE_FRAGMENT) == 0)
+            p->items_in_flight--;
+        p->bytes_head = e->begin;
+    }
 }
 
 uint32_t publisher_on_fork(struct publisher *p, struct position common)
@@ -352,7 +428,7 @@ uint32_t publisher_on_fork(struct publisher *p, struct position common)
         p->done--;
         struct publisher_entry *e = publisher_entry(p, p->done);
         e->outcome_seq = 0;
-        if ((e->flags & MESSAGE_MORE) == 0) {
+        if ((e->flags & MESSAGE_FRAGMENT) == 0) {
             lost++;
             p->items_in_flight++;
         }
@@ -364,29 +440,20 @@ uint32_t publisher_on_fork(struct publisher *p, struct position common)
         p->incarnation = 0;
         if (p->state != PUBLISHER_SUPERSEDED)
             p->state = PUBLISHER_WAITING;
-        restart_numbers(p, 0);
+        publisher_restart_numbers(p, 0);
         return lost;
     }
-    while (p->next > p->done && publisher_entry(p, p->next - 1)->position.seq > common.seq) {
-        struct publisher_entry *e = publisher_entry(p, p->next - 1);
-        if (p->options.blind) {
-            uint64_t n = p->next;
-            while (n > p->done && publisher_entry(p, n - 1)->position.seq > common.seq)
-                publisher_entry(p, --n)->position = common;
-            break;
-        }
-        if ((e->flags & MESSAGE_MORE) == 0)
-            p->items_in_flight--;
-        p->bytes_head = e->begin;
-        p->next--;
-    }
+    take_back_fallen(p, common);
     p->partial_reject = 0;
     p->retry_left = 0;
     p->retry_through = 0;
-    p->sent = p->done;
+    if (!p->options.by_proxy)
+        p->sent = p->done; /* all is sent again; a proxy sees to what it has */
+    else if (p->sent > p->next)
+        p->sent = p->next;
     p->retries = 0;
     p->hinted = 0;
-    p->hole_count = 0; /* all is sent again */
+    p->hole_count = 0;
     release(p);
     return lost;
 }
@@ -453,8 +520,12 @@ uint64_t publisher_step(struct publisher *p, const struct catalog *catalog, bool
         p->join_wait_ns = p->options.resend_min_ns * 4;
         __attribute__((fallthrough));
     case PUBLISHER_JOINING:
-        if (p->join_seq == 0)
-            return caught_up ? publisher_join(p, catalog, now.mono_ns) : PORT_NEVER;
+        if (p->join_seq == 0) {
+            uint64_t deadline = caught_up ? publisher_join(p, catalog, now.mono_ns) : PORT_NEVER;
+            if (p->superseded_seq != 0 && (settled || p->stable >= p->superseded_seq))
+                p->state = PUBLISHER_SUPERSEDED;
+            return p->superseded_seq == 0 ? deadline : PORT_NEVER;
+        }
         if (!settled && p->stable < p->join_seq)
             return PORT_NEVER;
         p->state = PUBLISHER_ACTIVE;
@@ -488,6 +559,11 @@ uint32_t publisher_id(const struct publisher *p)
     return p->id;
 }
 
+uint32_t publisher_incarnation(const struct publisher *p)
+{
+    return p->incarnation;
+}
+
 uint64_t publisher_join_seq(const struct publisher *p)
 {
     return p->join_seq;
@@ -511,6 +587,16 @@ uint64_t publisher_done_number(const struct publisher *p)
 uint32_t publisher_in_flight(const struct publisher *p)
 {
     return p->items_in_flight;
+}
+
+uint64_t publisher_kept_bytes(const struct publisher *p)
+{
+    return p->bytes_head - p->bytes_tail;
+}
+
+bool publisher_is_idle(const struct publisher *p)
+{
+    return p->state == PUBLISHER_ACTIVE && p->base == p->next;
 }
 
 uint64_t publisher_mismatches(const struct publisher *p)

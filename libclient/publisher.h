@@ -18,20 +18,30 @@ enum publisher_state {
     PUBLISHER_SUPERSEDED /* a later incarnation has joined: for good */
 };
 
+/* Where datagrams are made, which have to stay as they are until the driver has flushed. Publishers that
+ * are driven together may share one: their owner empties it before it steps them. */
+struct publisher_outbox {
+    uint8_t *bytes; /* max of datagram_max */
+    uint32_t max, count;
+};
+
 struct publisher_options {
     char identity[IDENTITY_MAX + 1];
     uint64_t stream;
-    uint64_t nonce;         /* random: tells our join from another's */
-    uint32_t window;        /* numbers in flight at most; a power of two; default 1024 */
-    uint64_t bytes_max;     /* kept until stable; default 4 MiB, at least two runs; the ring is
+    uint64_t nonce;        /* random: tells our join from another's */
+    uint32_t wanted;       /* incarnation: if a later one is there, it is superseded; 0: the next */
+    uint32_t window;       /* numbers in flight at most; a power of two; default 1024 */
+    uint32_t windows_kept; /* numbers kept until stable, in windows; a power of two; default 8 */
+    uint64_t bytes_max;    /* kept until stable; default 4 MiB, at least two runs; the ring is
                                the next power of two */
-    uint32_t datagram_max;  /* default 1472 */
+    uint32_t datagram_max; /* default 1472 */
     uint32_t run_bytes_max; /* of one item; default 1 MiB */
     uint64_t
         resend_min_ns; /* default 300 us; grows with the measured round trip, doubles per retry */
     uint64_t resend_max_ns; /* default 100 ms */
     bool blind;             /* what it says does not depend on the history: a fork drops nothing */
     bool renumbers;         /* a planted mistake: retries under a new number */
+    struct publisher_outbox *outbox; /* NULL: its own */
 };
 
 /* A whole proposal. */
@@ -39,9 +49,13 @@ struct publisher_item {
     uint32_t topic;
     const void *payload;
     uint32_t length; /* longer than a datagram holds: split into fragments */
+    bool more;       /* a group, which goes on with the next item */
     bool conditional;
     uint32_t condition_topic;
     uint64_t condition_after;
+    /* Instead of ids, to a proxy; else NULL and 0. */
+    const char *path, *condition_path;
+    uint8_t path_length, condition_path_length;
 };
 
 struct publisher_outcome {
@@ -54,11 +68,29 @@ struct publisher_outcome {
 
 struct publisher;
 
+/* What these options come to. */
+struct publisher_sizes {
+    size_t memory;
+    uint32_t datagram_max;
+    uint32_t fragment_bytes; /* a longer item takes a number for each so many bytes of it */
+    uint32_t item_max;       /* the longest that it can ever take */
+};
+struct publisher_sizes publisher_sizes(const struct publisher_options *options,
+                                       const struct port *port);
+
 struct publisher *publisher_create(const struct publisher_options *options, struct port *port,
                                    uint64_t counters[COUNTER_END],
                                    void (*outcome)(void *ctx, const struct publisher_outcome *o),
                                    void *ctx); /* NULL: no memory */
 void publisher_destroy(struct publisher *p);
+/* In so many bytes of somebody else's, aligned to 64, which need not be zero. Nothing is to be destroyed. */
+struct publisher *publisher_place(void *memory, const struct publisher_options *options,
+                                  struct port *port, uint64_t counters[COUNTER_END],
+                                  void (*outcome)(void *ctx, const struct publisher_outcome *o),
+                                  void *ctx);
+/* The join is there already, with our nonce: it goes on from number `last`. Before the first step. */
+void publisher_adopt(struct publisher *p, uint32_t id, uint32_t incarnation, uint64_t join_seq,
+                     uint64_t last);
 
 /* The longest item it can ever take. */
 uint32_t publisher_item_max(const struct publisher *p);
@@ -73,9 +105,9 @@ uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
  * joined, with the number of the first), rejects too, and every join record. */
 void publisher_on_message(struct publisher *p, const struct message *m, struct port_time now);
 void publisher_on_stable(struct publisher *p, uint64_t stable_seq);
-/* What was delivered above `common` no longer holds. Items authored at a position that fell off are
- * dropped (their numbers are free again: the author decides again), or, of a blind publisher,
- * authored again at `common`; others are sent again. Returns how many items have lost their
+/* What was delivered above `common` no longer holds. The first item that was authored at a position that
+ * fell off, and all behind it, are dropped (their numbers are free again: the author decides again), or, of
+ * a blind publisher, authored again at `common`; others are sent again. Returns how many items have lost their
  * outcome. */
 uint32_t publisher_on_fork(struct publisher *p, struct position common);
 /* Anybody can send one: it is heeded only if it speaks to this incarnation, not in an older epoch
@@ -90,11 +122,14 @@ uint64_t publisher_step(struct publisher *p, const struct catalog *catalog, bool
 enum publisher_state publisher_state(const struct publisher *p);
 const char *publisher_identity(const struct publisher *p);
 uint32_t publisher_id(const struct publisher *p);             /* 0 before it has joined */
+uint32_t publisher_incarnation(const struct publisher *p);    /* 0 before it has joined */
 uint64_t publisher_join_seq(const struct publisher *p);       /* of its join record; 0: none */
 uint64_t publisher_superseded_seq(const struct publisher *p); /* of the later join; 0: none */
 uint64_t publisher_next_number(const struct publisher *p);    /* of the next push */
 uint64_t publisher_done_number(const struct publisher *p);    /* outcomes are known through this */
 uint32_t publisher_in_flight(const struct publisher *p);      /* items without an outcome */
+uint64_t publisher_kept_bytes(const struct publisher *p);     /* not stable yet */
+bool publisher_is_idle(const struct publisher *p);            /* joined, and nothing is kept */
 uint64_t publisher_mismatches(const struct publisher *p); /* own numbers with others' bytes: 0 */
 
 #endif

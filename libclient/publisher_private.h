@@ -1,4 +1,4 @@
-/* Shared by publisher.c and publisher_send.c, and nobody else.
+/* Shared by publisher.c, publisher_send.c and publisher_edge.c, and nobody else.
  *
  * Outcomes come in the order of the numbers, and so does what becomes stable. So everything a
  * publisher knows of its proposals is four numbers over one ring:
@@ -7,14 +7,15 @@
  *     [base, done) has an outcome and waits to be stable, [done, sent) is under way, [sent, next)
  * is yet to be sent for the first time.
  *
- * Payloads lie in a ring of bytes in the same order, each item in one piece. */
+ * Payloads lie in a ring of bytes in the same order, each item in one piece; behind that of an item for
+ * a proxy, the paths of its topic and its condition's. */
 #ifndef CANTUS_LIBCLIENT_PUBLISHER_PRIVATE_H
 #define CANTUS_LIBCLIENT_PUBLISHER_PRIVATE_H
 
 #include "libclient/publisher.h"
 
 enum {
-    PUBLISHER_KEPT_WINDOWS = 8,    /* numbers kept until stable, in windows */
+    PUBLISHER_WINDOWS_KEPT = 8,    /* by default */
     PUBLISHER_STEP_DATAGRAMS = 64, /* sent per step at most */
     PUBLISHER_HOLES_MAX = 64,      /* told of and not yet sent again; more wait for the retry */
     PUBLISHER_SAMPLES = 16         /* moments that a measured round trip is good for */
@@ -34,8 +35,9 @@ struct publisher_entry {
     uint32_t item_length; /* of the item that it begins; undefined for later fragments */
     uint32_t item_entries;
     uint8_t flags; /* enum message_flag */
+    uint8_t path_length, condition_path_length;
     bool conditional;
-    bool begins; /* an item */
+    bool begins; /* an item, which ends with what is no MESSAGE_FRAGMENT */
     bool resent;
     bool filled; /* sent again because a hint asked for it, and not by itself since */
 };
@@ -85,8 +87,9 @@ struct publisher {
         uint64_t from, end;
     } holes[PUBLISHER_HOLES_MAX]; /* numbers that the sequencer misses, to be sent again at once */
     uint32_t hole_count;
-    uint8_t *datagrams; /* PUBLISHER_STEP_DATAGRAMS of datagram_max */
-    uint32_t datagram_count;
+    struct publisher_outbox *outbox; /* the owner's, or own_outbox */
+    struct publisher_outbox own_outbox;
+    uint32_t step_left; /* datagrams that this step may still make */
 };
 
 static inline struct publisher_entry *publisher_entry(const struct publisher *p, uint64_t number)
@@ -106,6 +109,14 @@ static inline bool publisher_may_fill(const struct publisher *p, uint64_t number
     const struct publisher_entry *e = publisher_entry(p, number);
     return !e->filled && (!e->resent || now_ns - e->sent_ns >= p->options.resend_min_ns);
 }
+
+/* publisher.c: nothing is under way, and `last` was the last number. */
+void publisher_restart_numbers(struct publisher *p, uint64_t last);
+/* The outcome of `count` numbers from `done`: whole items, unless a reject covers a part of one. */
+void publisher_conclude(struct publisher *p, uint64_t count, uint64_t seq, uint8_t rejected,
+                        uint64_t now_ns);
+/* The longest item that the options and the fragments' length allow. */
+uint32_t publisher_find_item_max(const struct publisher *p);
 
 /* publisher_send.c: new proposals, then retries; the next deadline. */
 uint64_t publisher_transmit(struct publisher *p, uint64_t now_ns);

@@ -31,12 +31,18 @@ static void entry_encoded(const struct publisher *p, const struct publisher_entr
     };
 }
 
+static bool may_send(const struct publisher *p)
+{
+    return p->step_left > 0 && p->outbox->count < p->outbox->max;
+}
+
 /* Sends one datagram from number `from`, ending before `end`. Returns the number after it. */
 static uint64_t send_one(struct publisher *p, uint64_t from, uint64_t end, uint64_t now_ns)
 {
     uint32_t capacity = p->options.datagram_max;
     struct proposal_builder b;
-    proposal_open(&b, p->datagrams + (size_t)p->datagram_count++ * capacity, capacity);
+    proposal_open(&b, p->outbox->bytes + (size_t)p->outbox->count++ * capacity, capacity);
+    p->step_left--;
     struct position position = publisher_entry(p, from)->position;
     uint64_t n = from;
     for (; n < end; n++) {
@@ -81,7 +87,7 @@ static bool go_on_with_retry(struct publisher *p, uint64_t now_ns)
     if (p->retry_at < p->done)
         p->retry_at = p->done;
     while (p->retry_at < p->sent && (p->retry_left > 0 || p->retry_at < p->retry_through)) {
-        if (p->datagram_count == PUBLISHER_STEP_DATAGRAMS)
+        if (!may_send(p))
             return false;
         uint64_t from = p->retry_at;
         p->retry_at = send_one(p, from, p->sent, now_ns);
@@ -111,7 +117,7 @@ static void renumber(struct publisher *p)
 static bool fill(struct publisher *p, uint64_t *from, uint64_t end, uint64_t now_ns)
 {
     while (*from < end) {
-        if (p->datagram_count == PUBLISHER_STEP_DATAGRAMS)
+        if (!may_send(p))
             return false;
         uint64_t next = send_one(p, *from, end, now_ns);
         p->counters[COUNTER_RESENT] += next - *from;
@@ -146,7 +152,9 @@ static bool fill_holes(struct publisher *p, uint64_t now_ns)
 
 uint64_t publisher_transmit(struct publisher *p, uint64_t now_ns)
 {
-    p->datagram_count = 0;
+    p->step_left = PUBLISHER_STEP_DATAGRAMS;
+    if (p->outbox == &p->own_outbox)
+        p->outbox->count = 0;
     if (p->hinted >= p->done && p->hinted < p->sent && p->hinted != 0)
         begin_retry(p, p->hinted);
     p->hinted = 0;
@@ -160,7 +168,7 @@ uint64_t publisher_transmit(struct publisher *p, uint64_t now_ns)
     }
     bool retried = fill_holes(p, now_ns);
     retried = go_on_with_retry(p, now_ns) && retried;
-    while (p->sent < p->next && p->datagram_count < PUBLISHER_STEP_DATAGRAMS)
+    while (p->sent < p->next && may_send(p))
         p->sent = send_one(p, p->sent, p->next, now_ns);
     if (p->sent < p->next || !retried)
         return now_ns;
@@ -174,18 +182,24 @@ uint64_t publisher_join(struct publisher *p, const struct catalog *catalog, uint
     if (now_ns < p->join_at_ns)
         return p->join_at_ns;
     uint32_t id = catalog_publisher_find(catalog, p->options.identity);
-    struct join j = {
-        .nonce = p->options.nonce,
-        .wanted = id != 0 ? catalog_publisher(catalog, id)->incarnation + 1 : 1,
-    };
+    const struct catalog_publisher *there = id != 0 ? catalog_publisher(catalog, id) : NULL;
+    uint32_t current = there != NULL ? there->incarnation : 0;
+    if (p->options.wanted != 0 && current >= p->options.wanted &&
+        there->nonce != p->options.nonce) {
+        p->superseded_seq = there->join_seq;
+        return PORT_NEVER;
+    }
+    p->join_at_ns = now_ns + p->join_wait_ns;
+    p->join_wait_ns *= 2;
+    if (p->join_wait_ns > p->options.resend_max_ns)
+        p->join_wait_ns = p->options.resend_max_ns;
+    if (current + 1 < p->options.wanted)
+        return p->join_at_ns; /* what it held is not here yet */
+    struct join j = { .nonce = p->options.nonce, .wanted = current + 1 };
     memcpy(j.identity, p->options.identity, sizeof j.identity);
     uint8_t *out = port_scratch(p->port, SIGNAL_SIZE_MAX);
     size_t length = join_encode(&j, p->options.stream, out, SIGNAL_SIZE_MAX);
     assert(length > 0);
     port_send(p->port, PORT_INGRESS, (struct port_addr) { 0, 0 }, out, (uint32_t)length);
-    p->join_at_ns = now_ns + p->join_wait_ns;
-    p->join_wait_ns *= 2;
-    if (p->join_wait_ns > p->options.resend_max_ns)
-        p->join_wait_ns = p->options.resend_max_ns;
     return p->join_at_ns;
 }
