@@ -106,6 +106,7 @@ static const struct sabotage {
     { "unpermitted", .sequencer = SEQUENCER_UNPERMITTED },
     { "rights_of_batch", .sequencer = SEQUENCER_RIGHTS_OF_BATCH },
     { "revocation_ignored", .sequencer = SEQUENCER_REVOCATION_IGNORED },
+    { "restored_votes", .sequencer = SEQUENCER_RESTORED_VOTES },
     { "restless", .sequencer = SEQUENCER_RESTLESS },
 };
 
@@ -207,7 +208,7 @@ static void count_faults(struct sim *s)
         errors += c->errors;
     }
     r->faults = r->lost + r->duplicated + r->reordered + r->delayed + r->corrupted + r->partitions +
-                r->crashes + r->freezes + r->repeated + r->wipes + r->torn_writes + r->lost_writes +
+                r->crashes + r->freezes + r->repeated + r->wipes + r->restores + r->torn_writes + r->lost_writes +
                 r->disk_full + r->bit_flips + errors + r->clock_jumps;
 }
 
@@ -257,6 +258,7 @@ static void dispatch(struct sim *s, const struct sim_event *e)
     switch ((enum sim_event_kind)e->kind) {
     case SIM_EVENT_RUN:
         sim_node_run(s, s->nodes[e->node]);
+        sim_fault_look_restored(s, s->nodes[e->node]);
         break;
     case SIM_EVENT_STREAM:
         sim_stream_event(s, e->a, e->b);
@@ -297,6 +299,14 @@ bool sim_step(struct sim *s)
 
 /* ---- a run ----------------------------------------------------------------------------------- */
 
+/* 0 .. bound - 1, the few likelier than the many: a small deployment shows most of what a large one
+ * does, in less time. */
+static uint32_t few(struct sim_random *r, uint32_t bound)
+{
+    uint32_t a = (uint32_t)sim_random_below(r, bound), b = (uint32_t)sim_random_below(r, bound);
+    return a < b ? a : b;
+}
+
 static struct sim_options resolve(const struct sim_options *options)
 {
     struct sim_options o = *options;
@@ -318,9 +328,9 @@ static struct sim_options resolve(const struct sim_options *options)
     if (o.sequencers == 0)
         o.sequencers = sequencers;
     if (o.publishers == 0)
-        o.publishers = (uint32_t)sim_random_between(&r, 2, 5);
+        o.publishers = 2 + few(&r, 4);
     if (o.followers == 0)
-        o.followers = (uint32_t)sim_random_between(&r, 2, 4);
+        o.followers = 2 + few(&r, 3);
     if (o.messages_min == 0)
         o.messages_min = MESSAGES_DEFAULT;
     if (o.faults_min == 0)
@@ -359,13 +369,13 @@ size_t sim_result_json(const struct sim_result *r, char *out, size_t capacity)
         ",\"corrupted\":%" PRIu64 ",\"partitions\":%" PRIu64 ",\"crashes\":%" PRIu64
         ",\"freezes\":%" PRIu64 ",\"torn_writes\":%" PRIu64 ",\"lost_writes\":%" PRIu64
         ",\"disk_full\":%" PRIu64 ",\"bit_flips\":%" PRIu64 ",\"clock_jumps\":%" PRIu64
-        ",\"repeated\":%" PRIu64 ",\"half_steps\":%" PRIu64 ",\"wipes\":%" PRIu64
+        ",\"repeated\":%" PRIu64 ",\"half_steps\":%" PRIu64 ",\"wipes\":%" PRIu64 ",\"restores\":%" PRIu64
         ",\"stores\":%u,\"sequencers\":%u,\"promotions\":%" PRIu64 ",\"member_changes\":%" PRIu64
         ",\"epochs\":%" PRIu64 ",\"forks\":%" PRIu64,
         r->seed, r->steps, r->messages, r->digest, r->faults, r->lost, r->duplicated, r->reordered,
         r->delayed, r->corrupted, r->partitions, r->crashes, r->freezes, r->torn_writes,
         r->lost_writes, r->disk_full, r->bit_flips, r->clock_jumps, r->repeated, r->half_steps,
-        r->wipes, r->stores, r->sequencers, r->promotions, r->member_changes, r->epochs, r->forks);
+        r->wipes, r->restores, r->stores, r->sequencers, r->promotions, r->member_changes, r->epochs, r->forks);
     if (length < 0 || (size_t)length >= capacity)
         return 0;
     size_t used = (size_t)length;

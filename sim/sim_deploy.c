@@ -6,7 +6,7 @@
 #include "sim/sim_private.h"
 
 enum {
-    SEGMENT_BYTES = 192 * 1024,
+    SEGMENT_BYTES = 96 * 1024,
     COMMIT_BYTES = 64 * 1024,
     RECENT_BYTES = 128 * 1024,
     BULK_MESSAGES = 200,
@@ -57,6 +57,7 @@ static bool create_sequencer(struct sim *s, struct sim_node *n)
     o.run_bytes_max = SIM_RUN_BYTES_MAX;
     o.line_b = s->line_b;
     o.tick_ns = s->by_hand ? 0 : 10 * SIM_MS;
+    o.words_ns = s->by_hand ? SIM_MS * 1000 : 4 * SIM_MS;
     o.heartbeat_min_ns = (s->by_hand ? 100 : 300) * SIM_US;
     o.heartbeat_max_ns = 10 * SIM_MS;
     o.seal_retry_ns = 4 * SIM_MS;
@@ -73,6 +74,7 @@ static struct journal_options journal_options_of(const struct sim_node *n)
     struct journal_options o = journal_options;
     o.unsynced = n->disk->unsynced;
     o.boot = n->host_boot;
+    o.run = n->store * UINT64_C(0x9e3779b97f4a7c15) + n->boot; /* of no other run */
     return o;
 }
 
@@ -88,7 +90,7 @@ void sim_deploy_wipe(struct sim *s, struct sim_node *n)
 {
     struct sim_store_word *word = sim_history_word(&s->history, n->store);
     sim_disk_wipe(n->disk);
-    n->formatted = n->founder = n->rotten = n->host_lost = n->lied = n->hurt = false;
+    n->formatted = n->founder = n->rotten = n->host_lost = n->lied = n->hurt = n->restored = false;
     if (s->sabotage_wiped_votes || word == NULL)
         return;
     word->gone = true;
@@ -121,7 +123,7 @@ static bool create_store(struct sim *s, struct sim_node *n)
     struct journal_options options = journal_options_of(n);
     n->journal = journal_open(&n->disk->disk, &options, s->stream, &report, &code, error);
     bool lost = n->journal != NULL && report.may_have_lost;
-    if (n->journal != NULL && lost != n->host_lost)
+    if (n->journal != NULL && lost != n->host_lost && !report.restored)
         sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s %s", n->name,
                     lost ? "claims that it may have lost something, and has not"
                          : "does not say that it may have lost what it acknowledged");

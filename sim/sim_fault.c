@@ -56,8 +56,7 @@ struct sim_node *sim_fault_draw_node(struct sim *s, enum sim_kind kind)
 
 uint64_t sim_fault_draw_outage(struct sim *s)
 {
-    return sim_random_scale(&s->random, SIM_MS / 2,
-                            s->mood->gap_max_ns > 60 * SIM_MS ? 120 * SIM_MS : 30 * SIM_MS);
+    return sim_random_scale(&s->random, SIM_MS / 2, s->mood->outage_max_ns);
 }
 
 static void block(struct sim *s, uint32_t from, uint32_t to, uint64_t until, uint64_t flaps_ns)
@@ -389,6 +388,8 @@ static bool strike(struct sim *s, enum sim_fault kind)
         return sim_fault_wipe(s);
     case SIM_FAULT_LIE:
         return sim_fault_lie(s);
+    case SIM_FAULT_RESTORE:
+        return sim_fault_restore(s);
     case SIM_FAULT_KINDS:
         break;
     }
@@ -422,6 +423,7 @@ static const char *const fault_names[SIM_FAULT_KINDS] = {
     [SIM_FAULT_ISLAND] = "island",
     [SIM_FAULT_WIPE] = "wipe",
     [SIM_FAULT_LIE] = "a disk lies",
+    [SIM_FAULT_RESTORE] = "an older copy of a store",
 };
 
 static void schedule_next(struct sim *s)
@@ -443,6 +445,8 @@ void sim_fault_strike(struct sim *s)
         drawn -= s->mood->weight[kind++];
     if ((s->extras & SIM_EXTRA_LIARS) != 0 && sim_random_below(&s->random, 6) == 0)
         kind = SIM_FAULT_LIE;
+    if ((s->extras & SIM_EXTRA_RESTORED) != 0 && sim_random_below(&s->random, 3) == 0)
+        kind = SIM_FAULT_RESTORE;
     if (sim_tracing(s))
         sim_trace_line(s, "fault: %s", fault_names[kind]);
     s->faults_scheduled += strike(s, (enum sim_fault)kind);

@@ -146,7 +146,7 @@ static void launch(struct sim *s, uint32_t from, uint32_t to, enum port_channel 
     }
     push_due(receiver, (struct sim_due) { .at = at, .order = n->sent, .slot = slot });
     if (receiver->up)
-        sim_node_wake(s, receiver, at);
+        sim_node_wake(s, receiver, at + receiver->lag_ns);
 }
 
 static struct sim_packet *damaged(struct sim *s, const struct sim_packet *packet)

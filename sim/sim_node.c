@@ -4,7 +4,7 @@
 
 #include "sim/sim_private.h"
 
-enum { BUSY_NS = 1000, BUSY_DATAGRAM_NS = 200 };
+enum { BUSY_NS = 1000, BUSY_DATAGRAM_NS = 200, LAG_MAX_NS = 100000 };
 
 uint32_t sim_node_index(const struct sim *s, const struct sim_node *n)
 {
@@ -61,6 +61,7 @@ struct sim_node *sim_node_add(struct sim *s, enum sim_kind kind, uint32_t index,
     s->nodes[s->node_count++] = n;
     sim_port_init(s, n);
     if (!s->by_hand) {
+        n->lag_ns = sim_random_scale(&s->random, SIM_US, LAG_MAX_NS);
         n->clock.drift_ppm = (int64_t)sim_random_between(&s->random, 0, 400) - 200;
         n->clock.wall_off_ns =
             (int64_t)sim_random_between(&s->random, 0, 4 * SIM_MS) - (int64_t)(2 * SIM_MS);
@@ -271,5 +272,5 @@ void sim_node_run(struct sim *s, struct sim_node *n)
     sim_node_step(s, n);
     empty_inbox(s, n);
     if (n->due_count > 0)
-        sim_node_wake(s, n, n->due[0].at);
+        sim_node_wake(s, n, n->due[0].at + n->lag_ns);
 }

@@ -164,7 +164,8 @@ enum sim_extra {
     SIM_EXTRA_DIGESTS = 8,  /* replicas publish digests of their states */
     SIM_EXTRA_LIARS = 16,   /* a disk lies about syncs, and more than a majority makes stable */
     SIM_EXTRA_GRANTS = 32,  /* publishers of keys, while rights are given and taken */
-    SIM_EXTRA_END = 64
+    SIM_EXTRA_RESTORED = 64, /* a store is restored from an older copy of its disk */
+    SIM_EXTRA_END = 128
 };
 
 struct sim_queued {
@@ -218,6 +219,8 @@ struct sim_node {
     bool host_lost;     /* it went down, and something that was not synced with it */
     bool lied;          /* its disk has lost what it had said was synced; not started since */
     bool hurt;          /* it had, once */
+    bool restored;      /* its disk is an older copy of itself, and it does not know yet */
+    struct word kept;   /* of the store as of the copy that its disk keeps */
     uint32_t boot;      /* counts starts */
     const struct participant_ops *ops;
     void *core;
@@ -225,9 +228,10 @@ struct sim_node {
     struct sim_clock clock;
     bool join[PORT_CHANNELS];
 
+    uint64_t lag_ns; /* from a datagram's arrival until it runs: meanwhile more may come */
     uint64_t busy_until;
-    uint32_t again;                /* steps in a row that wanted another at once */
-    struct sim_due *due;           /* SIM_DUE_MAX: on the way to it, a heap */
+    uint32_t again;      /* steps in a row that wanted another at once */
+    struct sim_due *due; /* SIM_DUE_MAX: on the way to it, a heap */
     uint32_t due_count;
     uint32_t inbox[SIM_INBOX_MAX]; /* arrival slots */
     uint32_t inbox_count;
@@ -271,6 +275,7 @@ enum sim_fault {
     SIM_FAULT_ISLAND, /* the leader and one store go on apart from the others, who go on too */
     SIM_FAULT_WIPE,   /* a store loses its disk, and comes back as another */
     SIM_FAULT_LIE,    /* a disk lies about syncs, until its power fails */
+    SIM_FAULT_RESTORE, /* a copy is taken of a store's disk, or put in its place */
     SIM_FAULT_KINDS
 };
 
@@ -278,6 +283,7 @@ struct sim_mood {
     const char *name;
     uint32_t weight[SIM_FAULT_KINDS];
     uint64_t gap_min_ns, gap_max_ns; /* between faults */
+    uint64_t outage_max_ns;
     uint32_t packet_chance;          /* scale of the datagram faults, percent of usual */
 };
 
@@ -419,6 +425,12 @@ bool sim_fault_rot(struct sim *s);
 bool sim_fault_wipe(struct sim *s);
 bool sim_fault_crash_host(struct sim *s, struct sim_node *n);
 bool sim_fault_lie(struct sim *s);
+bool sim_fault_restore(struct sim *s);
+/* False: what goes on just now is no copy to start from. */
+bool sim_fault_keep(struct sim *s, struct sim_node *n);
+void sim_fault_put_back(struct sim *s, struct sim_node *n);
+/* After a step: a store that found out is formatted anew. */
+void sim_fault_look_restored(struct sim *s, struct sim_node *n);
 void sim_fault_end_lie(struct sim *s, struct sim_node *n);
 
 /* sim_workload.c */
