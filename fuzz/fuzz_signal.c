@@ -23,6 +23,7 @@ static void try_all(const uint8_t *bytes, size_t size)
     TRY(ack);
     TRY(seal);
     TRY(promise);
+    TRY(recall);
     TRY(join);
     TRY(create);
     TRY(hint);

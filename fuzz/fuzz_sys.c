@@ -40,6 +40,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case TOPIC_MEMBER:
         TRY(membership, sys_member);
         break;
+    case TOPIC_WORD:
+        TRY(sys_words, sys_words);
+        break;
     case TOPIC_GRANT:
         TRY(sys_grant, sys_grant);
         break;

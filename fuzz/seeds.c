@@ -79,7 +79,11 @@ static void signals(void)
     const struct heartbeat heartbeat = { { 3, 1 }, 10, { 1, 2 }, 9, 1000, 2 };
     const struct gap_request request = { { 3, 1 }, 5, 9, 77 };
     const struct gap_refusal refusal = { GAP_NOT_YET, 5, 1, 5, 77 };
-    const struct ack ack = { 7, { 3, 1 }, { { 3, 1 }, 9 }, { 1, 2 }, 1000, false };
+    const struct word word = { { 3, 1 }, { { 3, 1 }, 9 } };
+    const struct ack ack = {
+        7, { 5, word }, true, { 3, 1 }, { { 3, 1 }, 9 }, { 1, 2 }, 1000, false
+    };
+    const struct recall recall = { 7, 5, { 3, 1 }, word };
     const struct seal seal = { { 4, 2 }, true };
     const struct promise promise = { .store = 7, .members = { .count = 2, .stores = { 7, 8 } } };
     const struct join join = { .nonce = 5, .wanted = 1, .identity = "injector" };
@@ -92,6 +96,7 @@ static void signals(void)
     SIGNAL(ack);
     SIGNAL(seal);
     SIGNAL(promise);
+    SIGNAL(recall);
     SIGNAL(join);
     SIGNAL(create);
     SIGNAL(hint);

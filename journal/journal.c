@@ -217,6 +217,11 @@ bool journal_tail_proven(const struct journal *j)
     return !j->may_have_lost;
 }
 
+bool journal_restored(const struct journal *j)
+{
+    return j->promise.restored;
+}
+
 bool journal_may_have_lost(const struct journal *j)
 {
     return j->may_have_lost;

@@ -5,7 +5,7 @@
  *   segment-%08u  a header block, then batches back to back (each aligned to 8 bytes)
  *   index-%08u    of a closed segment: every 64 KiB (seq, time, offset); rebuilt when missing
  *   mark          two slots, written in turn: the durable mark and the partial last block
- *   promise       two slots, written in turn: the epoch that this store promised
+ *   promise       two slots, written in turn: the epoch that this store promised, and the run
  *
  * Group commit. Batches are appended to memory; a commit writes the blocks that are now complete to
  * their place in the segment, once and for all, and the incomplete last block into the next slot of
@@ -39,6 +39,7 @@ struct journal_options {
      * may have taken back what was acknowledged: open says so, see may_have_lost. */
     bool unsynced;
     uint64_t boot;
+    uint64_t run; /* random, of this opening: the id of its run. 0: it has none */
     /* [COUNTER_END], zeroed by the owner, who may read them from anywhere at any time; NULL: its
      * own memory. */
     uint64_t *counters;
@@ -74,6 +75,7 @@ struct journal_report {
      * gone, and nothing here can tell. The store never votes or acknowledges again, however often
      * it is opened: format a new one and let it rejoin as a new member. */
     bool may_have_lost;
+    bool restored; /* the same, for journal_disown was called in an earlier run */
     struct epoch promised;
     uint64_t store;
     uint64_t stream;
@@ -107,6 +109,12 @@ void journal_commit(struct journal *j);
 /* Durably promises an epoch; journal_promised changes when it completes. One at a time: false while
  * another is in flight, or if it is not above the promise that stands. */
 bool journal_promise(struct journal *j, struct epoch epoch);
+/* The leader of this epoch has accepted the run: the next opening may begin another. False while a promise
+ * is being written, or if that has been noted. */
+bool journal_settle(struct journal *j, struct epoch epoch);
+/* What this store once said is not in it: it was restored from an older copy. From now on, and for
+ * every later open, it may have lost. */
+void journal_disown(struct journal *j);
 /* Cuts everything above seq, a batch boundary with this digest; durable when it returns. Blocks: it
  * happens once per failover. False: a disk error, no such boundary in what is readable, or commits
  * in flight that the disk cannot wait for, or seq is not durable yet. The questions then answer as
@@ -134,6 +142,11 @@ struct digest journal_tail_digest(const struct journal *j);
 struct position journal_durable(const struct journal *j);
 struct digest journal_durable_digest(const struct journal *j);
 struct epoch journal_promised(const struct journal *j); /* durable */
+/* The run, and where it began. A run that no leader has accepted since its epoch began is gone on with by
+ * the next opening, so that what a restored store says at first stays what it is judged by. */
+struct run journal_run(const struct journal *j);
+bool journal_settled(const struct journal *j);
+struct word journal_word(const struct journal *j); /* what is durable now */
 uint64_t journal_oldest_seq(const struct journal *j);
 /* All of it is readable, as far as is known, and nothing was lost: it may be a candidate's source,
  * and its promise counts. */
@@ -142,6 +155,7 @@ bool journal_proven(const struct journal *j);
  * when a closed segment is found to have rotted since (journal_proven does not). */
 bool journal_tail_proven(const struct journal *j);
 bool journal_may_have_lost(const struct journal *j);       /* see the report */
+bool journal_restored(const struct journal *j);            /* and why */
 uint64_t journal_damaged_seq(const struct journal *j);     /* first missing; 0: none */
 uint64_t journal_damaged_end_seq(const struct journal *j); /* first that is there again */
 /* The damaged pieces, in no order; the one in the current segment, which stops appending, is the

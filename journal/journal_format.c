@@ -214,7 +214,7 @@ static int format_files(struct disk *disk, const struct journal_options *options
     for (uint32_t i = 0; i < 2; i++) {
         m->slot.commit = i + 1;
         (void)mark_encode(&m->slot, id->stream, id->store, m->marks + (size_t)i * SLOT_BYTES);
-        promise_encode_slot(id->stream, id->store, i + 1, (struct epoch) { 0, 0 },
+        promise_encode_slot(id->stream, id->store, &(struct promise_slot) { .number = i + 1 },
                             m->promises + (size_t)i * DISK_BLOCK);
     }
     if (result == 0)

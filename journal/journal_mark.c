@@ -131,48 +131,61 @@ bool marks_rewrite(struct journal *j, bool ended)
 
 /* ---- promise --------------------------------------------------------------------------------- */
 
-void promise_encode_slot(uint64_t stream, uint64_t store, uint64_t number, struct epoch epoch,
+void promise_encode_slot(uint64_t stream, uint64_t store, const struct promise_slot *slot,
                          uint8_t *block)
 {
     memset(block, 0, DISK_BLOCK);
     struct wire_writer w = wire_writer_of(block + SEAL_BYTES, DISK_BLOCK - SEAL_BYTES);
     wire_put64(&w, stream);
     wire_put64(&w, store);
-    wire_put64(&w, number);
-    wire_put_epoch(&w, epoch);
+    wire_put64(&w, slot->number);
+    wire_put_epoch(&w, slot->promised);
+    wire_put64(&w, slot->run.id);
+    word_put(&w, &slot->run.base);
+    wire_put_epoch(&w, slot->settled);
+    wire_put8(&w, slot->restored);
     journal_seal(block, DISK_BLOCK, MAGIC_PROMISE);
 }
 
 bool promise_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store,
-                  uint8_t *scratch, uint64_t *number, struct epoch *epoch)
+                  uint8_t *scratch, struct promise_slot *out)
 {
     bool found = false;
-    *number = 0;
+    *out = (struct promise_slot) { 0 };
     for (uint32_t i = 0; i < 2; i++) {
         int64_t got = disk->ops->read(disk, file, (uint64_t)i * DISK_BLOCK, scratch, DISK_BLOCK);
         if (got != DISK_BLOCK || journal_unseal(scratch, DISK_BLOCK, MAGIC_PROMISE) != SEAL_OK)
             continue;
         struct wire_reader r = wire_reader_of(scratch + SEAL_BYTES, DISK_BLOCK - SEAL_BYTES);
+        struct promise_slot slot;
         bool same = wire_get64(&r) == stream;
         same = wire_get64(&r) == store && same;
-        uint64_t slot_number = wire_get64(&r);
-        struct epoch slot_epoch = wire_get_epoch(&r);
-        if (!same || (found && slot_number < *number))
+        slot.number = wire_get64(&r);
+        slot.promised = wire_get_epoch(&r);
+        slot.run.id = wire_get64(&r);
+        slot.run.base = word_get(&r);
+        slot.settled = wire_get_epoch(&r);
+        slot.restored = wire_get8(&r) != 0;
+        if (!same || (found && slot.number < out->number))
             continue;
         found = true;
-        *number = slot_number;
-        *epoch = slot_epoch;
+        *out = slot;
     }
     return found;
 }
 
+static uint64_t slot_encode(struct journal *j)
+{
+    j->promise.number++;
+    promise_encode_slot(j->stream, j->store, &j->promise, j->promise_bytes);
+    return (j->promise.number + 1) % 2 * DISK_BLOCK;
+}
+
 static void promise_write(struct journal *j)
 {
-    j->promise_number++;
-    promise_encode_slot(j->stream, j->store, j->promise_number, j->promising, j->promise_bytes);
     struct disk_request request = { .op = DISK_WRITE,
                                     .file = j->promise_file,
-                                    .offset = (j->promise_number + 1) % 2 * DISK_BLOCK,
+                                    .offset = slot_encode(j),
                                     .length = DISK_BLOCK,
                                     .bytes = j->promise_bytes };
     io_begin(j, IO_PROMISE, &request);
@@ -180,21 +193,88 @@ static void promise_write(struct journal *j)
 
 /* Into both slots, one after the other, before it stands: the decay of either cannot take back what
  * was promised, and a write that tears hits the one that is not needed. */
+static void promise_start(struct journal *j, struct epoch epoch)
+{
+    j->promising = j->promise.promised = epoch;
+    j->promise_stale = false;
+    j->promise_writes = 0;
+    promise_write(j);
+}
+
 bool journal_promise(struct journal *j, struct epoch epoch)
 {
     if (io_busy(j, IO_PROMISE) || epoch_compare(epoch, j->promised) <= 0)
         return false;
-    j->promising = epoch;
-    j->promise_writes = 0;
-    promise_write(j);
+    promise_start(j, epoch);
     return true;
 }
 
 void promise_written(struct journal *j)
 {
     j->promise_writes++;
-    if (j->promise_writes < 2)
+    if (j->promise_writes < 2) {
         promise_write(j);
-    else
-        j->promised = j->promising;
+        return;
+    }
+    j->promised = j->promising;
+    promise_renew(j);
+}
+
+void promise_renew(struct journal *j)
+{
+    if (j->promise_stale && !io_busy(j, IO_PROMISE))
+        promise_start(j, j->promised);
+}
+
+/* ---- runs ------------------------------------------------------------------------------------ */
+
+bool promise_begin_run(struct journal *j, struct position tail)
+{
+    struct promise_slot *p = &j->promise;
+    bool settled = p->run.id == 0 ||
+                   (epoch_equal(p->settled, j->promised) && epoch_equal(p->settled, tail.epoch));
+    if (j->options.run == 0 || j->may_have_lost || !settled)
+        return true;
+    p->run = (struct run) { .id = j->options.run, .base = { j->promised, tail } };
+    p->settled = (struct epoch) { 0, 0 };
+    for (uint32_t i = 0; i < 2; i++) {
+        uint64_t offset = slot_encode(j);
+        if (j->disk->ops->write(j->disk, j->promise_file, offset, j->promise_bytes, DISK_BLOCK) !=
+            DISK_BLOCK)
+            return false;
+    }
+    return true;
+}
+
+bool journal_settle(struct journal *j, struct epoch epoch)
+{
+    if (io_busy(j, IO_PROMISE) || epoch_equal(j->promise.settled, epoch))
+        return false;
+    j->promise.settled = epoch;
+    j->promise_stale = true;
+    promise_renew(j);
+    return true;
+}
+
+void journal_disown(struct journal *j)
+{
+    if (j->promise.restored)
+        return;
+    j->promise.restored = j->may_have_lost = j->promise_stale = true;
+    promise_renew(j);
+}
+
+struct run journal_run(const struct journal *j)
+{
+    return j->promise.run;
+}
+
+bool journal_settled(const struct journal *j)
+{
+    return epoch_equal(j->promise.settled, j->promised);
+}
+
+struct word journal_word(const struct journal *j)
+{
+    return (struct word) { .promised = j->promised, .tail = j->durable.last };
 }

@@ -233,6 +233,15 @@ struct read_hint {
     uint32_t segment;
 };
 
+/* What a slot of `promise` holds. */
+struct promise_slot {
+    uint64_t number; /* the larger is the newer */
+    struct epoch promised;
+    struct run run;
+    struct epoch settled; /* the leader of this epoch has accepted the run */
+    bool restored;        /* it was found that something said is forgotten */
+};
+
 struct journal {
     struct disk *disk;
     struct journal_options options;
@@ -259,7 +268,8 @@ struct journal {
     uint64_t commit_number, generation;
     uint8_t *slot_bytes; /* SLOT_BYTES */
     struct epoch promised, promising;
-    uint64_t promise_number;
+    struct promise_slot promise; /* as last written */
+    bool promise_stale;          /* and not all that is to be in it */
     uint8_t *promise_bytes;
 
     struct place cut_place;
@@ -401,12 +411,16 @@ void mark_decode(const uint8_t *bytes, uint64_t stream, uint64_t store, struct m
  * disk would not give: it may have been the newer one. */
 int mark_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store, uint8_t *scratch,
               struct mark_slot slots[2], int *newest);
-void promise_encode_slot(uint64_t stream, uint64_t store, uint64_t number, struct epoch epoch,
+void promise_encode_slot(uint64_t stream, uint64_t store, const struct promise_slot *slot,
                          uint8_t *block);
+/* Both slots, at recovery: the run that begins, or goes on. */
+bool promise_begin_run(struct journal *j, struct position tail);
+/* Writes what waits to be, once nothing is in flight. */
+void promise_renew(struct journal *j);
 /* Writes both slots anew, synced, with the run's flags in them, as the tail is. */
 bool marks_rewrite(struct journal *j, bool ended);
 bool promise_read(struct disk *disk, int32_t file, uint64_t stream, uint64_t store,
-                  uint8_t *scratch, uint64_t *number, struct epoch *epoch);
+                  uint8_t *scratch, struct promise_slot *slot);
 void promise_written(struct journal *j);
 
 /* ---- journal_commit.c ------------------------------------------------------------------------ */

@@ -502,13 +502,14 @@ static bool open_marks(struct recovery *r)
     j->ended = r->mark->ended;
     j->boot = r->mark->boot;
     j->promise_file = r->disk->ops->open(r->disk, "promise", false);
-    if (j->promise_file < 0 || !promise_read(r->disk, j->promise_file, j->stream, j->store,
-                                             j->scratch, &j->promise_number, &j->promised)) {
+    if (j->promise_file < 0 ||
+        !promise_read(r->disk, j->promise_file, j->stream, j->store, j->scratch, &j->promise)) {
         journal_error_set(r->error, "the file `promise` is missing or damaged: a store that may "
                                     "have forgotten a promise must not vote. Format a new one, "
                                     "add it as a member and remove this one");
         return refuse(r, JOURNAL_IO);
     }
+    j->promised = j->promise.promised;
     return true;
 }
 
@@ -523,8 +524,16 @@ static bool note_run(struct recovery *r)
     j->first_written = j->segment_count;
     j->may_have_lost = mark->unsynced && !mark->ended &&
                        (mark->boot == 0 || o->boot == 0 || mark->boot != o->boot);
+    j->may_have_lost = j->may_have_lost || j->promise.restored;
     r->report->may_have_lost = j->may_have_lost;
+    r->report->restored = j->promise.restored;
     j->ended = false;
+    /* What is damaged was there: the run begins with all that was acknowledged. */
+    struct position tail = j->tail.last;
+    if (j->hole_count > 0 && position_compare(mark->end.last, tail) > 0)
+        tail = mark->end.last;
+    if (!promise_begin_run(j, tail))
+        return refuse(r, JOURNAL_IO);
     if (j->may_have_lost || (!mark->unsynced && !o->unsynced))
         return true;
     j->unsynced = o->unsynced;

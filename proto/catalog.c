@@ -346,6 +346,16 @@ static enum catalog_verdict apply_member(struct catalog *c, const struct message
     return CATALOG_OK;
 }
 
+static enum catalog_verdict apply_words(struct catalog *c, const struct message *m)
+{
+    struct sys_words words;
+    if (!c->has_genesis || c->genesis.is_volatile ||
+        !sys_words_decode(m->payload, m->length, &words))
+        return CATALOG_MALFORMED;
+    c->words = words;
+    return CATALOG_OK;
+}
+
 enum catalog_verdict catalog_apply_sys(struct catalog *c, const struct message *m,
                                        const struct batch_header *batch)
 {
@@ -368,6 +378,8 @@ enum catalog_verdict catalog_apply_sys(struct catalog *c, const struct message *
         return apply_topic(c, m);
     case TOPIC_MEMBER:
         return apply_member(c, m);
+    case TOPIC_WORD:
+        return apply_words(c, m);
     case TOPIC_GRANT:
     case TOPIC_GROUP:
     case TOPIC_LIMIT:
@@ -392,6 +404,11 @@ const struct membership *catalog_members(const struct catalog *c)
     return &c->members;
 }
 
+const struct sys_words *catalog_words(const struct catalog *c)
+{
+    return &c->words;
+}
+
 const char *catalog_session(const struct catalog *c)
 {
     return c->session;
@@ -414,7 +431,7 @@ static uint64_t fold(uint64_t digest, const struct wire_writer *w)
 
 static uint64_t digest_head(const struct catalog *c)
 {
-    uint8_t bytes[SYS_PAYLOAD_MAX];
+    uint8_t bytes[2 * SYS_PAYLOAD_MAX];
     struct wire_writer w = wire_writer_of(bytes, sizeof bytes);
     wire_put8(&w, c->has_genesis);
     if (c->has_genesis) {
@@ -426,6 +443,12 @@ static uint64_t digest_head(const struct catalog *c)
         membership_put(&w, &c->genesis.members);
     }
     membership_put(&w, &c->members);
+    wire_put8(&w, (uint8_t)c->words.count);
+    for (uint32_t i = 0; i < c->words.count; i++) {
+        wire_put64(&w, c->words.words[i].store);
+        wire_put64(&w, c->words.words[i].run);
+        word_put(&w, &c->words.words[i].word);
+    }
     wire_put64(&w, c->session_seq);
     wire_put_string(&w, c->session);
     wire_put32(&w, c->epochs.count);

@@ -83,6 +83,8 @@ uint64_t catalog_digest(const struct catalog *c);
 const struct sys_genesis *catalog_genesis(const struct catalog *c); /* NULL before seq 1 */
 const struct epoch_table *catalog_epochs(const struct catalog *c);
 const struct membership *catalog_members(const struct catalog *c);
+/* The newest record of what the stores have said; count 0: there is none yet. */
+const struct sys_words *catalog_words(const struct catalog *c);
 const char *catalog_session(const struct catalog *c); /* "" before the first session record */
 uint64_t catalog_session_seq(const struct catalog *c);
 

@@ -38,6 +38,7 @@ struct catalog {
     char session[SESSION_NAME_MAX + 1];
     struct sys_genesis genesis;
     struct membership members;
+    struct sys_words words;
     struct epoch_table epochs; /* last: its entries are not zeroed */
 };
 

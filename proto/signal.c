@@ -175,6 +175,72 @@ enum wire_verdict gap_refusal_decode(const uint8_t *bytes, size_t length, uint64
     return wire_reader_done(&r) && known ? WIRE_OK : WIRE_MALFORMED;
 }
 
+/* ---- a store's word -------------------------------------------------------------------------- */
+
+bool word_forgets(const struct word *said, const struct word *now)
+{
+    if (now->promised.number != said->promised.number)
+        return now->promised.number < said->promised.number;
+    if (!epoch_equal(now->promised, said->promised))
+        return true;
+    return epoch_equal(said->tail.epoch, said->promised) &&
+           position_compare(now->tail, said->tail) < 0;
+}
+
+void word_put(struct wire_writer *w, const struct word *in)
+{
+    wire_put_epoch(w, in->promised);
+    wire_put_position(w, in->tail);
+}
+
+struct word word_get(struct wire_reader *r)
+{
+    struct word word;
+    word.promised = wire_get_epoch(r);
+    word.tail = wire_get_position(r);
+    return word;
+}
+
+static void run_put(struct wire_writer *w, const struct run *in)
+{
+    wire_put64(w, in->id);
+    word_put(w, &in->base);
+}
+
+static struct run run_get(struct wire_reader *r)
+{
+    struct run run;
+    run.id = wire_get64(r);
+    run.base = word_get(r);
+    return run;
+}
+
+size_t recall_encode(const struct recall *in, uint64_t stream, uint8_t *out, size_t capacity)
+{
+    if (in->store == 0)
+        return 0;
+    struct wire_writer w = wire_frame_begin(out, capacity, WIRE_RECALL, 0, stream);
+    wire_put64(&w, in->store);
+    wire_put64(&w, in->run);
+    wire_put_epoch(&w, in->epoch);
+    word_put(&w, &in->said);
+    return wire_frame_end(&w);
+}
+
+enum wire_verdict recall_decode(const uint8_t *bytes, size_t length, uint64_t stream,
+                                struct recall *out)
+{
+    struct wire_reader r;
+    enum wire_verdict verdict = open_frame(bytes, length, stream, WIRE_RECALL, &r);
+    if (verdict != WIRE_OK)
+        return verdict;
+    out->store = wire_get64(&r);
+    out->run = wire_get64(&r);
+    out->epoch = wire_get_epoch(&r);
+    out->said = word_get(&r);
+    return wire_reader_done(&r) && out->store != 0 ? WIRE_OK : WIRE_MALFORMED;
+}
+
 /* ---- acknowledgement ------------------------------------------------------------------------- */
 
 size_t ack_encode(const struct ack *in, uint64_t stream, uint8_t *out, size_t capacity)
@@ -183,11 +249,13 @@ size_t ack_encode(const struct ack *in, uint64_t stream, uint8_t *out, size_t ca
         return 0;
     struct wire_writer w = wire_frame_begin(out, capacity, WIRE_ACK, 0, stream);
     wire_put64(&w, in->store);
+    run_put(&w, &in->run);
     wire_put_epoch(&w, in->promised);
     wire_put_position(&w, in->tail);
     wire_put_digest(&w, in->digest);
     wire_put64(&w, in->clock_ns);
     wire_put8(&w, in->full);
+    wire_put8(&w, in->settled);
     return wire_frame_end(&w);
 }
 
@@ -198,11 +266,13 @@ enum wire_verdict ack_decode(const uint8_t *bytes, size_t length, uint64_t strea
     if (verdict != WIRE_OK)
         return verdict;
     out->store = wire_get64(&r);
+    out->run = run_get(&r);
     out->promised = wire_get_epoch(&r);
     out->tail = wire_get_position(&r);
     out->digest = wire_get_digest(&r);
     out->clock_ns = wire_get64(&r);
     out->full = wire_get_bool(&r);
+    out->settled = wire_get_bool(&r);
     return wire_reader_done(&r) && out->store != 0 ? WIRE_OK : WIRE_MALFORMED;
 }
 
@@ -234,6 +304,7 @@ size_t promise_encode(const struct promise *in, uint64_t stream, uint8_t *out, s
         return 0;
     struct wire_writer w = wire_frame_begin(out, capacity, WIRE_PROMISE, 0, stream);
     wire_put64(&w, in->store);
+    run_put(&w, &in->run);
     wire_put_epoch(&w, in->promised);
     wire_put_epoch(&w, in->asked);
     wire_put8(&w, in->probe);
@@ -258,6 +329,7 @@ enum wire_verdict promise_decode(const uint8_t *bytes, size_t length, uint64_t s
     if (verdict != WIRE_OK)
         return verdict;
     out->store = wire_get64(&r);
+    out->run = run_get(&r);
     out->promised = wire_get_epoch(&r);
     out->asked = wire_get_epoch(&r);
     out->probe = wire_get_bool(&r);

@@ -7,6 +7,7 @@
  *   heartbeat, seal          sequencer or candidate -> egress groups
  *   proposal, join, create   publisher              -> ingress group
  *   ack, promise             retransmitter          -> ingress group (standbys hear them too)
+ *   recall                   sequencer              -> unicast, to the store that it is about
  *   gap request              anyone                 -> unicast, answered to its source address
  *   gap refusal, hint        unicast */
 #ifndef CANTUS_PROTO_SIGNAL_H
@@ -17,7 +18,7 @@
 enum {
     MEMBERS_MAX = 15,     /* stores of one stream */
     IDENTITY_MAX = 63,    /* bytes of a publisher's name */
-    SIGNAL_SIZE_MAX = 320 /* of any datagram in this header */
+    SIGNAL_SIZE_MAX = 384 /* of any datagram in this header */
 };
 
 /* What is wrong with a publisher's name, for humans; NULL if nothing: 1..IDENTITY_MAX bytes, each
@@ -59,9 +60,28 @@ struct gap_refusal {
     uint64_t nonce;
 };
 
+/* What a store says of itself, and must never forget. */
+struct word {
+    struct epoch promised;
+    struct position tail;
+};
+
+/* Whether a store that has said `said` must have forgotten something if it is as `now` says. Promises
+ * only rise, and what is of the promised epoch is cut for a later promise only. */
+bool word_forgets(const struct word *said, const struct word *now);
+
+/* Each start of a store's process is a run, with a random id. A store that was restored from an older
+ * copy of itself says less, when its run begins, than it has said in another. */
+struct run {
+    uint64_t id;      /* 0: none, as of a store that does not vote */
+    struct word base; /* where it began: all that was said in earlier runs is in it */
+};
+
 /* Durable through tail.seq. Counted only when tail.epoch is the leader's epoch. */
 struct ack {
     uint64_t store;
+    struct run run;
+    bool settled; /* its leader has accepted this run */
     struct epoch promised;
     struct position tail;
     struct digest digest;
@@ -89,6 +109,7 @@ void membership_get(struct wire_reader *r, struct membership *out);
 
 struct promise {
     uint64_t store;
+    struct run run;
     struct epoch promised; /* what this store now holds to; the candidate's own means yes */
     struct epoch asked;    /* the seal that is answered */
     bool probe;
@@ -102,6 +123,16 @@ struct promise {
     uint16_t fetch_port;       /* UDP */
     uint16_t stream_port;      /* TCP */
     struct membership members; /* the newest in its tail */
+};
+
+/* To a store: what it has said, as the sequencer remembers. Of another run of the store's, and more
+ * than its own run began with: then it was restored from an older copy, and must not vote. Of its
+ * own run, from the leader of its epoch: the run is accepted. */
+struct recall {
+    uint64_t store;
+    uint64_t run;
+    struct epoch epoch; /* of the leader; a number of 0 from one that does not lead */
+    struct word said;
 };
 
 /* Registers a publisher or raises its incarnation: compare-and-set on the catalog. */
@@ -161,6 +192,11 @@ enum wire_verdict seal_decode(const uint8_t *bytes, size_t length, uint64_t stre
 size_t promise_encode(const struct promise *in, uint64_t stream, uint8_t *out, size_t capacity);
 enum wire_verdict promise_decode(const uint8_t *bytes, size_t length, uint64_t stream,
                                  struct promise *out);
+size_t recall_encode(const struct recall *in, uint64_t stream, uint8_t *out, size_t capacity);
+enum wire_verdict recall_decode(const uint8_t *bytes, size_t length, uint64_t stream,
+                                struct recall *out);
+void word_put(struct wire_writer *w, const struct word *in);
+struct word word_get(struct wire_reader *r);
 size_t join_encode(const struct join *in, uint64_t stream, uint8_t *out, size_t capacity);
 enum wire_verdict join_decode(const uint8_t *bytes, size_t length, uint64_t stream,
                               struct join *out);

@@ -211,6 +211,50 @@ bool sys_member_decode(const uint8_t *payload, size_t length, struct membership 
     return wire_reader_done(&r) && out->count > 0;
 }
 
+static bool sys_words_valid(const struct sys_words *words)
+{
+    if (words->count == 0 || words->count > MEMBERS_MAX)
+        return false;
+    for (uint32_t i = 0; i < words->count; i++) {
+        if (words->words[i].store == 0)
+            return false;
+        for (uint32_t j = 0; j < i; j++) {
+            if (words->words[j].store == words->words[i].store)
+                return false;
+        }
+    }
+    return true;
+}
+
+size_t sys_words_encode(const struct sys_words *in, uint8_t *out, size_t capacity)
+{
+    if (!sys_words_valid(in))
+        return 0;
+    struct wire_writer w = wire_writer_of(out, capacity);
+    wire_put8(&w, (uint8_t)in->count);
+    for (uint32_t i = 0; i < in->count; i++) {
+        wire_put64(&w, in->words[i].store);
+        wire_put64(&w, in->words[i].run);
+        word_put(&w, &in->words[i].word);
+    }
+    return wire_written(&w);
+}
+
+bool sys_words_decode(const uint8_t *payload, size_t length, struct sys_words *out)
+{
+    struct wire_reader r = wire_reader_of(payload, length);
+    memset(out, 0, sizeof *out);
+    out->count = wire_get8(&r);
+    if (out->count > MEMBERS_MAX)
+        return false;
+    for (uint32_t i = 0; i < out->count; i++) {
+        out->words[i].store = wire_get64(&r);
+        out->words[i].run = wire_get64(&r);
+        out->words[i].word = word_get(&r);
+    }
+    return wire_reader_done(&r) && sys_words_valid(out);
+}
+
 size_t sys_digest_encode(const struct sys_digest *in, uint8_t *out, size_t capacity)
 {
     struct wire_writer w = wire_writer_of(out, capacity);
@@ -266,11 +310,13 @@ static const char protocol_description[] =
     "hint 5: reason8 publisher32 incarnation32 next64 nonce64 epoch\n"
     "gap request 6: epoch first64 end64 nonce64\n"
     "gap refusal 7: reason8 first64 oldest64 end64 nonce64\n"
-    "ack 8: store64 promised tail digest clock64 full8\n"
+    "word: promised tail; run: id64 word\n"
+    "ack 8: store64 run promised tail digest clock64 full8 settled8\n"
     "seal 9: epoch probe8\n"
-    "promise 10: store64 promised asked probe8 proven8 tail digest oldest64 clock64 leader_age64 "
+    "promise 10: store64 run promised asked probe8 proven8 tail digest oldest64 clock64 leader_age64 "
     "ip32 port16 port16 membership\n"
     "create 11: nonce64 publisher32 path\n"
+    "recall 12: store64 run64 epoch word\n"
     "genesis 1: stream64 created64 version32 volatile8 key32 membership\n"
     "epoch record 2: epoch adopted digest how8 why count8 (epoch first64 before)*\n"
     "session 3: name version32 protocol64 catalog64\n"
@@ -280,6 +326,7 @@ static const char protocol_description[] =
     "grant 9: revoke8 rights8 who8 (key32 | group)? subtree; group 10: remove8 group key32\n"
     "limit 11: remove8 who8 (key32 | subtree)? messages64 bytes64 burst32 topics32 "
     "subscriptions32 connections32 inflight64; edge 12: proxies'\n"
+    "words 13: count8 (store64 run64 word)*\n"
     "below /sys/digest, publishers': logic_version32 position digest64 skips64\n"
     "replay: length32 type8 body; request 1: stream64 first64 end64 epoch; batch 2; vouch 3; "
     "end 4: reason8 oldest64 next64; status request 5; status 6\n";

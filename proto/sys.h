@@ -81,6 +81,17 @@ struct sys_reject {
                         on, and what follows of it is rejected too */
 };
 
+/* /sys/word: the most that each member has said, as the leader knows; the newest record counts. A
+ * store that knows less of itself was restored from an older copy. */
+struct sys_words {
+    uint32_t count;
+    struct store_word {
+        uint64_t store; /* distinct, none is 0 */
+        uint64_t run;
+        struct word word;
+    } words[MEMBERS_MAX];
+};
+
 /* Below /sys/digest, on a topic that ends in the app's name: what a replica says of its state.
  * Written by publishers; the catalog does not read it. */
 #define SYS_DIGEST_ROOT "/sys/digest"
@@ -107,6 +118,8 @@ bool sys_reject_decode(const uint8_t *payload, size_t length, struct sys_reject 
 /* /sys/member: a membership, of which seq is the record's own. Never empty. */
 size_t sys_member_encode(const struct membership *in, uint8_t *out, size_t capacity);
 bool sys_member_decode(const uint8_t *payload, size_t length, struct membership *out);
+size_t sys_words_encode(const struct sys_words *in, uint8_t *out, size_t capacity);
+bool sys_words_decode(const uint8_t *payload, size_t length, struct sys_words *out);
 size_t sys_digest_encode(const struct sys_digest *in, uint8_t *out, size_t capacity);
 bool sys_digest_decode(const uint8_t *payload, size_t length, struct sys_digest *out);
 

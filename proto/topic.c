@@ -66,6 +66,7 @@ const char *topic_fixed_path(uint32_t id)
         [TOPIC_CLOCK] = "/sys/clock",     [TOPIC_MEMBER] = "/sys/member",
         [TOPIC_GRANT] = "/sys/grant",     [TOPIC_GROUP] = "/sys/group",
         [TOPIC_LIMIT] = "/sys/limit",     [TOPIC_EDGE] = "/sys/edge",
+        [TOPIC_WORD] = "/sys/word",
     };
     return id < TOPIC_FIRST_USER ? paths[id] : NULL;
 }

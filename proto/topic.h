@@ -27,6 +27,7 @@ enum topic_id {
     TOPIC_GROUP = 10,  /* /sys/group    keys in groups */
     TOPIC_LIMIT = 11,  /* /sys/limit    rates and quotas */
     TOPIC_EDGE = 12,   /* /sys/edge     proxies' own records */
+    TOPIC_WORD = 13,   /* /sys/word     what the stores have said */
     TOPIC_FIRST_USER = 16
 };
 

@@ -33,6 +33,7 @@ enum wire_type {
     WIRE_SEAL = 9,
     WIRE_PROMISE = 10,
     WIRE_CREATE = 11,
+    WIRE_RECALL = 12,
     WIRE_TYPE_END
 };
 

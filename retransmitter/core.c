@@ -237,6 +237,9 @@ static void on_datagram(struct retransmitter *r, const struct port_datagram *d)
     case WIRE_SEAL:
         promise_on_seal(r, d);
         break;
+    case WIRE_RECALL:
+        promise_on_recall(r, d);
+        break;
     case WIRE_PROPOSAL:
     case WIRE_CREATE:
     case WIRE_JOIN:
@@ -332,6 +335,11 @@ uint64_t retransmitter_stable(const struct retransmitter *r)
 {
     uint64_t heard = follower_stable(r->follower);
     return heard > r->recorded_stable ? heard : r->recorded_stable;
+}
+
+struct word retransmitter_recalled(const struct retransmitter *r)
+{
+    return r->recalled;
 }
 
 bool retransmitter_rests(const void *core)

@@ -86,6 +86,8 @@ extern const struct participant_ops retransmitter_participant;
 /* Stops recording and flushes, for a clean end: true once all that was recorded is durable. */
 bool retransmitter_drain(struct retransmitter *r);
 uint64_t retransmitter_stable(const struct retransmitter *r);
+/* Once journal_restored: what others remember that this store has said. */
+struct word retransmitter_recalled(const struct retransmitter *r);
 /* Whether a commit is under way, and nothing but recording has to be done: what arrives now waits for
  * the next one. */
 bool retransmitter_rests(const void *core);

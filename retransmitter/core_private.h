@@ -157,11 +157,12 @@ struct retransmitter {
     uint64_t cut_retry_ns;
     bool restart_pending; /* the follower hears what this store must not record */
 
+    struct word recalled; /* what others remember of this store, and it does not */
     struct position acked;
     struct epoch acked_promised;
     bool acked_full, acked_any;
     uint64_t ack_at_ns;
-    bool spoken_to; /* by the leader, since the last look at whether to acknowledge */
+    bool spoken_to;             /* by the leader, since the last look at whether to acknowledge */
     bool restart_deeper;        /* RETRANSMITTER_CUT_TO_STABLE only */
     struct position heard_tail; /* RETRANSMITTER_GAP_IGNORED only */
     struct digest heard_digest;
@@ -229,6 +230,7 @@ void promise_raise(struct retransmitter *r, struct epoch epoch, bool led);
 bool promise_held(const struct retransmitter *r); /* durably */
 void promise_on_seal(struct retransmitter *r, const struct port_datagram *d);
 void promise_step(struct retransmitter *r);
+void promise_on_recall(struct retransmitter *r, const struct port_datagram *d);
 
 void fill_on_request(struct retransmitter *r, const struct port_datagram *d);
 void fill_release(struct retransmitter *r); /* buffers that the last flush has sent */

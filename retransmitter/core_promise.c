@@ -47,6 +47,7 @@ static void answer(struct retransmitter *r, const struct seal *seal, struct epoc
     const struct journal *j = r->journal;
     note_leader(r);
     struct promise p = { .store = journal_store(j),
+                         .run = journal_run(j),
                          .promised = promised,
                          .asked = seal->epoch,
                          .probe = seal->probe,
@@ -117,4 +118,31 @@ void promise_step(struct retransmitter *r)
     r->seal_asked = false;
     struct seal seal = { .epoch = r->pledge };
     answer(r, &seal, r->pledge);
+}
+
+/* Of its own run a store knows all that it has said; of earlier ones, that it was in what the run began
+ * with. Whoever remembers more speaks of a store that this one is no longer. */
+void promise_on_recall(struct retransmitter *r, const struct port_datagram *d)
+{
+    struct journal *j = r->journal;
+    struct recall recall;
+    enum wire_verdict verdict = recall_decode(d->bytes, d->length, r->o.stream, &recall);
+    if (verdict != WIRE_OK) {
+        core_count_verdict(r, verdict);
+        return;
+    }
+    struct run run = journal_run(j);
+    struct word now = journal_word(j);
+    if (recall.store != journal_store(j) || run.id == 0 || journal_may_have_lost(j))
+        return;
+    bool own = recall.run == run.id;
+    if (word_forgets(&recall.said, own ? &now : &run.base)) {
+        r->recalled = recall.said;
+        r->counters[COUNTER_STORE_RESTORED]++;
+        journal_disown(j);
+        r->again = true;
+    } else if (own && epoch_equal(recall.epoch, now.promised) &&
+               epoch_equal(recall.epoch, now.tail.epoch) && recall.epoch.number > 0) {
+        (void)journal_settle(j, recall.epoch);
+    }
 }

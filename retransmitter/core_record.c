@@ -225,6 +225,8 @@ uint64_t record_ack(struct retransmitter *r)
 {
     const struct journal *j = r->journal;
     struct ack ack = { .store = journal_store(j),
+                       .run = journal_run(j),
+                       .settled = journal_settled(j),
                        .promised = journal_promised(j),
                        .clock_ns = r->now.wall_ns,
                        .full = journal_full(j) };

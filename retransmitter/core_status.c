@@ -22,6 +22,8 @@ const char *retransmitter_state(const struct retransmitter *r, char *text)
     const size_t capacity = RETRANSMITTER_STATE_MAX + 1;
     if (r->draining)
         return "stopping";
+    if (journal_restored(r->journal))
+        return "restored from a copy, re-format it";
     if (journal_may_have_lost(r->journal))
         return "may have lost, re-format it";
     if (!journal_tail_proven(r->journal))

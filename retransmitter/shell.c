@@ -28,6 +28,7 @@ struct retransmitter_shell {
     const char *name;
     size_t journal_memory;
     char directory[CONFIG_PATH_MAX * 2 + 2];
+    bool disowned;     /* and said so */
     uint64_t space_ns; /* when the room on the disk was looked at */
 };
 
@@ -93,7 +94,8 @@ static struct journal_options journal_options_of(const struct config_retransmitt
                                       .recent_bytes = RECENT_BYTES,
                                       .segments_max = 65536,
                                       .unsynced = own->sync == DISK_SYNC_NONE,
-                                      .boot = boot_id() };
+                                      .boot = boot_id(),
+                                      .run = random_id() };
 }
 
 static bool open_journal(struct retransmitter_shell *s, uint32_t index, char *error)
@@ -108,6 +110,14 @@ static bool open_journal(struct retransmitter_shell *s, uint32_t index, char *er
     s->journal = journal_open(s->disk, &options, s->config->stream, &report, &code, text);
     if (s->journal == NULL) {
         snprintf(error, RETRANSMITTER_SHELL_ERROR_MAX, "retransmitter %s: %s", own->name, text);
+        return false;
+    }
+    if (report.restored) {
+        snprintf(error, RETRANSMITTER_SHELL_ERROR_MAX,
+                 "retransmitter %s: this store was restored from an older copy of itself and has "
+                 "forgotten what it said: empty its directory, format it again (--format), and let "
+                 "it take the place of store %016lx (cantus member replace %016lx %s)",
+                 own->name, (unsigned long)report.store, (unsigned long)report.store, own->name);
         return false;
     }
     if (report.may_have_lost) {
@@ -211,6 +221,21 @@ static void sample_space(struct retransmitter_shell *s, uint64_t mono_ns, uint64
     counters[COUNTER_DISK_SIZE] = (uint64_t)space.f_blocks * space.f_frsize;
 }
 
+static void say_restored(struct retransmitter_shell *s)
+{
+    struct word said = retransmitter_recalled(s->core);
+    unsigned long store = (unsigned long)journal_store(s->journal);
+    s->disowned = true;
+    log_line(s->log, LOG_ERROR, "retransmitter",
+             "this store was restored from an older copy of itself and votes no more",
+             "name=%s store=%016lx said_epoch=%u said_seq=%lu began_with_epoch=%u "
+             "began_with_seq=%lu todo=\"stop it, empty its directory, format it (--format), start "
+             "it, then: cantus member replace %016lx %s\"",
+             s->name, store, said.promised.number, (unsigned long)said.tail.seq,
+             journal_run(s->journal).base.promised.number,
+             (unsigned long)journal_run(s->journal).base.tail.seq, store, s->name);
+}
+
 static void sample(void *ctx, const struct loop *l)
 {
     struct retransmitter_shell *s = ctx;
@@ -219,6 +244,8 @@ static void sample(void *ctx, const struct loop *l)
     retransmitter_gauges(s->core, counters);
     counters[COUNTER_MEMORY] += s->journal_memory;
     sample_space(s, loop_now(l).mono_ns, counters);
+    if (journal_restored(s->journal) && !s->disowned)
+        say_restored(s);
     counter_file_sample(s->counters, retransmitter_state(s->core, text), l);
 }
 
@@ -292,7 +319,7 @@ void retransmitter_shell_close(struct retransmitter_shell *s)
     if (s->transport != NULL)
         s->transport->ops->close(s->transport);
     if (s->journal != NULL) {
-        if (s->core != NULL && !journal_end(s->journal))
+        if (s->core != NULL && !journal_end(s->journal) && !journal_restored(s->journal))
             log_line(s->log, LOG_WARN, "retransmitter",
                      "the store has not ended cleanly: it is trusted until this host restarts",
                      NULL);

@@ -18,6 +18,7 @@ void sequencer_options_default(struct sequencer_options *o)
                                       .quantum_bytes = 4096,
                                       .step_batches_max = 128,
                                       .tick_ns = UINT64_C(1000000000),
+                                      .words_ns = UINT64_C(5000000000),
                                       .heartbeat_min_ns = 20000,
                                       .heartbeat_max_ns = UINT64_C(100000000),
                                       .pace_ns = 50000,
@@ -492,12 +493,12 @@ static void on_signal(struct sequencer *s, const struct port_datagram *d, enum w
         struct ack ack;
         verdict = ack_decode(d->bytes, d->length, s->o.stream, &ack);
         if (verdict == WIRE_OK)
-            ack_on(s, &ack);
+            ack_on(s, &ack, d->from);
     } else if (type == WIRE_PROMISE) {
         struct promise promise;
         verdict = promise_decode(d->bytes, d->length, s->o.stream, &promise);
         if (verdict == WIRE_OK)
-            seal_on_promise(s, &promise);
+            seal_on_promise(s, &promise, d->from);
     } else if (type == WIRE_SEAL) {
         struct seal seal;
         verdict = seal_decode(d->bytes, d->length, s->o.stream, &seal);
@@ -540,6 +541,7 @@ static void on_datagram(struct sequencer *s, const struct port_datagram *d)
         on_signal(s, d, type);
         break;
     case WIRE_HINT: /* for publishers */
+    case WIRE_RECALL:
         break;
     case WIRE_TYPE_END:
         count(s, COUNTER_DROPPED_MALFORMED, 1);
@@ -581,6 +583,7 @@ static uint64_t lead_step(struct sequencer *s)
         command_lead_step(s);
     }
     if (!s->holds_back) {
+        emit_words(s);
         emit_tick(s); /* before what would leave no room for it, for as long as there is load */
         append_step(s);
     }

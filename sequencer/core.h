@@ -63,6 +63,7 @@ struct sequencer_options {
     bool line_b;               /* emit on PORT_EGRESS_B too */
     bool pad;                  /* full batches to equal size, for segmented sends */
     uint64_t tick_ns;          /* of /sys/clock; 0: none; default 1 s */
+    uint64_t words_ns;         /* of /sys/word, while there is news; 0: none; default 5 s */
     uint64_t heartbeat_min_ns; /* after a message; doubling up to heartbeat_max_ns */
     uint64_t heartbeat_max_ns; /* defaults 20 us, 100 ms */
     uint64_t pace_bytes;       /* room of the ring that waits for the quorum, beyond which emission
@@ -107,7 +108,8 @@ enum sequencer_sabotage {
     SEQUENCER_UNPERMITTED = 524288,         /* does not ask whether a message is permitted */
     SEQUENCER_RESTLESS = 1048576,           /* while it leads, asks to be called again at once */
     SEQUENCER_RIGHTS_OF_BATCH = 2097152,    /* checks rights as of the batch's beginning */
-    SEQUENCER_REVOCATION_IGNORED = 4194304  /* takes no notice of revocations */
+    SEQUENCER_REVOCATION_IGNORED = 4194304, /* takes no notice of revocations */
+    SEQUENCER_RESTORED_VOTES = 8388608      /* believes a store whatever it has said before */
 };
 
 struct sequencer;
@@ -147,5 +149,7 @@ const char *sequencer_leads_no_more(const struct sequencer *s);
 /* What somebody should look after while it stands by: it is deaf, or its promotion would lose
  * messages, for which it waits; "" if there is no such thing. */
 const char *sequencer_trouble(const struct sequencer *s);
+/* Of a store that says less than it has said, the last such; "": there was none. */
+const char *sequencer_restored(const struct sequencer *s);
 
 #endif

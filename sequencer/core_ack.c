@@ -77,7 +77,7 @@ static bool tail_is_ours(struct sequencer *s, const struct ack *a)
     return slot->end_seq == a->tail.seq + 1 && digest_equal(slot->digest, a->digest);
 }
 
-void ack_on(struct sequencer *s, const struct ack *a)
+void ack_on(struct sequencer *s, const struct ack *a, struct port_addr from)
 {
     count(s, COUNTER_ACKS_IN, 1);
     if (a->promised.number > s->number_seen)
@@ -87,7 +87,10 @@ void ack_on(struct sequencer *s, const struct ack *a)
         return;
     }
     struct store *store = store_of(s, a->store);
+    const struct word now = { .promised = a->promised, .tail = a->tail };
     store->heard_ns = s->now.mono_ns;
+    if (!word_heard(s, store, &a->run, &now, from))
+        return;
     store->durable_seq = a->tail.seq;
     store->full = a->full;
     time_heard_clock(s, store, a->clock_ns);
@@ -97,6 +100,8 @@ void ack_on(struct sequencer *s, const struct ack *a)
     if (a->promised.number == s->epoch.number && !epoch_equal(a->promised, s->epoch))
         seal_heard_locked(s);
     store->current = epoch_equal(a->tail.epoch, s->epoch);
+    if (store->current && !a->settled)
+        word_accept(s, store);
     if (!membership_has(catalog_members(s->catalog), a->store)) {
         store->current = store->current && (a->tail.seq <= s->stable || tail_is_ours(s, a));
         return;

@@ -337,6 +337,8 @@ void emit_heartbeat(struct sequencer *s)
 void emit_begin(struct sequencer *s)
 {
     s->tick_at_ns = s->now.mono_ns + s->o.tick_ns;
+    s->words_at_ns = s->now.mono_ns + s->o.words_ns;
+    s->words_next = 0;
     s->heartbeat_interval_ns = s->o.heartbeat_min_ns;
     s->pace_at_ns = 0;
     s->blocked = BLOCKED_NOT;
@@ -358,6 +360,9 @@ uint64_t emit_deadline(const struct sequencer *s)
     /* A tick that is due waits for room, or behind a run that does; what makes room wakes both. */
     if (s->o.tick_ns > 0 && s->tick_at_ns > s->now.mono_ns && s->tick_at_ns < deadline)
         deadline = s->tick_at_ns;
+    if (s->o.words_ns > 0 && s->words_next != s->next_seq && s->words_at_ns > s->now.mono_ns &&
+        s->words_at_ns < deadline && !s->is_volatile)
+        deadline = s->words_at_ns;
     if (s->blocked == BLOCKED_PACE && s->pace_at_ns < deadline)
         deadline = s->pace_at_ns;
     return deadline;

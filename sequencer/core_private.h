@@ -14,6 +14,7 @@
  *   core_emit.c    the ring, batches, heartbeats, ticks, pacing
  *   core_ack.c     stores: acknowledgements, stable
  *   core_time.c    the rules of time
+ *   core_word.c    what stores have said: those that were restored from an older copy
  *   core_answer.c  unicast answers: gap fills, hints
  *
  * All emission happens inside `step`, so what an entry point queued for sending out of the ring is
@@ -49,17 +50,18 @@ enum {
 
 #define NIL UINT32_MAX /* no slot, no publisher */
 
-#define HINT_INTERVAL_NS UINT64_C(1000000)    /* one a millisecond, after the burst */
-#define HOLE_INTERVAL_NS UINT64_C(50000)      /* the same of holes: loss recovery waits for them */
-#define HELD_STALE_NS    UINT64_C(1000000000) /* a queue that waits this long makes room */
-#define STALE_SCAN_NS    UINT64_C(10000000)
-#define TOKEN_EXPIRES_NS UINT64_C(100000000)
-#define PROMOTE_ASKS_NS  UINT64_C(300000000)  /* for the stores' word on a promotion asked for */
-#define STORE_SILENT_NS  UINT64_C(2000000000) /* a store not heard for so long cannot be added */
-#define PROBE_JITTER_NS  UINT64_C(10000000)
-#define PROBE_ROUNDS     4                     /* times seal_retry_ns, that an answer is good for */
-#define CALLER_IDLE_NS   UINT64_C(30000000000) /* without a question answered: closed */
-#define EXCLUDED_ROUNDS  4 /* times adopt_timeout_ns, until a store is asked again */
+#define RECALL_INTERVAL_NS UINT64_C(1000000) /* to one store */
+#define HINT_INTERVAL_NS   UINT64_C(1000000) /* one a millisecond, after the burst */
+#define HOLE_INTERVAL_NS   UINT64_C(50000)   /* the same of holes: loss recovery waits for them */
+#define HELD_STALE_NS      UINT64_C(1000000000) /* a queue that waits this long makes room */
+#define STALE_SCAN_NS      UINT64_C(10000000)
+#define TOKEN_EXPIRES_NS   UINT64_C(100000000)
+#define PROMOTE_ASKS_NS    UINT64_C(300000000)  /* for the stores' word on a promotion asked for */
+#define STORE_SILENT_NS    UINT64_C(2000000000) /* a store not heard for so long cannot be added */
+#define PROBE_JITTER_NS    UINT64_C(10000000)
+#define PROBE_ROUNDS       4 /* times seal_retry_ns, that an answer is good for */
+#define CALLER_IDLE_NS     UINT64_C(30000000000) /* without a question answered: closed */
+#define EXCLUDED_ROUNDS    4 /* times adopt_timeout_ns, until a store is asked again */
 
 /* ---- proposals held -------------------------------------------------------------------------- */
 
@@ -157,7 +159,12 @@ struct store {
     uint64_t acked_seq;    /* of our epoch, counted */
     uint64_t durable_seq;  /* as it says */
     uint64_t excluded_until_ns;
-    uint64_t probed_ns; /* when `probe` came */
+    uint64_t probed_ns;     /* when `probe` came */
+    struct port_addr from;  /* of its last word */
+    uint64_t recalled_ns;   /* when it was last told what it has said */
+    struct store_word said; /* the most, as heard here; store 0: nothing yet */
+    struct word base;       /* what that run began with */
+    bool restored;          /* its last word was less than it has said */
     struct promise promise;
     struct promise probe; /* its last answer to a probe of ours */
     bool probed;          /* the current one, in `probe` */
@@ -229,6 +236,7 @@ struct sequencer {
     bool want_lead;
     const char *unfit; /* why it can never lead; NULL: it can */
     char waiting_for[256];
+    char restored[256]; /* of a store that says less than it has said */
 
     /* the state machines, and who feeds them until we lead */
     struct catalog *catalog;
@@ -325,6 +333,8 @@ struct sequencer {
     uint64_t heartbeat_at_ns;
     uint64_t heartbeat_interval_ns;
     uint64_t tick_at_ns;
+    uint64_t words_at_ns;
+    uint64_t words_next; /* next_seq behind the last such record */
     struct hint_bucket advice;
     struct hint_bucket holes;
     uint32_t fills_left;
@@ -433,7 +443,7 @@ bool member_change(const struct sequencer *s, const struct command *c, struct me
 /* core_seal.c */
 uint64_t seal_step(struct sequencer *s);
 void seal_start(struct sequencer *s);
-void seal_on_promise(struct sequencer *s, const struct promise *p);
+void seal_on_promise(struct sequencer *s, const struct promise *p, struct port_addr from);
 /* The leader heard that a member promised its number to another candidate. */
 void seal_heard_locked(struct sequencer *s);
 /* Whether the leader should seal a higher number now; meanwhile it may hold back what is proposed. */
@@ -514,10 +524,20 @@ void ring_put(struct sequencer *s, const uint8_t *bytes, const struct batch_head
 
 /* core_ack.c */
 struct store *store_of(struct sequencer *s, uint64_t id);
-void ack_on(struct sequencer *s, const struct ack *a);
+void ack_on(struct sequencer *s, const struct ack *a, struct port_addr from);
 void ack_begin(struct sequencer *s);
 /* Anew under a membership that changed. */
 void ack_judge(struct sequencer *s);
+
+/* core_word.c */
+/* Whether this word of a store counts; from whom it came is kept. */
+bool word_heard(struct sequencer *s, struct store *store, const struct run *run,
+                const struct word *now, struct port_addr from);
+/* Tells the store that its run is accepted. */
+void word_accept(struct sequencer *s, struct store *store);
+/* Again, once all that is adopted is known. False: some do not count any more. */
+bool word_promises_stand(struct sequencer *s);
+void emit_words(struct sequencer *s);
 
 /* core_time.c */
 uint64_t time_stamp(struct sequencer *s);

@@ -109,17 +109,23 @@ static const struct membership *electorate(const struct sequencer *s, const stru
 static void judge(struct sequencer *s)
 {
     const struct store *best = NULL;
-    uint32_t damaged = 0;
+    uint32_t damaged = 0, restored = 0;
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         const struct store *store = &s->stores[i];
         damaged += store->id != 0 && store->promised && !store->promise.proven;
+        restored += store->id != 0 && store->restored;
         if (counts(s, store) && (best == NULL || better(s, &store->promise, &best->promise)))
             best = store;
     }
-    char but[96] = "";
+    char but[160] = "";
     if (damaged > 0)
         snprintf(but, sizeof but,
                  "; %u damaged, without a vote: `cantus journal verify` says where", damaged);
+    else if (restored > 0)
+        snprintf(but, sizeof but,
+                 "; %u restored from an older copy, without a vote: bring the others up, then "
+                 "replace it",
+                 restored);
     if (best == NULL || best->promise.members.count == 0) {
         snprintf(s->waiting_for, sizeof s->waiting_for, "no store has promised%s", but);
         return;
@@ -137,7 +143,7 @@ static void judge(struct sequencer *s)
         adopt(s, best);
 }
 
-void seal_on_promise(struct sequencer *s, const struct promise *p)
+void seal_on_promise(struct sequencer *s, const struct promise *p, struct port_addr from)
 {
     if (p->promised.number > s->number_seen)
         s->number_seen = p->promised.number;
@@ -147,8 +153,12 @@ void seal_on_promise(struct sequencer *s, const struct promise *p)
         return;
     }
     struct store *store = store_of(s, p->store);
+    const struct word now = { .promised = p->promised, .tail = p->tail };
     store->heard_ns = s->now.mono_ns;
     time_heard_clock(s, store, p->clock_ns);
+    /* One that is damaged does not vote, and may not know yet what it has. */
+    if (p->proven && !word_heard(s, store, &p->run, &now, from))
+        return;
     if (p->probe && s->probe.open && epoch_equal(p->asked, s->probe.asked))
         probe_on_answer(s, p);
     if (p->probe || (s->state != SEQUENCER_SEALING && s->state != SEQUENCER_ADOPTING) ||
@@ -335,6 +345,11 @@ uint64_t adopt_step(struct sequencer *s)
     if (adopted_wholly(s) || s->unfit != NULL) {
         if (sabotaged(s, SEQUENCER_BEGIN_AFTER_RERECORD) && !rerecorded(s))
             return s->now.mono_ns + s->o.seal_retry_ns;
+        if (!word_promises_stand(s)) {
+            s->state = SEQUENCER_SEALING;
+            judge(s);
+            return s->now.mono_ns;
+        }
         begin_adopted(s);
         return s->now.mono_ns;
     }

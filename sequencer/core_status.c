@@ -93,6 +93,11 @@ const char *sequencer_leads_no_more(const struct sequencer *s)
                               "another candidate";
 }
 
+const char *sequencer_restored(const struct sequencer *s)
+{
+    return s->restored;
+}
+
 const char *sequencer_trouble(const struct sequencer *s)
 {
     bool lossy = s->probe.lossy_ns != 0;
@@ -183,7 +188,7 @@ static void status_members(const struct sequencer *s, struct port_time now, stru
                 continue;
             m->durable_seq = store->durable_seq;
             m->age_ns = now.mono_ns - store->heard_ns;
-            m->current = store->current;
+            m->current = store->current && !store->restored;
             m->full = store->full;
         }
     }

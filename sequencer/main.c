@@ -78,6 +78,7 @@ struct watch {
     struct epoch led;  /* by another, as was said last */
     char said[256];
     char trouble[256]; /* as was said last */
+    char restored[256];
     struct notify notify;
 };
 
@@ -130,6 +131,17 @@ static void say_trouble(struct watch *w, struct sequencer *core, struct log *log
              log_quote(trouble, quoted, sizeof quoted));
 }
 
+static void say_restored(struct watch *w, struct sequencer *core, struct log *log)
+{
+    const char *restored = sequencer_restored(core);
+    if (strcmp(restored, w->restored) == 0)
+        return;
+    char quoted[LOG_LINE_MAX / 2];
+    snprintf(w->restored, sizeof w->restored, "%s", restored);
+    log_line(log, LOG_WARN, "sequencer", "a store is not counted", "name=%s why=%s", w->name,
+             log_quote(restored, quoted, sizeof quoted));
+}
+
 /* Says what became of it: leading, fenced, standing by, or what it waits for. */
 static void watch_state(struct watch *w, struct sequencer *core, struct log *log)
 {
@@ -141,6 +153,7 @@ static void watch_state(struct watch *w, struct sequencer *core, struct log *log
         w->since_ns = now;
         w->said[0] = '\0';
     }
+    say_restored(w, core, log);
     if (state == SEQUENCER_FOLLOWING) {
         say_followed(w, core, log);
         say_trouble(w, core, log);

@@ -77,6 +77,7 @@ enum sim_invariant {
     X(unpermitted, "a sequencer does not ask whether a message is permitted", 8)                   \
     X(rights_of_batch, "a sequencer checks rights as of the beginning of a batch", 8)              \
     X(revocation_ignored, "a sequencer takes no notice of revocations", 8)                         \
+    X(restored_votes, "a store restored from an older copy of itself is believed", 2)              \
     X(restless, "a leader asks to be called again at once, for ever", 9)
 
 struct sim_options {
@@ -105,7 +106,8 @@ struct sim_result {
     uint64_t digest;   /* over the final history and all final states */
     uint64_t faults;   /* fired, by kind below */
     uint64_t lost, duplicated, reordered, delayed, corrupted, repeated, partitions, crashes,
-        half_steps, freezes, torn_writes, lost_writes, disk_full, bit_flips, clock_jumps, wipes;
+        half_steps, freezes, torn_writes, lost_writes, disk_full, bit_flips, clock_jumps, wipes,
+        restores;
     uint64_t forks, epochs, promotions, member_changes;
     uint32_t stores, sequencers; /* as drawn */
     enum sim_invariant violated;
@@ -154,6 +156,10 @@ bool sim_leads(struct sim *s, uint32_t node);
 uint32_t sim_epoch(struct sim *s, uint32_t node);
 uint64_t sim_stable(struct sim *s, uint32_t node); /* as a sequencer or a store knows it */
 void sim_restart(struct sim *s, uint32_t node);
+/* Keeps a copy of a store's disk. False: it is not at rest. */
+bool sim_keep(struct sim *s, uint32_t node);
+/* The store stops, and the copy is put in the place of its disk. */
+void sim_put_back(struct sim *s, uint32_t node);
 /* What the app of this node would propose now; false: nothing. */
 bool sim_would_propose(struct sim *s, uint32_t node, struct cantus_proposal *out);
 const void *sim_app_state(struct sim *s, uint32_t node);

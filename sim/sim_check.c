@@ -480,7 +480,9 @@ static void check_ack(struct sim *s, struct sim_node *n, const uint8_t *bytes, u
     struct sim_history *h = &s->history;
     struct sim_store_word *word = word_of(s, n);
     struct ack ack;
-    if (n->kind != SIM_STORE || ack_decode(bytes, length, s->stream, &ack) != WIRE_OK)
+    /* What a restored store says must count for nothing. */
+    if (n->kind != SIM_STORE || n->restored ||
+        ack_decode(bytes, length, s->stream, &ack) != WIRE_OK)
         return;
     uint64_t durable = journal_durable(n->journal).seq;
     if (ack.tail.seq > durable)
@@ -523,7 +525,8 @@ static void check_promise(struct sim *s, struct sim_node *n, const uint8_t *byte
 {
     struct sim_store_word *word = word_of(s, n);
     struct promise p;
-    if (n->kind != SIM_STORE || promise_decode(bytes, length, s->stream, &p) != WIRE_OK)
+    if (n->kind != SIM_STORE || n->restored ||
+        promise_decode(bytes, length, s->stream, &p) != WIRE_OK)
         return;
     if (p.probe || !epoch_equal(p.promised, p.asked))
         return;
@@ -549,6 +552,8 @@ void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_r
     const struct sim_history *h = &s->history;
     struct sim_store_word *word = word_of(s, n);
     uint32_t branch = sim_history_branch(h, report->tail.epoch);
+    if (n->restored)
+        return;
     if (n->lied)
         word->acked = (struct position) { .seq = 0 }; /* nobody can know what a liar has lost */
     n->lied = false;
@@ -612,6 +617,7 @@ void sim_check_send(struct sim *s, struct sim_node *n, enum port_channel channel
     case WIRE_GAP_REFUSAL:
     case WIRE_SEAL:
     case WIRE_CREATE:
+    case WIRE_RECALL:
     case WIRE_TYPE_END:
         break;
     }

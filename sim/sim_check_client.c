@@ -301,6 +301,11 @@ enum sim_invariant sim_check_live(struct sim *s, char *why, size_t capacity)
     }
     for (uint32_t i = 0; i < s->node_count; i++) {
         const struct sim_node *n = s->nodes[i];
+        if (n->restored) {
+            snprintf(why, capacity, "%s was restored from an older copy, and does not know it",
+                     n->name);
+            return SIM_LIVE;
+        }
         if (n->kind == SIM_STORE && !sits_out(n, leader) &&
             journal_durable(n->journal).seq != tip) {
             snprintf(why, capacity, "%s has %lu of %lu", n->name, journal_durable(n->journal).seq,

@@ -55,7 +55,7 @@ void sim_check_disks(struct sim *s)
     for (uint32_t i = 0; i < s->node_count; i++) {
         struct sim_node *n = s->nodes[i];
         /* One that may have lost what it had not synced says so when it starts, and comes back as new. */
-        if (n->kind != SIM_STORE || n->rotten || n->host_lost || !n->formatted)
+        if (n->kind != SIM_STORE || n->rotten || n->host_lost || n->restored || !n->formatted)
             continue;
         char error[JOURNAL_ERROR_MAX] = "";
         struct journal_walk_result walked;

@@ -352,8 +352,49 @@ void sim_disk_init(struct sim_disk *d, struct sim_random *random, const uint64_t
     };
 }
 
+static void drop_copy(struct sim_disk *d)
+{
+    for (uint32_t i = 0; d->kept != NULL && i < SIM_DISK_FILES_MAX; i++)
+        free(d->kept[i].bytes);
+    free(d->kept);
+    d->kept = NULL;
+}
+
+void sim_disk_keep(struct sim_disk *d)
+{
+    drop_copy(d);
+    struct sim_disk_file *kept = calloc(SIM_DISK_FILES_MAX, sizeof *kept);
+    bool whole = kept != NULL;
+    for (uint32_t i = 0; whole && i < SIM_DISK_FILES_MAX; i++) {
+        kept[i] = d->files[i];
+        kept[i].bytes = NULL;
+        kept[i].capacity = 0;
+        if (d->files[i].size == 0)
+            continue;
+        whole = reserve(&kept[i], d->files[i].size);
+        if (whole)
+            memcpy(kept[i].bytes, d->files[i].bytes, d->files[i].size);
+    }
+    d->kept = kept;
+    if (!whole)
+        drop_copy(d);
+}
+
+void sim_disk_restore(struct sim_disk *d)
+{
+    assert(d->dead && d->in_flight == 0 && d->kept != NULL);
+    all_written_back(d);
+    for (uint32_t i = 0; i < SIM_DISK_FILES_MAX; i++) {
+        free(d->files[i].bytes);
+        d->files[i] = d->kept[i];
+    }
+    free(d->kept);
+    d->kept = NULL;
+}
+
 void sim_disk_close(struct sim_disk *d)
 {
+    drop_copy(d);
     all_written_back(d);
     for (int32_t i = 0; i < SIM_DISK_FILES_MAX; i++)
         free(d->files[i].bytes);
@@ -504,6 +545,7 @@ void sim_disk_crash(struct sim_disk *d)
 void sim_disk_wipe(struct sim_disk *d)
 {
     assert(d->dead && d->in_flight == 0);
+    drop_copy(d);
     all_written_back(d);
     for (uint32_t i = 0; i < SIM_DISK_FILES_MAX; i++)
         if (d->files[i].name[0] != '\0')

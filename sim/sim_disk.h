@@ -74,8 +74,9 @@ struct sim_disk {
     bool unsynced; /* plain writes complete from the host's cache */
     struct sim_disk_cached cached[SIM_DISK_CACHED_MAX]; /* oldest first */
     uint32_t cached_count;
-    bool dead;          /* its host is down: it takes nothing */
-    const char *misuse; /* what the caller did wrong; NULL: nothing */
+    struct sim_disk_file *kept; /* a copy of the files; NULL: there is none */
+    bool dead;                  /* its host is down: it takes nothing */
+    const char *misuse;         /* what the caller did wrong; NULL: nothing */
 };
 
 void sim_disk_init(struct sim_disk *d, struct sim_random *random, const uint64_t *now_ns);
@@ -91,6 +92,10 @@ void sim_disk_crash(struct sim_disk *d);
 uint64_t sim_disk_power(struct sim_disk *d);
 /* Everything on it is gone; it is a new one. Its host is down. */
 void sim_disk_wipe(struct sim_disk *d);
+/* Keeps a copy of what is on it now, instead of an earlier one. */
+void sim_disk_keep(struct sim_disk *d);
+/* Puts the copy in the place of what is on it. Its host is down. */
+void sim_disk_restore(struct sim_disk *d);
 /* Flips one bit of a file whose name begins so, below its last written block. False: none. */
 bool sim_disk_rot(struct sim_disk *d, const char *prefix);
 

@@ -76,6 +76,19 @@ void sim_restart(struct sim *s, uint32_t node)
         sim_violate(s, SIM_LIVE, "%s does not start: %.400s", s->nodes[node]->name, s->text);
 }
 
+bool sim_keep(struct sim *s, uint32_t node)
+{
+    return node < s->node_count && s->nodes[node]->kind == SIM_STORE &&
+           sim_fault_keep(s, s->nodes[node]);
+}
+
+void sim_put_back(struct sim *s, uint32_t node)
+{
+    if (node < s->node_count && s->nodes[node]->kind == SIM_STORE &&
+        s->nodes[node]->disk->kept != NULL)
+        sim_fault_put_back(s, s->nodes[node]);
+}
+
 void sim_freeze(struct sim *s, uint32_t node, bool frozen)
 {
     if (node >= s->node_count)

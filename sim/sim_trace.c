@@ -72,6 +72,13 @@ static int store_text(enum wire_type type, const uint8_t *bytes, uint32_t length
     struct ack ack;
     struct promise promise;
     struct seal seal;
+    struct recall recall;
+    if (type == WIRE_RECALL && recall_decode(bytes, length, 0, &recall) == WIRE_OK)
+        return snprintf(out, capacity,
+                        "RECALL %016" PRIx64 " run %016" PRIx64 " promised %u tail %" PRIu64
+                        " epoch %u",
+                        recall.store, recall.run, recall.said.promised.number, recall.said.tail.seq,
+                        recall.said.tail.epoch.number);
     if (type == WIRE_ACK && ack_decode(bytes, length, 0, &ack) == WIRE_OK)
         return snprintf(out, capacity, "ACK %" PRIu64 " epoch %u promised %u%s", ack.tail.seq,
                         ack.tail.epoch.number, ack.promised.number, ack.full ? " full" : "");
@@ -141,6 +148,7 @@ size_t sim_datagram_text(const uint8_t *bytes, uint32_t length, char *out, size_
     case WIRE_ACK:
     case WIRE_SEAL:
     case WIRE_PROMISE:
+    case WIRE_RECALL:
         used = store_text(type, bytes, length, out, capacity);
         break;
     case WIRE_GAP_REQUEST:

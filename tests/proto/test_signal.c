@@ -105,11 +105,57 @@ START_TEST(gap_refusals)
 }
 END_TEST
 
+static const struct word WORD = { { 6, 3 }, { { 5, 2 }, 44 } };
+
+static bool word_equal(const struct word *a, const struct word *b)
+{
+    return epoch_equal(a->promised, b->promised) && position_compare(a->tail, b->tail) == 0;
+}
+
+START_TEST(recalls)
+{
+    struct recall in = { 7, 11, { 9, 2 }, WORD };
+    struct recall out;
+    ROUND_TRIP(recall, in, out, 60);
+    ck_assert(out.store == 7 && out.run == 11 && epoch_equal(in.epoch, out.epoch));
+    ck_assert(word_equal(&in.said, &out.said));
+    in.store = 0;
+    REFUSED(recall, in);
+}
+END_TEST
+
+/* A promise only rises, whoever the candidate. What is of the promised epoch is never cut; what is
+ * older may be. */
+START_TEST(words_that_forget)
+{
+    const struct word said = { { 1, 3 }, { { 1, 3 }, 50 } }; /* epochs: candidate, number */
+    const struct {
+        struct word now;
+        bool forgets;
+    } cases[] = {
+        { said, false },
+        { { { 1, 3 }, { { 1, 3 }, 51 } }, false },
+        { { { 1, 3 }, { { 1, 3 }, 49 } }, true },
+        { { { 1, 3 }, { { 1, 2 }, 60 } }, true },
+        { { { 1, 2 }, { { 1, 2 }, 60 } }, true },  /* an older promise */
+        { { { 2, 3 }, { { 1, 3 }, 50 } }, true },  /* the same number, to another */
+        { { { 2, 4 }, { { 1, 2 }, 10 } }, false }, /* cut, for a later one */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        ck_assert_int_eq(word_forgets(&said, &cases[i].now), cases[i].forgets);
+    const struct word promised = { { 1, 3 }, { { 1, 2 }, 50 } };
+    const struct word cut = { { 1, 3 }, { { 1, 2 }, 40 } };
+    ck_assert(!word_forgets(&promised, &cut));
+}
+END_TEST
+
 START_TEST(acks)
 {
-    struct ack in = { 7, { 9, 2 }, { { 8, 1 }, 55 }, { 3, 4 }, 999, true };
+    struct ack in = { 7, { 11, WORD }, true, { 9, 2 }, { { 8, 1 }, 55 }, { 3, 4 }, 999, true };
     struct ack out;
-    ROUND_TRIP(ack, in, out, 65);
+    ROUND_TRIP(ack, in, out, 106);
+    ck_assert_uint_eq(out.run.id, 11);
+    ck_assert(out.settled && word_equal(&out.run.base, &in.run.base));
     ck_assert_uint_eq(out.store, 7);
     ck_assert(epoch_equal(in.promised, out.promised) && digest_equal(in.digest, out.digest));
     ck_assert_int_eq(position_compare(in.tail, out.tail), 0);
@@ -117,7 +163,7 @@ START_TEST(acks)
     ck_assert(out.full);
     uint8_t bytes[SIGNAL_SIZE_MAX];
     size_t length = ack_encode(&in, SUITE_STREAM, bytes, sizeof bytes);
-    forge(bytes, length, 64, 2);
+    forge(bytes, length, 105, 2);
     ck_assert_int_eq(ack_any(bytes, length), WIRE_MALFORMED);
     in.store = 0;
     REFUSED(ack, in);
@@ -139,6 +185,7 @@ END_TEST
 static struct promise a_promise(void)
 {
     struct promise p = { .store = 7,
+                         .run = { 11, WORD },
                          .promised = { 9, 2 },
                          .asked = { 10, 3 },
                          .probe = true,
@@ -161,10 +208,11 @@ START_TEST(promises)
 {
     struct promise in = a_promise();
     struct promise out;
-    ROUND_TRIP(promise, in, out, 102 + 13 + 8 * MEMBERS_MAX);
+    ROUND_TRIP(promise, in, out, 142 + 13 + 8 * MEMBERS_MAX);
     ck_assert_uint_eq(out.store, 7);
     ck_assert(epoch_equal(in.promised, out.promised) && epoch_equal(in.asked, out.asked));
     ck_assert(out.probe && out.proven);
+    ck_assert(out.run.id == 11 && word_equal(&out.run.base, &in.run.base));
     ck_assert_int_eq(position_compare(in.tail, out.tail), 0);
     ck_assert(digest_equal(in.digest, out.digest));
     ck_assert_uint_eq(out.oldest_seq, 2);
@@ -175,7 +223,7 @@ START_TEST(promises)
     ck_assert_uint_eq(out.stream_port, 4001);
     ck_assert_mem_eq(&out.members, &in.members, sizeof in.members);
     in.members.count = 0;
-    ROUND_TRIP(promise, in, out, 102 + 13);
+    ROUND_TRIP(promise, in, out, 142 + 13);
     ck_assert_uint_eq(out.members.stores[0], 0);
     in.store = 0;
     REFUSED(promise, in);
@@ -199,13 +247,13 @@ START_TEST(memberships_that_are_none)
     uint8_t bytes[SIGNAL_SIZE_MAX];
     in = a_promise();
     size_t length = promise_encode(&in, SUITE_STREAM, bytes, sizeof bytes);
-    forge(bytes, length, 102 + 12, MEMBERS_MAX + 1);
+    forge(bytes, length, 142 + 12, MEMBERS_MAX + 1);
     ck_assert_int_eq(promise_any(bytes, length), WIRE_MALFORMED);
-    forge(bytes, length, 102 + 12, MEMBERS_MAX - 1);
+    forge(bytes, length, 142 + 12, MEMBERS_MAX - 1);
     ck_assert_int_eq(promise_any(bytes, length), WIRE_MALFORMED);
-    forge(bytes, length, 102 + 12, MEMBERS_MAX);
+    forge(bytes, length, 142 + 12, MEMBERS_MAX);
     ck_assert_int_eq(promise_any(bytes, length), WIRE_OK);
-    forge(bytes, length, 102 + 13, 101); /* the first store twice */
+    forge(bytes, length, 142 + 13, 101); /* the first store twice */
     ck_assert_int_eq(promise_any(bytes, length), WIRE_MALFORMED);
 }
 END_TEST
@@ -296,6 +344,6 @@ START_TEST(one_is_not_taken_for_another)
 }
 END_TEST
 
-SUITE_RUN("signal", heartbeats, gap_requests, gap_refusals, acks, seals, promises,
-          memberships_that_are_none, joins, creates, identities, hints,
+SUITE_RUN("signal", heartbeats, gap_requests, gap_refusals, recalls, words_that_forget, acks, seals,
+          promises, memberships_that_are_none, joins, creates, identities, hints,
           one_is_not_taken_for_another)

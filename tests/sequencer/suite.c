@@ -39,6 +39,7 @@ static void see(struct suite *t, struct sent *sent)
         t->heartbeats += sent->channel == PORT_EGRESS_A;
         break;
     case WIRE_HINT:
+    case WIRE_RECALL:
         ck_assert_int_eq(hint_decode(sent->bytes, sent->length, SUITE_STREAM, &t->hint), WIRE_OK);
         t->hints++;
         break;
