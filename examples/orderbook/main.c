@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "embedded.h"
+#include "../embedded.h"
 #include "plot.h"
 #include "quoter.h"
 
@@ -325,7 +325,7 @@ int main(int argc, char **argv)
     struct embedded embedded = { .child = -1 };
     int status = 1;
     if (run.dir == NULL) {
-        if (embedded_start(&embedded, error))
+        if (embedded_start(&embedded, "orderbook", error))
             run.dir = embedded.dir;
         else
             fprintf(stderr, "orderbook: %s\n", error);

@@ -30,11 +30,11 @@ static void command_path(char *out, size_t capacity)
         snprintf(out, capacity, "%s", beside);
 }
 
-bool embedded_start(struct embedded *e, char *error)
+bool embedded_start(struct embedded *e, const char *program, char *error)
 {
     *e = (struct embedded) { .child = -1 };
     const char *tmp = getenv("TMPDIR");
-    snprintf(e->dir, sizeof e->dir, "%.40s/orderbook-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    snprintf(e->dir, sizeof e->dir, "%.30s/%.12s-XXXXXX", tmp != NULL ? tmp : "/tmp", program);
     if (mkdtemp(e->dir) == NULL) {
         snprintf(error, 256, "%s: %s (set TMPDIR to a directory you may write)", e->dir,
                  strerror(errno));
@@ -55,7 +55,7 @@ bool embedded_start(struct embedded *e, char *error)
         close(pipe_fds[0]);
         close(pipe_fds[1]);
         execlp(command, "cantus", "dev", "--dir", e->dir, (char *)NULL);
-        fprintf(stderr, "orderbook: cannot run %s: %s\n", command, strerror(errno));
+        fprintf(stderr, "%s: cannot run %s: %s\n", program, command, strerror(errno));
         _exit(127);
     }
     close(pipe_fds[1]);

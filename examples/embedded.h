@@ -1,6 +1,6 @@
 /* A deployment of its own in a temporary directory: `cantus dev` as a child process. */
-#ifndef ORDERBOOK_EMBEDDED_H
-#define ORDERBOOK_EMBEDDED_H
+#ifndef EXAMPLES_EMBEDDED_H
+#define EXAMPLES_EMBEDDED_H
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -10,8 +10,8 @@ struct embedded {
     pid_t child;
 };
 
-/* Starts it and waits until it is ready. False with a text in error[256]. */
-bool embedded_start(struct embedded *e, char *error);
+/* Starts it and waits until it is ready; `program` is who asks. False with a text in error[256]. */
+bool embedded_start(struct embedded *e, const char *program, char *error);
 /* Stops it and removes its directory. */
 void embedded_stop(struct embedded *e);
 
