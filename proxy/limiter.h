@@ -1,0 +1,57 @@
+/* How much clients may have and do: token buckets by key and by subtree, quotas by key and by address.
+ *
+ * The limits are the catalog's (proto/limit.h). An account is a key's, of all its sessions here together, or
+ * that of nobody in particular; it outlives its last session as long as there is room, so that who comes
+ * back finds its bucket as it left it. Each proxy enforces a limit by itself.
+ *
+ * A bucket is the time at which it will be full again: something is let through if that is at most the
+ * burst away, and moves it by what it costs. So a large message may overdraw it once, and the next ones wait
+ * for longer. Pure; all memory is taken by create. */
+#ifndef CANTUS_PROXY_LIMITER_H
+#define CANTUS_PROXY_LIMITER_H
+
+#include "proto/catalog.h"
+
+enum { LIMITER_NONE = UINT32_MAX, LIMITER_BURST_DEFAULT_MS = 100 };
+
+struct limiter;
+
+size_t limiter_memory(uint32_t sessions_max);
+struct limiter *limiter_create(uint32_t sessions_max, const struct catalog *catalog);
+void limiter_destroy(struct limiter *l);
+
+/* ---- addresses ------------------------------------------------------------------------------- */
+/* One more connection of this address; false if it has so many. */
+bool limiter_connect(struct limiter *l, uint32_t ip, uint32_t connections_max);
+void limiter_disconnect(struct limiter *l, uint32_t ip);
+/* One more of them that has not logged in; false if it has so many. */
+bool limiter_begin_login(struct limiter *l, uint32_t ip, uint32_t logins_max);
+void limiter_end_login(struct limiter *l, uint32_t ip);
+
+/* ---- accounts -------------------------------------------------------------------------------- */
+/* One more session of this key (NULL: nobody in particular). LIMITER_NONE: it has as many as its limit
+ * says, or if that says nothing as `sessions_max` (0: no limit) says. */
+uint32_t limiter_enter(struct limiter *l, const uint8_t *key, uint32_t sessions_max);
+void limiter_leave(struct limiter *l, uint32_t account);
+
+enum limiter_quota {
+    LIMITER_TOPICS, /* created through this proxy since the account is known */
+    LIMITER_SUBSCRIPTIONS,
+    LIMITER_INFLIGHT_BYTES,
+    LIMITER_PUBLISHERS, /* no limit of the catalog's */
+    LIMITER_QUOTAS
+};
+/* Whether it may have so many more, at most `max` in all (0: no limit) and what its limit says. */
+bool limiter_may_have(const struct limiter *l, uint32_t account, enum limiter_quota quota,
+                      uint64_t more, uint64_t max);
+void limiter_add(struct limiter *l, uint32_t account, enum limiter_quota quota, uint64_t more);
+void limiter_subtract(struct limiter *l, uint32_t account, enum limiter_quota quota, uint64_t less);
+
+/* ---- rates ----------------------------------------------------------------------------------- */
+/* 0, and it is charged; or when to ask again. */
+uint64_t limiter_take(struct limiter *l, uint32_t account, const char *topic, size_t topic_length,
+                      uint32_t bytes, uint64_t now_ns);
+/* Charged whatever there is: a reject that somebody caused. */
+void limiter_charge(struct limiter *l, uint32_t account, uint32_t bytes, uint64_t now_ns);
+
+#endif
