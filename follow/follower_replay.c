@@ -99,6 +99,8 @@ static bool on_frame(struct follower *f, enum replay_type type, const uint8_t *b
     case REPLAY_STATUS:
     case REPLAY_COMMAND:
     case REPLAY_OUTCOME:
+    case REPLAY_CLIENTS_REQUEST:
+    case REPLAY_CLIENTS:
         break;
     }
     follower_count(f, COUNTER_DROPPED_MALFORMED);

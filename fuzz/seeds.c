@@ -7,6 +7,7 @@
 #include "proto/catalog.h"
 #include "proto/proposal.h"
 #include "proto/replay.h"
+#include "proto/clients.h"
 #include "proto/status.h"
 
 #define STREAM UINT64_C(0x1122334455667788)
@@ -209,6 +210,14 @@ static void statuses(void)
     save("status", "some", out, status_encode(&s, out, sizeof out));
     static const struct status empty;
     save("status", "empty", out, status_encode(&empty, out, sizeof out));
+    static const struct clients page = {
+        .next = 7,
+        .tip = 9,
+        .count = 2,
+        .all = { { .session = 1, .has_key = true, .agent = "sub", .flags = CLIENT_SUBSCRIBED },
+                 { .session = 2, .ip = 0x7f000001, .port = 4000, .flags = CLIENT_TEXT } }
+    };
+    save("status", "clients", out, clients_encode(&page, out, sizeof out));
 }
 
 int main(int argc, char **argv)

@@ -16,7 +16,7 @@ static bool copy_text(char *out, size_t capacity, const char *in)
 
 static bool known_kind(uint32_t kind)
 {
-    return kind >= COMMAND_PROMOTE && kind <= COMMAND_WHY;
+    return kind >= COMMAND_PROMOTE && kind <= COMMAND_DRAIN;
 }
 
 static bool known_how(uint32_t how)

@@ -14,7 +14,8 @@ enum command_kind {
     COMMAND_MEMBER_REMOVE = 3, /* the leader: remove this store */
     COMMAND_DIGEST_AT = 4,     /* a store: the history digest through the batch that holds `seq` */
     COMMAND_SESSION = 5,       /* the leader: begin the session named `name` */
-    COMMAND_WHY = 6 /* the leader: what the publisher `name` waits for; changes nothing */
+    COMMAND_WHY = 6,  /* the leader: what the publisher `name` waits for; changes nothing */
+    COMMAND_DRAIN = 7 /* a proxy: tell all clients to go elsewhere, and let no more in */
 };
 
 struct command {

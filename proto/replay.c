@@ -11,7 +11,7 @@ size_t replay_frame_peek(const uint8_t *bytes, size_t available, enum replay_typ
         return SIZE_MAX;
     if (available < REPLAY_FRAME_HEADER)
         return 0;
-    if (bytes[4] < REPLAY_REQUEST || bytes[4] > REPLAY_OUTCOME)
+    if (bytes[4] < REPLAY_REQUEST || bytes[4] > REPLAY_CLIENTS)
         return SIZE_MAX;
     if (available - 4 < length)
         return 0;

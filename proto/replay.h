@@ -21,10 +21,12 @@ enum replay_type {
     REPLAY_BATCH = 2,
     REPLAY_VOUCH = 3,
     REPLAY_END = 4,
-    REPLAY_STATUS_REQUEST = 5, /* empty body */
-    REPLAY_STATUS = 6,         /* protobuf: proto/control.proto */
-    REPLAY_COMMAND = 7,        /* protobuf: proto/command.h */
-    REPLAY_OUTCOME = 8         /* its answer */
+    REPLAY_STATUS_REQUEST = 5,  /* empty body */
+    REPLAY_STATUS = 6,          /* protobuf: proto/control.proto */
+    REPLAY_COMMAND = 7,         /* protobuf: proto/command.h */
+    REPLAY_OUTCOME = 8,         /* its answer */
+    REPLAY_CLIENTS_REQUEST = 9, /* of a proxy: u32, the place in its table to begin at */
+    REPLAY_CLIENTS = 10         /* protobuf: proto/clients.h */
 };
 
 struct replay_request {

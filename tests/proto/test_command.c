@@ -5,7 +5,7 @@
 START_TEST(round_trips)
 {
     uint8_t bytes[COMMAND_SIZE_MAX];
-    for (int kind = COMMAND_PROMOTE; kind <= COMMAND_WHY; kind++) {
+    for (int kind = COMMAND_PROMOTE; kind <= COMMAND_DRAIN; kind++) {
         struct command in = {
             .kind = (enum command_kind)kind, .store = UINT64_MAX, .seq = 7, .how = SYS_EPOCH_LEASE
         };

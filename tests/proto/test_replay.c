@@ -38,7 +38,7 @@ START_TEST(what_can_never_be_a_frame)
     ck_assert_uint_eq(replay_frame_peek(bytes, 4, &type), 0);
     for (unsigned t = 0; t < 256; t++) {
         bytes[4] = (uint8_t)t;
-        bool known = t >= REPLAY_REQUEST && t <= REPLAY_OUTCOME;
+        bool known = t >= REPLAY_REQUEST && t <= REPLAY_CLIENTS;
         ck_assert_uint_eq(replay_frame_peek(bytes, 5, &type), known ? 0 : SIZE_MAX);
     }
     static uint8_t large[REPLAY_FRAME_MAX + REPLAY_FRAME_HEADER];
