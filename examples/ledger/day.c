@@ -101,7 +101,7 @@ size_t day_instruction(const struct day *d, uint64_t index, char *out)
     if (index < FIRST_PAYMENT)
         return (size_t)snprintf(
             out, INSTRUCTION_MAX, "transfer %" PRIu64 " employer person-%d %" PRIu64, index,
-            (int)index - 2 - SHOPS - PEOPLE, 60000 + draw(d, index, 1) % 140000);
+            (int)index - 2 - SHOPS - PEOPLE, 90000 + draw(d, index, 1) % 210000);
     if (index + 1 == day_count(d))
         return (size_t)snprintf(out, INSTRUCTION_MAX, "close");
     /* One reference in a block is used twice, and two payments come twice. */

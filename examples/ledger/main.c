@@ -18,6 +18,7 @@ static const char help[] =
     "usage: ledger [--payments N] [--seconds S] [--plot FILE.svg]\n"
     "       ledger --source SOURCE --role till [--payments N] [--seconds S]\n"
     "       ledger --source SOURCE --role ledger [--until SEQ | --once] [--plot FILE.svg]\n"
+    "       ledger --print [--payments N]\n"
     "\n"
     "Gives a day's payment instructions to a ledger on Cantus, and prints what it leads to, a JSON line\n"
     "for each replica. Without --source it starts a deployment of its own in a temporary directory, runs\n"
@@ -34,6 +35,7 @@ static const char help[] =
     "  --until SEQ        stop after message SEQ of the stream and print the line\n"
     "  --once             stop at the end of the stream as it is now\n"
     "  --sequenced        follow at sequenced instead of stable\n"
+    "  --print            print the day's instructions, and do nothing with them\n"
     "  --plot FILE.svg    draw what became of the instructions, and the money on hold\n"
     "Without --until or --once, a ledger runs until SIGINT or SIGTERM, then prints the line.\n";
 
@@ -45,7 +47,7 @@ struct run {
     const char *source, *plot_path, *identity;
     enum role role;
     uint64_t until_seq, seconds;
-    bool once, sequenced, failed;
+    bool print, once, sequenced, failed;
     struct day day;
     uint64_t began_ns; /* when instruction 0 was due */
     char text[INSTRUCTION_MAX];
@@ -282,6 +284,8 @@ static bool parse_option(struct run *run, int option, const char *value)
     case 'p':
         run->plot_path = value;
         return true;
+    case 'P':
+        return run->print = true;
     case 'o':
         return run->once = true;
     case 's':
@@ -312,12 +316,19 @@ static bool parse_option(struct run *run, int option, const char *value)
 static bool parse_options(int argc, char **argv, struct run *run)
 {
     static const struct option options[] = {
-        { "source", required_argument, NULL, 'S' },   { "role", required_argument, NULL, 'r' },
-        { "identity", required_argument, NULL, 'i' }, { "payments", required_argument, NULL, 'n' },
-        { "seed", required_argument, NULL, 'e' },     { "seconds", required_argument, NULL, 't' },
-        { "until", required_argument, NULL, 'u' },    { "once", no_argument, NULL, 'o' },
-        { "sequenced", no_argument, NULL, 's' },      { "plot", required_argument, NULL, 'p' },
-        { "help", no_argument, NULL, 'h' },           { 0 },
+        { "source", required_argument, NULL, 'S' },
+        { "role", required_argument, NULL, 'r' },
+        { "identity", required_argument, NULL, 'i' },
+        { "payments", required_argument, NULL, 'n' },
+        { "seed", required_argument, NULL, 'e' },
+        { "seconds", required_argument, NULL, 't' },
+        { "until", required_argument, NULL, 'u' },
+        { "once", no_argument, NULL, 'o' },
+        { "sequenced", no_argument, NULL, 's' },
+        { "plot", required_argument, NULL, 'p' },
+        { "print", no_argument, NULL, 'P' },
+        { "help", no_argument, NULL, 'h' },
+        { 0 },
     };
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;)
         if (!parse_option(run, c, optarg))
@@ -335,6 +346,15 @@ static bool parse_options(int argc, char **argv, struct run *run)
     return true;
 }
 
+static int print_day(const struct day *d)
+{
+    for (uint64_t i = 0; i < day_count(d); i++) {
+        char text[INSTRUCTION_MAX];
+        printf("%.*s\n", (int)day_instruction(d, i, text), text);
+    }
+    return fflush(stdout) != 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct run run = { .day = { .seed = 1, .payments = 20000 } };
@@ -342,6 +362,8 @@ int main(int argc, char **argv)
         fputs("try ledger --help\n", stderr);
         return 2;
     }
+    if (run.print)
+        return print_day(&run.day);
     struct sigaction action = { .sa_handler = on_signal };
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

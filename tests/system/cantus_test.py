@@ -335,3 +335,21 @@ def listener(group):
                  socket.inet_aton(group[0]) + socket.inet_aton("127.0.0.1"))
     s.settimeout(DEADLINE_S)
     return s
+
+
+def wait_tip(egress, seq, deadline_s=DEADLINE_S):
+    """Waits until a listener to the egress group has heard of a message. Asking for a status takes longer
+    than thousands of messages."""
+    tip = [0]
+    egress.settimeout(0)
+
+    def reached():
+        try:
+            while tip[0] < seq:
+                batch = egress.recv(65536)
+                if len(batch) >= 88 and batch[3] == 1:
+                    tip[0] = max(tip[0], int.from_bytes(batch[48:56], "little"))
+        except BlockingIOError:
+            pass
+        return tip[0] >= seq
+    wait_until(reached, lambda: f"seq {seq}, not {tip[0]}", deadline_s)

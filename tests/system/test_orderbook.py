@@ -11,7 +11,7 @@ import unittest
 import xml.etree.ElementTree
 
 import orders
-from cantus_test import DEADLINE_S, Case, Endpoints, listener, program, wait_until
+from cantus_test import DEADLINE_S, Case, Endpoints, listener, program, wait_tip, wait_until
 
 LONG_S = DEADLINE_S * 3
 
@@ -82,34 +82,17 @@ class WholeDayTest(OrderbookCase):
 
 
 class KilledTest(OrderbookCase):
-    def wait_tip(self, egress, seq):
-        """Listens to the stream itself: asking for a status takes longer than thousands of events."""
-        tip = [0]
-
-        def reached():
-            try:
-                while tip[0] < seq:
-                    batch = egress.recv(65536)
-                    if len(batch) >= 88 and batch[3] == 1:
-                        tip[0] = max(tip[0], int.from_bytes(batch[48:56], "little"))
-            except BlockingIOError:
-                pass
-            return tip[0] >= seq
-        wait_until(reached, lambda: f"seq {seq}, not {tip[0]}", LONG_S)
-        return tip[0]
-
     def test_roles_killed_and_restarted(self):
         d = self.path("d")
         dev = self.dev()
         books = [self.role(d, "book"), self.role(d, "book", "--sequenced")]
         quoters = [self.role(d, "quoter", "--identity", f"quoter-{i}") for i in (1, 2)]
         egress = listener(Endpoints(d).egress)
-        egress.settimeout(0)
         self.addCleanup(egress.close)
         injector = self.role(d, "injector", "--events", orders.FILE)
         killed_midway = 0
         for round in range(1, 7):
-            self.wait_tip(egress, round * 6000)
+            wait_tip(egress, round * 6000, LONG_S)
             victims = [[injector], [books[0]], [dev], [injector, books[1]], [quoters[0], injector],
                        [dev, injector]][round - 1]
             midway = injector.running()
