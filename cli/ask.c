@@ -33,6 +33,13 @@ void ask_for_status(struct ask *ask, struct port_addr at)
     begin(ask, at, REPLAY_STATUS_REQUEST, REPLAY_STATUS, NULL, 0);
 }
 
+void ask_for_clients(struct ask *ask, struct port_addr at, uint32_t place)
+{
+    uint8_t body[4];
+    wire_store32(body, place);
+    begin(ask, at, REPLAY_CLIENTS_REQUEST, REPLAY_CLIENTS, body, sizeof body);
+}
+
 void ask_for_command(struct ask *ask, struct port_addr at, const struct command *command)
 {
     uint8_t body[COMMAND_SIZE_MAX];
@@ -159,12 +166,12 @@ bool ask_command(struct port_addr at, const struct command *command, struct outc
 /* ---- a deployment's processes ---------------------------------------------------------------- */
 
 static void add(struct processes *p, const char *name, struct port_addr unicast,
-                uint16_t stream_port, bool sequencer)
+                uint16_t stream_port, enum process_kind kind)
 {
     struct process *process = &p->all[p->count++];
     snprintf(process->name, sizeof process->name, "%s", name);
     process->address = (struct port_addr) { unicast.ip, stream_port };
-    process->sequencer = sequencer;
+    process->kind = kind;
 }
 
 struct processes *processes_create(const struct config *config)
@@ -175,11 +182,15 @@ struct processes *processes_create(const struct config *config)
     p->config = config;
     for (uint32_t i = 0; i < config->sequencer_count; i++) {
         const struct config_sequencer *s = &config->sequencers[i];
-        add(p, s->name, s->unicast, s->stream_port, true);
+        add(p, s->name, s->unicast, s->stream_port, PROCESS_SEQUENCER);
     }
     for (uint32_t i = 0; i < config->retransmitter_count; i++) {
         const struct config_retransmitter *r = &config->retransmitters[i];
-        add(p, r->name, r->unicast, r->stream_port, false);
+        add(p, r->name, r->unicast, r->stream_port, PROCESS_STORE);
+    }
+    for (uint32_t i = 0; i < config->proxy_count; i++) {
+        const struct config_proxy *x = &config->proxies[i];
+        add(p, x->name, x->unicast, x->stream_port, PROCESS_PROXY);
     }
     return p;
 }
@@ -232,6 +243,13 @@ void processes_ask_sequencers(struct processes *p, uint64_t timeout_ns)
     ask_first(p, p->config->sequencer_count, timeout_ns);
 }
 
+const char *process_role(const struct process *p)
+{
+    return p->kind == PROCESS_SEQUENCER ? "sequencer"
+           : p->kind == PROCESS_STORE   ? "retransmitter"
+                                        : "proxy";
+}
+
 struct process *processes_find(struct processes *p, const char *name)
 {
     for (uint32_t i = 0; i < p->count; i++)
@@ -245,7 +263,7 @@ struct process *processes_leader(struct processes *p)
     struct process *leader = NULL;
     for (uint32_t i = 0; i < p->count; i++) {
         struct process *one = &p->all[i];
-        if (one->sequencer && one->answered && status_leads(&one->status) &&
+        if (one->kind == PROCESS_SEQUENCER && one->answered && status_leads(&one->status) &&
             (leader == NULL || leader->status.epoch.number < one->status.epoch.number))
             leader = one;
     }
@@ -255,7 +273,8 @@ struct process *processes_leader(struct processes *p)
 struct process *processes_store(struct processes *p, uint64_t store)
 {
     for (uint32_t i = 0; i < p->count; i++)
-        if (!p->all[i].sequencer && p->all[i].answered && p->all[i].status.store == store)
+        if (p->all[i].kind == PROCESS_STORE && p->all[i].answered &&
+            p->all[i].status.store == store)
             return &p->all[i];
     return NULL;
 }

@@ -29,6 +29,8 @@ struct ask {
 };
 
 void ask_for_status(struct ask *ask, struct port_addr at);
+/* A proxy: one page of its clients. */
+void ask_for_clients(struct ask *ask, struct port_addr at, uint32_t place);
 void ask_for_command(struct ask *ask, struct port_addr at, const struct command *command);
 /* Asks all of them, and returns when each has answered or failed: after timeout_ns at the latest. */
 void ask_run(struct ask *asks, uint32_t count, uint64_t timeout_ns);
@@ -40,10 +42,12 @@ bool ask_command(struct port_addr at, const struct command *command, struct outc
 
 /* ---- a deployment's processes ---------------------------------------------------------------- */
 
+enum process_kind { PROCESS_SEQUENCER, PROCESS_STORE, PROCESS_PROXY };
+
 struct process {
     char name[CONFIG_NAME_MAX + 1];
     struct port_addr address; /* of its stream port */
-    bool sequencer;           /* else a retransmitter */
+    enum process_kind kind;
     bool answered;
     char problem[ASK_PROBLEM_MAX];
     struct status status;
@@ -51,7 +55,7 @@ struct process {
 
 struct processes {
     const struct config *config;
-    uint32_t count; /* sequencers first, in the order of the configuration */
+    uint32_t count; /* sequencers, retransmitters, proxies, each in the configuration's order */
     struct process all[CONFIG_PROCESSES_MAX];
     struct ask asks[CONFIG_PROCESSES_MAX];
 };
@@ -64,6 +68,8 @@ void processes_ask(struct processes *p);
 void processes_ask_within(struct processes *p, uint64_t timeout_ns);
 /* Asks the sequencers only, and waits no longer than this. */
 void processes_ask_sequencers(struct processes *p, uint64_t timeout_ns);
+/* As its counter file and its status call it. */
+const char *process_role(const struct process *p);
 struct process *processes_find(struct processes *p, const char *name);
 /* The sequencer that leads, by its own word and the latest epoch; NULL if none answers so. */
 struct process *processes_leader(struct processes *p);

@@ -23,7 +23,7 @@ struct process *leader_find(struct processes *p)
         return leader;
     cli_fail("no sequencer leads; see cantus status, and cantus promote --help");
     for (uint32_t i = 0; i < p->count; i++)
-        if (p->all[i].sequencer)
+        if (p->all[i].kind == PROCESS_SEQUENCER)
             fprintf(stderr, "  %s: %s\n", p->all[i].name,
                     p->all[i].answered ? p->all[i].status.state : p->all[i].problem);
     return NULL;

@@ -120,8 +120,10 @@ static const char *whose(enum counter c)
         return "retransmitters";
     case COUNTER_APPS:
         return "apps";
+    case COUNTER_PROXIES:
+        return "proxies";
     case COUNTER_SERVERS:
-        return "sequencers, retransmitters";
+        return "sequencers, retransmitters, proxies";
     case COUNTER_ALL:
         break;
     }

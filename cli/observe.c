@@ -16,7 +16,10 @@ void observation_destroy(struct observation *o)
 
 static int rank(const struct observed *p)
 {
-    return strcmp(p->role, "sequencer") == 0 ? 0 : strcmp(p->role, "retransmitter") == 0 ? 1 : 2;
+    return strcmp(p->role, "sequencer") == 0       ? 0
+           : strcmp(p->role, "retransmitter") == 0 ? 1
+           : strcmp(p->role, "proxy") == 0         ? 2
+                                                   : 3;
 }
 
 static int by_role_and_name(const void *a, const void *b)
@@ -97,8 +100,7 @@ void observe_others(struct observation *o, const struct config *config, uint64_t
         return;
     uint32_t count = 0;
     for (uint32_t i = 0; i < p->count; i++) {
-        const char *role = p->all[i].sequencer ? "sequencer" : "retransmitter";
-        const struct observed *local = find(o, role, p->all[i].name);
+        const struct observed *local = find(o, process_role(&p->all[i]), p->all[i].name);
         if (local == NULL || !local->alive)
             p->all[count++] = p->all[i];
     }
@@ -106,7 +108,7 @@ void observe_others(struct observation *o, const struct config *config, uint64_t
     if (count > 0)
         processes_ask_within(p, timeout_ns);
     for (uint32_t i = 0; i < count; i++)
-        add_answer(o, &p->all[i], p->all[i].sequencer ? "sequencer" : "retransmitter");
+        add_answer(o, &p->all[i], process_role(&p->all[i]));
     processes_destroy(p);
     qsort(o->all, o->count, sizeof o->all[0], by_role_and_name);
 }
@@ -115,6 +117,7 @@ bool observe_keeps(const char *role, enum counter c)
 {
     unsigned whose = strcmp(role, "sequencer") == 0       ? COUNTER_SEQUENCERS
                      : strcmp(role, "retransmitter") == 0 ? COUNTER_STORES
+                     : strcmp(role, "proxy") == 0         ? COUNTER_PROXIES
                                                           : COUNTER_APPS;
     return ((unsigned)counter_whose(c) & whose) != 0;
 }

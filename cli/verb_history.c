@@ -75,7 +75,7 @@ static const char *candidate_name(const struct history *h, struct epoch epoch)
 {
     for (uint32_t i = 0; h->processes != NULL && i < h->processes->count; i++) {
         const struct process *one = &h->processes->all[i];
-        if (one->sequencer && one->answered && status_leads(&one->status) &&
+        if (one->kind == PROCESS_SEQUENCER && one->answered && status_leads(&one->status) &&
             one->status.epoch.candidate == epoch.candidate)
             return one->name;
     }

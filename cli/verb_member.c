@@ -75,7 +75,7 @@ static void list(FILE *f, struct processes *p, const struct process *leader)
 static struct process *retransmitter(struct processes *p, const char *name)
 {
     struct process *one = processes_find(p, name);
-    if (one == NULL || one->sequencer) {
+    if (one == NULL || one->kind != PROCESS_STORE) {
         char error[CONFIG_ERROR_MAX];
         (void)config_find_retransmitter(p->config, name, error);
         cli_fail("%s", error);
@@ -98,10 +98,10 @@ static bool member_id(struct processes *p, const struct process *leader, const c
                       uint64_t *store)
 {
     struct process *named = processes_find(p, text);
-    if (named != NULL && !named->sequencer && named->answered)
+    if (named != NULL && named->kind == PROCESS_STORE && named->answered)
         *store = named->status.store;
     else if (!parse_store(text, store)) {
-        if (named != NULL && !named->sequencer)
+        if (named != NULL && named->kind == PROCESS_STORE)
             cli_fail(
                 "%s: %s, so its store can't be told; give the id of its store instead. Members:",
                 text, named->problem);
@@ -199,7 +199,7 @@ static bool compare(struct processes *p, const struct process *leader, const str
 {
     for (uint32_t i = 0; i < p->count; i++) {
         const struct process *old = &p->all[i];
-        if (old->sequencer || old == new || !old->answered ||
+        if (old->kind != PROCESS_STORE || old == new || !old->answered ||
             !status_has_member(&leader->status, old->status.store))
             continue;
         uint64_t seq = leader->status.stable;

@@ -54,7 +54,7 @@ static struct process *choose(struct processes *p, const char *name)
 {
     if (name != NULL) {
         struct process *named = processes_find(p, name);
-        if (named == NULL || !named->sequencer) {
+        if (named == NULL || named->kind != PROCESS_SEQUENCER) {
             char error[CONFIG_ERROR_MAX];
             (void)config_find_sequencer(p->config, name, error);
             cli_fail("%s", error);
@@ -68,7 +68,8 @@ static struct process *choose(struct processes *p, const char *name)
     struct process *only = NULL;
     uint32_t standbys = 0;
     for (uint32_t i = 0; i < p->count; i++)
-        if (p->all[i].sequencer && p->all[i].answered && !status_leads(&p->all[i].status)) {
+        if (p->all[i].kind == PROCESS_SEQUENCER && p->all[i].answered &&
+            !status_leads(&p->all[i].status)) {
             only = &p->all[i];
             standbys++;
         }
@@ -77,7 +78,8 @@ static struct process *choose(struct processes *p, const char *name)
     cli_fail(standbys == 0 ? "no standby answers; start one with: cantus-sequencer --standby"
                            : "which one? these stand by:");
     for (uint32_t i = 0; i < p->count; i++)
-        if (p->all[i].sequencer && (standbys == 0 || !status_leads(&p->all[i].status)))
+        if (p->all[i].kind == PROCESS_SEQUENCER &&
+            (standbys == 0 || !status_leads(&p->all[i].status)))
             fprintf(stderr, "  %s: %s\n", p->all[i].name,
                     p->all[i].answered ? p->all[i].status.state : p->all[i].problem);
     return NULL;

@@ -69,7 +69,7 @@ static void warn_of_sequencers(struct warnings *w, const struct processes *p,
     uint32_t epochs_used = 0;
     for (uint32_t i = 0; i < p->count; i++) {
         const struct process *one = &p->all[i];
-        if (!one->sequencer || !one->answered)
+        if (one->kind != PROCESS_SEQUENCER || !one->answered)
             continue;
         any = true;
         if (epochs_used < one->status.epochs_used)
@@ -115,7 +115,7 @@ static void warn_of_members(struct warnings *w, struct processes *p, const struc
              current, s->quorum);
     for (uint32_t i = 0; i < p->count; i++) {
         const struct process *one = &p->all[i];
-        if (!one->sequencer && one->answered && one->status.store != 0 &&
+        if (one->kind == PROCESS_STORE && one->answered && one->status.store != 0 &&
             !status_has_member(s, one->status.store))
             warn(w,
                  "%s is no member: its store %016" PRIx64 " counts for nothing until: "

@@ -159,7 +159,7 @@ static void verify(struct verify *v)
         const struct process *one = &v->p->all[i];
         if (one->answered && one->status.stable > stable)
             stable = one->status.stable;
-        if (one->sequencer)
+        if (one->kind != PROCESS_STORE)
             continue;
         struct store *s = &v->stores[v->count++];
         s->process = one;

@@ -96,11 +96,12 @@ static void explain_no_leader(struct why *w)
         "no sequencer leads: nothing is put in order; see cantus promote --help");
     for (uint32_t i = 0; i < w->p->count; i++) {
         const struct process *one = &w->p->all[i];
-        if (!one->sequencer && !one->answered)
+        if (one->kind == PROCESS_STORE && !one->answered)
             say(w, "deployment", true, "%s does not answer: %s", one->name, one->problem);
-        else if (one->sequencer && one->answered && ask_why(w, one, &outcome, problem))
+        else if (one->kind == PROCESS_SEQUENCER && one->answered &&
+                 ask_why(w, one, &outcome, problem))
             say(w, "deployment", true, "%s, %s: %s", one->name, one->status.state, outcome.text);
-        else if (one->sequencer)
+        else if (one->kind == PROCESS_SEQUENCER)
             say(w, "deployment", true, "%s: %s", one->name,
                 one->answered ? one->status.state : one->problem);
     }
@@ -144,7 +145,7 @@ static void explain_stores(struct why *w)
                 m->store, m->durable_seq);
     }
     for (uint32_t i = 0; i < w->p->count; i++)
-        if (!w->p->all[i].sequencer && !w->p->all[i].answered)
+        if (w->p->all[i].kind == PROCESS_STORE && !w->p->all[i].answered)
             say(w, "deployment", short_of, "%s does not answer: %s", w->p->all[i].name,
                 w->p->all[i].problem);
 }

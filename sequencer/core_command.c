@@ -367,8 +367,12 @@ bool command_on(struct sequencer *s, uint32_t stream, const uint8_t *body, size_
         return on_leaders(s, stream, &c);
     case COMMAND_DIGEST_AT:
     case COMMAND_WHY:
+    case COMMAND_DRAIN:
         break;
     }
-    outcome = outcome_of(OUTCOME_REFUSED, 0, "a sequencer keeps no history: ask a retransmitter");
+    outcome =
+        outcome_of(OUTCOME_REFUSED, 0,
+                   c.kind == COMMAND_DRAIN ? "a sequencer has no clients: ask a proxy"
+                                           : "a sequencer keeps no history: ask a retransmitter");
     return send_outcome(s, stream, &outcome);
 }
