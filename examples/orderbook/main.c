@@ -16,16 +16,17 @@
 
 static const char help[] =
     "usage: orderbook --events FILE [--plot FILE.svg]\n"
-    "       orderbook --dir DIR --role injector --events FILE\n"
-    "       orderbook --dir DIR --role book|quoter [--until SEQ | --once] [--plot FILE.svg]\n"
+    "       orderbook --source SOURCE --role injector --events FILE\n"
+    "       orderbook --source SOURCE --role book|quoter [--until SEQ | --once] [--plot FILE.svg]\n"
     "\n"
     "Sends a day of limit-order events through Cantus and prints the book it leads to, as one JSON\n"
-    "line. Without --dir it starts a deployment of its own in a temporary directory, runs injector,\n"
+    "line. Without --source it starts a deployment of its own in a temporary directory, runs injector,\n"
     "book and quoter on it, and stops it.\n"
     "\n"
     "  --events FILE      the events: id,timestamp,exchange.timestamp,price,volume,action,direction;\n"
     "                     plain CSV or .xz\n"
-    "  --dir DIR          use the running deployment of DIR (cantus dev --dir DIR)\n"
+    "  --source SOURCE    DIR: the running deployment of DIR (cantus dev --dir DIR);\n"
+    "                     journal:DIR: a store's files\n"
     "  --role ROLE        run one part: injector, book or quoter; any number of each of the latter\n"
     "  --identity NAME    publisher identity of the injector or quoter (default: the role)\n"
     "  --until SEQ        stop after message SEQ of the stream and print the line\n"
@@ -37,7 +38,7 @@ static const char help[] =
 enum role { ROLE_ALL, ROLE_INJECTOR, ROLE_BOOK, ROLE_QUOTER };
 
 struct run {
-    const char *events_path, *dir, *plot_path, *identity;
+    const char *events_path, *source, *plot_path, *identity;
     enum role role;
     uint64_t until_seq;
     bool once, sequenced;
@@ -167,7 +168,7 @@ static bool is_done(const struct run *run, uint64_t once_seq)
 
 static bool open_parts(struct run *run, char *error)
 {
-    struct cantus_client_options options = { .source = run->dir,
+    struct cantus_client_options options = { .source = run->source,
                                              .level =
                                                  run->sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
                                              .until_seq = run->until_seq,
@@ -236,7 +237,7 @@ static int follow(struct run *run)
 static bool parse_options(int argc, char **argv, struct run *run)
 {
     static const struct option options[] = {
-        { "events", required_argument, NULL, 'e' }, { "dir", required_argument, NULL, 'd' },
+        { "events", required_argument, NULL, 'e' }, { "source", required_argument, NULL, 'd' },
         { "role", required_argument, NULL, 'r' },   { "identity", required_argument, NULL, 'i' },
         { "until", required_argument, NULL, 'u' },  { "once", no_argument, NULL, 'o' },
         { "sequenced", no_argument, NULL, 's' },    { "plot", required_argument, NULL, 'p' },
@@ -250,7 +251,7 @@ static bool parse_options(int argc, char **argv, struct run *run)
             run->events_path = optarg;
             break;
         case 'd':
-            run->dir = optarg;
+            run->source = optarg;
             break;
         case 'i':
             run->identity = optarg;
@@ -297,8 +298,8 @@ static bool parse_options(int argc, char **argv, struct run *run)
         fprintf(stderr, "orderbook: --events FILE is missing\n");
         return false;
     }
-    if (run->role != ROLE_ALL && run->dir == NULL) {
-        fprintf(stderr, "orderbook: --role wants --dir DIR, a running deployment\n");
+    if (run->role != ROLE_ALL && run->source == NULL) {
+        fprintf(stderr, "orderbook: --role wants --source SOURCE\n");
         return false;
     }
     return true;
@@ -324,13 +325,13 @@ int main(int argc, char **argv)
     }
     struct embedded embedded = { .child = -1 };
     int status = 1;
-    if (run.dir == NULL) {
+    if (run.source == NULL) {
         if (embedded_start(&embedded, "orderbook", error))
-            run.dir = embedded.dir;
+            run.source = embedded.dir;
         else
             fprintf(stderr, "orderbook: %s\n", error);
     }
-    if (run.dir != NULL)
+    if (run.source != NULL)
         status = follow(&run);
     if (run.client != NULL)
         cantus_client_close(run.client);

@@ -71,7 +71,7 @@ class LossTest(Case):
         return True
 
     def role(self, role, *args):
-        return self.start([program("orderbook"), "--dir", self.d, "--role", role, *args])
+        return self.start([program("orderbook"), "--source", self.d, "--role", role, *args])
 
     def whole_day(self):
         book = self.role("book", "--sequenced")
@@ -81,7 +81,7 @@ class LossTest(Case):
         last = json.loads(injector.out())["last_seq"]
         events = orders.rows()
         expected = orders.book(events)
-        replicas = [json.loads(self.execute([program("orderbook"), "--dir", self.d, "--role", "book",
+        replicas = [json.loads(self.execute([program("orderbook"), "--source", self.d, "--role", "book",
                                              "--until", last], deadline_s=LONG_S).out) for _ in range(2)]
         self.assertEqual(replicas[0], replicas[1])
         self.assertEqual({k: replicas[0][k] for k in expected}, expected)
@@ -90,7 +90,7 @@ class LossTest(Case):
         # The book that followed live, through the loss, has the same state once it has the last event.
         quoter.terminate()
         self.pub(self.d, "/end", "of the day")
-        lines = json.loads(self.execute([program("orderbook"), "--dir", self.d, "--role", "book",
+        lines = json.loads(self.execute([program("orderbook"), "--source", self.d, "--role", "book",
                                          "--once"], deadline_s=LONG_S).out)
         book.terminate()
         live = json.loads(book.out())

@@ -27,10 +27,10 @@ class OrderbookCase(Case):
         self.assertRegex(line["digest"], r"^[0-9a-f]{16}$")
 
     def role(self, d, role, *args):
-        return self.start([program("orderbook"), "--dir", d, "--role", role, *args])
+        return self.start([program("orderbook"), "--source", d, "--role", role, *args])
 
     def replica_line(self, d, until, *args):
-        done = self.execute([program("orderbook"), "--dir", d, "--role", "book", "--until", until, *args],
+        done = self.execute([program("orderbook"), "--source", d, "--role", "book", "--until", until, *args],
                             deadline_s=LONG_S)
         line = json.loads(done.out)
         self.assertEqual(line["last_seq"], int(until))
@@ -78,7 +78,7 @@ class WholeDayTest(OrderbookCase):
         self.assertIn("No such file",
                       self.execute([program("orderbook"), "--events", "/nowhere"], status=1).err)
         self.assertIn("--role",
-                      self.execute([program("orderbook"), "--dir", "d", "--role", "x"], status=2).err)
+                      self.execute([program("orderbook"), "--source", "d", "--role", "x"], status=2).err)
 
 
 class KilledTest(OrderbookCase):
@@ -144,7 +144,7 @@ class KilledTest(OrderbookCase):
         """The stream's stable tip once both quoters have said what they had to say."""
         def unchanged():
             before = self.quotes_stable(d)
-            line = json.loads(self.execute([program("orderbook"), "--dir", d, "--role", "quoter",
+            line = json.loads(self.execute([program("orderbook"), "--source", d, "--role", "quoter",
                                             "--once"], deadline_s=LONG_S).out)
             return line["last_seq"] if before == self.quotes_stable(d) else None
         return wait_until(unchanged, "no quotes any more", LONG_S)
