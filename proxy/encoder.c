@@ -3,9 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
-void encoder_begin(struct encoder *e, uint64_t seq)
+void encoder_begin(struct encoder *e)
 {
-    e->block = seq / EDGE_BLOCK;
     e->previous = 0;
 }
 
@@ -49,11 +48,11 @@ static size_t introduce(struct encoder *e, const struct catalog *names, uint32_t
     return length;
 }
 
-size_t encoder_message(struct encoder *e, const struct catalog *names, const struct run_message *m,
-                       bool muted, uint8_t *out)
+size_t encoder_head(struct encoder *e, const struct catalog *names, const struct run_message *m,
+                    bool muted, uint8_t out[ENCODER_OVERHEAD_MAX])
 {
     const struct message *from = &m->message;
-    assert(from->seq / EDGE_BLOCK == e->block && from->seq > e->previous);
+    assert(from->seq > e->previous);
     if (e->previous == 0)
         memset(e->names, 0, sizeof e->names);
     size_t length = introduce(e, names, word_of(EDGE_NAME_TOPIC, from->topic), muted, out);
@@ -66,26 +65,34 @@ size_t encoder_message(struct encoder *e, const struct catalog *names, const str
                                     .topic = from->topic,
                                     .publisher = from->publisher,
                                     .publisher_seq = from->publisher_seq,
-                                    .flags = from->flags & MESSAGE_MORE,
-                                    .payload = from->payload,
-                                    .length = from->length };
+                                    .flags = from->flags & MESSAGE_MORE };
     e->previous = from->seq;
     if (muted)
         return 0;
-    size_t wrote = edge_message_encode(&message, out + length,
-                                       EDGE_HEADER + EDGE_MESSAGE_HEADER + from->length);
-    assert(wrote > 0);
-    return length + wrote;
+    size_t head = edge_message_encode(&message, out + length, EDGE_HEADER + EDGE_MESSAGE_HEADER);
+    assert(head == EDGE_HEADER + EDGE_MESSAGE_HEADER);
+    wire_store32(out + length, (uint32_t)head - 4 + from->length);
+    return length + head;
 }
 
-size_t encoder_end(struct encoder *e, uint64_t stable, uint64_t time_ns, bool muted, uint8_t *out)
+size_t encoder_message(struct encoder *e, const struct catalog *names, const struct run_message *m,
+                       bool muted, uint8_t *out)
 {
-    struct edge_progress p = { .through = e->block * EDGE_BLOCK + (EDGE_BLOCK - 1),
-                               .previous = e->previous,
-                               .stable = stable,
-                               .timestamp_ns = time_ns };
+    size_t length = encoder_head(e, names, m, muted, out);
+    if (muted)
+        return 0;
+    if (m->message.length > 0)
+        batch_copy(out + length, m->message.payload, m->message.length);
+    return length + m->message.length;
+}
+
+size_t encoder_end(struct encoder *e, uint64_t through, uint64_t stable, uint64_t time_ns,
+                   bool muted, uint8_t *out)
+{
+    struct edge_progress p = {
+        .through = through, .previous = e->previous, .stable = stable, .timestamp_ns = time_ns
+    };
     bool matched = e->previous != 0;
-    e->block++;
     e->previous = 0;
     if (!matched || muted)
         return 0;
@@ -107,4 +114,28 @@ size_t encoder_names(const struct encoder *e, const struct catalog *names, uint3
         length += wrote;
     }
     return length;
+}
+
+bool encoder_equal(const struct encoder *a, const struct encoder *b)
+{
+    return a->previous == b->previous &&
+           (a->previous == 0 || memcmp(a->names, b->names, sizeof a->names) == 0);
+}
+
+struct encoder_unit encoder_unit_at(const uint8_t *bytes, size_t available)
+{
+    struct encoder_unit u = { 0 };
+    for (;;) {
+        assert(available >= u.length + EDGE_HEADER);
+        const uint8_t *frame = bytes + u.length;
+        u.length += 4 + (size_t)wire_load32(frame);
+        if (frame[4] == EDGE_NAME)
+            continue;
+        assert(frame[4] == EDGE_MESSAGE || frame[4] == EDGE_PROGRESS);
+        assert(frame + EDGE_HEADER + 16 <= bytes + available);
+        u.is_end = frame[4] == EDGE_PROGRESS;
+        u.seq = wire_load64(frame + EDGE_HEADER);
+        u.previous = wire_load64(frame + EDGE_HEADER + 8);
+        return u;
+    }
 }

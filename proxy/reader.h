@@ -26,12 +26,14 @@
 struct reader;
 struct readers;
 
+enum { READER_FRAME_MAX = 64, READER_INSERTED_MAX = 65536 };
+
 struct readers_options {
-    struct views_options views;
+    struct views_options views; /* its lag_bytes_max: further behind its view nobody is live */
     struct history_options history;
     uint64_t recent_bytes;
     uint32_t readers_max;
-    uint64_t lag_bytes_max;
+    uint32_t catch_ups_max;  /* at a time: others wait their turn; default 1024 */
     uint32_t catch_up_bytes; /* encoded ahead for one that is behind; default 64 KiB */
     uint64_t *counters;
     uint32_t sabotage; /* enum proxy_sabotage */
@@ -44,11 +46,12 @@ struct readers *readers_create(const struct readers_options *o, struct port *por
 void readers_destroy(struct readers *s);
 
 /* ---- the stream ------------------------------------------------------------------------------ */
-/* A whole message, applied to the catalog; rejects and all of /sys too. */
-void readers_message(struct readers *s, const struct run_message *m, struct epoch epoch,
-                     uint64_t stable);
-/* The end of a batch: everything through `seq` was offered, but for an open run. */
-void readers_through(struct readers *s, struct position through, uint64_t stable, uint64_t time_ns);
+/* A whole message, applied to the catalog; rejects and all of /sys too. `stable` is the watermark of the batch
+ * that completed it. What its readers are to be told behind it (reader_own, reader_insert, reader_change) is
+ * said before the next one. */
+void readers_message(struct readers *s, const struct run_message *m, uint64_t stable);
+/* The end of a batch: everything through this was offered: its last message, or what is below an open run. */
+void readers_through(struct readers *s, struct position through);
 void readers_stable(struct readers *s, uint64_t stable);
 /* What is above `common` no longer holds; the catalog has gone back. */
 void readers_fork(struct readers *s, struct position common);
@@ -64,8 +67,7 @@ void reader_close(struct reader *r);
 
 enum reader_refusal {
     READER_OK = 0,
-    READER_TOO_MANY, /* views or subtrees */
-    READER_EMPTY     /* nothing of these subtrees may ever be read: *subtree says which */
+    READER_TOO_MANY /* views or subtrees */
 };
 /* Begins behind request->position (EDGE_FROM_TIP: behind `tip`; EDGE_FROM_TIME: where the stream has that
  * time). A position off the history is answered in the bytes, with FORKED, and begins behind the common end.
@@ -77,19 +79,24 @@ enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *
 /* Whether its subtrees may be read at all: of whose nothing is, the first, for a clear refusal. */
 bool reader_may_read_any(const struct readers *s, uint32_t principal, const char *subtree,
                          size_t length);
+/* Its key is this principal from the next message on: because something named the key for the first time, or
+ * a fork went back behind that. */
+enum reader_refusal reader_principal(struct reader *r, uint32_t principal);
 /* OUTCOMEs of this publisher, of messages above `from_seq`. */
 bool reader_own(struct reader *r, uint32_t publisher, uint64_t from_seq);
 void reader_disown(struct reader *r, uint32_t publisher);
 /* A frame of the session's that belongs behind everything of `seq` and below (OPENED, SUPERSEDED): in the
- * order of calls for equal seqs. False: more than a reader keeps (64 KiB); the session ends. */
+ * order of calls for equal seqs; at most READER_FRAME_MAX bytes. False: more than READER_INSERTED_MAX wait; the
+ * session ends. */
 bool reader_insert(struct reader *r, uint64_t seq, const uint8_t *frame, size_t length);
 
-/* The next bytes, in place until the next call: whole frames, except that one that is larger than `room`
- * comes in pieces. 0: nothing now. At most `room`. */
+/* The next bytes, in place until the next call: whole frames, except that a message that is larger than
+ * `room`, or than what is encoded ahead, comes in pieces. 0: nothing now. At most `room`. */
 size_t reader_next(struct reader *r, size_t room, const uint8_t **bytes);
-void reader_take(struct reader *r, size_t taken);
-bool reader_mid_frame(
-    const struct reader *r); /* a piece was taken: no other frame may come between */
+/* They were taken, all of them; until then reader_next gives the same again. */
+void reader_take(struct reader *r);
+/* A piece was taken: no other frame may come between. */
+bool reader_mid_frame(const struct reader *r);
 
 enum reader_state {
     READER_LIVE,
@@ -103,8 +110,8 @@ uint64_t reader_seq(const struct reader *r);   /* everything through this was ta
 uint64_t reader_bytes(const struct reader *r); /* behind its view; 0: none */
 uint32_t reader_subtrees(const struct reader *r);
 
-/* Those for whom there is something to read or whose state has changed, each once, until it has nothing more;
- * NULL: no more. */
+/* Those for whom there is something to read, after reader_next had nothing for them, or whose state has changed;
+ * each once. Asked after the entry points above. NULL: no more. */
 void *readers_ready(struct readers *s);
 
 #endif

@@ -145,11 +145,11 @@ START_TEST(whoever_begins_later_gets_the_same_bytes)
     uint8_t *out = malloc(OUT_MAX), *one = malloc(ENCODER_OVERHEAD_MAX + 256);
     struct reader *reader = calloc(2, sizeof *reader), *second = reader + 1;
     uint32_t rare = _i == 0 ? 1 : 40; /* how seldom something matches */
-    encoder_begin(all, 1);
+    encoder_begin(all);
     for (uint64_t block = 0; block < BLOCKS; block++) {
         uint64_t from = block * EDGE_BLOCK + draw(EDGE_BLOCK);
         bool begun = false;
-        encoder_begin(late, from);
+        encoder_begin(late);
         end_block(second);
         for (uint64_t seq = block * EDGE_BLOCK + (block == 0); seq < (block + 1) * EDGE_BLOCK;
              seq++) {
@@ -172,15 +172,15 @@ START_TEST(whoever_begins_later_gets_the_same_bytes)
             ck_assert_mem_eq(one, out, other);
             ck_assert(read_frames(second, one, other));
         }
-        uint64_t time_ns = block;
-        size_t length = encoder_end(all, 7, time_ns, false, out);
+        uint64_t time_ns = block, through = block * EDGE_BLOCK + (EDGE_BLOCK - 1);
+        size_t length = encoder_end(all, through, 7, time_ns, false, out);
         ck_assert_uint_gt(length, 0);
         ck_assert(read_frames(reader, out, length));
-        size_t other = encoder_end(late, 7, time_ns, !begun, one);
+        size_t other = encoder_end(late, through, 7, time_ns, !begun, one);
         ck_assert_uint_eq(other, begun ? length : 0);
         ck_assert_mem_eq(one, out, other);
         ck_assert(read_frames(second, one, other));
-        ck_assert_uint_eq(all->block, block + 1);
+        ck_assert_uint_eq(all->previous, 0);
     }
     ck_assert_uint_gt(reader->messages, 100);
     free(reader);
@@ -198,13 +198,13 @@ START_TEST(what_is_left_out_is_noticed)
     uint8_t *out = malloc(ENCODER_OVERHEAD_MAX + 256);
     uint32_t left_out = (uint32_t)_i;
     bool noticed = false;
-    encoder_begin(e, 1);
+    encoder_begin(e);
     for (uint32_t i = 0; i < 10; i++) {
         struct run_message m = message_at(1 + i);
         size_t length = encoder_message(e, catalog, &m, false, out);
         noticed = noticed || (i != left_out && !read_frames(r, out, length));
     }
-    size_t length = encoder_end(e, 0, 0, false, out);
+    size_t length = encoder_end(e, EDGE_BLOCK - 1, 0, 0, false, out);
     noticed = noticed || !read_frames(r, out, length);
     ck_assert(noticed);
     free(out);
@@ -218,9 +218,8 @@ START_TEST(a_block_without_a_match_says_nothing)
     struct encoder *e = calloc(1, sizeof *e);
     uint8_t out[ENCODER_END_MAX];
     uint32_t at = 0;
-    encoder_begin(e, 10 * EDGE_BLOCK + 5);
-    ck_assert_uint_eq(e->block, 10);
-    ck_assert_uint_eq(encoder_end(e, 1, 1, false, out), 0);
+    encoder_begin(e);
+    ck_assert_uint_eq(encoder_end(e, EDGE_BLOCK - 1, 1, 1, false, out), 0);
     ck_assert_uint_eq(encoder_names(e, catalog, &at, out, sizeof out), 0);
     ck_assert_uint_eq(at, ENCODER_NAMES);
     free(e);
