@@ -63,7 +63,7 @@ static struct layout layout_of(const struct publisher_options *o)
     l.bytes = aligned(l.entries + entries);
     l.datagrams = aligned(l.bytes + power_of_two(o->bytes_max));
     l.size = l.datagrams;
-    if (o->outbox == NULL)
+    if (o->outbox == NULL && !o->by_proxy)
         l.size = aligned(l.datagrams + (size_t)PUBLISHER_STEP_DATAGRAMS * o->datagram_max);
     return l;
 }
@@ -77,7 +77,7 @@ struct publisher_sizes publisher_sizes(const struct publisher_options *options,
     return (struct publisher_sizes) { .memory = layout_of(&o).size,
                                       .datagram_max = o.datagram_max,
                                       .fragment_bytes = p.fragment_max,
-                                      .item_max = item_max(&p) };
+                                      .item_max = publisher_find_item_max(&p) };
 }
 
 struct publisher *publisher_place(void *memory, const struct publisher_options *options,
@@ -210,6 +210,8 @@ uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
             .flags = i + 1 < count ? MESSAGE_MORE | MESSAGE_FRAGMENT
                      : item->more  ? MESSAGE_MORE
                                    : 0,
+            .path_length = item->path_length,
+            .condition_path_length = item->condition_path_length,
             .begins = i == 0,
         };
         at += length;

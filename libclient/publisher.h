@@ -40,6 +40,7 @@ struct publisher_options {
         resend_min_ns; /* default 300 us; grows with the measured round trip, doubles per retry */
     uint64_t resend_max_ns; /* default 100 ms */
     bool blind;             /* what it says does not depend on the history: a fork drops nothing */
+    bool by_proxy;          /* sends to one: publisher_edge.h */
     bool renumbers;         /* a planted mistake: retries under a new number */
     struct publisher_outbox *outbox; /* NULL: its own */
 };

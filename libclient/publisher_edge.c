@@ -1,0 +1,138 @@
+#include "libclient/publisher_edge.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "libclient/publisher_private.h"
+#include "proto/access.h"
+
+enum { PREFIX = 1 + ACCESS_KEY_TEXT + 1 }; /* "@KEY:" */
+
+void publisher_edge_open(struct publisher *p, struct edge_open *out)
+{
+    assert(p->state == PUBLISHER_WAITING && strlen(p->options.identity) > PREFIX);
+    *out = (struct edge_open) { .nonce = p->options.nonce };
+    if (p->incarnation != 0)
+        out->wanted = p->incarnation + 1;
+    memcpy(out->name, p->options.identity + PREFIX, strlen(p->options.identity + PREFIX));
+    p->state = PUBLISHER_JOINING;
+}
+
+/* Taken over whole on the first time; after that a window can only shrink. */
+static void take_limits(struct publisher *p, const struct edge_accepted *limits)
+{
+    p->is_volatile = limits->is_volatile;
+    p->fragment_max = limits->fragment_bytes;
+    if (limits->window < p->options.window)
+        p->options.window = limits->window;
+    p->item_max = publisher_find_item_max(p);
+    if (limits->payload_max < p->item_max)
+        p->item_max = limits->payload_max;
+}
+
+bool publisher_edge_opened(struct publisher *p, const struct edge_opened *o,
+                           const struct edge_accepted *limits, uint64_t now_ns)
+{
+    if (p->state != PUBLISHER_JOINING || o->last_number >= PUBLISHER_SEQ_MAX)
+        return false;
+    if (p->join_seq == 0) {
+        take_limits(p, limits);
+        publisher_restart_numbers(p, o->last_number);
+    } else {
+        if (o->publisher != p->id || o->incarnation <= p->incarnation ||
+            o->last_number + 1 < p->done || o->last_number >= p->next)
+            return false;
+        if (p->done == p->next)
+            take_limits(p, limits);
+        else if (limits->fragment_bytes != p->fragment_max || limits->window < p->options.window)
+            return false;
+        if (o->last_number + 1 > p->done)
+            publisher_conclude(p, o->last_number + 1 - p->done, o->join_seq, 0, now_ns);
+        p->sent = p->done;
+    }
+    p->id = o->publisher;
+    p->incarnation = o->incarnation;
+    p->join_seq = o->join_seq;
+    p->options.nonce += UINT64_C(0x9e3779b97f4a7c15); /* the next join is another one */
+    p->state = PUBLISHER_ACTIVE;
+    return true;
+}
+
+bool publisher_edge_outcome(struct publisher *p, const struct edge_outcome *o, uint64_t now_ns)
+{
+    if (p->id != o->publisher)
+        return false;
+    uint64_t end = o->number + o->count;
+    if (end <= p->done)
+        return true; /* concluded by a later OPENED */
+    uint64_t sent = p->state == PUBLISHER_ACTIVE ? p->sent : p->next;
+    if (o->number != p->done || end > sent)
+        return false;
+    publisher_conclude(p, o->count, o->seq, o->reason, now_ns);
+    return true;
+}
+
+bool publisher_edge_refused(struct publisher *p, uint64_t number)
+{
+    const struct publisher_entry *first = publisher_entry(p, number);
+    if (p->state != PUBLISHER_ACTIVE || number < p->done || number >= p->sent || !first->begins ||
+        number + first->item_entries != p->next)
+        return false;
+    p->bytes_head = first->begin;
+    p->next = p->sent = number;
+    assert(p->items_in_flight > 0);
+    p->items_in_flight--;
+    return true;
+}
+
+void publisher_edge_superseded(struct publisher *p, uint64_t join_seq)
+{
+    p->superseded_seq = join_seq;
+    p->state = PUBLISHER_SUPERSEDED;
+}
+
+void publisher_edge_lost(struct publisher *p)
+{
+    if (p->state == PUBLISHER_SUPERSEDED)
+        return;
+    p->state = PUBLISHER_WAITING;
+    p->sent = p->done;
+}
+
+bool publisher_edge_next(const struct publisher *p, struct edge_publish *out)
+{
+    if (p->state != PUBLISHER_ACTIVE || p->sent >= p->next)
+        return false;
+    const struct publisher_entry *e = publisher_entry(p, p->sent);
+    assert(e->begins);
+    const uint8_t *paths = publisher_bytes(p, e->begin) + e->item_length;
+    *out = (struct edge_publish) {
+        .publisher = p->id,
+        .number = p->sent,
+        .position = e->position,
+        .topic = (const char *)paths,
+        .topic_length = e->path_length,
+        .conditional = e->conditional,
+        .condition_topic = (const char *)paths + e->path_length,
+        .condition_topic_length = e->condition_path_length,
+        .condition_after = e->condition_after,
+        .payload = publisher_bytes(p, e->begin),
+        .length = e->item_length,
+    };
+    return true;
+}
+
+void publisher_edge_sent(struct publisher *p, uint64_t now_ns)
+{
+    struct publisher_entry *e = publisher_entry(p, p->sent);
+    p->counters[COUNTER_RESENT] += e->first_sent_ns != 0;
+    e->first_sent_ns = e->sent_ns = now_ns;
+    p->sent += e->item_entries;
+}
+
+const char *publisher_edge_path(const struct publisher *p, uint64_t first_number, size_t *length)
+{
+    const struct publisher_entry *e = publisher_entry(p, first_number);
+    *length = e->path_length;
+    return (const char *)publisher_bytes(p, e->begin) + e->item_length;
+}
