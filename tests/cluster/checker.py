@@ -5,7 +5,9 @@
 `history` is what the stores agree on, from `cantus journal dump`; the logs are those of driver.c. Checked:
 
 - one order: what any follower was told at a seq is what the history has there, byte for byte, and it was told
-  all of it, in order, once; at stable always, at sequenced after the forks that it was told of;
+  all of it, in order, once; at stable always, at sequenced after the forks that it was told of. Through a proxy
+  too, and of one that follows a single publisher (views.json) the same holds of the history with only that
+  publisher in it: its view is exactly the filter of the one order;
 - nothing stable is lost: each outcome that a publisher was told stands in the history at that seq;
 - exactly once: a publisher's items are 1, 2, 3 ... without a gap, a double or a change of order, and its
   numbers only grow; what it was told when it joined is no more than was there;
@@ -85,6 +87,19 @@ def whole_lines(path):
 
 # ---- the order ------------------------------------------------------------------------------------------
 
+def publisher_name(identity):
+    """Of somebody who came through a proxy the name is behind his key: "@KEY:name"."""
+    return identity.rpartition(":")[2] if identity.startswith("@") else identity
+
+
+class View:
+    """What somebody should have been told: lines, and where each seq is."""
+
+    def __init__(self, lines):
+        self.lines = lines
+        self.at = {int(line.split(b" ", 2)[1]): index for index, line in enumerate(lines)}
+
+
 class History:
     """One line a message, as driver.c writes it, in the order of one stable follower that was told
     everything; all other logs are compared with it, so that it does not matter which it is."""
@@ -97,7 +112,7 @@ class History:
         for index, line in enumerate(lines):
             _, seq, publisher, number, item, _, _, timestamp_ns = line.split(b" ")
             seq, number, item, timestamp_ns = int(seq), int(number), int(item), int(timestamp_ns)
-            publisher = publisher.decode()
+            publisher = publisher_name(publisher.decode())
             if seq <= last_seq:
                 violations.add("order", f"seq {seq} was delivered after {last_seq}")
             if timestamp_ns < last_ns:
@@ -114,6 +129,12 @@ class History:
             items.append(seq)
             self.at[seq] = index
             last_seq, last_ns, numbers[publisher] = seq, timestamp_ns, number
+
+    def of(self, publisher):
+        """The view of a follower of this publisher; of everything if None."""
+        if publisher is None:
+            return self
+        return View([line for line in self.lines if publisher_name(line.split(b" ")[2].decode()) == publisher])
 
 
 def check_stable(name, lines, history, violations, complete):
@@ -250,7 +271,7 @@ def check_dump(path, history, violations):
             payload = m["payload"]
             if (publisher.decode(), int(number), int(timestamp_ns), int(length)) != (
                     m["publisher"], m["publisher_seq"], m["timestamp_ns"], len(payload)) \
-                    or not payload.startswith(f"{m['publisher']} {int(item)} "):
+                    or not payload.startswith(f"{publisher_name(m['publisher'])} {int(item)} "):
                 violations.add("journal", f"seq {m['seq']} was delivered as '{history.lines[index].decode()}', the "
                                           f"journal has {m['publisher']} {m['publisher_seq']} {payload[:40]!r}")
     if seen < len(history.lines):
@@ -299,6 +320,15 @@ def incarnations(folder, prefix):
     return {name: [path for _, path in sorted(paths)] for name, paths in sorted(found.items())}
 
 
+def read_views(folder):
+    """{follower: the one publisher that it follows}"""
+    path = os.path.join(folder, "views.json")
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)
+
+
 def check_folder(folder):
     """-> (violations, figures)"""
     violations = Violations()
@@ -307,15 +337,17 @@ def check_folder(folder):
     stable, sequenced = incarnations(folder, "stable"), incarnations(folder, "sequenced")
     # Written once every follower had everything; before that, no log has to be complete.
     finished = os.path.exists(os.path.join(folder, "finished"))
+    publisher_of = read_views(folder)
     if not stable:
         violations.add("vacuous", "no stable follower wrote a log")
         return violations, figures
-    longest = max((whole_lines(logs[-1]) for logs in stable.values()),
+    longest = max((whole_lines(logs[-1]) for name, logs in stable.items() if name not in publisher_of),
                   key=lambda lines: sum(1 for line in lines if line[:1] == b"D"))
     history = History([line for line in longest if line[:1] == b"D"], violations)
     figures["messages"] = len(history.lines)
     for level, clients in (("stable", stable), ("sequenced", sequenced)):
         for name, logs in clients.items():
+            view = history.of(publisher_of.get(name))
             for path in logs:
                 lines = whole_lines(path)
                 label, complete = os.path.basename(path), finished and path == logs[-1]
@@ -324,9 +356,9 @@ def check_folder(folder):
                     if line[:1] == b"X":
                         violations.add("client", f"{label}: {line.decode(errors='replace')}")
                 if level == "stable":
-                    check_stable(label, lines, history, violations, complete)
+                    check_stable(label, lines, view, violations, complete)
                 else:
-                    forks, taken_back = check_sequenced(label, lines, history, violations, complete)
+                    forks, taken_back = check_sequenced(label, lines, view, violations, complete)
                     figures["forks_announced"] += forks
                     figures["taken_back"] += taken_back
     for name, logs in incarnations(folder, "publisher").items():

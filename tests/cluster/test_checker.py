@@ -109,6 +109,32 @@ class CheckerTest(unittest.TestCase):
         self.write_dump([part, epoch, *lines])
         self.expect()
 
+    def through_proxies(self):
+        """b came through a proxy, and someone follows only him."""
+        self.history = [line.replace(" b ", " @KEY:b ") for line in self.history]
+        for name in ("clients/stable-s0.1.log", "clients/stable-s1.2.log", "clients/sequenced-q0.1.log"):
+            self.write(name, self.history)
+        self.write("clients/stable-s1.1.log", [])
+        self.write_dump([self.dumped(line, payload=f"b {line.split(' ')[4]} ".ljust(12, "x"))
+                         if "@" in line else self.dumped(line) for line in self.history])
+        self.write("views.json", ['{"e0": "b"}'])
+        own = [line for line in self.history if "@" in line]
+        self.write("clients/stable-e0.1.log", own)
+        return own
+
+    def test_a_follower_of_one_publisher(self):
+        self.through_proxies()
+        self.expect()
+
+    def test_a_view_that_is_not_the_filter(self):
+        own = self.through_proxies()
+        self.write("clients/stable-e0.1.log", [*own[:3], *own[4:]])
+        self.expect("one_order")
+        self.write("clients/stable-e0.1.log", [*own[:3], self.history[6], *own[3:]])
+        self.expect("one_order")
+        self.write("clients/stable-e0.1.log", own[:-1])
+        self.expect("incomplete")
+
     def test_an_unfinished_run_need_not_be_complete(self):
         os.unlink(self.path("finished"))
         self.write("clients/stable-s1.2.log", self.history[:9])
