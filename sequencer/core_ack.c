@@ -89,7 +89,10 @@ void ack_on(struct sequencer *s, const struct ack *a, struct port_addr from)
     struct store *store = store_of(s, a->store);
     const struct word now = { .promised = a->promised, .tail = a->tail };
     store->heard_ns = s->now.mono_ns;
-    if (!word_heard(s, store, &a->run, &now, from))
+    /* What never was is nobody's word. */
+    bool invented = s->state == SEQUENCER_LEADING && epoch_equal(a->tail.epoch, s->epoch) &&
+                    a->tail.seq >= s->next_seq;
+    if (!invented && !word_heard(s, store, &a->run, &now, from))
         return;
     store->durable_seq = a->tail.seq;
     store->full = a->full;

@@ -11,7 +11,7 @@
 -- ---- names of numbers: those of proto/*.h ----------------------------------------------------------
 
 local TYPES = { "batch", "heartbeat", "proposal", "join", "hint", "gap_request", "gap_refusal",
-                "ack", "seal", "promise", "create" }
+                "ack", "seal", "promise", "create", "recall" }
 local FRAMES = { "request", "batch", "vouch", "end", "status_request", "status", "command",
                  "outcome" }
 local HINTS = { "unknown_publisher", "superseded", "forked", "old_number", "ahead",
@@ -25,7 +25,7 @@ local COMMANDS = { "promote", "member_add", "member_remove", "digest_at", "sessi
 local VERDICTS = { "done", "pending", "refused" }
 local TOPICS = { "/sys/genesis", "/sys/epoch", "/sys/session", "/sys/join", "/sys/reject",
                  "/sys/topic", "/sys/clock", "/sys/member", "/sys/grant", "/sys/group",
-                 "/sys/limit", "/sys/edge" }
+                 "/sys/limit", "/sys/edge", "/sys/word" }
 local WHOMS = { "anyone", "key", "group" }
 local LIMITED = { "everyone", "key", "subtree" }
 
@@ -41,14 +41,15 @@ local LAYOUTS = {
              "epoch epoch" },
     gap_request = { "epoch epoch", "u64 first_seq", "u64 end_seq", "id nonce" },
     gap_refusal = { "enum reason", "u64 first_seq", "u64 oldest_seq", "u64 end_seq", "id nonce" },
-    ack = { "id store", "epoch promised", "position tail", "digest digest", "time clock_ns",
-            "bool full" },
+    ack = { "id store", "id run.id", "epoch run.promised", "position run.tail", "epoch promised",
+            "position tail", "digest digest", "time clock_ns", "bool full", "bool settled" },
     seal = { "epoch epoch", "bool probe" },
-    promise = { "id store", "epoch promised", "epoch asked", "bool probe", "bool proven",
+    promise = { "id store", "id run.id", "epoch run.promised", "position run.tail", "epoch promised", "epoch asked", "bool probe", "bool proven",
                 "position tail", "digest digest", "u64 oldest_seq", "time clock_ns",
                 "u64 leader_age_ns", "ip fetch_ip", "u16 fetch_port", "u16 stream_port",
                 "membership members" },
     create = { "id nonce", "u32 publisher", "string path" },
+    recall = { "id store", "id run", "epoch epoch", "epoch promised", "position tail" },
     proposal = { "u32 publisher", "u32 incarnation", "u64 first_publisher_seq", "position position",
                  "zero4 zero", "entries entries" },
     batch = { "digest before", "u64 first_seq", "time timestamp_ns", "u64 stable", "id candidate",
@@ -65,6 +66,7 @@ local LAYOUTS = {
     topic = { "rest path" },
     clock = {},
     member = { "membership members" },
+    words = { "words words" },
     grant = { "bool revoke", "u8 rights", "enum who", "whom whom", "string subtree" },
     group = { "bool remove", "string group", "key key" },
     limit = { "bool remove", "enum who", "limited limited", "u64 messages_per_s", "u64 bytes_per_s",
@@ -75,7 +77,7 @@ local LAYOUTS = {
     ["end"] = { "enum reason", "u64 oldest_seq", "u64 next_seq" },
 }
 local RECORDS = { "genesis", "epoch", "session", "join_record", "reject", "topic", "clock",
-                  "member", "grant", "group", "limit" }
+                  "member", "grant", "group", "limit", [13] = "words" }
 local ENUMS = { ["hint.reason"] = HINTS, ["gap_refusal.reason"] = REFUSALS, ["epoch.how"] = HOWS,
                 ["reject.reason"] = REJECTS, ["end.reason"] = ENDS, ["command.kind"] = COMMANDS,
                 ["command.how"] = HOWS, ["outcome.verdict"] = VERDICTS, ["grant.who"] = WHOMS,
@@ -89,6 +91,7 @@ local SUMMARIES = {
     gap_refusal = { "reason", "first_seq", "oldest_seq", "end_seq" },
     ack = { "store", "tail.epoch.number", "tail.seq", "full" },
     seal = { "epoch.number", "probe" },
+    recall = { "store", "promised.number", "tail.seq" },
     promise = { "store", "promised.number", "probe", "proven", "tail.seq" },
     proposal = { "publisher", "incarnation", "first_publisher_seq" },
     batch = { "first_seq", "number", "stable" },
@@ -162,6 +165,12 @@ local function declare(kind, name)
         declare("epoch", name .. ".epoch")
         declare("u64", name .. ".first_seq")
         declare("digest", name .. ".before")
+    elseif kind == "words" then
+        declare("u8", name .. ".count")
+        declare("id", name .. ".store")
+        declare("id", name .. ".run")
+        declare("epoch", name .. ".promised")
+        declare("position", name .. ".tail")
     elseif MAKERS[kind] ~= nil then
         field(MAKERS[kind][1], name, MAKERS[kind][2])
     end
@@ -365,6 +374,20 @@ function Reader:epoch_table(tree, name)
     end
 end
 
+function Reader:words(tree, name)
+    local count = self:scalar(tree, "u8", name .. ".count")
+    if count == nil or count == 0 or count > MEMBERS_MAX then
+        self.failed = true
+        return
+    end
+    for _ = 1, count do
+        self:scalar(tree, "id", name .. ".store")
+        self:scalar(tree, "id", name .. ".run")
+        self:composed(tree, "epoch", name .. ".promised")
+        self:composed(tree, "position", name .. ".tail")
+    end
+end
+
 function Reader:string(tree, name)
     local length = self:take(1)
     if length ~= nil then self:text(tree, name, length:uint()) end
@@ -382,6 +405,8 @@ function Reader:layout(tree, list, special)
             self:membership(tree, name)
         elseif kind == "table" then
             self:epoch_table(tree, name)
+        elseif kind == "words" then
+            self:words(tree, name)
         elseif kind == "whom" or kind == "limited" then
             if self.values.who == "key" then
                 self:scalar(tree, "key", "key")

@@ -79,10 +79,10 @@ END_TEST
 START_TEST(fixed_topics)
 {
     ck_assert_ptr_null(topic_fixed_path(TOPIC_NONE));
-    ck_assert_ptr_null(topic_fixed_path(TOPIC_EDGE + 1));
+    ck_assert_ptr_null(topic_fixed_path(TOPIC_WORD + 1));
     ck_assert_ptr_null(topic_fixed_path(TOPIC_FIRST_USER));
     ck_assert_ptr_null(topic_fixed_path(UINT32_MAX));
-    for (uint32_t id = TOPIC_GENESIS; id <= TOPIC_EDGE; id++) {
+    for (uint32_t id = TOPIC_GENESIS; id <= TOPIC_WORD; id++) {
         ck_assert(good(topic_fixed_path(id)));
         ck_assert(inside(topic_fixed_path(id), "/sys"));
     }

@@ -96,11 +96,19 @@ START_TEST(signals)
     check("heartbeat", heartbeat_encode(&heartbeat, SUITE_STREAM, encoded, sizeof encoded));
     const struct join join = { .nonce = 5, .wanted = 1, .identity = "injector" };
     check("join", join_encode(&join, SUITE_STREAM, encoded, sizeof encoded));
-    const struct ack ack = { 7, { 0xcafe, 2 }, { { 0xcafe, 2 }, 43 }, { 1, 2 }, 9, false };
+    const struct word word = { { 0xcafe, 2 }, { { 0xcafe, 2 }, 40 } };
+    const struct ack ack = { .store = 7,
+                             .run = { 0x55, word },
+                             .promised = { 0xcafe, 2 },
+                             .tail = { { 0xcafe, 2 }, 43 },
+                             .digest = { 1, 2 },
+                             .clock_ns = 9,
+                             .settled = true };
     check("ack", ack_encode(&ack, SUITE_STREAM, encoded, sizeof encoded));
     const struct gap_request request = { { 0xcafe, 2 }, 40, 42, 77 };
     check("gap_request", gap_request_encode(&request, SUITE_STREAM, encoded, sizeof encoded));
     const struct promise promise = { .store = 7,
+                                     .run = { 0x55, word },
                                      .promised = { 0xbeef, 3 },
                                      .asked = { 0xbeef, 3 },
                                      .proven = true,
@@ -114,6 +122,10 @@ START_TEST(signals)
                                      .stream_port = 4002,
                                      .members = { .seq = 1, .count = 1, .stores = { 7 } } };
     check("promise", promise_encode(&promise, SUITE_STREAM, encoded, sizeof encoded));
+    const struct recall recall = {
+        7, 0x44, { 0xcafe, 2 }, { { 0xcafe, 2 }, { { 0xcafe, 2 }, 42 } }
+    };
+    check("recall", recall_encode(&recall, SUITE_STREAM, encoded, sizeof encoded));
 }
 END_TEST
 

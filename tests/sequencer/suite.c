@@ -38,8 +38,12 @@ static void see(struct suite *t, struct sent *sent)
                          WIRE_OK);
         t->heartbeats += sent->channel == PORT_EGRESS_A;
         break;
-    case WIRE_HINT:
     case WIRE_RECALL:
+        ck_assert_int_eq(recall_decode(sent->bytes, sent->length, SUITE_STREAM, &t->recall),
+                         WIRE_OK);
+        t->recalls++;
+        break;
+    case WIRE_HINT:
         ck_assert_int_eq(hint_decode(sent->bytes, sent->length, SUITE_STREAM, &t->hint), WIRE_OK);
         t->hints++;
         break;

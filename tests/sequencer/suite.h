@@ -65,6 +65,8 @@ struct suite {
     uint32_t heartbeats;
     struct hint hint;
     uint32_t hints;
+    struct recall recall;
+    uint32_t recalls;
     struct seal seal;
     uint32_t seals;
     struct gap_refusal refusal;

@@ -279,7 +279,8 @@ END_TEST
 START_TEST(a_store_promised_to_a_rival_is_won_back)
 {
     struct suite *t = suite_new();
-    suite_lead(t, 3);
+    suite_recorded(t, 3);
+    suite_elect(t, 2);
     uint64_t tip = t->tip;
     struct ack locked = suite_ack_of(t, 3, 1);
     locked.promised.candidate = 99;
@@ -310,7 +311,8 @@ END_TEST
 START_TEST(a_store_promised_to_a_rival_is_won_back_without_a_quorum)
 {
     struct suite *t = suite_new();
-    suite_lead(t, 3);
+    suite_recorded(t, 3);
+    suite_elect(t, 2);
     t->store_tip = t->tip;
     struct ack locked = suite_ack_of(t, 3, 1);
     locked.promised.candidate = 99;

@@ -11,18 +11,19 @@ import struct
 from cantus_test import SOURCE
 
 TYPES = {1: "batch", 2: "heartbeat", 3: "proposal", 4: "join", 5: "hint", 6: "gap_request", 7: "gap_refusal",
-         8: "ack", 9: "seal", 10: "promise", 11: "create"}
+         8: "ack", 9: "seal", 10: "promise", 11: "create", 12: "recall"}
 BODIES = {
     "heartbeat": "epoch:E next_seq:Q digest:D stable:Q time_ns:Q epoch_first_seq:Q",
     "join": "nonce:X wanted:I identity:S",
     "hint": "reason:B publisher:I incarnation:I next_publisher_seq:Q nonce:X epoch:E",
     "gap_request": "epoch:E first_seq:Q end_seq:Q nonce:X",
     "gap_refusal": "reason:B first_seq:Q oldest_seq:Q end_seq:Q nonce:X",
-    "ack": "store:X promised:E tail:P digest:D clock_ns:Q full:B",
+    "ack": "store:X run.id:X run.promised:E run.tail:P promised:E tail:P digest:D clock_ns:Q full:B settled:B",
     "seal": "epoch:E probe:B",
-    "promise": "store:X promised:E asked:E probe:B proven:B tail:P digest:D oldest_seq:Q clock_ns:Q "
+    "promise": "store:X run.id:X run.promised:E run.tail:P promised:E asked:E probe:B proven:B tail:P digest:D oldest_seq:Q clock_ns:Q "
                "leader_age_ns:Q fetch_ip:A fetch_port:H stream_port:H members:M",
     "create": "nonce:X publisher:I path:S",
+    "recall": "store:X run:X epoch:E promised:E tail:P",
     "proposal": "publisher:I incarnation:I first_publisher_seq:Q position:P zero:I",
     "batch": "before:D first_seq:Q timestamp_ns:Q stable:Q candidate:X number:I zero:I",
     "request": "stream:X first_seq:Q end_seq:Q epoch:E",
@@ -41,6 +42,7 @@ RECORDS = {
     10: ("group", "remove:B group:S key:K"),
     11: ("limit", "remove:B who:B limited:L messages_per_s:Q bytes_per_s:Q burst_ms:I topics:I subscriptions:I "
                   "connections:I inflight_bytes:Q"),
+    13: ("words", "words:V"),
 }
 FRAMES = {1: "request", 2: "batch", 3: "vouch", 4: "end", 5: "status_request", 6: "status", 7: "command",
           8: "outcome"}
@@ -92,6 +94,10 @@ class Decoder:
         if kind == "M":
             at = self.parts(data, at, field + ".", "seq:Q quorum:I count:B")
             return self.parts(data, at, field + ".", "store:X " * data[at - 1])
+        if kind == "V":
+            count = data[at]
+            at = self.parts(data, at, field + ".", "count:B")
+            return self.parts(data, at, field + ".", "store:X run:X promised:E tail:P " * count)
         if kind == "T":
             count = data[at]
             at = self.parts(data, at, field + ".", "count:B")
