@@ -1,9 +1,9 @@
 /* The recent part of the stream, as whole messages in their order: what readers that have fallen behind, or
  * begin a little in the past, are served from without asking a store.
  *
- * A ring of bytes. Messages are copied in once and read in place. The oldest leave for new ones, block by
- * block; what is above the stable watermark leaves like the rest, for nobody needs it to go back over a
- * fork: a cut only shortens. Pure; all memory is taken by create. */
+ * A ring of bytes. Messages are copied in once and read in place. The oldest leave for new ones; what is above
+ * the stable watermark leaves like the rest, for nobody needs it to go back over a fork: a cut only shortens.
+ * Blocks are those of EDGE_BLOCK seqs. Pure; all memory is taken by create. */
 #ifndef CANTUS_PROXY_RECENT_H
 #define CANTUS_PROXY_RECENT_H
 
@@ -15,24 +15,26 @@ struct recent;
 /* `bytes` is rounded up to a power of two, at least 4 MiB. NULL: no memory. */
 struct recent *recent_create(uint64_t bytes);
 void recent_destroy(struct recent *r);
+size_t recent_memory(uint64_t bytes); /* that create takes */
 
 /* Forgets everything; the next message may have any seq. */
 void recent_reset(struct recent *r);
 /* The next whole message of the stream; `stable` is the watermark of the batch that completed it. */
 void recent_push(struct recent *r, const struct run_message *m, uint64_t stable);
-/* Everything through `seq` has been pushed (a run may be open above it). */
-void recent_through(struct recent *r, uint64_t seq);
 /* What is above `seq` no longer holds. */
 void recent_cut(struct recent *r, uint64_t seq);
 
-uint64_t
-recent_first(const struct recent *r);        /* begins a block that is whole; 0: nothing is kept */
-uint64_t recent_end(const struct recent *r); /* first seq that is not there yet */
+/* Every message from this seq on is there; 0: nothing is kept. */
+uint64_t recent_oldest(const struct recent *r);
+/* The same, at the beginning of a block; above recent_end if no block is whole. */
+uint64_t recent_first(const struct recent *r);
+uint64_t recent_end(const struct recent *r); /* behind the last message */
 
 /* A place in it. Good until the message there leaves or is cut; recent_next finds out. */
 struct recent_cursor {
     uint64_t seq; /* everything below has been read */
     uint64_t place;
+    uint64_t cuts;
 };
 /* At the first message at or above `seq`; false if that is not kept any more. */
 bool recent_seek(const struct recent *r, uint64_t seq, struct recent_cursor *out);
@@ -41,5 +43,8 @@ enum recent_result { RECENT_MESSAGE, RECENT_END, RECENT_GONE };
 /* The next one, in place until the next push. */
 enum recent_result recent_next(const struct recent *r, struct recent_cursor *c,
                                struct run_message *out, uint64_t *stable);
+/* The first message stamped at or after time_ns: its first seq. RECENT_END: all are earlier; RECENT_GONE: it
+ * may be further back. */
+enum recent_result recent_find_time(const struct recent *r, uint64_t time_ns, uint64_t *first_seq);
 
 #endif
