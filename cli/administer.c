@@ -51,40 +51,73 @@ static void on_report(void *ctx, const struct cantus_report *r)
         fprintf(stderr, "cantus: %s\n", r->text);
 }
 
-static bool open_client(struct administer *a, const char *dir, const char *identity)
+/* What the catalog is made of: each is asked for by itself, so that what is not granted is told by name. */
+static bool subscribe(struct administer *a, bool proxy, char *error)
+{
+    static const uint32_t topics[] = { TOPIC_GENESIS, TOPIC_JOIN,  TOPIC_TOPIC,
+                                       TOPIC_GRANT,   TOPIC_GROUP, TOPIC_LIMIT };
+    if (!proxy)
+        return cantus_client_subscribe(a->client, "/sys", on_message, a, error);
+    for (size_t i = 0; i < sizeof topics / sizeof topics[0]; i++)
+        if (!cantus_client_subscribe(a->client, topic_fixed_path(topics[i]), on_message, a, error))
+            return false;
+    return true;
+}
+
+static bool open_client(struct administer *a, const struct cli_globals *g, const char *identity)
 {
     static struct config config;
-    char error[CANTUS_ERROR_MAX] = "";
-    if (!deployment_config(dir, &config))
+    char error[CANTUS_ERROR_MAX] = "", source[CLI_SOURCE_MAX];
+    bool proxy = g->proxy != NULL;
+    if (!proxy && !deployment_config(g->dir, &config))
         return false;
     a->stream = config.stream;
     struct cantus_client_options options = {
         .name = "cantus-admin",
-        .source = dir,
+        .source = cli_source(g, source),
         .level = config.is_volatile ? CANTUS_SEQUENCED : CANTUS_STABLE,
         .report = on_report,
         .ctx = a,
     };
     a->client = cantus_client_open(&options, error);
-    if (a->client != NULL && cantus_client_subscribe(a->client, "/sys", on_message, a, error) &&
+    /* Over the core network a publisher follows anyway. */
+    bool looks = identity == NULL || !proxy;
+    if (a->client != NULL && (!looks || subscribe(a, proxy, error)) &&
         (identity == NULL || (a->pipe = cantus_pipe_open(a->client, identity, error)) != NULL))
         return true;
     cli_fail("%s", error);
     return false;
 }
 
-struct administer *administer_open(const char *dir, const char *key_file)
+/* On the core network, which is trusted, one says whom one acts for; a proxy knows. */
+static bool identity_of(const struct cli_globals *g, char identity[IDENTITY_MAX + 1])
 {
     uint8_t key[ACCESS_KEY_SIZE];
-    char identity[IDENTITY_MAX + 1] = "@", error[KEY_FILE_ERROR_MAX];
-    if (key_file != NULL) {
-        if (!key_file_read(key_file, key, error)) {
-            cli_fail("%s", error);
-            return NULL;
-        }
-        access_key_write(key, identity + 1);
-        strcat(identity, ":cantus");
+    char error[KEY_FILE_ERROR_MAX], admin[CLI_SOURCE_MAX];
+    memcpy(identity, "cantus", sizeof "cantus");
+    if (g->proxy != NULL && g->key_file == NULL)
+        cli_fail("through a proxy it takes a key that may do this: --key FILE");
+    if (g->proxy != NULL)
+        return g->key_file != NULL;
+    if (!administer_key_path(g->dir, admin, sizeof admin)) {
+        cli_fail("the path %.300s is too long", g->dir);
+        return false;
     }
+    if (!key_file_read(g->key_file != NULL ? g->key_file : admin, key, error)) {
+        cli_fail("%s", error);
+        return false;
+    }
+    identity[0] = '@';
+    access_key_write(key, identity + 1);
+    strcat(identity, ":cantus");
+    return true;
+}
+
+struct administer *administer_open(const struct cli_globals *globals, enum administer_what what)
+{
+    char identity[IDENTITY_MAX + 1];
+    if (what == ADMINISTER_ACTS && !identity_of(globals, identity))
+        return NULL;
     struct administer *a = calloc(1, sizeof *a);
     if (a != NULL)
         a->catalog = catalog_create(NULL);
@@ -94,7 +127,7 @@ struct administer *administer_open(const char *dir, const char *key_file)
         return NULL;
     }
     cli_catch_signals();
-    if (open_client(a, dir, key_file != NULL ? identity : NULL))
+    if (open_client(a, globals, what == ADMINISTER_ACTS ? identity : NULL))
         return a;
     administer_close(a);
     return NULL;

@@ -1,15 +1,18 @@
-/* Administering a stream over the core network: what /sys says now, and one record by the publisher
- * of a key, of which the outcome is read from the stream. */
+/* Administering a stream, over the core network or through a proxy: what /sys says now, and one record by
+ * the publisher of a key, of which the outcome is read from the stream. */
 #ifndef CANTUS_CLI_ADMINISTER_H
 #define CANTUS_CLI_ADMINISTER_H
 
+#include "cli/cli.h"
 #include "proto/catalog.h"
 
 struct administer;
 
-/* Follows the stream of a deployment. With a file of a key it acts for it, as "@KEY:cantus";
- * NULL: it only looks. NULL after an error, which it has said on stderr. */
-struct administer *administer_open(const char *dir, const char *key_file);
+enum administer_what { ADMINISTER_LOOKS, ADMINISTER_ACTS };
+
+/* Follows the stream. Who acts does so as "@KEY:cantus", for the key of globals->key_file, or where that is
+ * NULL for the administrator's, DIR/admin.key. NULL after an error, which it has said on stderr. */
+struct administer *administer_open(const struct cli_globals *globals, enum administer_what what);
 void administer_close(struct administer *a);
 /* What is stable, or on a volatile stream sequenced, by now; of the epochs and sessions it knows
  * nothing. NULL after an error, said on stderr. */

@@ -12,7 +12,9 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 /* What stands before the verb. */
 struct cli_globals {
-    const char *dir; /* --dir; NULL if it was not given */
+    const char *dir;      /* --dir; NULL if it was not given */
+    const char *proxy;    /* --proxy: HOST:PORT[,HOST:PORT ...]; NULL */
+    const char *key_file; /* --key; NULL */
 };
 
 struct cli_verb {
@@ -23,17 +25,30 @@ struct cli_verb {
     int (*run)(const struct cli_globals *globals, int argc, char **argv);
 };
 
+/* For the help of those. */
+#define CLI_PROXY_HELP                                                                             \
+    "\n"                                                                                           \
+    "  --proxy HOST:PORT[,HOST:PORT...]\n"                                                         \
+    "                  through a proxy, one of these, instead of --dir DIR\n"                      \
+    "  --key FILE      as this key; without it as nobody in particular\n"
+
 extern const struct cli_verb verb_init, verb_dev, verb_pub, verb_sub, verb_status, verb_journal,
     verb_sim, verb_bench, verb_promote, verb_member, verb_session, verb_history, verb_verify,
     verb_digest, verb_lease, verb_metrics, verb_errors, verb_top, verb_doctor, verb_why, verb_key,
-    verb_grant, verb_revoke, verb_grants, verb_group, verb_limit, verb_topic;
+    verb_grant, verb_revoke, verb_grants, verb_group, verb_limit, verb_topic, verb_who, verb_proxy;
 
-/* Parses the options of a verb; handles --help and --dir, which every verb has. `parse` is called
+/* Parses the options of a verb; handles --help and --dir, which every verb has, and --proxy and --key. `parse` is called
  * for each other option, false if its value is bad (and it has said why). Returns the index of the
  * first operand, or -1 after an error, or -2 after help was printed. */
 int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int argc, char **argv,
                 const struct option *options,
                 bool (*parse)(void *ctx, int option, const char *value), void *ctx);
+
+/* Either --dir or --proxy was given. False: said on standard error. */
+bool cli_where(const struct cli_verb *verb, const struct cli_globals *globals);
+/* What a client of the library is to be opened with: DIR, or "proxy:HOST:PORT...". */
+enum { CLI_SOURCE_MAX = 1024 };
+const char *cli_source(const struct cli_globals *globals, char out[CLI_SOURCE_MAX]);
 
 /* Says on standard error, prefixed with the command's name. Returns CLI_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -14,18 +14,28 @@ static const struct cli_verb *const verbs[] = {
     &verb_member, &verb_session, &verb_verify, &verb_history, &verb_digest, &verb_journal,
     &verb_sim,    &verb_bench,   &verb_lease,  &verb_metrics, &verb_errors, &verb_top,
     &verb_doctor, &verb_why,     &verb_key,    &verb_grant,   &verb_revoke, &verb_grants,
-    &verb_group,  &verb_limit,   &verb_topic,
+    &verb_group,  &verb_limit,   &verb_topic,  &verb_who,     &verb_proxy,
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
+/* These take --proxy and --key, too. */
+static bool through_proxy(const struct cli_verb *verb)
+{
+    return verb == &verb_pub || verb == &verb_sub || verb == &verb_topic || verb == &verb_grant ||
+           verb == &verb_revoke || verb == &verb_grants || verb == &verb_group ||
+           verb == &verb_limit;
+}
+
 static void usage(FILE *f)
 {
-    fputs("usage: cantus [--dir DIR] VERB [ARGUMENT ...]\n\n", f);
+    fputs("usage: cantus [--dir DIR | --proxy HOST:PORT [--key FILE]] VERB [ARGUMENT ...]\n\n", f);
     for (int i = 0; i < VERBS; i++)
         fprintf(f, "  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
-    fputs("\nEvery verb has --help. --dir names a deployment: a directory with a cantus.yaml.\n"
-          "Begin with: cantus dev --dir DIR\n",
-          f);
+    fputs(
+        "\nEvery verb has --help. --dir names a deployment: a directory with a cantus.yaml. --proxy\n"
+        "names one that is elsewhere, by its proxies, for the verbs that say so.\n"
+        "Begin with: cantus dev --dir DIR\n",
+        f);
 }
 
 int cli_fail(const char *format, ...)
@@ -90,7 +100,25 @@ bool cli_running(void)
     return !stopped;
 }
 
-enum { OPTION_HELP = 1000, OPTION_DIR, OPTIONS_MAX = 24 };
+bool cli_where(const struct cli_verb *verb, const struct cli_globals *globals)
+{
+    if ((globals->dir == NULL) != (globals->proxy == NULL))
+        return true;
+    cli_fail("%s wants %s", verb->name,
+             globals->dir == NULL ? "--dir DIR, or --proxy HOST:PORT"
+                                  : "--dir DIR or --proxy HOST:PORT, not both");
+    return false;
+}
+
+const char *cli_source(const struct cli_globals *globals, char out[CLI_SOURCE_MAX])
+{
+    if (globals->proxy == NULL)
+        return globals->dir;
+    snprintf(out, CLI_SOURCE_MAX, "proxy:%s", globals->proxy);
+    return out;
+}
+
+enum { OPTION_HELP = 1000, OPTION_DIR, OPTION_PROXY, OPTION_PROXY_KEY, OPTIONS_MAX = 24 };
 
 int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int argc, char **argv,
                 const struct option *options,
@@ -98,7 +126,15 @@ int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int ar
 {
     struct option all[OPTIONS_MAX] = { { "help", no_argument, NULL, OPTION_HELP },
                                        { "dir", required_argument, NULL, OPTION_DIR } };
-    for (int n = 2; options != NULL && options->name != NULL && n < OPTIONS_MAX - 1; n++)
+    int n = 2;
+    if (through_proxy(verb)) {
+        all[n++] = (struct option) { "proxy", required_argument, NULL, OPTION_PROXY };
+        all[n++] = (struct option) { "key", required_argument, NULL, OPTION_PROXY_KEY };
+    } else if (globals->proxy != NULL || globals->key_file != NULL) {
+        cli_fail("%s does not go through a proxy: it wants --dir DIR", verb->name);
+        return -1;
+    }
+    for (; options != NULL && options->name != NULL && n < OPTIONS_MAX - 1; n++)
         all[n] = *options++;
     optind = 1;
     for (int c; (c = getopt_long(argc, argv, "h", all, NULL)) != -1;) {
@@ -112,10 +148,28 @@ int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int ar
         }
         if (c == OPTION_DIR)
             globals->dir = optarg;
+        else if (c == OPTION_PROXY)
+            globals->proxy = optarg;
+        else if (c == OPTION_PROXY_KEY)
+            globals->key_file = optarg;
         else if (!parse(ctx, c, optarg))
             return -1;
     }
     return optind;
+}
+
+/* "NAME VALUE" or "NAME=VALUE" before the verb. */
+static bool take_global(const char **out, const char *name, int argc, char **argv, int *i)
+{
+    size_t length = strlen(name);
+    const char *word = argv[*i];
+    if (strcmp(word, name) == 0 && *i + 1 < argc)
+        *out = argv[++*i];
+    else if (strncmp(word, name, length) == 0 && word[length] == '=')
+        *out = word + length + 1;
+    else
+        return false;
+    return true;
 }
 
 int main(int argc, char **argv)
@@ -127,11 +181,9 @@ int main(int argc, char **argv)
             usage(stdout);
             return CLI_OK;
         }
-        if (strcmp(argv[i], "--dir") == 0 && i + 1 < argc)
-            globals.dir = argv[++i];
-        else if (strncmp(argv[i], "--dir=", 6) == 0)
-            globals.dir = argv[i] + 6;
-        else {
+        if (!take_global(&globals.dir, "--dir", argc, argv, &i) &&
+            !take_global(&globals.proxy, "--proxy", argc, argv, &i) &&
+            !take_global(&globals.key_file, "--key", argc, argv, &i)) {
             cli_fail("unknown option '%s' before the verb; see cantus --help", argv[i]);
             return CLI_USAGE;
         }

@@ -10,6 +10,8 @@
     "  SUBTREE  a topic and all below it; / is everything but /sys, which is granted by itself\n"  \
     "\n"                                                                                           \
     "  --key FILE  act for this key (default: DIR/admin.key)\n"                                    \
+    "  --proxy HOST:PORT[,HOST:PORT...]\n"                                                         \
+    "              through a proxy, one of these, instead of --dir DIR\n"                          \
     "  --json      print one object: seq\n"
 
 static const char help_grant[] =
@@ -26,33 +28,21 @@ static const char help_revoke[] =
     "prints its seq.\n"
     "\n" WORDS;
 
-enum { OPTION_KEY, OPTION_JSON };
-static const struct option options[] = { { "key", required_argument, NULL, OPTION_KEY },
-                                         { "json", no_argument, NULL, OPTION_JSON },
-                                         { 0 } };
-
-struct how {
-    const char *key_file;
-    bool json;
-};
+enum { OPTION_JSON };
+static const struct option options[] = { { "json", no_argument, NULL, OPTION_JSON }, { 0 } };
 
 static bool parse(void *ctx, int option, const char *value)
 {
-    struct how *h = ctx;
-    if (option == OPTION_KEY)
-        h->key_file = value;
-    else
-        h->json = true;
-    return true;
+    (void)option;
+    (void)value;
+    return *(bool *)ctx = true;
 }
 
-static int publish(const struct cli_globals *g, const struct how *how,
-                   const struct sys_grant *grant, const char *verb)
+static int publish(const struct cli_globals *g, bool json, const struct sys_grant *grant,
+                   const char *verb)
 {
-    char admin[4096], what[TOPIC_PATH_MAX + 32], needed[TOPIC_PATH_MAX + 64];
-    if (!administer_key_path(g->dir, admin, sizeof admin))
-        return cli_fail("the path %.300s is too long", g->dir);
-    struct administer *a = administer_open(g->dir, how->key_file != NULL ? how->key_file : admin);
+    char what[TOPIC_PATH_MAX + 32], needed[TOPIC_PATH_MAX + 64];
+    struct administer *a = administer_open(g, ADMINISTER_ACTS);
     if (a == NULL)
         return CLI_FAILED;
     uint8_t payload[SYS_ACCESS_SIZE_MAX];
@@ -62,7 +52,7 @@ static int publish(const struct cli_globals *g, const struct how *how,
     uint64_t seq = administer_publish(a, TOPIC_GRANT, payload, length, what, needed);
     administer_close(a);
     if (seq != 0)
-        printf(how->json ? "{\"seq\":%" PRIu64 "}\n" : "%" PRIu64 "\n", seq);
+        printf(json ? "{\"seq\":%" PRIu64 "}\n" : "%" PRIu64 "\n", seq);
     return seq != 0 ? CLI_OK : CLI_FAILED;
 }
 
@@ -70,20 +60,22 @@ static int grant_or_revoke(const struct cli_verb *verb, bool revoke,
                            const struct cli_globals *globals, int argc, char **argv)
 {
     struct cli_globals g = *globals;
-    struct how how = { 0 };
-    int operand = cli_options(verb, &g, argc, argv, options, parse, &how);
+    bool json = false;
+    int operand = cli_options(verb, &g, argc, argv, options, parse, &json);
     if (operand < 0)
         return operand == -2 ? CLI_OK : CLI_USAGE;
-    if (g.dir == NULL || argc - operand != 3) {
-        cli_fail("%s wants --dir DIR and WHOM RIGHTS SUBTREE", verb->name);
+    if (argc - operand != 3) {
+        cli_fail("%s wants WHOM RIGHTS SUBTREE", verb->name);
         return CLI_USAGE;
     }
+    if (!cli_where(verb, &g))
+        return CLI_USAGE;
     struct sys_grant grant = { .revoke = revoke };
     if (!administer_whom(argv[operand], &grant.whom) ||
         !administer_rights(argv[operand + 1], &grant.rights) ||
         !administer_subtree(argv[operand + 2], grant.subtree))
         return CLI_USAGE;
-    return publish(&g, &how, &grant, verb->name);
+    return publish(&g, json, &grant, verb->name);
 }
 
 static int run_grant(const struct cli_globals *globals, int argc, char **argv)

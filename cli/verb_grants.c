@@ -10,7 +10,11 @@ static const char help[] =
     "Prints who may do what: the grants, the groups' keys, and the limits, as the stream says now.\n"
     "The administrator's key has every right without being listed.\n"
     "\n"
-    "  --json  print one object: administrator, grants, groups, limits\n";
+    "  --json  print one object: administrator, grants, groups, limits\n"
+    "\n"
+    "  --proxy HOST:PORT[,HOST:PORT...]\n"
+    "              through a proxy, one of these, instead of --dir DIR\n"
+    "  --key FILE  as this key, which has the right to read /sys\n";
 
 enum { OPTION_JSON };
 static const struct option options[] = { { "json", no_argument, NULL, OPTION_JSON }, { 0 } };
@@ -100,11 +104,13 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     int operand = cli_options(&verb_grants, &g, argc, argv, options, parse, &json);
     if (operand < 0)
         return operand == -2 ? CLI_OK : CLI_USAGE;
-    if (g.dir == NULL || argc != operand) {
-        cli_fail("grants wants --dir DIR, and nothing else");
+    if (argc != operand) {
+        cli_fail("grants wants nothing else");
         return CLI_USAGE;
     }
-    struct administer *a = administer_open(g.dir, NULL);
+    if (!cli_where(&verb_grants, &g))
+        return CLI_USAGE;
+    struct administer *a = administer_open(&g, ADMINISTER_LOOKS);
     const struct catalog *c = a != NULL ? administer_catalog(a) : NULL;
     if (c != NULL)
         print(c, json);

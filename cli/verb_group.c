@@ -14,34 +14,25 @@ static const char help[] =
     "and their keys.\n"
     "\n"
     "  --key FILE  act for this key, which has the right to grant on / (default: DIR/admin.key)\n"
+    "  --proxy HOST:PORT[,HOST:PORT...]\n"
+    "              through a proxy, one of these, instead of --dir DIR; list needs the right to read\n"
+    "              /sys there\n"
     "  --json      print one object: seq; or groups, a list of group and key\n";
 
-enum { OPTION_KEY, OPTION_JSON };
-static const struct option options[] = { { "key", required_argument, NULL, OPTION_KEY },
-                                         { "json", no_argument, NULL, OPTION_JSON },
-                                         { 0 } };
-
-struct how {
-    const char *key_file;
-    bool json;
-};
+enum { OPTION_JSON };
+static const struct option options[] = { { "json", no_argument, NULL, OPTION_JSON }, { 0 } };
 
 static bool parse(void *ctx, int option, const char *value)
 {
-    struct how *h = ctx;
-    if (option == OPTION_KEY)
-        h->key_file = value;
-    else
-        h->json = true;
-    return true;
+    (void)option;
+    (void)value;
+    return *(bool *)ctx = true;
 }
 
-static int change(const char *dir, const struct how *how, const struct sys_group *group)
+static int change(const struct cli_globals *g, bool json, const struct sys_group *group)
 {
-    char admin[4096], what[64];
-    if (!administer_key_path(dir, admin, sizeof admin))
-        return cli_fail("the path %.300s is too long", dir);
-    struct administer *a = administer_open(dir, how->key_file != NULL ? how->key_file : admin);
+    char what[64];
+    struct administer *a = administer_open(g, ADMINISTER_ACTS);
     if (a == NULL)
         return CLI_FAILED;
     uint8_t payload[SYS_ACCESS_SIZE_MAX];
@@ -51,29 +42,29 @@ static int change(const char *dir, const struct how *how, const struct sys_group
         administer_publish(a, TOPIC_GROUP, payload, length, what, "the right to grant on /");
     administer_close(a);
     if (seq != 0)
-        printf(how->json ? "{\"seq\":%" PRIu64 "}\n" : "%" PRIu64 "\n", seq);
+        printf(json ? "{\"seq\":%" PRIu64 "}\n" : "%" PRIu64 "\n", seq);
     return seq != 0 ? CLI_OK : CLI_FAILED;
 }
 
-static int list(const char *dir, const struct how *how, const char *name)
+static int list(const struct cli_globals *g, bool json, const char *name)
 {
-    struct administer *a = administer_open(dir, NULL);
+    struct administer *a = administer_open(g, ADMINISTER_LOOKS);
     const struct catalog *c = a != NULL ? administer_catalog(a) : NULL;
     const char *group;
     const uint8_t *key;
     bool first = true;
-    if (c != NULL && how->json)
+    if (c != NULL && json)
         fputs("{\"groups\":[", stdout);
     for (uint32_t i = 0; c != NULL && access_member_at(catalog_access(c), i, &group, &key); i++) {
         char text[ACCESS_KEY_TEXT + 1];
         if (name != NULL && strcmp(name, group) != 0)
             continue;
         access_key_write(key, text);
-        printf(how->json ? "%s{\"group\":\"%s\",\"key\":\"%s\"}" : "%s%-31s %s\n",
-               how->json && !first ? "," : "", group, text);
+        printf(json ? "%s{\"group\":\"%s\",\"key\":\"%s\"}" : "%s%-31s %s\n",
+               json && !first ? "," : "", group, text);
         first = false;
     }
-    if (c != NULL && how->json)
+    if (c != NULL && json)
         puts("]}");
     if (a != NULL)
         administer_close(a);
@@ -83,17 +74,19 @@ static int list(const char *dir, const struct how *how, const char *name)
 static int run(const struct cli_globals *globals, int argc, char **argv)
 {
     struct cli_globals g = *globals;
-    struct how how = { 0 };
-    int operand = cli_options(&verb_group, &g, argc, argv, options, parse, &how);
+    bool json = false;
+    int operand = cli_options(&verb_group, &g, argc, argv, options, parse, &json);
     if (operand < 0)
         return operand == -2 ? CLI_OK : CLI_USAGE;
     int count = argc - operand;
     const char *action = count > 0 ? argv[operand] : "";
-    if (g.dir != NULL && strcmp(action, "list") == 0 && count <= 2)
-        return list(g.dir, &how, count == 2 ? argv[operand + 1] : NULL);
+    if (!cli_where(&verb_group, &g))
+        return CLI_USAGE;
+    if (strcmp(action, "list") == 0 && count <= 2)
+        return list(&g, json, count == 2 ? argv[operand + 1] : NULL);
     struct sys_group group = { .remove = strcmp(action, "remove") == 0 };
-    if (g.dir == NULL || (!group.remove && strcmp(action, "add") != 0) || count != 3) {
-        cli_fail("group wants --dir DIR and add NAME KEY, remove NAME KEY, or list");
+    if ((!group.remove && strcmp(action, "add") != 0) || count != 3) {
+        cli_fail("group wants add NAME KEY, remove NAME KEY, or list");
         return CLI_USAGE;
     }
     if (!access_group_valid(argv[operand + 1])) {
@@ -104,7 +97,7 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     memcpy(group.group, argv[operand + 1], strlen(argv[operand + 1]) + 1);
     if (!administer_key(argv[operand + 2], group.key))
         return CLI_USAGE;
-    return change(g.dir, &how, &group);
+    return change(&g, json, &group);
 }
 
 const struct cli_verb verb_group = { "group", "keys that have rights together", help, run };

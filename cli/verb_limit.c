@@ -24,6 +24,8 @@ static const char help[] =
     "  --remove            no limit of its own any more\n"
     "  --key FILE          act for this key, which has the right to grant on / (default:\n"
     "                      DIR/admin.key)\n"
+    "  --proxy HOST:PORT[,HOST:PORT...]\n"
+    "                      through a proxy, one of these, instead of --dir DIR\n"
     "  --json              print one object: seq\n";
 
 enum {
@@ -35,7 +37,6 @@ enum {
     OPTION_CONNECTIONS,
     OPTION_INFLIGHT,
     OPTION_REMOVE,
-    OPTION_KEY,
     OPTION_JSON
 };
 static const struct option options[] = {
@@ -47,14 +48,12 @@ static const struct option options[] = {
     { "connections", required_argument, NULL, OPTION_CONNECTIONS },
     { "inflight-bytes", required_argument, NULL, OPTION_INFLIGHT },
     { "remove", no_argument, NULL, OPTION_REMOVE },
-    { "key", required_argument, NULL, OPTION_KEY },
     { "json", no_argument, NULL, OPTION_JSON },
     { 0 },
 };
 
 struct how {
     struct sys_limit record;
-    const char *key_file;
     bool json, limits;
 };
 
@@ -80,9 +79,6 @@ static bool parse(void *ctx, int option, const char *value)
         return cli_parse_u64("--inflight-bytes", value, 1, UINT64_MAX, &l->inflight_bytes);
     case OPTION_REMOVE:
         return h->record.remove = true;
-    case OPTION_KEY:
-        h->key_file = value;
-        return true;
     default:
         return h->json = true;
     }
@@ -97,12 +93,10 @@ static bool parse_whom(const char *text, struct limit_whom *out)
     return text[0] == '/' ? administer_subtree(text, out->subtree) : administer_key(text, out->key);
 }
 
-static int set(const char *dir, const struct how *how, const char *whom)
+static int set(const struct cli_globals *g, const struct how *how, const char *whom)
 {
-    char admin[4096], what[TOPIC_PATH_MAX + 32];
-    if (!administer_key_path(dir, admin, sizeof admin))
-        return cli_fail("the path %.300s is too long", dir);
-    struct administer *a = administer_open(dir, how->key_file != NULL ? how->key_file : admin);
+    char what[TOPIC_PATH_MAX + 32];
+    struct administer *a = administer_open(g, ADMINISTER_ACTS);
     if (a == NULL)
         return CLI_FAILED;
     uint8_t payload[SYS_ACCESS_SIZE_MAX];
@@ -123,13 +117,13 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     int operand = cli_options(&verb_limit, &g, argc, argv, options, parse, &how);
     if (operand < 0)
         return operand == -2 ? CLI_OK : CLI_USAGE;
-    if (g.dir == NULL || argc - operand != 1 || how.limits == how.record.remove) {
-        cli_fail("limit wants --dir DIR, one of everyone, KEY and SUBTREE, and limits or --remove");
+    if (argc - operand != 1 || how.limits == how.record.remove) {
+        cli_fail("limit wants one of everyone, KEY and SUBTREE, and limits or --remove");
         return CLI_USAGE;
     }
-    if (!parse_whom(argv[operand], &how.record.whom))
+    if (!cli_where(&verb_limit, &g) || !parse_whom(argv[operand], &how.record.whom))
         return CLI_USAGE;
-    return set(g.dir, &how, argv[operand]);
+    return set(&g, &how, argv[operand]);
 }
 
 const struct cli_verb verb_limit = { "limit", "rates and quotas of keys and subtrees", help, run };

@@ -16,7 +16,7 @@ static const char help[] =
     "\n"
     "  --publisher NAME  continue that publisher's numbers (default: one of cli-0 .. cli-63)\n"
     "  --sequenced       wait until sequenced only, not until stable\n"
-    "  --json            print one object at the end: publisher, messages, rejected, last_seq\n";
+    "  --json            print one object at the end: publisher, messages, rejected, last_seq\n" CLI_PROXY_HELP;
 
 enum { OPTION_PUBLISHER, OPTION_SEQUENCED, OPTION_JSON, LINE_MAX_BYTES = 1 << 20 };
 #define POLL_NS UINT64_C(100000000)
@@ -181,17 +181,19 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     int operand = cli_options(&verb_pub, &g, argc, argv, options, parse, &p);
     if (operand < 0)
         return operand == -2 ? CLI_OK : CLI_USAGE;
-    if (g.dir == NULL || argc - operand < 1 || argc - operand > 2) {
-        cli_fail(g.dir == NULL ? "pub wants --dir DIR" : "pub wants TOPIC and at most one PAYLOAD");
+    if (!cli_where(&verb_pub, &g))
+        return CLI_USAGE;
+    if (argc - operand < 1 || argc - operand > 2) {
+        cli_fail("pub wants TOPIC and at most one PAYLOAD");
         return CLI_USAGE;
     }
     p.topic = argv[operand];
     p.payload = argc - operand == 2 ? argv[operand + 1] : "";
     p.lines = strcmp(p.payload, "-") == 0;
-    char error[CANTUS_ERROR_MAX];
+    char error[CANTUS_ERROR_MAX], source[CLI_SOURCE_MAX];
     struct cantus_client_options client_options = {
         .name = "cantus-pub",
-        .source = g.dir,
+        .source = cli_source(&g, source),
         .level = p.sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
         .report = on_report,
         .ctx = &p,

@@ -17,7 +17,7 @@ static const char help[] =
     "  --sequenced    print what is sequenced but not yet stable, too; a failover may take it back,\n"
     "                 which is then said on standard error\n"
     "  --json         one object a line: seq, timestamp_ns, topic, publisher, publisher_seq, and\n"
-    "                 payload, or payload_base64 where it is not text\n";
+    "                 payload, or payload_base64 where it is not text\n" CLI_PROXY_HELP;
 
 struct sub {
     uint64_t from, count, printed, end_seq;
@@ -135,14 +135,16 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     int operand = cli_options(&verb_sub, &g, argc, argv, options, parse, &s);
     if (operand < 0)
         return operand == -2 ? CLI_OK : CLI_USAGE;
-    if (g.dir == NULL || argc - operand != 1) {
-        cli_fail(g.dir == NULL ? "sub wants --dir DIR" : "sub wants one TOPIC");
+    if (!cli_where(&verb_sub, &g))
+        return CLI_USAGE;
+    if (argc - operand != 1) {
+        cli_fail("sub wants one TOPIC");
         return CLI_USAGE;
     }
-    char error[CANTUS_ERROR_MAX];
+    char error[CANTUS_ERROR_MAX], source[CLI_SOURCE_MAX];
     struct cantus_client_options client_options = {
         .name = "cantus-sub",
-        .source = g.dir,
+        .source = cli_source(&g, source),
         .level = s.sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
         .report = on_report,
     };

@@ -11,7 +11,11 @@ static const char help[] =
     "ls prints the topics there are, by their ids, in a subtree (default: / and thus not /sys). info\n"
     "prints one topic's id and who has which rights there.\n"
     "\n"
-    "  --json  print one object: topics, a list of id and topic; or id, topic and grants\n";
+    "  --json  print one object: topics, a list of id and topic; or id, topic and grants\n"
+    "\n"
+    "  --proxy HOST:PORT[,HOST:PORT...]\n"
+    "              through a proxy, one of these, instead of --dir DIR\n"
+    "  --key FILE  as this key, which has the right to read /sys\n";
 
 enum { OPTION_JSON };
 static const struct option options[] = { { "json", no_argument, NULL, OPTION_JSON }, { 0 } };
@@ -83,14 +87,16 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     int count = argc - operand;
     bool lists = count > 0 && strcmp(argv[operand], "ls") == 0;
     bool informs = count > 0 && strcmp(argv[operand], "info") == 0;
-    if (g.dir == NULL || !((lists && count <= 2) || (informs && count == 2))) {
-        cli_fail("topic wants --dir DIR and ls [SUBTREE] or info TOPIC");
+    if (!((lists && count <= 2) || (informs && count == 2))) {
+        cli_fail("topic wants ls [SUBTREE] or info TOPIC");
         return CLI_USAGE;
     }
     char subtree[TOPIC_PATH_MAX + 1] = "/";
+    if (!cli_where(&verb_topic, &g))
+        return CLI_USAGE;
     if (count == 2 && !administer_subtree(argv[operand + 1], subtree))
         return CLI_USAGE;
-    struct administer *a = administer_open(g.dir, NULL);
+    struct administer *a = administer_open(&g, ADMINISTER_LOOKS);
     const struct catalog *c = a != NULL ? administer_catalog(a) : NULL;
     int status = c == NULL ? CLI_FAILED : lists ? list(c, subtree, json) : info(c, subtree, json);
     if (a != NULL)
