@@ -27,6 +27,7 @@ enum {
     BATCH_HEADER_SIZE = 88,
     MESSAGE_HEADER_SIZE = 14,
     MESSAGE_PAYLOAD_MAX = 0x3fff, /* of one message in a batch; larger ones travel as fragments */
+    MESSAGE_FLAGS_MASK = 0xc000,  /* where a header has the flags, next to the length */
     TOPIC_ID_MAX = 0xffffff,
     PUBLISHER_ID_MAX = 0xffffff
 };
@@ -94,7 +95,7 @@ static inline uint32_t batch_guess(uint32_t *guess, uint32_t length)
 }
 
 struct batch_cursor {
-    const uint8_t *at;
+    const uint8_t *at, *end;
     uint64_t seq;
     uint64_t timestamp_ns;
     uint32_t left;

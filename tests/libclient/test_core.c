@@ -113,6 +113,56 @@ START_TEST(a_subscription_sees_its_subtree_in_order)
 }
 END_TEST
 
+/* One batch of messages on "/b", which nobody wants, and one of them on another topic, or longer. */
+static void emit_one_among(struct rig *r, uint32_t count, uint32_t at, uint32_t topic,
+                           size_t length)
+{
+    struct rig_batch *b = &r->log[r->log_count];
+    uint32_t unwanted = rig_topic(r, "/b"), other = catalog_publisher_find(r->catalog, "other");
+    struct batch_builder builder;
+    batch_open(&builder, b->bytes, WIRE_DATAGRAM_DEFAULT, rig_tip(r) + 1);
+    for (uint32_t i = 0; i < count; i++)
+        batch_add(&builder, i == at ? topic : unwanted, other, i + 1, 0, "something said",
+                  i == at ? (uint32_t)length : 4);
+    struct batch_header h = { .stream = RIG_STREAM,
+                              .before = r->digest,
+                              .epoch = r->epoch,
+                              .timestamp_ns = r->timestamp_ns };
+    batch_close(&builder, 0, &h);
+    ck_assert_int_eq(batch_verify(b->bytes, builder.length, RIG_STREAM, &b->header), WIRE_OK);
+    r->digest = b->header.digest;
+    r->log_count++;
+}
+
+/* What nobody wants is passed over several at a time: the one among it that somebody wants is not,
+ * wherever it stands, and neither is one of another length the end of what comes after it. */
+START_TEST(one_wanted_among_many_is_seen)
+{
+    enum { COUNT = 11 };
+    for (uint32_t at = 0; at < COUNT; at++) {
+        struct rig *r = rig_new(FOLLOWER_SEQUENCED);
+        subscribe(r, "/a");
+        uint32_t wanted = rig_topic(r, "/a"), unwanted = rig_topic(r, "/b");
+        rig_join(r, "other", 1);
+        rig_run(r);
+        uint64_t tip = rig_tip(r);
+        emit_one_among(r, COUNT, at, wanted, 4);
+        emit_one_among(r, COUNT, at, wanted, 7);
+        emit_one_among(r, COUNT, at, unwanted, 7);
+        rig_run(r);
+        ck_assert_int_eq(client_core_status(r->core), CANTUS_OK);
+        ck_assert_uint_eq(client_core_seq(r->core), tip + 3 * COUNT);
+        ck_assert_uint_eq(r->seen_count, 2);
+        ck_assert_uint_eq(r->seen[0].seq, tip + at + 1);
+        ck_assert_str_eq(r->seen[0].head, "some");
+        ck_assert_uint_eq(r->seen[1].seq, tip + COUNT + at + 1);
+        ck_assert_str_eq(r->seen[1].head, "somethi");
+        ck_assert_uint_eq(r->seen[1].publisher_seq, at + 1);
+        rig_free(r);
+    }
+}
+END_TEST
+
 START_TEST(sys_is_seen_by_who_asks_for_it)
 {
     struct rig *r = rig_new(FOLLOWER_SEQUENCED);
@@ -627,6 +677,7 @@ int main(void)
     Suite *s = suite_create("core");
     TCase *t = tcase_create("core");
     tcase_add_test(t, a_subscription_sees_its_subtree_in_order);
+    tcase_add_test(t, one_wanted_among_many_is_seen);
     tcase_add_test(t, sys_is_seen_by_who_asks_for_it);
     tcase_add_test(t, runs_arrive_whole_and_voided_ones_not_at_all);
     tcase_add_test(t, nothing_is_delivered_above_until_seq);

@@ -177,6 +177,41 @@ START_TEST(contradictions_are_malformed)
 }
 END_TEST
 
+/* Messages of one length are passed four at a time: what is wrong with any of them is seen, whichever it
+ * is, and one that differs is none that is wrong. */
+START_TEST(one_of_many_alike_is_looked_at_like_each)
+{
+    enum { COUNT = 11, LENGTH = 20 };
+    uint8_t good[512], bytes[512];
+    struct batch_builder b;
+    struct batch_header h = header;
+    batch_open(&b, good, sizeof good, 1);
+    for (uint32_t i = 0; i < COUNT; i++)
+        batch_add(&b, 0x3f00 + i, 1, i + 1, 0, "0123456789012345678901234567890", LENGTH);
+    batch_close(&b, 0, &h);
+    ck_assert_int_eq(decode(good, h.length), WIRE_OK);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        uint8_t *at = bytes + BATCH_HEADER_SIZE + i * (MESSAGE_HEADER_SIZE + LENGTH);
+        memcpy(bytes, good, sizeof good);
+        memset(at + 2, 0, 3); /* topic 0 */
+        ck_assert_int_eq(decode(bytes, h.length), WIRE_MALFORMED);
+        memcpy(bytes, good, sizeof good);
+        at[1] |= 0x80; /* FRAGMENT without MORE */
+        ck_assert_int_eq(decode(bytes, h.length), WIRE_MALFORMED);
+        for (uint8_t length = 0; length < 2 * LENGTH; length++) {
+            memcpy(bytes, good, sizeof good);
+            at[0] = length;
+            ck_assert_msg((decode(bytes, h.length) == WIRE_OK) == (length == LENGTH), "%u, %u", i, length);
+        }
+        memcpy(bytes, good, sizeof good);
+        at[1] |= 0x40; /* MORE: part of a run */
+        ck_assert_int_eq(decode(bytes, h.length), WIRE_OK);
+        memset(at + 2, 0xff, 3); /* the highest topic */
+        ck_assert_int_eq(decode(bytes, h.length), WIRE_OK);
+    }
+}
+END_TEST
+
 /* A last message whose header or payload is cut by the end of the datagram. */
 START_TEST(a_message_is_inside_to_its_last_byte)
 {
@@ -259,5 +294,6 @@ END_TEST
 SUITE_RUN("batch", messages_come_back, every_cut_and_every_bit_is_noticed,
           damage_is_corrupt_before_it_is_anything_else, thirty_messages_of_32_bytes_fit_a_datagram,
           a_full_batch_has_no_room_to_spare, contradictions_are_malformed,
-          a_message_is_inside_to_its_last_byte, a_journal_is_walked_by_lengths,
-          the_digest_is_a_chain, a_copy_writes_its_bytes_and_no_others)
+          one_of_many_alike_is_looked_at_like_each, a_message_is_inside_to_its_last_byte,
+          a_journal_is_walked_by_lengths, the_digest_is_a_chain,
+          a_copy_writes_its_bytes_and_no_others)
