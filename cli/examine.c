@@ -326,6 +326,25 @@ static void check_skews(struct checkup *u)
 
 /* ---- stores ---------------------------------------------------------------------------------- */
 
+static void check_restored(struct checkup *u)
+{
+    for (uint32_t i = 0; i < u->what->skew_count; i++) {
+        const struct examine_skew *s = &u->what->skews[i];
+        char mend[FINDING_TEXT_MAX];
+        if (s->restored == 0)
+            continue;
+        snprintf(mend, sizeof mend,
+                 "stop %s, empty its directory, cantus-retransmitter --format --name %s, start it, "
+                 "cantus member replace %016" PRIx64 " %s",
+                 s->name, s->name, s->restored, s->name);
+        add(u, "store_restored", EXAMINE_BAD,
+            "it has forgotten what it promised and acknowledged, so it votes no more: one store less "
+            "makes messages stable",
+            mend, "%s: its store %016" PRIx64 " was restored from an older copy of itself", s->name,
+            s->restored);
+    }
+}
+
 static void check_sync(struct checkup *u, const char *name, bool every,
                        const struct machine_disk *d)
 {
@@ -451,6 +470,7 @@ void examine(const struct examine *what, struct findings *out)
     check_interfaces(&u);
     check_clock_source(&u);
     check_skews(&u);
+    check_restored(&u);
     check_cores(&u);
     check_power(&u);
     check_limits(&u);

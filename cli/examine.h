@@ -30,6 +30,7 @@ struct examine_skew {
     char name[CONFIG_NAME_MAX + 1];
     int64_t skew_ns;
     uint64_t uncertain_ns; /* half of what the question took */
+    uint64_t restored;     /* its store, if that was restored from an older copy; else 0 */
 };
 
 struct examine {

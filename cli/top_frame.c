@@ -328,7 +328,8 @@ static bool is_bad(const struct top_process *p)
 {
     const struct observed *o = &p->now;
     return !o->alive || o->silent_ns >= OBSERVE_STALLED_NS || o->counters[COUNTER_PAUSED] != 0 ||
-           strcmp(o->state, "damaged") == 0 || strcmp(o->state, "full") == 0;
+           strcmp(o->state, "damaged") == 0 || strcmp(o->state, STATUS_RESTORED) == 0 ||
+           strcmp(o->state, "full") == 0;
 }
 
 static void put_alarms(struct frame_writer *w, const struct top_process *leader)

@@ -65,6 +65,8 @@ static uint32_t find_skews(struct processes *p, struct examine_skew *skews)
         struct examine_skew *s = &skews[count++];
         memcpy(s->name, p->all[i].name, sizeof s->name);
         s->uncertain_ns = (after - before) / 2;
+        bool restored = strcmp(status.state, STATUS_RESTORED) == 0;
+        s->restored = restored ? status.store : 0;
         s->skew_ns = (int64_t)(status.clock_ns - before - s->uncertain_ns);
     }
     return count;

@@ -144,6 +144,12 @@ static void find_warnings(struct warnings *w, struct processes *p)
         else if (strcmp(one->status.state, "damaged") == 0)
             warn(w, "%s: its journal is damaged; it does not vote until it is healed from a peer",
                  one->name);
+        else if (strcmp(one->status.state, STATUS_RESTORED) == 0)
+            warn(w,
+                 "%s: its store was restored from an older copy, has forgotten what it said, and "
+                 "votes no more: stop it, empty its directory, cantus-retransmitter --format "
+                 "--name %s, start it, then: cantus member replace %016" PRIx64 " %s",
+                 one->name, one->name, one->status.store, one->name);
         else if (strcmp(one->status.state, "history lost") == 0)
             warn(w, "%s lacks history that no peer has any more; replace its store", one->name);
     }

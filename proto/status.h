@@ -50,5 +50,7 @@ struct status {
 /* Packs without allocating; returns the length, 0 if it does not fit. */
 size_t status_encode(const struct status *in, uint8_t *out, size_t capacity);
 bool status_decode(const uint8_t *bytes, size_t length, struct status *out);
+/* A store that was restored from an older copy of itself, and has been told so. */
+#define STATUS_RESTORED "restored from a copy, re-format it"
 
 #endif

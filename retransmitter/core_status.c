@@ -23,7 +23,7 @@ const char *retransmitter_state(const struct retransmitter *r, char *text)
     if (r->draining)
         return "stopping";
     if (journal_restored(r->journal))
-        return "restored from a copy, re-format it";
+        return STATUS_RESTORED;
     if (journal_may_have_lost(r->journal))
         return "may have lost, re-format it";
     if (!journal_tail_proven(r->journal))

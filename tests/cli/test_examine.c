@@ -299,7 +299,9 @@ START_TEST(test_clocks)
                   { 11000000000, 0, EXAMINE_BAD, "11000.0 ms ahead of" },
                   { -11000000000, 0, EXAMINE_BAD, "11000.0 ms behind" } };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct examine_skew skew = { "r2", cases[i].skew_ns, cases[i].uncertain_ns };
+        struct examine_skew skew = { .name = "r2",
+                                     .skew_ns = cases[i].skew_ns,
+                                     .uncertain_ns = cases[i].uncertain_ns };
         struct examine what = {
             .machine = &machine, .config = &config, .skews = &skew, .skew_count = 1
         };
@@ -309,6 +311,20 @@ START_TEST(test_clocks)
         ck_assert_msg(strstr(f->found, cases[i].text) != NULL, "%s", f->found);
         ck_assert_int_eq(strstr(f->mend, "chronyc") != NULL, f->verdict != EXAMINE_OK);
     }
+}
+END_TEST
+
+START_TEST(test_restored)
+{
+    struct examine_skew skew = { .name = "r2", .restored = 0xabc };
+    struct examine what = {
+        .machine = &machine, .config = &config, .skews = &skew, .skew_count = 1
+    };
+    examine(&what, &found);
+    const struct finding *f = finding("store_restored");
+    ck_assert_int_eq(f->verdict, EXAMINE_BAD);
+    ck_assert_ptr_nonnull(strstr(f->found, "0000000000000abc was restored from an older copy"));
+    ck_assert_ptr_nonnull(strstr(f->mend, "cantus member replace 0000000000000abc r2"));
 }
 END_TEST
 
@@ -459,6 +475,7 @@ int main(void)
     tcase_add_test(cases, test_bridges);
     tcase_add_test(cases, test_two_lines);
     tcase_add_test(cases, test_clocks);
+    tcase_add_test(cases, test_restored);
     tcase_add_test(cases, test_cores);
     tcase_add_test(cases, test_power_and_pages);
     tcase_add_test(cases, test_limits);
