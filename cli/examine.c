@@ -14,6 +14,7 @@ enum {
     IP_UDP_HEADERS = 28,
     FILES_WANTED = 1024,
     FILES_LEAST = 256,
+    FILES_BESIDE_CLIENTS = 96, /* of a proxy: as its shell asks for */
     FILES_OF_HOST = 65536,
     LOCK_WANTED = 8 << 20,
     LOOPBACK = 0x7f000001,
@@ -237,7 +238,31 @@ static uint32_t processes_here(const struct checkup *u)
         count += is_here(u, u->c->sequencers[i].unicast.ip);
     for (uint32_t i = 0; i < u->c->retransmitter_count; i++)
         count += is_here(u, u->c->retransmitters[i].unicast.ip);
+    for (uint32_t i = 0; i < u->c->proxy_count; i++)
+        count += is_here(u, u->c->proxies[i].unicast.ip);
     return count;
+}
+
+/* A proxy raises its own limit as far as it may, and does not start where that is too little. */
+static void check_proxies(struct checkup *u)
+{
+    uint64_t is;
+    char mend[FINDING_TEXT_MAX];
+    if (!machine_limit_hard(u->m, "Max open files", &is))
+        return;
+    for (uint32_t i = 0; i < u->c->proxy_count; i++) {
+        const struct config_proxy *p = &u->c->proxies[i];
+        uint64_t wanted = (uint64_t)p->sessions_max + FILES_BESIDE_CLIENTS;
+        if (!is_here(u, p->unicast.ip))
+            continue;
+        snprintf(mend, sizeof mend,
+                 "LimitNOFILE=%" PRIu64 " in its unit; or a lower sessions_max in cantus.yaml",
+                 wanted);
+        add(u, "client_files", is >= wanted ? EXAMINE_OK : EXAMINE_BAD,
+            "every client of a proxy is an open file", mend,
+            "%s lets %" PRIu32 " clients in, and may open %" PRIu64 " files", p->name,
+            p->sessions_max, is);
+    }
 }
 
 static void check_cores(struct checkup *u)
@@ -443,6 +468,11 @@ static void check_interfaces(struct checkup *u)
         if (is_here(u, r->unicast.ip))
             add_address(&a, r->interface != 0 ? r->interface : c->interface);
     }
+    for (uint32_t i = 0; i < c->proxy_count; i++) {
+        const struct config_proxy *p = &c->proxies[i];
+        if (is_here(u, p->unicast.ip))
+            add_address(&a, p->interface != 0 ? p->interface : c->interface);
+    }
     if (a.count == 0)
         add_address(&a, c->interface);
     if (c->interface_b != 0 && c->egress_b.port != 0)
@@ -474,6 +504,7 @@ void examine(const struct examine *what, struct findings *out)
     check_cores(&u);
     check_power(&u);
     check_limits(&u);
+    check_proxies(&u);
     check_stores(&u);
 }
 

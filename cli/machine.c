@@ -55,7 +55,7 @@ bool machine_read_u64(const struct machine *m, uint64_t *out, const char *path)
     return errno == 0 && end != text;
 }
 
-bool machine_limit(const struct machine *m, const char *name, uint64_t *out)
+static bool limit_in(const struct machine *m, const char *name, bool hard, uint64_t *out)
 {
     char text[MACHINE_TEXT_MAX];
     if (!machine_read(m, text, "/proc/self/limits"))
@@ -66,10 +66,24 @@ bool machine_limit(const struct machine *m, const char *name, uint64_t *out)
             continue;
         const char *value = line + strlen(name);
         value += strspn(value, " ");
+        if (hard) {
+            value += strcspn(value, " ");
+            value += strspn(value, " ");
+        }
         *out = strncmp(value, "unlimited", 9) == 0 ? UINT64_MAX : strtoull(value, NULL, 10);
         return true;
     }
     return false;
+}
+
+bool machine_limit(const struct machine *m, const char *name, uint64_t *out)
+{
+    return limit_in(m, name, false, out);
+}
+
+bool machine_limit_hard(const struct machine *m, const char *name, uint64_t *out)
+{
+    return limit_in(m, name, true, out);
 }
 
 uint32_t machine_list_count(const char *list)

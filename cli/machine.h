@@ -45,6 +45,8 @@ bool machine_read(const struct machine *m, char out[MACHINE_TEXT_MAX], const cha
 bool machine_read_u64(const struct machine *m, uint64_t *out, const char *path);
 /* The soft limit of /proc/self/limits whose line begins so; UINT64_MAX: unlimited. */
 bool machine_limit(const struct machine *m, const char *name, uint64_t *out);
+/* The hard one, as far as which a process may raise it. */
+bool machine_limit_hard(const struct machine *m, const char *name, uint64_t *out);
 /* Numbers in a list such as 0-3,8. */
 uint32_t machine_list_count(const char *list);
 

@@ -242,6 +242,11 @@ static const struct column pages[TOP_COUNTERS][COLUMNS_EACH] = {
                    COUNTED("recent", 9, LOOP_PAUSE_RECENT),
                    PRINTED("problems", 9, false, print_problems), COUNTED("memory", 8, MEMORY),
                    PRINTED("  longest pause in", 0, true, print_cause) },
+    [TOP_CLIENTS] = { COUNTED("clients", 8, SESSIONS), COUNTED("behind", 7, SESSIONS_BEHIND),
+                      COUNTED("logins", 11, LOGINS), COUNTED("no right", 11, REFUSED_RIGHT),
+                      COUNTED("throttled", 11, THROTTLED), COUNTED("too slow", 9, SESSIONS_SLOW),
+                      COUNTED("relayed", 13, RELAYED), COUNTED("sent", 13, CLIENT_MESSAGES_OUT),
+                      COUNTED("views", 6, VIEWS), COUNTED("trees", 7, SUBTREES) },
 };
 
 /* Appends a cell of a width, or of what is left of the line. */
@@ -362,7 +367,7 @@ static void put_alarms(struct frame_writer *w, const struct top_process *leader)
 
 static void put_tabs(struct frame_writer *w)
 {
-    static const char *const names[] = { "flow", "loss", "queues", "loop", "counters" };
+    static const char *const names[] = { "flow", "loss", "queues", "loop", "clients", "counters" };
     static const char *const sorts[] = { "name", "rate", "lag", "pause" };
     struct top_line *line = add(w, TOP_DIM);
     for (int i = 0; i < TOP_PAGES; i++) {
@@ -452,7 +457,7 @@ static void put_help(struct frame_writer *w)
 {
     static const char *const lines[] = {
         "",
-        "left, right, tab   another page: flow, loss, queues, loop, all counters of one process",
+        "left, right, tab   another page: flow, loss, queues, loop, clients, all counters of one",
         "up, down           select a process; on the page of counters, scroll",
         "s                  sort by name, rate, lag, or the longest pause of the last minutes",
         "p                  pause, and go on",

@@ -45,7 +45,7 @@ const struct top_process *top_model_leader(const struct top_model *m);
 
 /* ---- looking at it --------------------------------------------------------------------------- */
 
-enum top_page { TOP_FLOW, TOP_LOSS, TOP_QUEUES, TOP_LOOP, TOP_COUNTERS, TOP_PAGES };
+enum top_page { TOP_FLOW, TOP_LOSS, TOP_QUEUES, TOP_LOOP, TOP_CLIENTS, TOP_COUNTERS, TOP_PAGES };
 enum top_sort { TOP_BY_NAME, TOP_BY_RATE, TOP_BY_LAG, TOP_BY_PAUSE, TOP_SORTS };
 enum top_key {
     TOP_KEY_OTHER,

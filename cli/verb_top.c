@@ -18,7 +18,7 @@ static const char help[] =
     "keys.\n"
     "\n"
     "  --name NAME    one process, and all of its counters\n"
-    "  --page PAGE    flow, loss, queues, loop, counters\n"
+    "  --page PAGE    flow, loss, queues, loop, clients, counters\n"
     "  --interval MS  between two looks (default 1000)\n"
     "  --once         prints one frame as text, of one interval\n"
     "  --batch N      prints N frames as text, one after each interval, a blank line between\n"
@@ -56,13 +56,14 @@ struct top {
 
 static bool parse_page(struct top *t, const char *value)
 {
-    static const char *const names[TOP_PAGES] = { "flow", "loss", "queues", "loop", "counters" };
+    static const char *const names[TOP_PAGES] = { "flow", "loss",    "queues",
+                                                  "loop", "clients", "counters" };
     for (int i = 0; i < TOP_PAGES; i++)
         if (strcmp(value, names[i]) == 0) {
             t->screen.view.page = (enum top_page)i;
             return t->paged = true;
         }
-    cli_fail("--page: flow, loss, queues, loop or counters, not '%s'", value);
+    cli_fail("--page: flow, loss, queues, loop, clients or counters, not '%s'", value);
     return false;
 }
 

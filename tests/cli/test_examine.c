@@ -377,6 +377,23 @@ START_TEST(test_limits)
 }
 END_TEST
 
+START_TEST(test_clients_are_files)
+{
+    config.proxy_count = 2;
+    for (int i = 0; i < 2; i++) {
+        config.proxies[i].unicast = (struct port_addr) { i == 0 ? HERE : THERE, 20010 };
+        snprintf(config.proxies[i].name, sizeof config.proxies[i].name, "p%d", i + 1);
+        config.proxies[i].sessions_max = i == 0 ? 10000 : 60000;
+    }
+    expect("client_files", EXAMINE_OK, "p1 lets 10000 clients in, and may open 1048576", "");
+    say("/proc/self/limits", "Max open files            1024                 10095                "
+                             "files     ");
+    expect("client_files", EXAMINE_BAD, "may open 10095", "LimitNOFILE=10096");
+    config.proxies[0].sessions_max = 9999;
+    expect("client_files", EXAMINE_OK, "p1", "");
+}
+END_TEST
+
 START_TEST(test_disks)
 {
     disk.append_ns = 3000000;
@@ -479,6 +496,7 @@ int main(void)
     tcase_add_test(cases, test_cores);
     tcase_add_test(cases, test_power_and_pages);
     tcase_add_test(cases, test_limits);
+    tcase_add_test(cases, test_clients_are_files);
     tcase_add_test(cases, test_disks);
     tcase_add_test(cases, test_no_directory_and_volatile);
     tcase_add_test(cases, test_whose_processes);
