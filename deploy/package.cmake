@@ -33,8 +33,8 @@ Cantus gives many programs on many machines one totally ordered stream of
 messages, and a way to write those programs as deterministic state machines
 that follow it.
 .
-This package has the command, the sequencer, the retransmitter, and their
-units.")
+This package has the command, the sequencer, the retransmitter, the proxy,
+and their units.")
 
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME libcantus0)
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
