@@ -112,7 +112,7 @@ static void judge(struct sequencer *s)
     uint32_t damaged = 0, restored = 0;
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         const struct store *store = &s->stores[i];
-        damaged += store->id != 0 && store->promised && !store->promise.proven;
+        damaged += store->id != 0 && store->promised && !store->promise.proven && !store->restored;
         restored += store->id != 0 && store->restored;
         if (counts(s, store) && (best == NULL || better(s, &store->promise, &best->promise)))
             best = store;
@@ -120,7 +120,8 @@ static void judge(struct sequencer *s)
     char but[160] = "";
     if (damaged > 0)
         snprintf(but, sizeof but,
-                 "; %u damaged, without a vote: `cantus journal verify` says where", damaged);
+                 "; %u damaged or restored from a copy, without a vote: `cantus status` says which",
+                 damaged);
     else if (restored > 0)
         snprintf(but, sizeof but,
                  "; %u restored from an older copy, without a vote: bring the others up, then "
