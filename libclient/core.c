@@ -42,8 +42,7 @@ uint64_t core_random(struct client_core *c)
 
 /* ---- what the follower says ------------------------------------------------------------------ */
 
-/* Says that what was handed over from first_seq on no longer holds, and notes what still does. */
-static void report_fork(struct client_core *c, uint64_t first_seq)
+void core_report_fork(struct client_core *c, const struct epoch_table *epochs, uint64_t first_seq)
 {
     char text[CLIENT_TEXT_MAX];
     snprintf(text, sizeof text,
@@ -52,7 +51,7 @@ static void report_fork(struct client_core *c, uint64_t first_seq)
              (unsigned long long)first_seq);
     core_report(c, CANTUS_REPORT_FORKED, first_seq, "", "", text);
     if (c->next >= c->held_next)
-        epoch_table_copy(c->held, catalog_epochs(c->catalog));
+        epoch_table_copy(c->held, epochs);
     epoch_table_cut(c->held, first_seq - 1);
     c->held_next = first_seq;
 }
@@ -64,7 +63,7 @@ static void check_held(struct client_core *c, const struct batch_header *header)
     const struct epoch_entry *entry = epoch_table_find(c->held, header->first_seq);
     if (entry != NULL && epoch_equal(entry->epoch, header->epoch))
         return;
-    report_fork(c, header->first_seq);
+    core_report_fork(c, catalog_epochs(c->catalog), header->first_seq);
     struct position common = { .seq = header->first_seq - 1 };
     const struct epoch_entry *last = epoch_table_find(catalog_epochs(c->catalog), common.seq);
     if (last != NULL)
@@ -108,7 +107,7 @@ static void on_forked(void *ctx, uint64_t first_seq, struct epoch by)
     const struct epoch_entry *entry = epoch_table_find(catalog_epochs(c->catalog), common.seq);
     if (entry != NULL)
         common.epoch = entry->epoch;
-    report_fork(c, first_seq);
+    core_report_fork(c, catalog_epochs(c->catalog), first_seq);
     core_rewind(c, common);
     follower_start(c->follower, (struct position) { .seq = 0 }, (struct digest) { 0, 0 }, NULL, by);
 }
@@ -177,6 +176,11 @@ struct client_core *client_core_create(const struct client_core_options *options
         .lost = on_lost,
         .ctx = c,
     };
+    if (options->edge != NULL) {
+        if (!core_edge_create(c))
+            goto no_memory;
+        return c;
+    }
     c->catalog = catalog_create(&c->options.catalog);
     c->follower = follower_create(&c->options.follower, &callbacks, port, c->counters);
     if (c->catalog == NULL || c->follower == NULL || !run_init(&c->run, c->options.run_bytes_max) ||
@@ -205,12 +209,14 @@ void client_core_destroy(struct client_core *c)
         machine_destroy(c->machines[i].machine);
     follower_destroy(c->follower);
     catalog_destroy(c->catalog);
+    edge_destroy(c->edge);
     run_close(&c->run);
     free(c->route);
     free(c->path);
     free(c->created_seq);
     free(c->own);
     free(c->held);
+    free(c->epochs);
     free(c->routes);
     free(c);
 }
@@ -233,8 +239,11 @@ bool core_start(struct client_core *c)
         return false;
     }
     c->route_count = 1;
-    core_route_reset(c);
-    return true;
+    if (c->edge != NULL)
+        core_edge_start(c);
+    else
+        core_route_reset(c);
+    return c->status >= 0;
 }
 
 static bool may_add(const struct client_core *c, uint32_t count, uint32_t max, const char *what,
@@ -389,7 +398,7 @@ static void core_on_datagrams(void *core, const struct port_datagram *datagrams,
 {
     struct client_core *c = core;
     c->now = now;
-    if (!core_start(c))
+    if (!core_start(c) || c->edge != NULL)
         return;
     for (uint32_t i = 0; i < count; i++) {
         const struct port_datagram *d = &datagrams[i];
@@ -409,6 +418,10 @@ static size_t core_on_stream(void *core, const struct port_stream_event *event,
     struct client_core *c = core;
     c->now = now;
     size_t consumed = 0;
+    if (c->edge != NULL && core_start(c)) {
+        edge_on_stream(c->edge, event, now, &consumed);
+        return consumed;
+    }
     if (!core_start(c) || !follower_on_stream(c->follower, event, now, &consumed))
         return event->type == PORT_STREAM_BYTES ? event->length : 0;
     return consumed;
@@ -425,7 +438,7 @@ static bool at_the_tip(const struct client_core *c)
     return follower_next(f) > follower_stable(f);
 }
 
-static void step_authors(struct client_core *c)
+void core_step_authors(struct client_core *c)
 {
     for (uint32_t i = 0; i < c->author_count; i++) {
         struct author *a = c->authors[i];
@@ -448,7 +461,7 @@ static void step_authors(struct client_core *c)
     }
 }
 
-static void check_superseded(struct client_core *c, struct author *a)
+void core_check_superseded(struct client_core *c, struct author *a)
 {
     if (a->stopped || publisher_state(a->publisher) != PUBLISHER_SUPERSEDED ||
         (c->options.sabotage & CLIENT_NOT_TOLD) != 0)
@@ -462,31 +475,39 @@ static void check_superseded(struct client_core *c, struct author *a)
                 "another process has joined under this identity");
 }
 
+void core_go_live(struct client_core *c)
+{
+    c->live = true;
+    for (uint32_t i = 0; i < c->author_count; i++)
+        c->authors[i]->ask = true;
+    if (!c->rebuilding)
+        return;
+    c->rebuilding = false;
+    core_report(c, CANTUS_REPORT_REBUILT, c->position.seq, "", "",
+                "the apps are rebuilt and back at the tip");
+}
+
 static uint64_t core_step(void *core, struct port_time now)
 {
     struct client_core *c = core;
     c->now = now;
-    if (!core_start(c))
+    bool started = core_start(c);
+    if (c->edge != NULL)
+        return core_edge_step(c);
+    if (!started)
         return PORT_NEVER;
     uint64_t deadline = follower_step(c->follower, now);
     if (c->live && follower_replaying(c->follower))
         c->live = false;
     if (!c->live && !c->ended && at_the_tip(c)) {
-        c->live = true;
-        for (uint32_t i = 0; i < c->author_count; i++) {
-            c->authors[i]->ask = true;
+        for (uint32_t i = 0; i < c->author_count; i++)
             c->authors[i]->items = c->authors[i]->items_seen;
-        }
-        if (c->rebuilding) {
-            c->rebuilding = false;
-            core_report(c, CANTUS_REPORT_REBUILT, c->position.seq, "", "",
-                        "the apps are rebuilt and back at the tip");
-        }
+        core_go_live(c);
     }
     if (c->status < 0 && c->status != CANTUS_SUPERSEDED)
         return deadline;
     if (c->live)
-        step_authors(c);
+        core_step_authors(c);
     if (c->create_count > 0) {
         uint64_t at = core_step_creates(c);
         deadline = at < deadline ? at : deadline;
@@ -498,7 +519,7 @@ static uint64_t core_step(void *core, struct port_time now)
         if (!ready && author_ready(a))
             at = now.mono_ns; /* it has just joined: ask it */
         deadline = at < deadline ? at : deadline;
-        check_superseded(c, a);
+        core_check_superseded(c, a);
     }
     return deadline;
 }
@@ -533,7 +554,7 @@ const char *client_core_error(const struct client_core *c)
 
 bool client_core_caught_up(const struct client_core *c)
 {
-    return at_the_tip(c) && !c->rebuilding;
+    return (c->edge != NULL ? c->live : at_the_tip(c)) && !c->rebuilding;
 }
 
 const struct follower *client_core_follower(const struct client_core *c)
@@ -546,19 +567,43 @@ const struct catalog *client_core_catalog(const struct client_core *c)
     return c->catalog;
 }
 
+struct edge *client_core_edge(struct client_core *c)
+{
+    return c->edge;
+}
+
+uint64_t client_core_tip(const struct client_core *c)
+{
+    uint64_t tip = c->edge != NULL ? edge_tip(c->edge) : follower_goal_next(c->follower) - 1;
+    return tip > c->position.seq ? tip : c->position.seq;
+}
+
+uint64_t client_core_stable(const struct client_core *c)
+{
+    return c->edge != NULL ? edge_stable(c->edge) : follower_stable(c->follower);
+}
+
+uint64_t client_core_stream(const struct client_core *c)
+{
+    if (c->edge != NULL)
+        return edge_stream(c->edge);
+    const struct sys_genesis *genesis = catalog_genesis(c->catalog);
+    return genesis != NULL ? genesis->stream : c->options.follower.stream;
+}
+
 void client_core_gauges(const struct client_core *c, uint64_t gauges[COUNTER_END])
 {
-    uint64_t delivered = c->position.seq, goal = follower_goal_next(c->follower) - 1;
-    uint64_t tip = goal > delivered ? goal : delivered;
+    uint64_t delivered = c->position.seq, tip = client_core_tip(c);
     uint64_t in_flight = 0;
     for (uint32_t i = 0; i < c->author_count; i++)
         in_flight += publisher_in_flight(c->authors[i]->publisher);
-    const struct epoch_table *epochs = follower_epochs(c->follower);
+    const struct epoch_table *epochs = c->edge != NULL ? c->epochs : follower_epochs(c->follower);
     gauges[COUNTER_TIP] = tip;
-    gauges[COUNTER_STABLE] = follower_stable(c->follower);
+    gauges[COUNTER_STABLE] = client_core_stable(c);
     gauges[COUNTER_DELIVERED] = delivered;
     gauges[COUNTER_LAG] = tip - delivered;
-    gauges[COUNTER_EPOCH] = follower_heard(c->follower).number;
+    gauges[COUNTER_EPOCH] =
+        c->edge != NULL ? c->position.epoch.number : follower_heard(c->follower).number;
     gauges[COUNTER_EPOCH_FIRST] =
         epochs->count > 0 ? epochs->entries[epochs->count - 1].first_seq : 0;
     gauges[COUNTER_IN_FLIGHT] = in_flight;
@@ -574,6 +619,10 @@ const char *client_core_state(const struct client_core *c)
         return "ended";
     if (c->rebuilding)
         return "rebuilding";
+    if (c->edge != NULL)
+        return c->live                       ? "live"
+               : edge_is_subscribed(c->edge) ? "catching up"
+                                             : edge_state_text(c->edge);
     return c->live                                      ? "live"
            : follower_leader_heard_ns(c->follower) == 0 ? "no leader"
                                                         : "catching up";

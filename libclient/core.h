@@ -1,11 +1,12 @@
-/* The client core: a follower, the catalog, and what hangs on them: machines, publishers, pipes,
- * injectors, reconcilers, subscriptions. What the public API drives over sockets, and the simulator
- * over its network. Pure. */
+/* The client core: a follower and the catalog, or a connection to a proxy (edge.h), and what hangs on
+ * them: machines, publishers, pipes, injectors, reconcilers, subscriptions. What the public API drives
+ * over sockets, and the simulator over its network. Pure. */
 #ifndef CANTUS_LIBCLIENT_CORE_H
 #define CANTUS_LIBCLIENT_CORE_H
 
 #include "cantus/client.h"
 #include "follow/follower.h"
+#include "libclient/edge.h"
 #include "libclient/machine.h"
 #include "libclient/publisher.h"
 
@@ -15,6 +16,9 @@ enum { CLIENT_MACHINES_MAX = 64, CLIENT_PIPES_MAX = 64, CLIENT_SUBSCRIPTIONS_MAX
 struct client_core_options {
     struct follower_options follower; /* stream, level, sources, sizes */
     struct catalog_options catalog;
+    /* Through a proxy: then of the above only the follower's level and stream count, and identities are
+     * names, behind "@KEY:" in the stream. NULL: on the core network. */
+    const struct edge_options *edge;
     uint32_t run_bytes_max;
     uint64_t until_seq;
     uint64_t random; /* nonces */
@@ -59,6 +63,9 @@ client_core_add_reconciler(struct client_core *c, const char *identity,
                            bool (*difference)(void *ctx, struct cantus_proposal *proposal),
                            void *ctx, char *error);
 
+/* Of a core through a proxy, to be told where proxies are; else NULL. */
+struct edge *client_core_edge(struct client_core *c);
+
 /* Feeds a batch directly: offline replay from a journal. False when it does not follow. */
 bool client_core_apply_batch(struct client_core *c, const uint8_t *batch,
                              const struct batch_header *header);
@@ -68,8 +75,11 @@ const char *
 client_core_error(const struct client_core *c); /* "" while the status is not negative */
 /* Delivered everything that is known to exist at its level, apps rebuilt. */
 bool client_core_caught_up(const struct client_core *c);
-const struct follower *client_core_follower(const struct client_core *c);
-const struct catalog *client_core_catalog(const struct client_core *c);
+const struct follower *client_core_follower(const struct client_core *c); /* NULL: by a proxy */
+const struct catalog *client_core_catalog(const struct client_core *c);   /* likewise */
+uint64_t client_core_tip(const struct client_core *c);    /* known to exist */
+uint64_t client_core_stable(const struct client_core *c); /* known to be stable */
+uint64_t client_core_stream(const struct client_core *c); /* 0: not known yet */
 /* What is now, into a counters' array: only gauges are set. For the driver to call now and then. */
 void client_core_gauges(const struct client_core *c, uint64_t gauges[COUNTER_END]);
 const char *client_core_state(const struct client_core *c); /* a word or two for humans */

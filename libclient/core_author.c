@@ -14,8 +14,7 @@ enum {
     MANY_BYTES_MAX = 8 * 1024 * 1024
 };
 
-/* What it says does not depend on the history: a fork takes nothing of it back. */
-static bool is_blind(enum author_kind kind)
+bool author_is_blind(enum author_kind kind)
 {
     return kind == AUTHOR_PIPE || kind == AUTHOR_INJECTOR || kind == AUTHOR_DIGEST;
 }
@@ -29,11 +28,14 @@ static void on_outcome(void *ctx, const struct publisher_outcome *o)
     a->ask = true;
     if (a->machine != NULL)
         machine_outcome(a->machine->machine, o->seq, o->rejected != 0);
+    char path[TOPIC_PATH_MAX + 1];
+    if (c->edge != NULL)
+        core_edge_on_outcome(a, o, path);
     if (o->rejected == 0)
         return;
     a->rejected++;
     size_t length;
-    const char *topic = catalog_topic_path(c->catalog, o->topic, &length);
+    const char *topic = c->edge != NULL ? path : catalog_topic_path(c->catalog, o->topic, &length);
     core_report(c, CANTUS_REPORT_REJECTED, o->seq, publisher_identity(a->publisher),
                 topic != NULL ? topic : "", reject_reason_text(o->rejected));
 }
@@ -41,6 +43,12 @@ static void on_outcome(void *ctx, const struct publisher_outcome *o)
 bool author_init(struct client_core *c, struct author *a, enum author_kind kind,
                  const char *identity, char *error)
 {
+    char whole[IDENTITY_MAX + 1];
+    if (c->edge != NULL) {
+        if (!core_edge_identity(c, identity, whole, error))
+            return false;
+        identity = whole;
+    }
     const char *wrong = identity_check(identity);
     if (wrong != NULL) {
         snprintf(error, CANTUS_ERROR_MAX, "publisher \"%.100s\": %s", identity, wrong);
@@ -68,7 +76,8 @@ bool author_init(struct client_core *c, struct author *a, enum author_kind kind,
         .nonce = core_random(c),
         .datagram_max = c->options.follower.datagram_max,
         .run_bytes_max = c->options.run_bytes_max,
-        .blind = is_blind(kind),
+        .blind = author_is_blind(kind),
+        .by_proxy = c->edge != NULL,
         .renumbers = (c->options.sabotage & CLIENT_RENUMBERS) != 0,
     };
     memcpy(options.identity, identity, strlen(identity));
@@ -186,7 +195,7 @@ static bool may_use(const struct author *a, uint32_t topic)
 {
     const struct client_core *c = a->core;
     const struct sys_genesis *genesis = catalog_genesis(c->catalog);
-    return !is_blind(a->kind) || topic < TOPIC_FIRST_USER ||
+    return !author_is_blind(a->kind) || topic < TOPIC_FIRST_USER ||
            (genesis != NULL && genesis->is_volatile) || c->created_seq[topic] <= c->stable;
 }
 
@@ -266,6 +275,8 @@ enum propose_result author_propose(struct author *a, const struct cantus_proposa
                  proposal->length, publisher_item_max(a->publisher));
         return PROPOSE_REFUSED;
     }
+    if (a->core->edge != NULL)
+        return core_edge_propose(a, proposal, text);
     struct publisher_item item = {
         .payload = proposal->payload,
         .length = (uint32_t)proposal->length,

@@ -3,7 +3,7 @@
 
 /* ---- one whole message ----------------------------------------------------------------------- */
 
-static void fire_timers(struct client_core *c, uint64_t timestamp_ns)
+void core_fire_timers(struct client_core *c, uint64_t timestamp_ns)
 {
     c->timer_due_ns = UINT64_MAX;
     for (uint32_t i = 0; i < c->machine_count; i++) {
@@ -26,22 +26,13 @@ static const char *identity_of(const struct client_core *c, uint32_t publisher)
     return p != NULL ? p->identity : "";
 }
 
-static inline void hand_over(struct client_core *c, const struct message *m, const char *publisher)
+static inline void hand_over_by(struct client_core *c, const struct client_route *route,
+                                const struct cantus_message *message)
 {
-    const struct client_route *route = core_route(c, m->topic);
-    struct cantus_message message = {
-        .seq = m->seq,
-        .timestamp_ns = m->timestamp_ns,
-        .topic = c->path[m->topic],
-        .publisher = publisher,
-        .publisher_seq = m->publisher_seq,
-        .payload = m->payload,
-        .length = m->length,
-    };
     for (uint64_t left = route->machines; left != 0; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
         struct client_machine *slot = &c->machines[i];
-        machine_apply(slot->machine, route->nodes[i], &message);
+        machine_apply(slot->machine, route->nodes[i], message);
         slot->changed = true;
         uint64_t due = machine_next_timer_ns(slot->machine);
         if (due < c->timer_due_ns)
@@ -51,11 +42,31 @@ static inline void hand_over(struct client_core *c, const struct message *m, con
     }
     for (uint64_t left = route->subscriptions; left != 0; left &= left - 1) {
         struct client_subscription *s = &c->subscriptions[__builtin_ctzll(left)];
-        if (m->seq < s->next_seq)
+        if (message->seq < s->next_seq)
             continue;
-        s->next_seq = m->seq + 1;
-        s->message(s->ctx, &message);
+        s->next_seq = message->seq + 1;
+        s->message(s->ctx, message);
     }
+}
+
+void core_hand_over(struct client_core *c, const struct client_route *route,
+                    const struct cantus_message *message)
+{
+    hand_over_by(c, route, message);
+}
+
+static inline void hand_over(struct client_core *c, const struct message *m, const char *publisher)
+{
+    struct cantus_message message = {
+        .seq = m->seq,
+        .timestamp_ns = m->timestamp_ns,
+        .topic = c->path[m->topic],
+        .publisher = publisher,
+        .publisher_seq = m->publisher_seq,
+        .payload = m->payload,
+        .length = m->length,
+    };
+    hand_over_by(c, core_route(c, m->topic), &message);
 }
 
 /* Timers first, then the machines, then who watches them, then the author's outcome. */
@@ -65,7 +76,7 @@ static void deliver(struct client_core *c, const struct message *m)
     if ((c->options.sabotage & CLIENT_TIMER_BY_ARRIVAL) != 0)
         timestamp_ns = c->now.wall_ns;
     if (timestamp_ns >= c->timer_due_ns)
-        fire_timers(c, timestamp_ns);
+        core_fire_timers(c, timestamp_ns);
     uint32_t route = m->topic < c->topics_max ? c->route[m->topic] : 0;
     if (route != 0)
         hand_over(c, m, identity_of(c, m->publisher));
@@ -226,7 +237,7 @@ static void deliver_plain(struct client_core *c, struct batch_cursor *cursor,
             author_on_message(c->authors[c->own[m.publisher] - 1], &m);
         *cursor = after;
         if (m.timestamp_ns >= c->timer_due_ns && after.left > 0)
-            fire_timers(c, m.timestamp_ns);
+            core_fire_timers(c, m.timestamp_ns);
     }
     if (cursor->seq > header->first_seq)
         stand_at(c, header->epoch, cursor->seq - 1);
@@ -305,10 +316,12 @@ void core_rewind(struct client_core *c, struct position common)
     c->next = 1;
     c->position = (struct position) { .seq = 0 };
     c->timer_due_ns = UINT64_MAX;
-    catalog_reset(c->catalog);
-    run_reset(&c->run);
-    core_route_reset(c);
-    memset(c->own, 0, c->publishers_max * sizeof *c->own);
+    if (c->edge == NULL) {
+        catalog_reset(c->catalog);
+        run_reset(&c->run);
+        core_route_reset(c);
+        memset(c->own, 0, c->publishers_max * sizeof *c->own);
+    }
     core_take_back(c, common);
     for (uint32_t i = 0; i < c->machine_count; i++) {
         struct machine *m = c->machines[i].machine;

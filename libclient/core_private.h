@@ -30,6 +30,7 @@ struct author {
     bool stopped;        /* superseded, and reported */
     uint64_t items;      /* of this identity with an outcome, in the history as delivered */
     uint64_t items_seen; /* the same, but counted again during a rebuild */
+    uint64_t uncounted;  /* by a proxy, of an injector: numbers of items not yet counted */
     uint64_t rejected;
     uint64_t last_seq; /* of its last outcome */
     union {
@@ -102,9 +103,10 @@ struct client_core {
     struct client_core_options options;
     struct port *port;
     struct port_time now;
-    struct follower *follower;
+    struct follower *follower; /* NULL through a proxy, as is the catalog */
     struct catalog *catalog;
     struct run_assembler run;
+    struct edge *edge; /* NULL on the core network */
     uint64_t *counters; /* the owner's memory or own_counters */
     uint64_t own_counters[COUNTER_END];
 
@@ -119,6 +121,8 @@ struct client_core {
     uint64_t held_next; /* of what was handed over and not taken back: `next`, or above it while
                                * a fork's history is applied again */
     struct epoch_table *held; /* of that history, while it reaches above `next` */
+    struct epoch_table *epochs; /* through a proxy: of the history that is handed over now */
+    struct author *opening;     /* likewise: asked for, and not answered yet */
     struct digest digest;     /* of the history before it */
     bool any;                 /* a batch was applied: the digest is to be checked */
     struct position position; /* applied through; between runs */
@@ -165,6 +169,13 @@ void core_report(const struct client_core *c, enum cantus_report_kind kind, uint
 __attribute__((format(printf, 3, 4))) void
 core_fail(struct client_core *c, enum cantus_status status, const char *format, ...);
 uint64_t core_random(struct client_core *c);
+/* Says that what was handed over from first_seq on no longer holds, and notes what still does; `epochs` are
+ * those of the history as it was handed over. */
+void core_report_fork(struct client_core *c, const struct epoch_table *epochs, uint64_t first_seq);
+void core_check_superseded(struct client_core *c, struct author *a);
+void core_step_authors(struct client_core *c);
+/* Caught up, at last or again. */
+void core_go_live(struct client_core *c);
 /* Takes the tables whose size depends on what was added. */
 bool core_start(struct client_core *c);
 
@@ -175,12 +186,38 @@ void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_
 void core_take_back(struct client_core *c, struct position common);
 void core_rewind(struct client_core *c, struct position common);
 
+/* Timers due by then; then whoever wants a message of this route. */
+void core_fire_timers(struct client_core *c, uint64_t timestamp_ns);
+void core_hand_over(struct client_core *c, const struct client_route *route,
+                    const struct cantus_message *message);
+
+/* ---- core_edge.c ----------------------------------------------------------------------------- */
+bool core_edge_create(struct client_core *c);
+void core_edge_start(struct client_core *c);
+uint64_t core_edge_step(struct client_core *c);
+/* "@KEY:name"; false, with a text in error. */
+bool core_edge_identity(const struct client_core *c, const char *name, char out[IDENTITY_MAX + 1],
+                        char *error);
+enum propose_result core_edge_propose(struct author *a, const struct cantus_proposal *proposal,
+                                      char text[CLIENT_TEXT_MAX]);
+/* Counts an outcome, and the path of its topic. */
+void core_edge_on_outcome(struct author *a, const struct publisher_outcome *o,
+                          char path[TOPIC_PATH_MAX + 1]);
+/* False: how many of an injector's items are in the stream is still being counted. */
+bool core_edge_counted(struct author *a);
+
 /* ---- core_route.c ---------------------------------------------------------------------------- */
 void core_route_new_topics(struct client_core *c, uint64_t seq);
 void core_route_reset(struct client_core *c);
+/* The route of a topic with this path. */
+uint16_t core_find_route(struct client_core *c, const char *path, size_t length);
+static inline const struct client_route *core_route_of(const struct client_core *c, uint32_t route)
+{
+    return (const struct client_route *)(const void *)(c->routes + route * c->route_size);
+}
 static inline const struct client_route *core_route(const struct client_core *c, uint32_t topic)
 {
-    return (const struct client_route *)(const void *)(c->routes + c->route[topic] * c->route_size);
+    return core_route_of(c, c->route[topic]);
 }
 
 /* ---- core_author.c --------------------------------------------------------------------------- */
@@ -188,6 +225,8 @@ static inline const struct client_route *core_route(const struct client_core *c,
 bool author_init(struct client_core *c, struct author *a, enum author_kind kind,
                  const char *identity, char *error);
 void author_close(struct author *a);
+/* What it says does not depend on the history: a fork takes nothing of it back. */
+bool author_is_blind(enum author_kind kind);
 enum propose_result author_propose(struct author *a, const struct cantus_proposal *proposal,
                                    char text[CLIENT_TEXT_MAX]);
 void author_on_message(struct author *a, const struct message *m);

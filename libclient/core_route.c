@@ -19,7 +19,7 @@ static bool subscribes(const struct client_subscription *s, const char *path, si
     return topic_in_subtree(path, length, s->subtree, strlen(s->subtree));
 }
 
-static uint16_t find_route(struct client_core *c, const char *path, size_t length)
+uint16_t core_find_route(struct client_core *c, const char *path, size_t length)
 {
     assert(c->route_count < c->routes_max);
     struct client_route *r = route_at(c, c->route_count);
@@ -48,7 +48,7 @@ void core_route_new_topics(struct client_core *c, uint64_t seq)
         const char *path = catalog_topic_path(c->catalog, c->topic_end, &length);
         if (path == NULL)
             continue;
-        c->route[c->topic_end] = find_route(c, path, length);
+        c->route[c->topic_end] = core_find_route(c, path, length);
         c->path[c->topic_end] = path;
         c->created_seq[c->topic_end] = seq;
     }

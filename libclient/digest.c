@@ -36,6 +36,8 @@ static struct client_machine *slot_of(struct client_core *c, const struct machin
 static const char *what_is_wrong(const struct client_core *c, const struct client_machine *slot,
                                  const char *topic, bool named)
 {
+    if (c->edge != NULL)
+        return "only a client on the core network publishes them, and this one comes by a proxy";
     if (c->started)
         return "say so before the first poll";
     if (slot == NULL)

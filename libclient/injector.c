@@ -4,6 +4,8 @@
 
 void injector_step(struct author *a)
 {
+    if (a->uncounted > 0 && !core_edge_counted(a))
+        return;
     for (uint32_t i = 0; i < CLIENT_STEP_ITEMS_MAX; i++) {
         if (!author_ready(a) || !publisher_has_room(a->publisher, 0))
             return;

@@ -183,6 +183,26 @@ uint32_t machine_subtree_count(const struct machine *m)
     return m->subtree_count;
 }
 
+const char *machine_subtree(const struct machine *m, uint32_t index)
+{
+    for (uint32_t i = 0; i < m->node_count; i++) {
+        for (const char *const *t = m->nodes[i].app->topics; t != NULL && *t != NULL; t++) {
+            if (index-- == 0)
+                return *t;
+        }
+    }
+    return NULL;
+}
+
+bool machine_has_timers(const struct machine *m)
+{
+    for (uint32_t i = 0; i < m->node_count; i++) {
+        if (m->nodes[i].app->timer != NULL)
+            return true;
+    }
+    return false;
+}
+
 void machine_apply(struct machine *m, uint64_t nodes, const struct cantus_message *message)
 {
     while (nodes != 0) {

@@ -34,6 +34,8 @@ bool machine_reset(struct machine *m);
 /* The nodes that want messages of this topic path. */
 uint64_t machine_wants(const struct machine *m, const char *path, size_t length);
 uint32_t machine_subtree_count(const struct machine *m);
+const char *machine_subtree(const struct machine *m, uint32_t index); /* below that count */
+bool machine_has_timers(const struct machine *m); /* whether any node has a use for them */
 /* Fires the timers due at or before timestamp_ns. */
 void machine_advance(struct machine *m, uint64_t timestamp_ns);
 /* Applies a message to these nodes, after the timers due by then were fired. */

@@ -1,0 +1,582 @@
+/* The client core through a proxy: from frames to the apps, and from authors to frames. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "libclient/core_private.h"
+#include "libclient/publisher_edge.h"
+#include "proto/access.h"
+
+enum { EDGE_NAME_LENGTH_MAX = IDENTITY_MAX - ACCESS_KEY_TEXT - 2 };
+#define TROUBLE_EVERY_NS UINT64_C(1000000000)
+
+static bool stopped(const struct client_core *c)
+{
+    return c->status < 0 && c->status != CANTUS_SUPERSEDED;
+}
+
+static struct author *author_of(const struct client_core *c, uint32_t publisher)
+{
+    for (uint32_t i = 0; i < c->author_count; i++) {
+        if (publisher != 0 && publisher_id(c->authors[i]->publisher) == publisher)
+            return c->authors[i];
+    }
+    return NULL;
+}
+
+/* ---- a fork that is found while the history is read anew -------------------------------------- */
+
+/* Where the history that was handed over and the one that comes now part, as far as they are known. */
+static uint64_t parting_of(const struct epoch_table *was, const struct epoch_table *is)
+{
+    uint32_t i = 0;
+    while (i < was->count && i < is->count &&
+           was->entries[i].first_seq == is->entries[i].first_seq &&
+           epoch_equal(was->entries[i].epoch, is->entries[i].epoch))
+        i++;
+    uint64_t a = i < was->count ? was->entries[i].first_seq : UINT64_MAX;
+    uint64_t b = i < is->count ? is->entries[i].first_seq : UINT64_MAX;
+    return a < b ? a : b;
+}
+
+static struct position common_below(const struct client_core *c, uint64_t first_seq)
+{
+    struct position common = { .seq = first_seq - 1 };
+    const struct epoch_entry *entry = epoch_table_find(c->epochs, common.seq);
+    if (entry != NULL)
+        common.epoch = entry->epoch;
+    return common;
+}
+
+/* Something through `seq` is to be handed over. */
+static void check_held(struct client_core *c, uint64_t seq)
+{
+    if (c->next >= c->held_next)
+        return;
+    uint64_t first_seq = parting_of(c->held, c->epochs);
+    if (first_seq > seq || first_seq >= c->held_next)
+        return;
+    core_report_fork(c, c->epochs, first_seq);
+    core_take_back(c, common_below(c, first_seq));
+}
+
+static void stand_at(struct client_core *c, uint64_t seq)
+{
+    c->position = edge_position(c->edge);
+    if (c->position.seq > seq)
+        c->position.seq = seq;
+    if (c->position.seq + 1 > c->next)
+        c->next = c->position.seq + 1;
+    if (c->next > c->held_next)
+        c->held_next = c->next;
+}
+
+/* ---- the stream ------------------------------------------------------------------------------ */
+
+static uint64_t until(const struct client_core *c)
+{
+    return c->options.until_seq != 0 ? c->options.until_seq : UINT64_MAX;
+}
+
+/* Everything through `seq` was handed over. */
+static void handed_over(struct client_core *c, uint64_t seq)
+{
+    uint64_t end = until(c);
+    check_held(c, seq);
+    stand_at(c, end);
+    if (seq < end || c->ended)
+        return;
+    c->ended = true;
+    if (c->status == CANTUS_OK)
+        c->status = CANTUS_END;
+}
+
+static bool on_accepted(void *ctx, const struct edge_accepted *a)
+{
+    struct client_core *c = ctx;
+    if (!a->is_volatile || c->options.follower.level == FOLLOWER_SEQUENCED)
+        return true;
+    core_fail(
+        c, CANTUS_ERROR,
+        "the stream is volatile: nothing in it is ever stable; follow it at CANTUS_SEQUENCED");
+    edge_give_up(c->edge, "its stream is volatile");
+    return false;
+}
+
+static void on_subscribed(void *ctx)
+{
+    struct client_core *c = ctx;
+    if (stopped(c))
+        return;
+    stand_at(c, until(c));
+}
+
+static void on_epoch(void *ctx, struct epoch epoch, uint64_t first_seq)
+{
+    struct client_core *c = ctx;
+    struct epoch_entry entry = { .epoch = epoch, .first_seq = first_seq };
+    if (!epoch_table_append(c->epochs, entry))
+        edge_give_up(c->edge, "it names epoch %u out of turn", epoch.number);
+}
+
+static uint16_t on_topic(void *ctx, const char *path, size_t length)
+{
+    return core_find_route(ctx, path, length);
+}
+
+static void on_message(void *ctx, const struct edge_message *m, const struct edge_text *topic,
+                       const char *publisher)
+{
+    struct client_core *c = ctx;
+    if (stopped(c) || c->ended)
+        return;
+    if (m->seq > until(c)) {
+        handed_over(c, m->seq);
+        return;
+    }
+    check_held(c, m->seq);
+    uint64_t timestamp_ns = m->timestamp_ns;
+    if ((c->options.sabotage & CLIENT_TIMER_BY_ARRIVAL) != 0)
+        timestamp_ns = c->now.wall_ns;
+    if (timestamp_ns >= c->timer_due_ns)
+        core_fire_timers(c, timestamp_ns);
+    if (topic->route != 0) {
+        const struct cantus_message message = {
+            .seq = m->seq,
+            .timestamp_ns = m->timestamp_ns,
+            .topic = topic->text,
+            .publisher = publisher,
+            .publisher_seq = m->publisher_seq,
+            .payload = m->payload,
+            .length = m->length,
+        };
+        core_hand_over(c, core_route_of(c, topic->route), &message);
+        c->counters[COUNTER_MESSAGES_DELIVERED]++;
+    }
+    handed_over(c, m->seq);
+}
+
+/* Where more was skipped than until_seq allows, the time at until_seq is not known: timers wait. */
+static void on_progress(void *ctx, uint64_t through, uint64_t timestamp_ns)
+{
+    struct client_core *c = ctx;
+    if (stopped(c) || c->ended)
+        return;
+    check_held(c, through);
+    if (through <= until(c) && timestamp_ns >= c->timer_due_ns)
+        core_fire_timers(c, timestamp_ns);
+    handed_over(c, through);
+}
+
+static void on_stable(void *ctx, uint64_t stable)
+{
+    struct client_core *c = ctx;
+    c->stable = stable;
+    for (uint32_t i = 0; i < c->author_count; i++)
+        publisher_on_stable(c->authors[i]->publisher, stable);
+}
+
+/* Apps are rebuilt from the beginning, over a new connection. */
+static void on_forked(void *ctx, struct position common)
+{
+    struct client_core *c = ctx;
+    if (stopped(c) || common.seq + 1 >= c->next) {
+        epoch_table_cut(c->epochs, common.seq);
+        return;
+    }
+    if (c->options.follower.level == FOLLOWER_STABLE) {
+        core_fail(c, CANTUS_ERROR,
+                  "message %llu was stable and is no longer in the stream: stores have lost what "
+                  "they promised; restart from a store that is whole",
+                  (unsigned long long)common.seq + 1);
+        return;
+    }
+    core_report_fork(c, c->epochs, common.seq + 1);
+    if (c->machine_count > 0) {
+        core_rewind(c, common);
+        epoch_table_cut(c->epochs, 1);
+        edge_restart(c->edge);
+        return;
+    }
+    epoch_table_cut(c->epochs, common.seq);
+    c->rebuilding = true;
+    c->live = false;
+    c->ended = false;
+    if (c->status == CANTUS_END)
+        c->status = CANTUS_OK;
+    c->position = common;
+    c->next = common.seq + 1;
+    bool joined = false;
+    for (uint32_t i = 0; i < c->author_count; i++)
+        joined = joined || publisher_join_seq(c->authors[i]->publisher) > common.seq;
+    core_take_back(c, common);
+    if (joined) /* a volatile stream: the joins are gone, too */
+        edge_give_up(c->edge, "a fork has taken back a join");
+}
+
+/* ---- publishers ------------------------------------------------------------------------------ */
+
+static bool on_opened(void *ctx, const struct edge_opened *o)
+{
+    struct client_core *c = ctx;
+    struct author *a = c->opening;
+    if (a == NULL || (author_of(c, o->publisher) != NULL && author_of(c, o->publisher) != a))
+        return false;
+    c->opening = NULL;
+    bool first = publisher_join_seq(a->publisher) == 0;
+    if (!publisher_edge_opened(a->publisher, o, edge_accepted(c->edge), c->now.mono_ns))
+        return false;
+    if (first) {
+        a->items = 0;
+        a->uncounted = a->kind == AUTHOR_INJECTOR ? o->last_number : 0;
+    }
+    a->ask = true;
+    return true;
+}
+
+static bool on_outcome(void *ctx, const struct edge_outcome *o)
+{
+    struct client_core *c = ctx;
+    struct author *a = author_of(c, o->publisher);
+    return a != NULL && publisher_edge_outcome(a->publisher, o, c->now.mono_ns);
+}
+
+static bool on_superseded(void *ctx, const struct edge_superseded *s)
+{
+    struct client_core *c = ctx;
+    struct author *a = author_of(c, s->publisher);
+    if (a == NULL)
+        return false;
+    if (c->opening == a)
+        c->opening = NULL;
+    publisher_edge_superseded(a->publisher, s->join_seq);
+    return true;
+}
+
+static void refusal_text(const struct edge_refused *r, char text[CLIENT_TEXT_MAX])
+{
+    const char *right = r->right == ACCESS_READ    ? " (right to read)"
+                        : r->right == ACCESS_WRITE ? " (right to write)"
+                                                   : "";
+    snprintf(text, CLIENT_TEXT_MAX, "\"%.60s\": %s%s%s%.100s", r->subject,
+             edge_refusal_text(r->reason), right, r->text[0] != '\0' ? ": " : "", r->text);
+}
+
+static void refused_subscription(struct client_core *c, const struct edge_refused *r,
+                                 const char *text)
+{
+    if (r->reason != EDGE_REFUSED_HISTORY) {
+        core_fail(c, CANTUS_ERROR, "the proxy refuses to subscribe to %s", text);
+        return;
+    }
+    if (c->status < 0)
+        return;
+    core_fail(c, CANTUS_LOST, "the stream's beginning is gone from every store: %s", text);
+    core_report(c, CANTUS_REPORT_LOST, 0, "", "", c->error);
+}
+
+/* An app is told, and asked again when something has changed. Of others it is as on the core: what can
+ * never be sequenced ends the client. */
+static bool refused_item(struct client_core *c, const struct edge_refused *r, const char *text)
+{
+    struct author *a = author_of(c, r->publisher);
+    if (a == NULL)
+        return false;
+    if (a->kind != AUTHOR_APP) {
+        core_fail(c, CANTUS_ERROR, "publisher \"%s\": topic %s", publisher_identity(a->publisher),
+                  text);
+        return true;
+    }
+    if (!publisher_edge_refused(a->publisher, r->number))
+        return false;
+    a->ask = false;
+    a->rejected++;
+    core_report(c, CANTUS_REPORT_REJECTED, c->position.seq, publisher_identity(a->publisher),
+                r->subject, text);
+    machine_outcome(a->machine->machine, c->position.seq, true);
+    return true;
+}
+
+static bool on_refused(void *ctx, const struct edge_refused *r)
+{
+    struct client_core *c = ctx;
+    char text[CLIENT_TEXT_MAX];
+    refusal_text(r, text);
+    if (r->reason == EDGE_REFUSED_QUOTA) {
+        edge_give_up(c->edge, "%s", text); /* elsewhere, or later */
+        return true;
+    }
+    bool lasting = r->reason == EDGE_REFUSED_RIGHT || r->reason == EDGE_REFUSED_NAME ||
+                   r->reason == EDGE_REFUSED_LARGE || r->reason == EDGE_REFUSED_HISTORY;
+    if (!lasting)
+        return false;
+    switch (r->request) {
+    case EDGE_SUBSCRIBE:
+        refused_subscription(c, r, text);
+        return true;
+    case EDGE_OPEN:
+        if (c->opening == NULL)
+            return false;
+        core_fail(c, CANTUS_ERROR, "the proxy refuses publisher %s", text);
+        return true;
+    case EDGE_PUBLISH:
+        return refused_item(c, r, text);
+    default:
+        return false;
+    }
+}
+
+static void on_lost(void *ctx)
+{
+    struct client_core *c = ctx;
+    c->live = false;
+    c->opening = NULL;
+    for (uint32_t i = 0; i < c->author_count; i++)
+        publisher_edge_lost(c->authors[i]->publisher);
+}
+
+static void on_trouble(void *ctx, const char *text)
+{
+    struct client_core *c = ctx;
+    if (c->hint_reported_ns != 0 && c->now.mono_ns - c->hint_reported_ns < TROUBLE_EVERY_NS)
+        return;
+    c->hint_reported_ns = c->now.mono_ns;
+    core_report(c, CANTUS_REPORT_HINT, 0, "", "", text);
+}
+
+static void on_failed(void *ctx, const char *text)
+{
+    core_fail(ctx, CANTUS_ERROR, "%s", text);
+}
+
+/* ---- proposing ------------------------------------------------------------------------------- */
+
+bool core_edge_identity(const struct client_core *c, const char *name, char out[IDENTITY_MAX + 1],
+                        char *error)
+{
+    const struct edge_options *o = c->options.edge;
+    if (!o->has_key) {
+        snprintf(error, CANTUS_ERROR_MAX,
+                 "publisher \"%.63s\": who publishes through a proxy needs a key: set key_file "
+                 "(`cantus key new FILE` makes one)",
+                 name);
+        return false;
+    }
+    char key[ACCESS_KEY_TEXT + 1];
+    access_key_write(o->key, key);
+    int length = snprintf(out, IDENTITY_MAX + 1, "@%s:%s", key, name);
+    if (name[0] != '\0' && length <= IDENTITY_MAX)
+        return true;
+    snprintf(error, CANTUS_ERROR_MAX,
+             "publisher \"%.63s\": through a proxy a name has 1 to %d bytes, for it comes behind "
+             "its key",
+             name, EDGE_NAME_LENGTH_MAX);
+    return false;
+}
+
+static bool path_fits(const char *what, const char *path, size_t *length,
+                      char text[CLIENT_TEXT_MAX])
+{
+    *length = strnlen(path, TOPIC_PATH_MAX + 1);
+    const char *wrong = topic_path_check(path, *length);
+    if (wrong == NULL && *length < 2)
+        wrong = "it is no topic";
+    if (wrong != NULL)
+        snprintf(text, CLIENT_TEXT_MAX, "%s \"%.100s\": %s", what, path, wrong);
+    return wrong == NULL;
+}
+
+enum propose_result core_edge_propose(struct author *a, const struct cantus_proposal *proposal,
+                                      char text[CLIENT_TEXT_MAX])
+{
+    struct publisher_item item = {
+        .topic = TOPIC_FIRST_USER, /* a proxy is told its path */
+        .payload = proposal->payload,
+        .length = (uint32_t)proposal->length,
+        .path = proposal->topic,
+        .conditional = proposal->condition_topic != NULL,
+        .condition_path = proposal->condition_topic,
+        .condition_after = proposal->condition_after,
+    };
+    size_t length;
+    if (!path_fits("topic", item.path, &length, text))
+        return PROPOSE_REFUSED;
+    item.path_length = (uint8_t)length;
+    if (item.conditional) {
+        if (!path_fits("condition on", item.condition_path, &length, text))
+            return PROPOSE_REFUSED;
+        item.condition_path_length = (uint8_t)length;
+    }
+    struct position position = { .seq = 0 };
+    if (!author_is_blind(a->kind))
+        position = a->core->position;
+    return publisher_push(a->publisher, &item, position) != 0 ? PROPOSE_PUSHED : PROPOSE_LATER;
+}
+
+void core_edge_on_outcome(struct author *a, const struct publisher_outcome *o,
+                          char path[TOPIC_PATH_MAX + 1])
+{
+    size_t length;
+    const char *at = publisher_edge_path(a->publisher, o->first_number, &length);
+    memcpy(path, at, length);
+    path[length] = '\0';
+    a->items++;
+    a->last_seq = o->seq;
+}
+
+bool core_edge_counted(struct author *a)
+{
+    for (uint32_t i = 0; i < CLIENT_STEP_ITEMS_MAX && a->uncounted > 0; i++) {
+        struct cantus_item item = { 0 };
+        uint64_t numbers = a->uncounted; /* if the source has lost it */
+        if (a->call.item(a->ctx, a->items, &item))
+            numbers = publisher_edge_numbers(a->publisher, (uint32_t)item.length);
+        a->uncounted -= numbers < a->uncounted ? numbers : a->uncounted;
+        a->items++;
+    }
+    return a->uncounted == 0;
+}
+
+/* ---- driving --------------------------------------------------------------------------------- */
+
+bool core_edge_create(struct client_core *c)
+{
+    const struct edge_callbacks callbacks = {
+        .accepted = on_accepted,
+        .subscribed = on_subscribed,
+        .epoch = on_epoch,
+        .topic = on_topic,
+        .message = on_message,
+        .progress = on_progress,
+        .stable = on_stable,
+        .opened = on_opened,
+        .outcome = on_outcome,
+        .refused = on_refused,
+        .superseded = on_superseded,
+        .forked = on_forked,
+        .lost = on_lost,
+        .trouble = on_trouble,
+        .failed = on_failed,
+        .ctx = c,
+    };
+    c->edge = edge_create(c->options.edge, &callbacks, c->port);
+    c->held = malloc(sizeof *c->held);
+    c->epochs = malloc(sizeof *c->epochs);
+    if (c->edge == NULL || c->held == NULL || c->epochs == NULL)
+        return false;
+    epoch_table_reset(c->held);
+    epoch_table_reset(c->epochs);
+    return epoch_table_append(c->epochs, (struct epoch_entry) { .first_seq = 1 });
+}
+
+/* What is inside of another one is not asked for again; "/" leaves out /sys. */
+static bool is_inside(const char *inner, const char *outer)
+{
+    if (strcmp(outer, "/") == 0)
+        return strcmp(inner, "/") == 0 || !topic_in_subtree(inner, strlen(inner), "/sys", 4);
+    return topic_in_subtree(inner, strlen(inner), outer, strlen(outer));
+}
+
+static const char *subtree_at(const struct client_core *c, uint32_t index)
+{
+    for (uint32_t i = 0; i < c->machine_count; i++) {
+        uint32_t count = machine_subtree_count(c->machines[i].machine);
+        if (index < count)
+            return machine_subtree(c->machines[i].machine, index);
+        index -= count;
+    }
+    return index < c->subscription_count ? c->subscriptions[index].subtree : NULL;
+}
+
+static bool is_covered(const struct client_core *c, uint32_t index)
+{
+    const char *other;
+    for (uint32_t i = 0; (other = subtree_at(c, i)) != NULL; i++) {
+        const char *it = subtree_at(c, index);
+        if (i != index && is_inside(it, other) && (i < index || !is_inside(other, it)))
+            return true;
+    }
+    return false;
+}
+
+void core_edge_start(struct client_core *c)
+{
+    const char *subtree;
+    for (uint32_t i = 0; (subtree = subtree_at(c, i)) != NULL; i++) {
+        if (is_covered(c, i) || edge_add_subtree(c->edge, subtree))
+            continue;
+        core_fail(c, CANTUS_ERROR, "too many subtrees: a proxy takes at most %d, of %d bytes",
+                  EDGE_SUBTREES_MAX, EDGE_SUBTREE_BYTES_MAX);
+        return;
+    }
+    for (uint32_t i = 0; i < c->machine_count; i++) {
+        if (machine_has_timers(c->machines[i].machine))
+            edge_set_tick(c->edge, 1); /* each of the stream's may be what a timer waits for */
+    }
+}
+
+static bool at_the_tip(const struct client_core *c)
+{
+    if (!edge_is_subscribed(c->edge))
+        return false;
+    const struct edge_accepted *a = edge_accepted(c->edge);
+    uint64_t goal = c->options.follower.level == FOLLOWER_STABLE ? a->stable : a->tip.seq;
+    return edge_position(c->edge).seq >= goal;
+}
+
+static void open_next(struct client_core *c)
+{
+    for (uint32_t i = 0; i < c->author_count && c->opening == NULL; i++) {
+        struct author *a = c->authors[i];
+        if (publisher_state(a->publisher) != PUBLISHER_WAITING)
+            continue;
+        struct edge_open o;
+        publisher_edge_open(a->publisher, &o);
+        if (edge_open_publisher(c->edge, &o))
+            c->opening = a;
+        else
+            publisher_edge_lost(a->publisher); /* no room now */
+        return;
+    }
+}
+
+/* An item of each in turn, as long as there is room. */
+static void send_items(struct client_core *c)
+{
+    bool sent = true;
+    while (sent) {
+        sent = false;
+        for (uint32_t i = 0; i < c->author_count; i++) {
+            struct publisher *p = c->authors[i]->publisher;
+            struct edge_publish item;
+            if (!publisher_edge_next(p, &item))
+                continue;
+            if (!edge_publish(c->edge, &item))
+                return;
+            publisher_edge_sent(p, c->now.mono_ns);
+            sent = true;
+        }
+    }
+}
+
+uint64_t core_edge_step(struct client_core *c)
+{
+    if (stopped(c)) {
+        edge_stop(c->edge);
+        return PORT_NEVER;
+    }
+    if (!c->live && !c->ended && at_the_tip(c))
+        core_go_live(c);
+    if (c->live)
+        core_step_authors(c);
+    if (edge_is_subscribed(c->edge)) {
+        open_next(c);
+        send_items(c);
+    }
+    for (uint32_t i = 0; i < c->author_count; i++) {
+        struct author *a = c->authors[i];
+        if (a->kind == AUTHOR_PIPE && publisher_join_seq(a->publisher) != 0)
+            a->items = publisher_done_number(a->publisher);
+        core_check_superseded(c, a);
+    }
+    return edge_step(c->edge, c->now);
+}

@@ -1,0 +1,109 @@
+/* Getting in: HELLO, the proof, SUBSCRIBE; and what a proxy says when it does not want us. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "libclient/edge_private.h"
+
+enum { IDENTITY_REFUSALS_MAX = 3 }; /* one may be a proof that came too late */
+
+void edge_say_hello(struct edge *e)
+{
+    struct edge_hello h = { .version = EDGE_VERSION,
+                            .stream = e->stream_id,
+                            .has_key = e->options.has_key };
+    memcpy(h.key, e->options.key, sizeof h.key);
+    memcpy(h.agent, e->options.agent, sizeof h.agent);
+    uint8_t *to = edge_frame_room(e, EDGE_HEADER + 256);
+    assert(to != NULL);
+    edge_frame_written(e, edge_hello_encode(&h, to, EDGE_HEADER + 256));
+    e->state = EDGE_STATE_HELLO;
+}
+
+void edge_on_welcome(struct edge *e, const uint8_t *body, size_t length)
+{
+    struct edge_welcome w;
+    if (e->state != EDGE_STATE_HELLO || !edge_welcome_decode(body, length, &w) ||
+        w.version != EDGE_VERSION) {
+        edge_violation(e, "its WELCOME is malformed, of another version, or not asked for");
+        return;
+    }
+    if (e->stream_id != 0 && w.stream != e->stream_id) {
+        edge_give_up(e, "it serves stream %016llx, not %016llx", (unsigned long long)w.stream,
+                     (unsigned long long)e->stream_id);
+        return;
+    }
+    e->welcome = w;
+    e->state = EDGE_STATE_PROVE;
+    if (!e->options.has_key)
+        return;
+    static const uint8_t no_binding[32]; /* without TLS */
+    uint8_t message[EDGE_SIGNED_SIZE];
+    struct edge_prove p;
+    edge_signed(&w, e->options.key, no_binding, message);
+    e->options.sign(e->options.sign_ctx, message, p.signature);
+    uint8_t *to = edge_frame_room(e, EDGE_HEADER + sizeof p.signature);
+    assert(to != NULL);
+    edge_frame_written(e, edge_prove_encode(&p, to, EDGE_HEADER + sizeof p.signature));
+}
+
+void edge_on_accepted(struct edge *e, const uint8_t *body, size_t length)
+{
+    struct edge_accepted a;
+    if (e->state != EDGE_STATE_PROVE || !edge_accepted_decode(body, length, &a) ||
+        a.fragment_bytes > MESSAGE_PAYLOAD_MAX) {
+        edge_violation(e, "its ACCEPTED is malformed or not asked for");
+        return;
+    }
+    e->accepted = a;
+    e->stream_id = e->welcome.stream;
+    e->state = EDGE_STATE_ACCEPTED;
+    e->accepted_ns = e->now.mono_ns;
+    e->identity_refusals = 0;
+    e->stats.accepts++;
+    if (a.tip.seq > e->tip)
+        e->tip = a.tip.seq;
+    if (!e->call.accepted(e->call.ctx, &a))
+        return;
+    if (a.stable > e->stable) {
+        e->stable = a.stable;
+        e->call.stable(e->call.ctx, e->stable);
+    }
+    edge_subscribe(e);
+}
+
+void edge_subscribe(struct edge *e)
+{
+    /* Whoever wants outcomes alone begins where the stream is. */
+    bool tip = e->subtrees.count == 0 && e->position.seq == 0;
+    struct edge_subscribe s = { .level = e->options.level,
+                                .from = tip ? EDGE_FROM_TIP : EDGE_FROM_POSITION,
+                                .position = e->position,
+                                .tick_ms = e->tick_ms,
+                                .subtrees = e->subtrees };
+    size_t length = EDGE_HEADER + 64 + e->subtrees.length;
+    uint8_t *to = edge_frame_room(e, length);
+    assert(to != NULL); /* nothing but the login came before it */
+    edge_frame_written(e, edge_subscribe_encode(&s, to, length));
+    e->subscribing = true;
+}
+
+void edge_on_closing(struct edge *e, const uint8_t *body, size_t length)
+{
+    struct edge_closing c;
+    if (!edge_closing_decode(body, length, &c)) {
+        edge_violation(e, "its CLOSING is malformed");
+        return;
+    }
+    if (c.reason == EDGE_CLOSING_IDENTITY && ++e->identity_refusals >= IDENTITY_REFUSALS_MAX) {
+        char text[EDGE_TROUBLE_MAX];
+        snprintf(text, sizeof text, "no proxy lets this key in: %s", c.text);
+        edge_fail(e, text);
+        return;
+    }
+    if (c.reason == EDGE_CLOSING_DRAIN && e->proxy_count > 1) {
+        edge_lose(e, true); /* as asked */
+        return;
+    }
+    edge_give_up(e, "%s%s%s", edge_closing_text(c.reason), c.text[0] != '\0' ? ": " : "", c.text);
+}
