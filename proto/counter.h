@@ -164,10 +164,10 @@
     X(SESSIONS_BEHIND, GAUGE, PROXIES, "clients", "that are catching up")                          \
     X(SUBTREES, GAUGE, PROXIES, "subtrees", "that clients subscribe to, of all together")          \
     X(VIEWS, GAUGE, PROXIES, "views", "sets of subtrees and rights, each encoded once")            \
-    X(VIEW_BYTES, GAUGE, PROXIES, "bytes", "encoded and not taken by everybody yet")               \
+    X(VIEW_USED, GAUGE, PROXIES, "bytes", "encoded and not taken by everybody yet")                \
     X(VIEW_SIZE, GAUGE, PROXIES, "bytes", "there is room for, encoded")                            \
     X(RELAYS, GAUGE, PROXIES, "publishers", "of clients, open")                                    \
-    X(RELAY_BYTES, GAUGE, PROXIES, "bytes", "published by clients and not stable yet")             \
+    X(RELAY_USED, GAUGE, PROXIES, "bytes", "published by clients and not stable yet")              \
     X(DISK_FREE, GAUGE, STORES, "bytes", "free where the store is")                                \
     X(DISK_SIZE, GAUGE, STORES, "bytes", "of the file system where the store is")                  \
     X(LOOP_PAUSE_MAX, GAUGE, ALL, "ns", "longest pause of the event loop")                         \
