@@ -232,7 +232,8 @@ bool deployment_init(const struct deployment_init *what, uint64_t *stream, char 
     config_default_for_dir(&config, what->dir, random64());
     config.stream = random64();
     config.is_volatile = what->is_volatile;
-    config_resize(&config, stores_of(what), sequencers_of(what), 1);
+    config_resize(&config, stores_of(what), sequencers_of(what),
+                  what->proxies == 0 ? 1 : what->proxies);
     if (what->session != NULL)
         snprintf(config.session, sizeof config.session, "%s", what->session);
     *stream = config.stream;

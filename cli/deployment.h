@@ -14,6 +14,7 @@ struct deployment_init {
     const char *session; /* NULL: "main" */
     uint32_t stores;     /* 0: 1, or none if volatile */
     uint32_t sequencers; /* 0: 1 */
+    uint32_t proxies;    /* 0: 1 */
     uint32_t quorum;     /* W: stores that make a message stable; 0: a majority */
 };
 

@@ -7,21 +7,23 @@
 #include "cli/deployment.h"
 
 static const char help[] =
-    "usage: cantus init DIR [--stores N] [--sequencers M] [--quorum W] [--session NAME]\n"
-    "                   [--volatile] [--json]\n"
+    "usage: cantus init DIR [--stores N] [--sequencers M] [--proxies P] [--quorum W]\n"
+    "                   [--session NAME] [--volatile] [--json]\n"
     "\n"
     "Makes a stream in DIR: cantus.yaml (commented), the genesis, the administrator's key\n"
     "(admin.key: keep it), and the stores, which all begin with the genesis.\n"
     "\n"
     "  --stores N      retransmitters, one store each: r1, r2 ... (default 1)\n"
     "  --sequencers M  s1, s2 ..., of which one leads and the others stand by (default 1)\n"
+    "  --proxies P     p1, p2 ..., which let clients in (default 1)\n"
     "  --quorum W      stores that make a message stable (default: a majority). Below a majority\n"
     "                  the membership can't change, and a failover needs the promises of N-W+1\n"
     "                  stores: with W = 1 one lost store blocks it\n"
     "  --session NAME  of the first session (default: main)\n"
     "  --volatile      without stores, for measuring: nothing in it is ever stable, and what\n"
     "                  leaves the sequencer's ring is forgotten\n"
-    "  --json          print one object: dir, stream, volatile, stores, sequencers\n"
+    "  --json          print one object: dir, stream, volatile, stores, sequencers,\n"
+    "                  proxies\n"
     "\n"
     "All of it is on this host. For several, give each process its address and interface in\n"
     "cantus.yaml, and carry that file and each store's directory to where they belong.\n";
@@ -32,6 +34,7 @@ enum {
     OPTION_JSON,
     OPTION_STORES,
     OPTION_SEQUENCERS,
+    OPTION_PROXIES,
     OPTION_QUORUM
 };
 static const struct option options[] = {
@@ -40,6 +43,7 @@ static const struct option options[] = {
     { "json", no_argument, NULL, OPTION_JSON },
     { "stores", required_argument, NULL, OPTION_STORES },
     { "sequencers", required_argument, NULL, OPTION_SEQUENCERS },
+    { "proxies", required_argument, NULL, OPTION_PROXIES },
     { "quorum", required_argument, NULL, OPTION_QUORUM },
     { 0 },
 };
@@ -63,6 +67,8 @@ static bool parse(void *ctx, int option, const char *value)
         return cli_parse_u32("--stores", value, 1, CONFIG_RETRANSMITTERS_MAX, &what->stores);
     case OPTION_SEQUENCERS:
         return cli_parse_u32("--sequencers", value, 1, CONFIG_SEQUENCERS_MAX, &what->sequencers);
+    case OPTION_PROXIES:
+        return cli_parse_u32("--proxies", value, 1, CONFIG_PROXIES_MAX, &what->proxies);
     case OPTION_QUORUM:
         return cli_parse_u32("--quorum", value, 1, CONFIG_RETRANSMITTERS_MAX, &what->quorum);
     default:
@@ -92,9 +98,10 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
         fputs("{\"dir\":", stdout);
         cli_json_string(stdout, i.what.dir, strlen(i.what.dir));
         printf(",\"stream\":\"%016" PRIx64 "\",\"volatile\":%s,\"stores\":%" PRIu32
-               ",\"sequencers\":%" PRIu32 "}\n",
+               ",\"sequencers\":%" PRIu32 ",\"proxies\":%" PRIu32 "}\n",
                stream, i.what.is_volatile ? "true" : "false", stores,
-               i.what.sequencers > 0 ? i.what.sequencers : 1);
+               i.what.sequencers > 0 ? i.what.sequencers : 1,
+               i.what.proxies > 0 ? i.what.proxies : 1);
     } else
         printf("stream %016" PRIx64 " in %s%s\nrun it: cantus dev --dir %s\n", stream, i.what.dir,
                i.what.is_volatile ? " (volatile: nothing in it is ever stable)" : "", i.what.dir);
