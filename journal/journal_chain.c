@@ -26,6 +26,14 @@ void history_reset(struct history *history)
     memset(&history->members, 0, sizeof history->members);
 }
 
+void history_copy(struct history *to, const struct history *from)
+{
+    to->members = from->members;
+    to->epochs.count = from->epochs.count;
+    memcpy(to->epochs.entries, from->epochs.entries,
+           from->epochs.count * sizeof from->epochs.entries[0]);
+}
+
 /* A batch never mixes epochs and an epoch begins with a batch: its header alone tells the table. */
 static bool apply_epoch(struct epoch_table *table, const struct batch_header *header)
 {

@@ -180,7 +180,7 @@ static void cut_memory(struct journal *j, const struct place *at, const uint8_t 
     buffer_begin(j, at->segment, block_floor(at->offset), partial,
                  (uint32_t)(at->offset - block_floor(at->offset)));
     io_forget_failures(j);
-    j->history = *j->spare;
+    history_copy(&j->history, j->spare);
     struct sparse_index index = j->index;
     j->index = j->spare_index;
     j->spare_index = index;

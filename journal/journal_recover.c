@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,9 +19,9 @@ struct recovery {
     int newest;
     struct mark_slot *mark;       /* the newer */
     struct segment_header header; /* of the segment looked at */
-    struct history history;       /* at its beginning */
     struct image image;
     uint32_t highest_name;
+    struct history history; /* at the segment's beginning; its table is not zeroed at first */
 };
 
 static bool refuse(struct recovery *r, enum journal_error code)
@@ -179,7 +180,7 @@ static bool header_rebuild(struct recovery *r, uint32_t number, struct segment_h
         .stream = j->stream, .store = j->store, .first_seq = 1, .segment = number
     };
     bool whole = number == 1;
-    *j->spare = r->history;
+    history_copy(j->spare, &r->history);
     if (number > 1) {
         if (!image_open(r, number - 1))
             return false;
@@ -255,7 +256,7 @@ static bool recover_headers(struct recovery *r)
                 return false;
         }
         /* header_load's or header_rebuild's history, before another image needs the scratch */
-        r->history = *j->spare;
+        history_copy(&r->history, j->spare);
         if (!recover_closed(r, number, &next))
             return false;
         r->header = next;
@@ -294,7 +295,7 @@ static bool follow_last(struct recovery *r, struct chain *chain)
     uint32_t number = j->segment_count;
     const struct place *mark = &r->mark->acknowledged;
     j->index.count = 0;
-    j->history = r->history;
+    history_copy(&j->history, &r->history);
     struct image_walk walk = { .chain = chain,
                                .history = &j->history,
                                .index = &j->index,
@@ -437,7 +438,7 @@ static bool settle_tail(struct recovery *r)
                          (uint32_t)partial);
         return true;
     }
-    *j->spare = j->history;
+    history_copy(j->spare, &j->history);
     memcpy(j->spare_index.entries, j->index.entries, j->index.count * sizeof *j->index.entries);
     j->spare_index.count = j->index.count;
     struct place at = j->tail;
@@ -570,7 +571,7 @@ struct journal *journal_open(struct disk *disk, const struct journal_options *op
         *code = JOURNAL_IO;
         return NULL;
     }
-    struct recovery *r = calloc(1, sizeof *r);
+    struct recovery *r = malloc(sizeof *r);
     struct journal *j = r == NULL ? NULL : journal_new(disk, options);
     if (j == NULL) {
         free(r);
@@ -579,7 +580,13 @@ struct journal *journal_open(struct disk *disk, const struct journal_options *op
         *code = JOURNAL_MEMORY;
         return NULL;
     }
-    *r = (struct recovery) { .j = j, .disk = disk, .report = report, .error = error, .newest = -1 };
+    memset(r, 0, offsetof(struct recovery, history));
+    history_reset(&r->history);
+    r->j = j;
+    r->disk = disk;
+    r->report = report;
+    r->error = error;
+    r->newest = -1;
     journal_error_set(error, "the disk refused a write while the journal was recovered");
     struct store_identity id;
     r->code = store_read(disk, j->scratch, &id, error);

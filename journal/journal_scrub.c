@@ -84,7 +84,7 @@ static void begin_segment(struct journal *j)
                      (int64_t)segment->header_bytes)
         good = header_good(j, s->segment, s->buffer, &header, j->spare);
     if (good) {
-        *s->history = *j->spare;
+        history_copy(s->history, j->spare);
         s->history_known = true;
         before = header.epoch_before;
     } else {
