@@ -191,7 +191,7 @@ struct retransmitter {
     bool command_dropped; /* a cut went through what is being read */
 
     struct client *clients;
-    uint32_t client_count;
+    uint32_t client_count, clients_open;
     struct replay_slot *replays;
     uint32_t replay_first; /* whose turn it is */
     uint8_t *frame;        /* of a status */

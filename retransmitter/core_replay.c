@@ -35,6 +35,7 @@ static void forget(struct retransmitter *r, struct client *c)
     replay_end(c);
     command_forget(r, c->stream);
     *c = (struct client) { 0 };
+    r->clients_open--;
 }
 
 static void hang_up(struct retransmitter *r, struct client *c)
@@ -205,6 +206,7 @@ static void accept(struct retransmitter *r, uint32_t stream)
         return;
     }
     *c = (struct client) { .stream = stream, .progress_ns = r->now.mono_ns };
+    r->clients_open++;
 }
 
 size_t replay_on_stream(struct retransmitter *r, const struct port_stream_event *event)
@@ -419,6 +421,8 @@ uint64_t replay_step(struct retransmitter *r)
         if (slot->state == REPLAY_SLOT_DYING && slot->read.done)
             slot->state = REPLAY_SLOT_FREE;
     }
+    if (r->clients_open == 0)
+        return next;
     r->replay_first = (r->replay_first + 1) % r->client_count;
     for (uint32_t i = 0; i < r->client_count; i++) {
         struct client *c = &r->clients[(r->replay_first + i) % r->client_count];
