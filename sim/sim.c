@@ -16,7 +16,7 @@ enum {
 
 #define TORMENT_MAX_NS (10000 * SIM_MS) /* then the healed phase begins whatever was reached */
 #define LIVE_WITHIN_NS (60000 * SIM_MS)
-#define PROBE_NS       (5 * SIM_MS)
+#define PROBE_NS       (2 * SIM_MS)
 
 static const char *const invariant_names[] = {
     [SIM_FINE] = "",
@@ -208,8 +208,8 @@ static void count_faults(struct sim *s)
         errors += c->errors;
     }
     r->faults = r->lost + r->duplicated + r->reordered + r->delayed + r->corrupted + r->partitions +
-                r->crashes + r->freezes + r->repeated + r->wipes + r->restores + r->torn_writes + r->lost_writes +
-                r->disk_full + r->bit_flips + errors + r->clock_jumps;
+                r->crashes + r->freezes + r->repeated + r->wipes + r->restores + r->torn_writes +
+                r->lost_writes + r->disk_full + r->bit_flips + errors + r->clock_jumps;
 }
 
 static void probe(struct sim *s)
@@ -218,13 +218,13 @@ static void probe(struct sim *s)
     char why[SIM_TEXT_MAX] = "";
     enum sim_invariant what = SIM_FINE;
     if (!s->healed) {
-        if (s->disks_checked_at == 0 && sim_random_below(&s->random, 16) == 0) {
+        if (s->disks_checked_at == 0 && sim_random_below(&s->random, 40) == 0) {
             s->disks_checked_at = s->now;
             sim_check_disks(s);
         }
         if (tormented_enough(s) || s->now > TORMENT_MAX_NS)
             sim_fault_heal(s);
-        else if (s->sequencer_count > 1 && sim_random_below(&s->random, 8) == 0)
+        else if (s->sequencer_count > 1 && sim_random_below(&s->random, 20) == 0)
             sim_fault_operate(s);
     } else if (!s->quiet && s->history.stable_seq >= s->options.messages_min) {
         s->quiet = true;
@@ -313,13 +313,14 @@ static struct sim_options resolve(const struct sim_options *options)
     struct sim_random r;
     sim_random_init(&r, o.seed ^ UINT64_C(0x5eed));
     sim_fault_lean(&o);
-    uint32_t stores = 1 + 2 * (uint32_t)sim_random_below(&r, 3);
-    uint32_t spares = (uint32_t)sim_random_below(&r, 6),
+    static const uint32_t founders[] = { 1, 1, 3, 3, 3, 5 };
+    uint32_t stores = founders[sim_random_below(&r, 6)];
+    uint32_t spares = (uint32_t)sim_random_below(&r, 8),
              quorum = (uint32_t)sim_random_below(&r, 16);
     uint32_t sequencers = (uint32_t)sim_random_between(&r, 1, 3);
     if (o.stores == 0) {
         o.stores = stores;
-        o.spares = spares < 3 ? 0 : spares < 5 ? 1 : 2;
+        o.spares = spares < 5 ? 0 : spares < 7 ? 1 : 2;
         o.quorum = quorum <= stores ? quorum : 0;
     }
     if ((sim_extras_draw(&o) & SIM_EXTRA_LIARS) != 0 && options->quorum == 0 && o.stores >= 3 &&
@@ -361,21 +362,22 @@ bool sim_run(const struct sim_options *options, struct sim_result *result)
 
 size_t sim_result_json(const struct sim_result *r, char *out, size_t capacity)
 {
-    int length = snprintf(
-        out, capacity,
-        "{\"seed\":%" PRIu64 ",\"steps\":%" PRIu64 ",\"messages\":%" PRIu64
-        ",\"digest\":\"%016" PRIx64 "\",\"faults\":%" PRIu64 ",\"lost\":%" PRIu64
-        ",\"duplicated\":%" PRIu64 ",\"reordered\":%" PRIu64 ",\"delayed\":%" PRIu64
-        ",\"corrupted\":%" PRIu64 ",\"partitions\":%" PRIu64 ",\"crashes\":%" PRIu64
-        ",\"freezes\":%" PRIu64 ",\"torn_writes\":%" PRIu64 ",\"lost_writes\":%" PRIu64
-        ",\"disk_full\":%" PRIu64 ",\"bit_flips\":%" PRIu64 ",\"clock_jumps\":%" PRIu64
-        ",\"repeated\":%" PRIu64 ",\"half_steps\":%" PRIu64 ",\"wipes\":%" PRIu64 ",\"restores\":%" PRIu64
-        ",\"stores\":%u,\"sequencers\":%u,\"promotions\":%" PRIu64 ",\"member_changes\":%" PRIu64
-        ",\"epochs\":%" PRIu64 ",\"forks\":%" PRIu64,
-        r->seed, r->steps, r->messages, r->digest, r->faults, r->lost, r->duplicated, r->reordered,
-        r->delayed, r->corrupted, r->partitions, r->crashes, r->freezes, r->torn_writes,
-        r->lost_writes, r->disk_full, r->bit_flips, r->clock_jumps, r->repeated, r->half_steps,
-        r->wipes, r->restores, r->stores, r->sequencers, r->promotions, r->member_changes, r->epochs, r->forks);
+    int length =
+        snprintf(out, capacity,
+                 "{\"seed\":%" PRIu64 ",\"steps\":%" PRIu64 ",\"messages\":%" PRIu64
+                 ",\"digest\":\"%016" PRIx64 "\",\"faults\":%" PRIu64 ",\"lost\":%" PRIu64
+                 ",\"duplicated\":%" PRIu64 ",\"reordered\":%" PRIu64 ",\"delayed\":%" PRIu64
+                 ",\"corrupted\":%" PRIu64 ",\"partitions\":%" PRIu64 ",\"crashes\":%" PRIu64
+                 ",\"freezes\":%" PRIu64 ",\"torn_writes\":%" PRIu64 ",\"lost_writes\":%" PRIu64
+                 ",\"disk_full\":%" PRIu64 ",\"bit_flips\":%" PRIu64 ",\"clock_jumps\":%" PRIu64
+                 ",\"repeated\":%" PRIu64 ",\"half_steps\":%" PRIu64 ",\"wipes\":%" PRIu64
+                 ",\"restores\":%" PRIu64 ",\"stores\":%u,\"sequencers\":%u,\"promotions\":%" PRIu64
+                 ",\"member_changes\":%" PRIu64 ",\"epochs\":%" PRIu64 ",\"forks\":%" PRIu64,
+                 r->seed, r->steps, r->messages, r->digest, r->faults, r->lost, r->duplicated,
+                 r->reordered, r->delayed, r->corrupted, r->partitions, r->crashes, r->freezes,
+                 r->torn_writes, r->lost_writes, r->disk_full, r->bit_flips, r->clock_jumps,
+                 r->repeated, r->half_steps, r->wipes, r->restores, r->stores, r->sequencers,
+                 r->promotions, r->member_changes, r->epochs, r->forks);
     if (length < 0 || (size_t)length >= capacity)
         return 0;
     size_t used = (size_t)length;

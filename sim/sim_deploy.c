@@ -394,7 +394,7 @@ static bool add_numbered(struct sim *s, enum sim_kind kind, const char *what, ui
 bool sim_deploy(struct sim *s, char *error)
 {
     static const uint32_t rounds[] = { 4, 12, 40 };
-    static const uint32_t large[] = { 20, 80, 400 };
+    static const uint32_t large[] = { 30, 100, 400 };
     static const uint32_t pending[] = { 40, 128, 512 };
     static const uint32_t queues[] = { 64, 256, 1024 };
     static const uint64_t silences[] = { 0, 0, 40, 80 };

@@ -24,7 +24,7 @@ enum {
     SIM_STREAMS_MAX = 64, /* connections at a time, of the whole deployment */
     SIM_STREAM_BUFFER = 64 * 1024,
     SIM_FLIGHT_MAX = 8192, /* datagrams in flight, by hand */
-    SIM_AGAIN_MAX = 20000, /* steps in a row that want another at once: a livelock */
+    SIM_AGAIN_MAX = 8000, /* steps in a row that want another at once: a livelock */
     SIM_STORES_MAX = MEMBERS_MAX,
     SIM_NAME_MAX = 31,
     SIM_HOARD_MAX = 256,  /* old datagrams kept, to be heard again */
@@ -209,6 +209,7 @@ struct sim_node {
     bool up;
     bool ever; /* has been up before */
     bool running;
+    bool unread; /* something may have come over a stream that it has not consumed */
     uint64_t frozen_until;
     enum sim_dies dies; /* in its next run */
     uint64_t outage_ns; /* then */

@@ -236,6 +236,7 @@ static void data(struct sim *s, struct sim_connection *c, uint32_t end)
         if (!s->by_hand && sim_random_below(&s->random, 3) == 0)
             piece = 1 + (uint32_t)sim_random_below(&s->random, waiting);
         d->arrived += piece;
+        s->nodes[c->node[end]]->unread = true;
         offer(s, c, end);
     }
     if (!c->used || c->dead[end])
@@ -309,11 +310,16 @@ void sim_stream_event(struct sim *s, uint32_t connection, uint32_t event)
 void sim_stream_offer(struct sim *s, struct sim_node *n)
 {
     uint32_t node = n->port.node;
+    if (!n->unread)
+        return;
+    n->unread = false;
     for (uint32_t i = 0; i < s->connections_end; i++) {
         struct sim_connection *c = &s->connections[i];
         for (uint32_t end = 0; end < 2 && c->used; end++)
-            if (c->node[end] == node && c->open && c->way[1 - end].arrived > 0)
+            if (c->node[end] == node && c->open && c->way[1 - end].arrived > 0) {
                 offer(s, c, end);
+                n->unread = n->unread || c->way[1 - end].arrived > 0;
+            }
     }
 }
 

@@ -42,7 +42,7 @@ uint32_t sim_item_length(uint32_t author, uint64_t item)
     drawn >>= 16;
     if (kind == 0)
         return 4096 + (uint32_t)(drawn % (ITEM_BYTES_MAX - 4096) * (drawn >> 32 & 0xff) >> 8);
-    if (kind < large_every / 16)
+    if (kind < large_every / 32)
         return 1000 + (uint32_t)(drawn % 3000);
     return SIM_ITEM_HEADER + (uint32_t)(drawn % 64);
 }
