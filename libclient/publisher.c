@@ -556,6 +556,11 @@ const char *publisher_identity(const struct publisher *p)
     return p->options.identity;
 }
 
+uint64_t publisher_nonce(const struct publisher *p)
+{
+    return p->options.nonce;
+}
+
 uint32_t publisher_id(const struct publisher *p)
 {
     return p->id;

@@ -122,6 +122,7 @@ uint64_t publisher_step(struct publisher *p, const struct catalog *catalog, bool
 
 enum publisher_state publisher_state(const struct publisher *p);
 const char *publisher_identity(const struct publisher *p);
+uint64_t publisher_nonce(const struct publisher *p);
 uint32_t publisher_id(const struct publisher *p);             /* 0 before it has joined */
 uint32_t publisher_incarnation(const struct publisher *p);    /* 0 before it has joined */
 uint64_t publisher_join_seq(const struct publisher *p);       /* of its join record; 0: none */

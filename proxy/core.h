@@ -54,7 +54,7 @@ struct proxy_options {
         publisher_bytes; /* published and not yet stable, of one publisher; default 256 KiB, at most
                                  half of which one message may have */
     uint64_t relay_bytes;   /* of all publishers; default 256 MiB */
-    uint32_t window;        /* numbers in flight, of one publisher; a power of two; default 1024 */
+    uint32_t window;        /* numbers in flight, of one publisher; a power of two; default 256 */
     uint64_t login_ns;      /* from connect to PROVE; default 5 s */
     uint64_t idle_ns;       /* without a byte from the client; default 60 s; 0: for ever */
     uint32_t quantum_bytes; /* deficit round robin between publishing sessions; default 16384 */
@@ -74,6 +74,7 @@ enum proxy_sabotage {
 
 struct proxy;
 
+/* Sets every field; stream, secret, name and sources are zeros. */
 void proxy_options_default(struct proxy_options *o);
 size_t proxy_memory(const struct proxy_options *o);
 struct proxy *proxy_create(const struct proxy_options *o, struct port *port,

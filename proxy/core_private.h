@@ -29,7 +29,6 @@ struct proxy {
     struct position position; /* all through this was told to everybody; no run is open there */
     uint64_t seq;             /* the last message, of an open run too */
     uint64_t stable;          /* at most `seq` */
-    uint64_t time_ns;         /* of the last batch */
     uint64_t ids;             /* challenges and session ids given out */
     bool live;                /* has been at the tip, and is not far behind since */
     bool draining;

@@ -12,13 +12,18 @@
 
 #include "proto/catalog.h"
 
-enum { LIMITER_NONE = UINT32_MAX, LIMITER_BURST_DEFAULT_MS = 100 };
+#define LIMITER_NONE UINT32_MAX
+enum { LIMITER_BURST_DEFAULT_MS = 100 };
 
 struct limiter;
 
 size_t limiter_memory(uint32_t sessions_max);
-struct limiter *limiter_create(uint32_t sessions_max, const struct catalog *catalog);
+/* `secret`: so that nobody can choose keys that are slow to find. */
+struct limiter *limiter_create(uint32_t sessions_max, const struct catalog *catalog,
+                               uint64_t secret);
 void limiter_destroy(struct limiter *l);
+/* The catalog has gone back: what was computed from it is void. */
+void limiter_fork(struct limiter *l);
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 /* One more connection of this address; false if it has so many. */
@@ -38,12 +43,14 @@ enum limiter_quota {
     LIMITER_TOPICS, /* created through this proxy since the account is known */
     LIMITER_SUBSCRIPTIONS,
     LIMITER_INFLIGHT_BYTES,
-    LIMITER_PUBLISHERS, /* no limit of the catalog's */
+    LIMITER_PUBLISHERS, /* these two are no limits of the catalog's */
+    LIMITER_SET_BYTES,
     LIMITER_QUOTAS
 };
 /* Whether it may have so many more, at most `max` in all (0: no limit) and what its limit says. */
-bool limiter_may_have(const struct limiter *l, uint32_t account, enum limiter_quota quota,
-                      uint64_t more, uint64_t max);
+bool limiter_may_have(struct limiter *l, uint32_t account, enum limiter_quota quota, uint64_t more,
+                      uint64_t max);
+uint64_t limiter_has(const struct limiter *l, uint32_t account, enum limiter_quota quota);
 void limiter_add(struct limiter *l, uint32_t account, enum limiter_quota quota, uint64_t more);
 void limiter_subtract(struct limiter *l, uint32_t account, enum limiter_quota quota, uint64_t less);
 

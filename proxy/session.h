@@ -7,7 +7,8 @@
  * does not read stays with the transport, whose buffer has to hold sessions_request_max bytes each. In one round
  * (from one step to the next) it reads at most a quantum of what is published, and a few other requests.
  *
- *   session.c        slots, turns to log in, output, time-outs, the end
+ *   session.c        slots, output, time-outs, the end
+ *   session_turn.c   turns to log in, records on /sys/edge
  *   session_login.c  HELLO and PROVE
  *   session_read.c   requests
  *   session_text.c   clients without the protocol */
@@ -31,12 +32,12 @@ size_t sessions_request_max(const struct proxy_options *o);
 size_t sessions_on_stream(struct sessions *s, const struct port_stream_event *e);
 uint64_t sessions_step(struct sessions *s);
 
-/* Everything a batch brought has been told to the readers: subscriptions from the tip begin. */
-void sessions_through(struct sessions *s);
+/* After each message, and a fork: keys that the catalog has begun to name, or does no more. */
+void sessions_principals(struct sessions *s);
 /* A record that was written down for the session in this slot is in the stream. */
 void sessions_recorded(struct sessions *s, uint32_t slot, const struct sys_edge *record,
                        struct position position);
-/* A publisher of this session is lost; a line for its client why. */
+/* Says why, NULL for the usual words, and closes. */
 void session_end(struct session *e, enum edge_closing_reason reason, const char *text);
 /* All of them. */
 void sessions_end_all(struct sessions *s, enum edge_closing_reason reason, const char *text);

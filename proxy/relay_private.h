@@ -1,0 +1,117 @@
+/* Shared by relay*.c, and nobody else. */
+#ifndef CANTUS_PROXY_RELAY_PRIVATE_H
+#define CANTUS_PROXY_RELAY_PRIVATE_H
+
+#include "proxy/relay.h"
+#include "proxy/session_private.h"
+
+enum {
+    RELAY_OWN_WINDOW = 4096,
+    RELAY_OWN_WINDOWS = 2,
+    RELAY_NOTES = RELAY_OWN_WINDOW * RELAY_OWN_WINDOWS,
+    RELAY_OWN_BYTES = 1 << 20,
+    RELAY_OUTBOX = 512, /* datagrams in one round, of all together */
+    RELAY_WINDOWS_KEPT = 4,
+    RELAY_CREATES_MAX = 256, /* topics asked for at once */
+    RELAY_SHARE = 8          /* no account has more than one of so many of all publishers */
+};
+
+#define RELAY_NONE UINT32_MAX
+
+/* A publisher of a session. Chains go by index. */
+struct relay_publisher {
+    struct publisher *publisher; /* in its slab */
+    struct relay *relay;
+    struct session *session; /* NULL: free */
+    uint32_t index;
+    uint32_t id; /* by which it is found; 0: not yet */
+    uint32_t next_of_session, next_of_id, next_of_identity;
+    uint32_t next, previous; /* in the list of the busy */
+    bool busy;
+    bool opened;     /* OPENED was said */
+    bool superseded; /* SUPERSEDED was said */
+    bool voids; /* its client has yet to take back what a fork has: other numbers are passed over */
+    uint32_t group; /* numbers of the group that is open */
+    uint32_t group_bytes;
+    uint64_t kept; /* bytes, as counted in its account */
+    uint64_t deadline_ns;
+};
+
+/* What a join record said last of a publisher: for those who ask again. */
+struct relay_join {
+    uint64_t join_seq;
+    uint64_t last_number;
+};
+
+/* A topic that somebody waits for. */
+struct relay_create {
+    struct session *session; /* NULL: free */
+    uint64_t nonce;
+    uint64_t at_ns, wait_ns;
+    uint32_t publisher;
+    bool refused;
+    uint32_t length;
+    char path[TOPIC_PATH_MAX + 1];
+};
+
+/* Which record each number of the proxy's own publisher is. */
+struct relay_note {
+    uint32_t slot;
+    uint64_t session;
+    enum sys_edge_kind kind;
+    uint32_t change;
+};
+
+struct relay {
+    struct proxy *p;
+    struct publisher_options options; /* of a session's publisher, but for its identity */
+    struct publisher_sizes sizes;
+    uint32_t max;
+    struct relay_publisher *publishers;
+    uint8_t *slabs;
+    uint32_t free, used, high; /* free: a chain by `next` */
+    uint32_t *by_id;           /* by publisher id: heads of chains */
+    uint32_t *by_identity;     /* by hash */
+    uint32_t identity_mask;
+    uint64_t identity_secret;
+    struct relay_join *joins; /* by publisher id */
+    uint32_t first_busy;
+    uint64_t kept; /* bytes, of all */
+    struct publisher_outbox outbox;
+    uint8_t *outbox_bytes;
+
+    struct publisher *own;
+    void *own_memory;
+    uint64_t own_deadline_ns;
+    struct relay_note notes[RELAY_NOTES];
+
+    uint32_t create_count;
+    struct relay_create creates[RELAY_CREATES_MAX];
+};
+
+/* ---- relay.c --------------------------------------------------------------------------------- */
+struct relay_publisher *relay_find(const struct session *s, uint32_t publisher_id);
+struct relay_publisher *relay_find_identity(const struct session *s, const char *identity);
+/* NULL: there are too many. */
+struct relay_publisher *relay_take(struct relay *r, struct session *s,
+                                   const struct publisher_options *options);
+void relay_drop(struct relay_publisher *q);
+/* Looks at what has changed: it is stepped, and its account knows what it keeps. */
+void relay_touch(struct relay_publisher *q);
+/* Into the chain of its id, or out of it, when that has changed. */
+void relay_follow_id(struct relay_publisher *q);
+/* Tells its session what is to be told now. */
+void relay_tell(struct relay_publisher *q);
+/* Of the same identity, with the same nonce. */
+struct relay_publisher *relay_find_twin(struct relay *r, const char *identity, uint64_t nonce);
+
+/* ---- relay_topic.c --------------------------------------------------------------------------- */
+/* The id of a topic that may be written to by q, and whose creation no fork takes back. */
+enum relay_verdict relay_topic(struct relay_publisher *q, const char *path, size_t length,
+                               enum access_right right, uint32_t *topic, uint64_t *retry_ns,
+                               struct edge_refused *refused);
+uint64_t relay_topic_step(struct relay *r);
+void relay_topic_hint(struct relay *r, const struct hint *h);
+void relay_topic_forget(struct relay *r, const struct session *s);
+
+#endif

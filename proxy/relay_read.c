@@ -1,0 +1,236 @@
+/* What a client asks: OPEN, PUBLISH. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "proxy/relay_private.h"
+
+enum { WAIT_NS = 100 * 1000 * 1000 }; /* for what nothing here tells of */
+
+__attribute__((format(printf, 3, 4))) static enum relay_verdict
+refuse(struct edge_refused *refused, enum edge_refusal reason, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    refused->reason = (uint8_t)reason;
+    vsnprintf(refused->text, sizeof refused->text, format, args);
+    va_end(args);
+    return RELAY_REFUSED;
+}
+
+/* ---- OPEN ------------------------------------------------------------------------------------ */
+
+/* "@KEY:name" of the key that was proven. False: not a name. */
+static bool identity_of(const struct session *s, const char *name, char identity[IDENTITY_MAX + 1])
+{
+    uint8_t key[ACCESS_KEY_SIZE];
+    char text[ACCESS_KEY_TEXT + 1];
+    if (proxy_sabotaged(s->all->p, PROXY_ANY_IDENTITY) && name[0] == '@') {
+        memcpy(identity, name, IDENTITY_MAX + 1);
+        return identity_check(identity) == NULL;
+    }
+    access_key_write(s->key, text);
+    size_t length = strlen(name);
+    if (length + 2 + ACCESS_KEY_TEXT > IDENTITY_MAX)
+        return false;
+    snprintf(identity, IDENTITY_MAX + 1, "@%s:%.*s", text,
+             (int)(IDENTITY_MAX - 2 - ACCESS_KEY_TEXT), name);
+    return identity_check(identity) == NULL && access_identity_key(identity, key) &&
+           memcmp(key, s->key, sizeof key) == 0;
+}
+
+/* A join that is there already, and ours: its answer was lost with another connection. */
+static void adopt(struct relay_publisher *q, const struct publisher_options *o)
+{
+    struct relay *r = q->relay;
+    uint32_t id = catalog_publisher_find(r->p->catalog, o->identity);
+    if (id == 0)
+        return;
+    const struct catalog_publisher *there = catalog_publisher(r->p->catalog, id);
+    const struct relay_join *join = &r->joins[id];
+    if (there->incarnation != o->wanted || there->nonce != o->nonce ||
+        there->join_seq != join->join_seq)
+        return;
+    publisher_adopt(q->publisher, id, there->incarnation, join->join_seq, join->last_number);
+    relay_follow_id(q);
+    relay_tell(q);
+}
+
+enum relay_verdict relay_open(struct relay *r, struct session *s, const struct edge_open *open,
+                              uint64_t *retry_ns, struct edge_refused *refused)
+{
+    (void)retry_ns;
+    struct publisher_options o = r->options;
+    snprintf(refused->subject, sizeof refused->subject, "%s", open->name);
+    if (!s->has_key) {
+        refused->right = ACCESS_WRITE;
+        return refuse(refused, EDGE_REFUSED_RIGHT, "not permitted: to publish without a key");
+    }
+    if (!identity_of(s, open->name, o.identity))
+        return refuse(refused, EDGE_REFUSED_NAME,
+                      "a publisher's name has 1 to 18 printable bytes, and no space");
+    o.nonce = open->nonce;
+    o.wanted = open->wanted;
+    struct relay_publisher *own = relay_find_identity(s, o.identity);
+    if (own != NULL && !own->superseded)
+        return refuse(refused, EDGE_REFUSED_ORDER, "this publisher is open already");
+    if (own != NULL)
+        relay_drop(own);
+    if (s->publishers == SESSION_PUBLISHERS_MAX ||
+        !limiter_may_have(r->p->limiter, s->account, LIMITER_PUBLISHERS, 1,
+                          r->max / RELAY_SHARE + 1))
+        return refuse(refused, EDGE_REFUSED_QUOTA, "too many publishers of this key are open");
+    if (session_reader(s) == NULL)
+        return refuse(refused, EDGE_REFUSED_QUOTA, "this proxy is full");
+    struct relay_publisher *twin = relay_find_twin(r, o.identity, o.nonce);
+    if (twin != NULL)
+        relay_drop(twin); /* of a connection that its client has given up */
+    struct relay_publisher *q = relay_take(r, s, &o);
+    if (q == NULL)
+        return refuse(refused, EDGE_REFUSED_QUOTA, "too many publishers are open at this proxy");
+    adopt(q, &o);
+    return RELAY_DONE;
+}
+
+/* ---- PUBLISH --------------------------------------------------------------------------------- */
+
+enum place { PLACE_HERE, PLACE_AHEAD, PLACE_OFF };
+
+/* Where its author was, in the history as it is here. */
+static enum place place_of(const struct proxy *p, struct position at)
+{
+    const struct epoch_table *epochs = catalog_epochs(p->catalog);
+    if (at.seq == 0)
+        return PLACE_HERE;
+    if (at.seq > p->seq && epoch_compare(at.epoch, p->position.epoch) >= 0)
+        return PLACE_AHEAD;
+    return epoch_table_has(epochs, p->seq, at) ? PLACE_HERE : PLACE_OFF;
+}
+
+/* A group has to be complete before any of it is sequenced. False: it can't become so. */
+static bool group_fits(const struct relay_publisher *q, const struct edge_publish *in,
+                       uint32_t numbers)
+{
+    const struct relay *r = q->relay;
+    uint32_t most = r->options.window < RUN_MESSAGES_MAX ? r->options.window : RUN_MESSAGES_MAX;
+    return ((in->flags & MESSAGE_MORE) == 0 && q->group == 0) ||
+           (q->group + numbers <= most && q->group_bytes + in->length <= r->sizes.item_max);
+}
+
+/* What goes on a fixed topic: its payload says what right it takes. */
+static enum relay_verdict check_fixed(const struct relay_publisher *q, uint32_t topic,
+                                      const struct edge_publish *in, struct edge_refused *refused)
+{
+    const struct catalog *c = q->relay->p->catalog;
+    if ((in->flags & MESSAGE_MORE) != 0 || q->group > 0 || in->length > SYS_PAYLOAD_MAX)
+        return refuse(refused, EDGE_REFUSED_LARGE, "nothing under /sys is part of a group");
+    enum reject_reason reason = catalog_refuses_sys(c, q->id, topic, in->payload, in->length);
+    if (reason == 0)
+        return RELAY_DONE;
+    refused->right = topic == TOPIC_TOPIC ? ACCESS_WRITE : ACCESS_GRANT;
+    return refuse(refused,
+                  reason == REJECT_NOT_PERMITTED ? EDGE_REFUSED_RIGHT
+                  : reason == REJECT_FULL        ? EDGE_REFUSED_QUOTA
+                                                 : EDGE_REFUSED_NAME,
+                  "%s", reject_reason_text((uint8_t)reason));
+}
+
+/* Of whom, what number, and where. RELAY_DONE with *q NULL: it is passed over. */
+static enum relay_verdict check_author(struct session *s, const struct edge_publish *in,
+                                       struct relay_publisher **q, uint64_t *retry_ns,
+                                       struct edge_refused *refused)
+{
+    struct proxy *p = s->all->p;
+    struct relay_publisher *author = relay_find(s, in->publisher);
+    *q = NULL;
+    if (author == NULL)
+        return refuse(refused, EDGE_REFUSED_ORDER, "no such publisher is open here");
+    if (author->superseded)
+        return RELAY_DONE;
+    switch (place_of(p, in->position)) {
+    case PLACE_HERE:
+        break;
+    case PLACE_AHEAD:
+        *retry_ns = p->now.mono_ns + WAIT_NS;
+        return RELAY_LATER;
+    case PLACE_OFF:
+        author->voids = true;
+        return RELAY_DONE;
+    }
+    uint64_t next = publisher_next_number(author->publisher);
+    if (in->number != next && author->voids)
+        return RELAY_DONE;
+    if (in->number != next)
+        return refuse(refused, EDGE_REFUSED_NUMBER, "the next number is %llu",
+                      (unsigned long long)next);
+    author->voids = false;
+    *q = author;
+    return RELAY_DONE;
+}
+
+/* Topics, and what the payload of a fixed one says. */
+static enum relay_verdict check_topics(struct relay_publisher *q, const struct edge_publish *in,
+                                       struct publisher_item *item, uint64_t *retry_ns,
+                                       struct edge_refused *refused)
+{
+    enum relay_verdict verdict =
+        relay_topic(q, in->topic, in->topic_length, ACCESS_WRITE, &item->topic, retry_ns, refused);
+    if (verdict == RELAY_DONE && item->topic < TOPIC_FIRST_USER)
+        verdict = check_fixed(q, item->topic, in, refused);
+    if (verdict == RELAY_DONE && in->conditional)
+        verdict = relay_topic(q, in->condition_topic, in->condition_topic_length, ACCESS_READ,
+                              &item->condition_topic, retry_ns, refused);
+    return verdict;
+}
+
+/* Whether it may go now. */
+static bool may_go(struct relay_publisher *q, const struct edge_publish *in, uint64_t *retry_ns)
+{
+    struct proxy *p = q->relay->p;
+    uint32_t account = q->session->account;
+    if (!publisher_has_room(q->publisher, in->length) ||
+        (!limiter_may_have(p->limiter, account, LIMITER_INFLIGHT_BYTES, in->length, 0) &&
+         limiter_has(p->limiter, account, LIMITER_INFLIGHT_BYTES) > 0)) {
+        *retry_ns = p->now.mono_ns + WAIT_NS;
+        return false;
+    }
+    *retry_ns =
+        limiter_take(p->limiter, account, in->topic, in->topic_length, in->length, p->now.mono_ns);
+    return *retry_ns == 0;
+}
+
+enum relay_verdict relay_publish(struct relay *r, struct session *s, const struct edge_publish *in,
+                                 uint64_t *retry_ns, struct edge_refused *refused)
+{
+    struct relay_publisher *q;
+    enum relay_verdict verdict = check_author(s, in, &q, retry_ns, refused);
+    if (verdict != RELAY_DONE || q == NULL)
+        return verdict;
+    struct publisher_item item = { .payload = in->payload,
+                                   .length = in->length,
+                                   .more = (in->flags & MESSAGE_MORE) != 0,
+                                   .conditional = in->conditional,
+                                   .condition_after = in->condition_after };
+    if (in->length > r->sizes.item_max)
+        return refuse(refused, EDGE_REFUSED_LARGE, "a message has at most %u bytes here",
+                      r->sizes.item_max);
+    uint32_t fragment = r->sizes.fragment_bytes;
+    uint32_t numbers = in->length <= fragment ? 1 : (in->length + fragment - 1) / fragment;
+    if (!group_fits(q, in, numbers)) {
+        (void)refuse(refused, EDGE_REFUSED_LARGE, "a group has to fit the window, and a message");
+        return RELAY_BROKEN;
+    }
+    verdict = check_topics(q, in, &item, retry_ns, refused);
+    if (verdict != RELAY_DONE)
+        return verdict;
+    if (!may_go(q, in, retry_ns))
+        return RELAY_LATER;
+    uint64_t number = publisher_push(q->publisher, &item, in->position);
+    assert(number == in->number); /* there was room */
+    (void)number;
+    q->group = item.more ? q->group + numbers : 0;
+    q->group_bytes = item.more ? q->group_bytes + in->length : 0;
+    s->published++;
+    proxy_count(r->p, COUNTER_RELAYED);
+    relay_touch(q);
+    return RELAY_DONE;
+}

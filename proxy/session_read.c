@@ -1,0 +1,427 @@
+/* Requests. */
+#include <stdio.h>
+
+#include "proto/hash.h"
+#include "proxy/session_private.h"
+
+/* ---- sets of subtrees ------------------------------------------------------------------------ */
+
+void session_set_free(struct session *e, struct session_set *set)
+{
+    struct sessions *s = e->all;
+    if (set->memory != NULL) {
+        buddy_give(s->buddy, set->memory, set->memory_bytes);
+        limiter_subtract(s->p->limiter, e->account, LIMITER_SUBSCRIPTIONS, set->subtrees.count);
+        limiter_subtract(s->p->limiter, e->account, LIMITER_SET_BYTES,
+                         buddy_size(set->memory_bytes));
+    }
+    *set = (struct session_set) { 0 };
+}
+
+static void names_forget(struct sessions *s)
+{
+    memset(s->names, 0, sizeof s->names);
+}
+
+/* Where it is, or would be, among the names noted: each with its length in front. */
+static const uint8_t **find_name(struct sessions *s, const char *name, size_t length)
+{
+    uint64_t at = hash64(name, length, s->names_secret);
+    for (;; at++) {
+        const uint8_t **place = &s->names[at % SESSION_NAMES];
+        if (*place == NULL || (**place == length && memcmp(*place + 1, name, length) == 0))
+            return place;
+    }
+}
+
+/* Those of `from` whose names are not noted, behind what is in *out; they are noted if `once`. */
+static void add_others(struct sessions *s, struct edge_subtrees from, bool once,
+                       struct edge_subtrees *out)
+{
+    const char *name;
+    size_t length;
+    while (edge_subtree_next(&from, &name, &length)) {
+        const uint8_t **place = find_name(s, name, length);
+        if (*place != NULL)
+            continue;
+        if (once)
+            *place = (const uint8_t *)name - 1;
+        memcpy(s->combined + out->length, (const uint8_t *)name - 1, 1 + length);
+        out->length += 1 + length;
+        out->count++;
+    }
+}
+
+static void note(struct sessions *s, struct edge_subtrees from)
+{
+    const char *name;
+    size_t length;
+    while (edge_subtree_next(&from, &name, &length))
+        *find_name(s, name, length) = (const uint8_t *)name - 1;
+}
+
+/* Makes `coming`: the set that it has, without what is removed, and with what is added, each once. 0, or
+ * why not. */
+static uint8_t combine(struct session *e, const struct edge_change *change)
+{
+    struct sessions *s = e->all;
+    struct limiter *l = s->p->limiter;
+    struct edge_subtrees all = { .at = s->combined };
+    names_forget(s);
+    note(s, change->remove);
+    add_others(s, e->set.subtrees, false, &all);
+    names_forget(s);
+    note(s, all);
+    add_others(s, change->add, true, &all);
+    if (all.count > EDGE_SUBTREES_MAX)
+        return EDGE_REFUSED_LARGE;
+    size_t bytes = all.length > 0 ? all.length : 1;
+    uint32_t had = e->set.subtrees.count, more = all.count > had ? all.count - had : 0;
+    if (!limiter_may_have(l, e->account, LIMITER_SUBSCRIPTIONS, more, 0) ||
+        !limiter_may_have(l, e->account, LIMITER_SET_BYTES, buddy_size(bytes), s->set_bytes_max))
+        return EDGE_REFUSED_QUOTA;
+    void *memory = buddy_take(s->buddy, bytes);
+    if (memory == NULL)
+        return EDGE_REFUSED_QUOTA;
+    memcpy(memory, s->combined, all.length);
+    all.at = memory;
+    e->coming = (struct session_set) { .subtrees = all, .memory = memory, .memory_bytes = bytes };
+    limiter_add(l, e->account, LIMITER_SUBSCRIPTIONS, all.count);
+    limiter_add(l, e->account, LIMITER_SET_BYTES, buddy_size(bytes));
+    return 0;
+}
+
+/* ---- rights ---------------------------------------------------------------------------------- */
+
+void session_look_up_principal(struct session *e)
+{
+    if (e->state != SESSION_OPEN || !e->has_key)
+        return;
+    uint32_t principal = access_principal_of(catalog_access(e->all->p->catalog), e->key);
+    if (principal == e->principal)
+        return;
+    e->principal = principal;
+    if (e->reader != NULL && reader_principal(e->reader, principal) != READER_OK)
+        session_end(e, EDGE_CLOSING_QUOTA, "too many different rights: connect again");
+}
+
+struct reader *session_reader(struct session *e)
+{
+    if (e->reader == NULL)
+        e->reader = reader_open(e->all->p->readers, e->principal, EDGE_SEQUENCED, e);
+    return e->reader;
+}
+
+/* False: one of them may not be read, and that was said. */
+static bool may_read(struct session *e, struct edge_subtrees subtrees, uint8_t request)
+{
+    const char *subtree;
+    size_t length;
+    while (edge_subtree_next(&subtrees, &subtree, &length)) {
+        if (reader_may_read_any(e->all->p->readers, e->principal, subtree, length))
+            continue;
+        struct edge_refused refused = { .request = request,
+                                        .reason = EDGE_REFUSED_RIGHT,
+                                        .right = ACCESS_READ };
+        memcpy(refused.subject, subtree, length);
+        snprintf(refused.text, sizeof refused.text, "not permitted: to read %.200s",
+                 refused.subject);
+        session_refuse(e, &refused);
+        return false;
+    }
+    return true;
+}
+
+/* ---- subscriptions --------------------------------------------------------------------------- */
+
+static enum session_read refuse(struct session *e, uint8_t request, uint8_t reason,
+                                const char *text)
+{
+    struct edge_refused refused = { .request = request, .reason = reason };
+    if (text != NULL)
+        snprintf(refused.text, sizeof refused.text, "%s", text);
+    session_refuse(e, &refused);
+    return SESSION_READ;
+}
+
+static enum session_read too_many(struct session *e, uint8_t request)
+{
+    return refuse(e, request, EDGE_REFUSED_QUOTA, "too many subtrees");
+}
+
+/* `coming` is the set from here on. */
+static bool subscribe(struct session *e, struct position tip)
+{
+    struct reader *r = session_reader(e);
+    e->request.subtrees = e->coming.subtrees;
+    if (r == NULL || reader_subscribe(r, &e->request, tip) != READER_OK) {
+        session_set_free(e, &e->coming);
+        return false;
+    }
+    e->set = e->coming;
+    e->coming = (struct session_set) { 0 };
+    e->subscribed = true;
+    return true;
+}
+
+/* What it asks for becomes a message, which counts as one of its own. */
+static bool may_write_down(struct session *e)
+{
+    struct proxy *p = e->all->p;
+    static const char topic[] = "/sys/edge";
+    uint64_t at = limiter_take(p->limiter, e->account, topic, sizeof topic - 1, SYS_EDGE_SIZE_MAX,
+                               p->now.mono_ns);
+    if (at != 0)
+        session_retry_at(e, at);
+    return at == 0;
+}
+
+static enum session_read on_subscribe(struct session *e, const uint8_t *body, size_t length)
+{
+    struct edge_subscribe request;
+    if (!edge_subscribe_decode(body, length, &request)) {
+        session_end(e, EDGE_CLOSING_PROTOCOL, "a malformed SUBSCRIBE");
+        return SESSION_ENDED;
+    }
+    if (e->subscribed)
+        return refuse(e, EDGE_SUBSCRIBE, EDGE_REFUSED_ORDER, "it is subscribed already: CHANGE");
+    if (!may_read(e, request.subtrees, EDGE_SUBSCRIBE))
+        return SESSION_READ;
+    const struct edge_change all = { .add = request.subtrees };
+    if (request.from == EDGE_FROM_TIP && !may_write_down(e))
+        return SESSION_LATER;
+    if (combine(e, &all) != 0)
+        return too_many(e, EDGE_SUBSCRIBE);
+    e->request = request;
+    if (request.from == EDGE_FROM_TIP) {
+        e->changing = true;
+        e->changes++;
+        session_record(e);
+    } else if (!subscribe(e, e->all->p->position)) {
+        return too_many(e, EDGE_SUBSCRIBE);
+    }
+    return SESSION_READ;
+}
+
+static enum session_read on_change(struct session *e, const uint8_t *body, size_t length)
+{
+    struct edge_change change;
+    if (!edge_change_decode(body, length, &change)) {
+        session_end(e, EDGE_CLOSING_PROTOCOL, "a malformed CHANGE");
+        return SESSION_ENDED;
+    }
+    if (!e->subscribed)
+        return refuse(e, EDGE_CHANGE, EDGE_REFUSED_ORDER, "there is no subscription to change");
+    if (!may_read(e, change.add, EDGE_CHANGE))
+        return SESSION_READ;
+    if (!may_write_down(e))
+        return SESSION_LATER;
+    uint8_t reason = combine(e, &change);
+    if (reason != 0)
+        return refuse(e, EDGE_CHANGE, reason, "too many subtrees");
+    e->changing = true;
+    e->changes++;
+    session_record(e);
+    return SESSION_READ;
+}
+
+void session_changed(struct session *e, struct position position)
+{
+    bool done;
+    uint8_t request = e->subscribed ? EDGE_CHANGE : EDGE_SUBSCRIBE;
+    e->changing = false;
+    e->all->more = e->all->more || e->stopped;
+    if (e->subscribed) {
+        done = reader_change(e->reader, &e->coming.subtrees, position.seq) == READER_OK;
+        session_set_free(e, done ? &e->set : &e->coming);
+        if (done)
+            e->set = e->coming;
+        e->coming = (struct session_set) { 0 };
+    } else {
+        done = subscribe(e, position);
+    }
+    if (!done && session_may_say(e))
+        too_many(e, request);
+    else if (!done)
+        session_end(e, EDGE_CLOSING_SLOW, NULL);
+}
+
+/* ---- publishing ------------------------------------------------------------------------------ */
+
+static enum session_read act_on(struct session *e, enum relay_verdict verdict, uint64_t retry_ns,
+                                const struct edge_refused *refused)
+{
+    switch (verdict) {
+    case RELAY_DONE:
+        return SESSION_READ;
+    case RELAY_LATER:
+        session_retry_at(e, retry_ns);
+        return SESSION_LATER;
+    case RELAY_REFUSED:
+        session_refuse(e, refused);
+        return SESSION_READ;
+    case RELAY_BROKEN:
+        break;
+    }
+    session_end(e, EDGE_CLOSING_QUOTA, refused->text);
+    return SESSION_ENDED;
+}
+
+static enum session_read on_open(struct session *e, const uint8_t *body, size_t length)
+{
+    struct edge_open open;
+    struct edge_refused refused = { .request = EDGE_OPEN };
+    uint64_t retry_ns = PORT_NEVER;
+    if (!edge_open_decode(body, length, &open)) {
+        session_end(e, EDGE_CLOSING_PROTOCOL, "a malformed OPEN");
+        return SESSION_ENDED;
+    }
+    if (!may_write_down(e))
+        return SESSION_LATER;
+    enum relay_verdict verdict = relay_open(e->all->p->relay, e, &open, &retry_ns, &refused);
+    return act_on(e, verdict, retry_ns, &refused);
+}
+
+static enum session_read on_publish(struct session *e, const uint8_t *body, size_t length)
+{
+    struct edge_publish publish;
+    struct edge_refused refused = { .request = EDGE_PUBLISH };
+    uint64_t retry_ns = PORT_NEVER;
+    if (!edge_publish_decode(body, length, &publish)) {
+        session_end(e, EDGE_CLOSING_PROTOCOL, "a malformed PUBLISH");
+        return SESSION_ENDED;
+    }
+    e->short_of_bytes = e->deficit < length;
+    if (e->short_of_bytes) {
+        e->all->more = true;
+        return SESSION_LATER;
+    }
+    refused.publisher = publish.publisher;
+    refused.number = publish.number;
+    enum relay_verdict verdict = relay_publish(e->all->p->relay, e, &publish, &retry_ns, &refused);
+    if (verdict != RELAY_LATER)
+        e->deficit -= length;
+    else if (!e->stopped)
+        proxy_count(e->all->p, COUNTER_THROTTLED);
+    return act_on(e, verdict, retry_ns, &refused);
+}
+
+/* ---- frames ---------------------------------------------------------------------------------- */
+
+static enum session_read on_alive(struct session *e)
+{
+    uint8_t frame[EDGE_HEADER];
+    session_say(e, frame, edge_alive_encode(frame, sizeof frame));
+    return SESSION_READ;
+}
+
+static enum session_read out_of_order(struct session *e)
+{
+    session_end(e, EDGE_CLOSING_PROTOCOL, "not what comes next in the protocol");
+    return SESSION_ENDED;
+}
+
+static enum session_read on_request(struct session *e, enum edge_type type, const uint8_t *body,
+                                    size_t length)
+{
+    if (!session_may_say(e) || e->changing)
+        return SESSION_LATER;
+    if (type != EDGE_PUBLISH && e->requests++ >= SESSION_REQUESTS_MAX) {
+        e->all->more = true;
+        return SESSION_LATER;
+    }
+    if (type == EDGE_SUBSCRIBE)
+        return on_subscribe(e, body, length);
+    if (type == EDGE_CHANGE)
+        return on_change(e, body, length);
+    if (type == EDGE_OPEN)
+        return on_open(e, body, length);
+    if (type == EDGE_PUBLISH)
+        return on_publish(e, body, length);
+    return type == EDGE_ALIVE ? on_alive(e) : out_of_order(e);
+}
+
+static enum session_read on_frame(struct session *e, enum edge_type type, const uint8_t *body,
+                                  size_t length)
+{
+    switch (e->state) {
+    case SESSION_HELLO:
+        return type == EDGE_HELLO ? session_hello(e, body, length) : out_of_order(e);
+    case SESSION_CHALLENGED:
+        return type == EDGE_PROVE ? session_prove(e, body, length) : out_of_order(e);
+    case SESSION_OPEN:
+        return on_request(e, type, body, length);
+    case SESSION_WAITING:
+    case SESSION_PROVEN:
+    case SESSION_LOGGED:
+    case SESSION_FREE:
+    case SESSION_LEAVING:
+        break;
+    }
+    return SESSION_LATER;
+}
+
+/* The first frame of these bytes. *used stays 0 if it is not whole. */
+static enum session_read read_one(struct session *e, const uint8_t *bytes, size_t length,
+                                  size_t *used)
+{
+    enum edge_type type;
+    if (e->state == SESSION_HELLO && session_text_looks_so(bytes, length))
+        return session_text_hello(e, bytes, length, used);
+    size_t frame = edge_frame_peek(bytes, length, &type);
+    if (frame == SIZE_MAX || (length >= 4 && wire_load32(bytes) + 4 > e->all->request_max)) {
+        session_end(e, EDGE_CLOSING_PROTOCOL,
+                    frame == SIZE_MAX ? "not a frame" : "a request that is too long");
+        return SESSION_ENDED;
+    }
+    if (frame == 0)
+        return SESSION_READ;
+    *used = frame;
+    return on_frame(e, type, bytes + EDGE_HEADER, frame - EDGE_HEADER);
+}
+
+/* A quantum in each round, and what was too little for the next message. */
+static void begin_round(struct session *e)
+{
+    struct sessions *s = e->all;
+    if (e->round == s->round)
+        return;
+    e->round = s->round;
+    e->requests = 0;
+    e->deficit = s->p->o.quantum_bytes + (e->short_of_bytes ? e->deficit : 0);
+    e->short_of_bytes = false;
+}
+
+size_t session_read(struct session *e, const uint8_t *bytes, size_t length)
+{
+    struct proxy *p = e->all->p;
+    uint32_t stream = e->stream;
+    if (length > e->unread) {
+        e->heard_ns = p->now.mono_ns;
+        e->bytes_in += length - e->unread;
+        p->counters[COUNTER_CLIENT_BYTES_IN] += length - e->unread;
+    }
+    begin_round(e);
+    size_t at = 0;
+    bool stopped = e->state == SESSION_WAITING;
+    while (!stopped && at < length) {
+        if (e->is_text && e->state != SESSION_HELLO) {
+            at = length; /* whatever it says */
+            break;
+        }
+        size_t used = 0;
+        enum session_read result = read_one(e, bytes + at, length - at, &used);
+        if (result == SESSION_ENDED)
+            return length;
+        assert(e->stream == stream);
+        if (result == SESSION_LATER)
+            stopped = true;
+        else if (used == 0)
+            break;
+        else
+            at += used;
+    }
+    e->unread = length - at;
+    session_stopped(e, stopped);
+    return at;
+}
