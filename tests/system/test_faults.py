@@ -362,7 +362,8 @@ class JournalDamageTest(Case):
         self.store = Endpoints(self.d).stores[0]
         self.dev()
         self.pub_lines(self.d, "/a", self.LINES, "--publisher", "p")
-        self.last_number = self.status(self.d)["publishers"][0]["next_number"] - 1
+        [self.last_number] = [p["next_number"] - 1 for p in self.status(self.d)["publishers"]
+                              if p["identity"] == "p"]
         self.processes[-1].terminate()
         self.whole = self.verify(self.store)
         self.assertGreaterEqual(self.whole["segments"], 3)

@@ -44,6 +44,7 @@ class GrantTest(Case):
         super().setUp()
         self.dev()
         self.key = self.cantus("key", "new", self.path("team.key")).out.strip()
+        self.on("revoke", self.cantus("key", "show", self.path("d", "dev.key")).out.strip(), "read,write", "/")
 
     def on(self, *args, **options):
         return self.cantus("--dir", self.path("d"), *args, **options)
