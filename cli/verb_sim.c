@@ -121,7 +121,7 @@ static void trace_line(void *ctx, const char *line)
 static int run_all(struct sim_arguments *a)
 {
     struct cli_progress progress = { .what = "simulating" };
-    uint64_t first = a->sim.seed, messages = 0, faults = 0;
+    uint64_t first = a->sim.seed, messages = 0, faults = 0, fault_kinds = 0;
     uint64_t runs = 0, messages_min = UINT64_MAX, faults_min = UINT64_MAX; /* of one run */
     for (uint64_t k = 0; k < a->runs && cli_running(); k++) {
         struct sim_result result;
@@ -143,6 +143,7 @@ static int run_all(struct sim_arguments *a)
         }
         messages += result.messages;
         faults += result.faults;
+        fault_kinds |= result.fault_kinds;
         messages_min = result.messages < messages_min ? result.messages : messages_min;
         faults_min = result.faults < faults_min ? result.faults : faults_min;
         runs++;
@@ -151,8 +152,9 @@ static int run_all(struct sim_arguments *a)
     if (a->quiet && runs > 0)
         printf("{\"first_seed\":%" PRIu64 ",\"runs\":%" PRIu64 ",\"messages\":%" PRIu64
                ",\"messages_min\":%" PRIu64 ",\"faults\":%" PRIu64 ",\"faults_min\":%" PRIu64
-               ",\"violations\":0}\n",
-               first, runs, messages, messages_min, faults, faults_min);
+               ",\"fault_kinds\":%d,\"violations\":0}\n",
+               first, runs, messages, messages_min, faults, faults_min,
+               __builtin_popcountll(fault_kinds));
     return cli_running() ? CLI_OK : CLI_FAILED;
 }
 

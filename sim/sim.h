@@ -108,6 +108,7 @@ struct sim_result {
     uint64_t lost, duplicated, reordered, delayed, corrupted, repeated, partitions, crashes,
         half_steps, freezes, torn_writes, lost_writes, disk_full, bit_flips, clock_jumps, wipes,
         restores;
+    uint64_t fault_kinds; /* of those that are scheduled, which struck: a bit each */
     uint64_t forks, epochs, promotions, member_changes;
     uint32_t stores, sequencers; /* as drawn */
     enum sim_invariant violated;

@@ -449,7 +449,9 @@ void sim_fault_strike(struct sim *s)
         kind = SIM_FAULT_RESTORE;
     if (sim_tracing(s))
         sim_trace_line(s, "fault: %s", fault_names[kind]);
-    s->faults_scheduled += strike(s, (enum sim_fault)kind);
+    bool struck = strike(s, (enum sim_fault)kind);
+    s->faults_scheduled += struck;
+    s->result.fault_kinds |= (uint64_t)struck << kind;
     schedule_next(s);
 }
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "sim/sim.h"
+#include "sim/sim_private.h"
 
 static const struct planted {
     const char *name;
@@ -71,13 +71,15 @@ END_TEST
 START_TEST(everything_is_drawn)
 {
     uint32_t stores = 0, sequencers = 0;
-    uint64_t wipes = 0, changes = 0, promotions = 0, half_steps = 0, repeated = 0, forks = 0;
-    for (uint64_t seed = 1; seed <= 60; seed++) {
+    uint64_t kinds = 0, wipes = 0, changes = 0, promotions = 0, half_steps = 0, repeated = 0,
+             forks = 0;
+    for (uint64_t seed = 1; seed <= 100; seed++) {
         struct sim_result r;
         ck_assert(sim_run(&(struct sim_options) { .seed = seed }, &r));
         ck_assert_int_eq(r.violated, SIM_FINE);
         stores |= UINT32_C(1) << r.stores;
         sequencers |= UINT32_C(1) << r.sequencers;
+        kinds |= r.fault_kinds;
         wipes += r.wipes;
         changes += r.member_changes;
         promotions += r.promotions;
@@ -87,6 +89,7 @@ START_TEST(everything_is_drawn)
     }
     ck_assert_uint_eq(stores & 0x2a, 0x2a);
     ck_assert_uint_eq(sequencers, 0xe);
+    ck_assert_uint_eq(kinds, (UINT64_C(1) << SIM_FAULT_KINDS) - 1);
     ck_assert(wipes > 0 && changes > 0 && promotions > 0);
     ck_assert(half_steps > 0 && repeated > 0 && forks > 0);
 }
