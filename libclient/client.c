@@ -8,6 +8,7 @@
 
 #define SILENCE_NS     UINT64_C(2000000000)
 #define JOURNAL_PREFIX "journal:"
+#define PROXY_PREFIX   "proxy:"
 
 static uint64_t random_seed(void)
 {
@@ -198,6 +199,15 @@ static void check_heard(struct cantus_client *c)
     c->options.report(c->options.ctx, &report);
 }
 
+static bool open_source(struct cantus_client *c, const char *source, char *error)
+{
+    if (strncmp(source, JOURNAL_PREFIX, strlen(JOURNAL_PREFIX)) == 0)
+        return client_open_journal(c, source + strlen(JOURNAL_PREFIX), error);
+    if (strncmp(source, PROXY_PREFIX, strlen(PROXY_PREFIX)) == 0)
+        return client_open_proxy(c, source + strlen(PROXY_PREFIX), error);
+    return open_deployment(c, source, error);
+}
+
 /* ---- the public functions -------------------------------------------------------------------- */
 
 struct cantus_client *cantus_client_open(const struct cantus_client_options *options, char *error)
@@ -205,7 +215,7 @@ struct cantus_client *cantus_client_open(const struct cantus_client_options *opt
     error[0] = '\0';
     if (options->source == NULL || options->source[0] == '\0') {
         snprintf(error, CANTUS_ERROR_MAX,
-                 "no source: name a deployment's directory, or journal:DIR");
+                 "no source: name a deployment's directory, proxy:HOST:PORT, or journal:DIR");
         return NULL;
     }
     struct cantus_client *c = calloc(1, sizeof *c);
@@ -217,11 +227,7 @@ struct cantus_client *cantus_client_open(const struct cantus_client_options *opt
     c->options.source = NULL; /* the caller's, and not needed again */
     log_init(&c->problems, -1, LOG_WARN);
     c->readable = -1;
-    size_t prefix = strlen(JOURNAL_PREFIX);
-    bool opened = strncmp(options->source, JOURNAL_PREFIX, prefix) == 0
-                      ? client_open_journal(c, options->source + prefix, error)
-                      : open_deployment(c, options->source, error);
-    if (opened)
+    if (open_source(c, options->source, error))
         return c;
     cantus_client_close(c);
     return NULL;
@@ -237,6 +243,7 @@ void cantus_client_close(struct cantus_client *client)
         client->transport->ops->close(client->transport);
     counter_file_close(client->counters);
     client_close_journal(client);
+    client_close_proxy(client);
     free(client);
 }
 
@@ -244,6 +251,8 @@ enum cantus_status cantus_client_poll(struct cantus_client *client, uint64_t tim
 {
     if (client->disk != NULL)
         return client_poll_journal(client);
+    if (client->proxies != NULL)
+        client_find_proxies(client);
     if (!client->heard) {
         uint64_t silence = client->opened_ns + SILENCE_NS;
         uint64_t now = loop_clock().mono_ns;
@@ -272,8 +281,7 @@ const char *cantus_client_error(const struct cantus_client *client)
 
 uint64_t cantus_client_stream(const struct cantus_client *client)
 {
-    const struct sys_genesis *genesis = catalog_genesis(client_core_catalog(client->core));
-    return genesis != NULL ? genesis->stream : client->config.stream;
+    return client_core_stream(client->core);
 }
 
 uint64_t cantus_client_seq(const struct cantus_client *client)
@@ -285,14 +293,12 @@ uint64_t cantus_client_tip(const struct cantus_client *client)
 {
     if (client->disk != NULL)
         return client->tip;
-    uint64_t tip = follower_goal_next(client_core_follower(client->core)) - 1;
-    uint64_t seq = client_core_seq(client->core);
-    return tip > seq ? tip : seq;
+    return client_core_tip(client->core);
 }
 
 uint64_t cantus_client_stable(const struct cantus_client *client)
 {
-    return client->disk != NULL ? 0 : follower_stable(client_core_follower(client->core));
+    return client->disk != NULL ? 0 : client_core_stable(client->core);
 }
 
 bool cantus_client_caught_up(const struct cantus_client *client)

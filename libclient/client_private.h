@@ -1,10 +1,25 @@
-/* Shared by client.c and client_journal.c, and nobody else. */
+/* Shared by client*.c and nobody else. */
 #ifndef CANTUS_LIBCLIENT_CLIENT_PRIVATE_H
 #define CANTUS_LIBCLIENT_CLIENT_PRIVATE_H
 
 #include "journal/journal.h"
 #include "libclient/core.h"
 #include "shell/counter_file.h"
+#include "shell/key_pair.h"
+
+enum { CLIENT_HOST_MAX = 253 }; /* of a name in the DNS */
+
+struct client_proxy_host {
+    char name[CLIENT_HOST_MAX + 1];
+    uint16_t port;
+};
+
+struct client_proxies {
+    uint32_t count;
+    struct client_proxy_host hosts[EDGE_PROXIES_MAX];
+    struct key_pair key;
+    struct edge_options edge;
+};
 
 struct cantus_client {
     struct cantus_client_options options;
@@ -21,6 +36,8 @@ struct cantus_client {
     uint64_t opened_ns;
     bool heard; /* or told that nothing was */
 
+    struct client_proxies *proxies; /* NULL: not through one */
+
     /* A store's files. */
     struct disk *disk;
     struct port port; /* takes nothing: there is nobody to propose to */
@@ -36,5 +53,8 @@ struct client_core_options client_core_options_of(struct cantus_client *c);
 bool client_open_journal(struct cantus_client *c, const char *directory, char *error);
 enum cantus_status client_poll_journal(struct cantus_client *c);
 void client_close_journal(struct cantus_client *c);
+bool client_open_proxy(struct cantus_client *c, const char *list, char *error);
+void client_find_proxies(struct cantus_client *c); /* if it wants to know where they are */
+void client_close_proxy(struct cantus_client *c);
 
 #endif

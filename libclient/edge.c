@@ -319,6 +319,7 @@ bool edge_on_stream(struct edge *e, const struct port_stream_event *event, struc
             edge_say_hello(e);
         return true;
     case PORT_STREAM_BYTES:
+        e->heard_ns = now.mono_ns;
         on_bytes(e, event->bytes, event->length);
         return true;
     case PORT_STREAM_ROOM:
@@ -381,6 +382,10 @@ uint64_t edge_step(struct edge *e, struct port_time now)
         edge_give_up(e, "it did not let us in for 15 s");
         return e->retry_at_ns;
     case EDGE_STATE_ACCEPTED:
+        if (now.mono_ns - e->heard_ns >= EDGE_DEAD_NS) {
+            edge_give_up(e, "nothing was heard of it for 60 s");
+            return e->retry_at_ns;
+        }
         say_alive(e);
         write_out(e);
         return e->said_ns + EDGE_ALIVE_NS;

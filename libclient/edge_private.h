@@ -13,8 +13,10 @@ enum {
     EDGE_OUT_BYTES = EDGE_FRAME_MAX + 64 * 1024
 };
 
-#define EDGE_LOGIN_NS       UINT64_C(15000000000) /* from connect to ACCEPTED */
-#define EDGE_ALIVE_NS       UINT64_C(15000000000) /* said after so long a silence of ours */
+#define EDGE_LOGIN_NS UINT64_C(15000000000) /* from connect to ACCEPTED */
+#define EDGE_ALIVE_NS                                                                              \
+    UINT64_C(15000000000) /* said after so long a silence of ours; it is answered */
+#define EDGE_DEAD_NS        UINT64_C(60000000000) /* without a byte of the proxy's */
 #define EDGE_BACKOFF_NS     UINT64_C(50000000)    /* doubles with each round of all proxies */
 #define EDGE_BACKOFF_MAX_NS UINT64_C(5000000000)
 #define EDGE_GOOD_NS        UINT64_C(2000000000) /* a connection that held so long: begin anew */
@@ -55,7 +57,7 @@ struct edge {
     uint32_t rounds; /* of all proxies, in vain */
     uint32_t identity_refusals;
     struct port_addr proxies[EDGE_PROXIES_MAX];
-    uint64_t retry_at_ns, login_by_ns, accepted_ns, said_ns;
+    uint64_t retry_at_ns, login_by_ns, accepted_ns, said_ns, heard_ns;
     struct edge_welcome welcome;
     struct edge_accepted accepted;
     uint64_t stream_id, stable, tip;

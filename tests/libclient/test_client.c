@@ -150,6 +150,44 @@ START_TEST(a_journal_is_replayed_to_its_end)
 }
 END_TEST
 
+/* ---- through a proxy that is not there -------------------------------------------------------- */
+
+static uint32_t hints;
+
+static void count_hints(void *ctx, const struct cantus_report *r)
+{
+    (void)ctx;
+    hints += r->kind == CANTUS_REPORT_HINT && strstr(r->text, "127.0.0.1:1: no connection") != NULL;
+}
+
+START_TEST(a_proxy_that_is_not_there_is_waited_for_and_told)
+{
+    char hex[66];
+    memset(hex, '7', 64);
+    memcpy(hex + 64, "\n", 2);
+    write_file("team.key", hex);
+    struct cantus_client_options o = { .source = "proxy:127.0.0.1:1",
+                                       .report = count_hints,
+                                       .key_file = path_in("team.key") };
+    struct cantus_client *c = cantus_client_open(&o, error);
+    ck_assert_msg(c != NULL, "%s", error);
+    ck_assert_ptr_nonnull(cantus_pipe_open(c, "me", error));
+    for (int i = 0; i < 1000 && hints == 0; i++)
+        ck_assert_int_eq(cantus_client_poll(c, 10 * MS), CANTUS_OK);
+    ck_assert_uint_ge(hints, 1);
+    ck_assert(!cantus_client_caught_up(c));
+    ck_assert_uint_eq(cantus_client_stream(c), 0);
+    cantus_client_close(c);
+    o.key_file = path_in("no.key");
+    ck_assert_ptr_null(cantus_client_open(&o, error));
+    ck_assert_ptr_nonnull(strstr(error, "no.key"));
+    write_file("bad.key", "not hex at all\n");
+    o.key_file = path_in("bad.key");
+    ck_assert_ptr_null(cantus_client_open(&o, error));
+    ck_assert_ptr_nonnull(strstr(error, "cantus key new"));
+}
+END_TEST
+
 /* ---- what can't be opened -------------------------------------------------------------------- */
 
 START_TEST(sources_that_can_not_be_opened_say_what_to_do)
@@ -157,6 +195,12 @@ START_TEST(sources_that_can_not_be_opened_say_what_to_do)
     refused("", CANTUS_STABLE, "no source");
     refused("/nonexistent/place", CANTUS_STABLE, "/nonexistent/place/cantus.yaml");
     refused("journal:/nonexistent/place", CANTUS_STABLE, "/nonexistent/place");
+    refused("proxy:", CANTUS_STABLE, "HOST:PORT");
+    refused("proxy:somewhere", CANTUS_STABLE, "HOST:PORT");
+    refused("proxy:127.0.0.1:0", CANTUS_STABLE, "HOST:PORT");
+    refused("proxy:127.0.0.1:70000", CANTUS_STABLE, "HOST:PORT");
+    refused("proxy:127.0.0.1:7000,", CANTUS_STABLE, "HOST:PORT");
+    refused("proxy:no.such.host.invalid:7000", CANTUS_STABLE, "no.such.host.invalid");
     write_file(CONFIG_FILE, "stream: nonsense\nspurious: 1\n");
     refused(directory, CANTUS_STABLE, "cantus.yaml:1");
     char text[400];
@@ -301,6 +345,7 @@ int main(void)
     TCase *t = tcase_create("client");
     tcase_add_checked_fixture(t, make_directory, remove_all);
     tcase_add_test(t, a_journal_is_replayed_to_its_end);
+    tcase_add_test(t, a_proxy_that_is_not_there_is_waited_for_and_told);
     tcase_add_test(t, sources_that_can_not_be_opened_say_what_to_do);
     tcase_add_test(t, a_client_follows_and_feeds_over_sockets);
     suite_add_tcase(s, t);

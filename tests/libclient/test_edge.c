@@ -827,6 +827,18 @@ START_TEST(it_says_that_it_lives)
     size_t length;
     hear(s, EDGE_ALIVE, &length);
     ck_assert(hears_nothing(s));
+    s->said_end += edge_alive_encode(s->said + s->said_end, SAID_MAX - s->said_end);
+    flush(s);
+    /* And who does not answer is given up. */
+    uint32_t stream = s->stream;
+    for (int i = 0; i < 3; i++) {
+        s->now.mono_ns += 15 * SECOND;
+        hear(s, EDGE_ALIVE, &length);
+    }
+    ck_assert_uint_eq(s->stream, stream);
+    s->now.mono_ns += 15 * SECOND;
+    step(s);
+    ck_assert(is_gone(s));
     script_free(s);
 }
 END_TEST

@@ -38,7 +38,8 @@ MODULES = {
     "cantus_retransmitter": (["cantus_retransmitter", "cantus_follow", "cantus_journal", "cantus_proto"],
                              {"core.c.o"}),
     "cantus_client_core": (["cantus_client_core", "cantus_follow", "cantus_proto"],
-                           {"core.c.o", "core_author.c.o", "digest.c.o", "machine.c.o", "publisher.c.o"}),
+                           {"core.c.o", "core_author.c.o", "core_edge.c.o", "digest.c.o", "edge.c.o", "edge_names.c.o",
+                            "machine.c.o", "publisher.c.o"}),
 }
 SHELL_OBJECTS = re.compile(r"^disk_\w+\.c\.o$")  # the journal's back ends
 

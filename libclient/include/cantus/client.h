@@ -50,8 +50,9 @@ struct cantus_report {
 };
 
 struct cantus_client_options {
-    /* "DIR": the deployment that DIR/cantus.yaml describes. "journal:DIR": a store's files,
-     * offline. */
+    /* "DIR": the deployment that DIR/cantus.yaml describes. "proxy:HOST:PORT[,HOST:PORT...]": through
+     * one of these proxies, and another when it is lost; a name in the DNS stands for all its addresses.
+     * "journal:DIR": a store's files, offline. */
     const char *source;
     enum cantus_level level;
     uint64_t until_seq; /* deliver nothing above; 0: no end */
@@ -60,6 +61,10 @@ struct cantus_client_options {
     /* What `cantus top` calls it; NULL: the program's name. "": nobody is to see its counters. */
     const char *name;
     bool spin; /* lowest latency at the price of a core; default: kind to a laptop */
+    /* Through a proxy: who we are (`cantus key new FILE`). NULL: nobody in particular, who reads what
+     * anyone may and publishes nothing. An identity given to an app or a pipe is a name of this key, of at
+     * most 18 bytes: "@KEY:NAME" in the stream. */
+    const char *key_file;
 };
 
 struct cantus_client;
@@ -95,7 +100,7 @@ CANTUS_API const void *cantus_machine_state(const struct cantus_machine *machine
 CANTUS_API uint64_t cantus_machine_digest(const struct cantus_machine *machine);
 CANTUS_API bool cantus_machine_quarantined(const struct cantus_machine *machine);
 
-/* Publishes digests of the app's state, so that replicas of it can be compared while they run
+/* Publishes digests of the app's state, on the core network, so that replicas of it can be compared while they run
  * (`cantus digest`). Before the first poll.
  *
  * One digest is due at every seq that is a multiple of `every` (0: CANTUS_DIGEST_EVERY), of the
@@ -121,7 +126,8 @@ CANTUS_API bool cantus_client_subscribe(struct cantus_client *client, const char
  *
  * A pipe is a publisher with a window of items in flight. Items are numbered from 1 for the life of
  * its identity: after a restart, cantus_pipe_sequenced says how many are in the stream, and the
- * next push is the one after. */
+ * next push is the one after. (Through a proxy an item that is longer than a datagram counts once for each
+ * of its fragments.) */
 CANTUS_API struct cantus_pipe *cantus_pipe_open(struct cantus_client *client, const char *identity,
                                                 char *error);
 /* Whether the pipe has joined and knows where it stands; then pushes are taken. */
