@@ -16,8 +16,9 @@
 
 static const char help[] =
     "usage: ledger [--payments N] [--seconds S] [--plot FILE.svg]\n"
-    "       ledger --source SOURCE --role till [--payments N] [--seconds S]\n"
-    "       ledger --source SOURCE --role ledger [--until SEQ | --once] [--plot FILE.svg]\n"
+    "       ledger --source SOURCE [--key FILE] --role till [--payments N] [--seconds S]\n"
+    "       ledger --source SOURCE [--key FILE] --role ledger [--until SEQ | --once]\n"
+    "              [--plot FILE.svg]\n"
     "       ledger --print [--payments N]\n"
     "\n"
     "Gives a day's payment instructions to a ledger on Cantus, and prints what it leads to, a JSON line\n"
@@ -25,7 +26,9 @@ static const char help[] =
     "the till and three replicas on it, and stops it.\n"
     "\n"
     "  --source SOURCE    DIR: the running deployment of DIR (cantus dev --dir DIR);\n"
-    "                     journal:DIR: a store's files\n"
+    "                     journal:DIR: a store's files;\n"
+    "                     proxy:HOST:PORT[,HOST:PORT...]: through one of these proxies\n"
+    "  --key FILE         who this is to a proxy (cantus key new FILE)\n"
     "  --role ROLE        till: gives the instructions; ledger: keeps the accounts and announces the\n"
     "                     settlements, any number of them; with --until or --once it only looks\n"
     "  --identity NAME    publisher identity (default: the role)\n"
@@ -44,7 +47,7 @@ enum role { ROLE_ALL, ROLE_TILL, ROLE_LEDGER };
 enum { REPLICAS_MAX = 3 };
 
 struct run {
-    const char *source, *plot_path, *identity;
+    const char *source, *key_file, *plot_path, *identity;
     enum role role;
     uint64_t until_seq, seconds;
     bool print, once, sequenced, failed;
@@ -154,6 +157,7 @@ static bool is_done(const struct run *run, uint64_t once_seq)
 static bool open_client(struct run *run, enum cantus_level level, char *error)
 {
     struct cantus_client_options options = { .source = run->source,
+                                             .key_file = run->key_file,
                                              .level = level,
                                              .until_seq = run->until_seq,
                                              .report = on_report,
@@ -278,6 +282,9 @@ static bool parse_option(struct run *run, int option, const char *value)
     case 'S':
         run->source = value;
         return true;
+    case 'k':
+        run->key_file = value;
+        return true;
     case 'i':
         run->identity = value;
         return true;
@@ -316,19 +323,13 @@ static bool parse_option(struct run *run, int option, const char *value)
 static bool parse_options(int argc, char **argv, struct run *run)
 {
     static const struct option options[] = {
-        { "source", required_argument, NULL, 'S' },
-        { "role", required_argument, NULL, 'r' },
-        { "identity", required_argument, NULL, 'i' },
-        { "payments", required_argument, NULL, 'n' },
-        { "seed", required_argument, NULL, 'e' },
-        { "seconds", required_argument, NULL, 't' },
-        { "until", required_argument, NULL, 'u' },
-        { "once", no_argument, NULL, 'o' },
-        { "sequenced", no_argument, NULL, 's' },
-        { "plot", required_argument, NULL, 'p' },
-        { "print", no_argument, NULL, 'P' },
-        { "help", no_argument, NULL, 'h' },
-        { 0 },
+        { "source", required_argument, NULL, 'S' },   { "role", required_argument, NULL, 'r' },
+        { "key", required_argument, NULL, 'k' },      { "identity", required_argument, NULL, 'i' },
+        { "payments", required_argument, NULL, 'n' }, { "seed", required_argument, NULL, 'e' },
+        { "seconds", required_argument, NULL, 't' },  { "until", required_argument, NULL, 'u' },
+        { "once", no_argument, NULL, 'o' },           { "sequenced", no_argument, NULL, 's' },
+        { "plot", required_argument, NULL, 'p' },     { "print", no_argument, NULL, 'P' },
+        { "help", no_argument, NULL, 'h' },           { 0 },
     };
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;)
         if (!parse_option(run, c, optarg))

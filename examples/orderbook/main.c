@@ -16,8 +16,9 @@
 
 static const char help[] =
     "usage: orderbook --events FILE [--plot FILE.svg]\n"
-    "       orderbook --source SOURCE --role injector --events FILE\n"
-    "       orderbook --source SOURCE --role book|quoter [--until SEQ | --once] [--plot FILE.svg]\n"
+    "       orderbook --source SOURCE [--key FILE] --role injector --events FILE\n"
+    "       orderbook --source SOURCE [--key FILE] --role book|quoter [--until SEQ | --once]\n"
+    "                 [--plot FILE.svg]\n"
     "\n"
     "Sends a day of limit-order events through Cantus and prints the book it leads to, as one JSON\n"
     "line. Without --source it starts a deployment of its own in a temporary directory, runs injector,\n"
@@ -26,7 +27,9 @@ static const char help[] =
     "  --events FILE      the events: id,timestamp,exchange.timestamp,price,volume,action,direction;\n"
     "                     plain CSV or .xz\n"
     "  --source SOURCE    DIR: the running deployment of DIR (cantus dev --dir DIR);\n"
-    "                     journal:DIR: a store's files\n"
+    "                     journal:DIR: a store's files;\n"
+    "                     proxy:HOST:PORT[,HOST:PORT...]: through one of these proxies\n"
+    "  --key FILE         who this is to a proxy (cantus key new FILE)\n"
     "  --role ROLE        run one part: injector, book or quoter; any number of each of the latter\n"
     "  --identity NAME    publisher identity of the injector or quoter (default: the role)\n"
     "  --until SEQ        stop after message SEQ of the stream and print the line\n"
@@ -38,7 +41,7 @@ static const char help[] =
 enum role { ROLE_ALL, ROLE_INJECTOR, ROLE_BOOK, ROLE_QUOTER };
 
 struct run {
-    const char *events_path, *source, *plot_path, *identity;
+    const char *events_path, *source, *key_file, *plot_path, *identity;
     enum role role;
     uint64_t until_seq;
     bool once, sequenced;
@@ -169,6 +172,7 @@ static bool is_done(const struct run *run, uint64_t once_seq)
 static bool open_parts(struct run *run, char *error)
 {
     struct cantus_client_options options = { .source = run->source,
+                                             .key_file = run->key_file,
                                              .level =
                                                  run->sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
                                              .until_seq = run->until_seq,
@@ -237,11 +241,17 @@ static int follow(struct run *run)
 static bool parse_options(int argc, char **argv, struct run *run)
 {
     static const struct option options[] = {
-        { "events", required_argument, NULL, 'e' }, { "source", required_argument, NULL, 'd' },
-        { "role", required_argument, NULL, 'r' },   { "identity", required_argument, NULL, 'i' },
-        { "until", required_argument, NULL, 'u' },  { "once", no_argument, NULL, 'o' },
-        { "sequenced", no_argument, NULL, 's' },    { "plot", required_argument, NULL, 'p' },
-        { "help", no_argument, NULL, 'h' },         { 0 },
+        { "events", required_argument, NULL, 'e' },
+        { "source", required_argument, NULL, 'd' },
+        { "key", required_argument, NULL, 'k' },
+        { "role", required_argument, NULL, 'r' },
+        { "identity", required_argument, NULL, 'i' },
+        { "until", required_argument, NULL, 'u' },
+        { "once", no_argument, NULL, 'o' },
+        { "sequenced", no_argument, NULL, 's' },
+        { "plot", required_argument, NULL, 'p' },
+        { "help", no_argument, NULL, 'h' },
+        { 0 },
     };
     static const char *const roles[] = { "all", "injector", "book", "quoter" };
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
@@ -252,6 +262,9 @@ static bool parse_options(int argc, char **argv, struct run *run)
             break;
         case 'd':
             run->source = optarg;
+            break;
+        case 'k':
+            run->key_file = optarg;
             break;
         case 'i':
             run->identity = optarg;
