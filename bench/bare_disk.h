@@ -1,5 +1,6 @@
-/* The floor under what goes to a disk: a bare program that writes into a file written beforehand, each
- * write O_DIRECT and O_DSYNC and through io_uring, as the journal does it, and nothing else. */
+/* The floor under what goes to a disk: a bare program that writes into a file written
+ * beforehand, each write O_DIRECT and O_DSYNC and through io_uring, as the journal does it, and
+ * nothing else. */
 #ifndef CANTUS_BENCH_BARE_DISK_H
 #define CANTUS_BENCH_BARE_DISK_H
 
@@ -18,8 +19,8 @@ struct bare_disk {
     uint64_t offset;
 };
 
-/* A file of this name in the directory. False with a text in error[BENCH_ERROR_MAX]; close it all the
- * same. */
+/* A file of this name in the directory. False with a text in error[BENCH_ERROR_MAX]; close it all
+ * the same. */
 bool bare_disk_open(struct bare_disk *d, const char *directory, const char *name, char *error);
 void bare_disk_close(struct bare_disk *d);
 /* Writes whole blocks at the next place, from the start again when the file is full. */

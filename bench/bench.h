@@ -1,7 +1,7 @@
 /* The cases of `cantus bench`: what each measures, next to its floor, and the line it prints.
  *
- * The floor is a bare program that moves the same bytes through the same kind of sockets or files, in
- * the same processes and on the same cores, in turn with the measured part within one run. So a
+ * The floor is a bare program that moves the same bytes through the same kind of sockets or files,
+ * in the same processes and on the same cores, in turn with the measured part within one run. So a
  * ratio is worth something on a machine whose figures are not. */
 #ifndef CANTUS_BENCH_BENCH_H
 #define CANTUS_BENCH_BENCH_H

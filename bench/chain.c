@@ -11,6 +11,7 @@
 
 #include "bench/bare_disk.h"
 #include "proto/batch.h"
+#include "proto/hash.h"
 #include "proto/proposal.h"
 
 enum {
@@ -36,7 +37,8 @@ static struct iovec vectors[FLOOR_AT_ONCE];
 
 /* ---- sending and receiving ------------------------------------------------------------------- */
 
-/* Hands `count` datagrams that lie one after the other to the kernel, as many a call as there are. */
+/* Hands `count` datagrams that lie one after the other to the kernel, as many a call as there
+ * are. */
 static void send_all(const struct chain *c, int fd, uint32_t count, uint32_t bytes)
 {
     uint32_t segments = 1;
@@ -58,8 +60,8 @@ static void send_all(const struct chain *c, int fd, uint32_t count, uint32_t byt
     }
 }
 
-/* Reads what has come into the slots; vectors[] says where it lies. The number of messages, of which each
- * may be several datagrams. */
+/* Reads what has come into the slots; vectors[] says where it lies. The number of messages, of
+ * which each may be several datagrams. */
 static uint32_t receive_some(const struct chain *c, int fd)
 {
     bool coalesced = c->options.segmentation;
@@ -80,6 +82,21 @@ static uint32_t count_datagrams(uint32_t got, uint32_t bytes)
     for (uint32_t i = 0; i < got; i++)
         count += messages[i].msg_len / bytes;
     return count;
+}
+
+/* Of each of the datagrams that lie one after the other. The sum keeps the work from being left
+ * out. */
+static void hash_all(const struct chain *c, const uint8_t *at, size_t length, uint32_t bytes)
+{
+    static uint64_t sum;
+    for (; c->options.hashed && length >= bytes; length -= bytes, at += bytes)
+        sum += hash128(at, bytes, sum).low;
+}
+
+static void hash_received(const struct chain *c, uint32_t got, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < got; i++)
+        hash_all(c, vectors[i].iov_base, messages[i].msg_len, bytes);
 }
 
 /* As the daemons do by default. */
@@ -117,9 +134,11 @@ void chain_relay(struct chain *c, struct stage *s)
             return;
         }
         uint32_t got = receive_some(c, c->relay.receive);
-        uint32_t count = copy_proposals(c, got);
+        hash_received(c, got, c->options.proposal_bytes);
+        uint32_t count = copy_proposals(c, got), bytes = c->options.batch_bytes;
+        hash_all(c, out, (size_t)count * bytes, bytes);
         if (count > 0)
-            send_all(c, c->relay.send, count, c->options.batch_bytes);
+            send_all(c, c->relay.send, count, bytes);
         if (got > 0)
             last = stage_mono_ns();
         else
@@ -137,6 +156,7 @@ void chain_receive(struct chain *c, struct stage *s)
             continue;
         }
         uint32_t got = receive_some(c, c->receiver.receive);
+        hash_received(c, got, c->options.batch_bytes);
         atomic_fetch_add_explicit(&s->shared->chain_received,
                                   count_datagrams(got, c->options.batch_bytes),
                                   memory_order_relaxed);
@@ -309,10 +329,12 @@ static bool publish_once(struct chain *c, const struct stage *s, bool more)
     uint64_t some = more ? least(room(c, s), most) : 0;
     bool sends = some > 0 && some >= least(FLOOR_AT_ONCE, least(o->window, o->ahead_max) / 2);
     if (sends) {
+        hash_all(c, out, (size_t)some * o->proposal_bytes, o->proposal_bytes);
         send_all(c, c->publisher.send, (uint32_t)some, o->proposal_bytes);
         c->sent += some;
     }
     uint32_t got = receive_some(c, c->publisher.receive);
+    hash_received(c, got, o->batch_bytes);
     c->back += least(count_datagrams(got, o->batch_bytes), c->sent - c->back);
     return sends || got > 0;
 }

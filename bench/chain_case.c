@@ -3,7 +3,7 @@
 
 #include "bench/chain.h"
 
-enum { ROUNDS = 3, ROUND_MS = 300, WARM_UP_MS = 100, PAYLOAD_BYTES = 256 };
+enum { ROUNDS = 3, ROUND_MS = 200, WARM_UP_MS = 100, PAYLOAD_BYTES = 256 };
 
 static bool start(struct chain *c, struct stage *s, const struct chain_options *options,
                   char *error)
@@ -46,21 +46,29 @@ static void describe(const struct chain *c, struct bench_result *result)
     bench_set_u64(result, "datagrams", c->sent);
     bench_set_u64(result, "lost", c->received_lost);
     bench_set_u64(result, "processes", o->recorded ? 4 : 3);
+    bench_set_u64(result, "digests", o->hashed ? 5 : 0);
     bench_set_text(result, "segmentation", o->segmentation ? "on" : "off");
     bench_set_text(result, "idle", "spin 20 us, then wait");
 }
 
-static bool run(const struct bench_knobs *k, bool segmentation, bool recorded,
-                struct bench_result *result, char *error)
+/* What a case is. */
+struct plan {
+    bool segmentation, recorded, hashed;
+};
+
+static bool run(const struct bench_knobs *k, struct plan plan, struct bench_result *result,
+                char *error)
 {
     uint32_t payload_bytes = k->payload_bytes != 0 ? k->payload_bytes : PAYLOAD_BYTES;
-    struct chain_options options = chain_options_of(payload_bytes, segmentation, recorded);
+    struct chain_options options =
+        chain_options_of(payload_bytes, plan.segmentation, plan.recorded);
     struct chain *c = calloc(1, sizeof *c);
     struct stage s = { 0 };
     snprintf(error, BENCH_ERROR_MAX, "out of memory");
     if (c == NULL)
         return false;
     options.alone = true;
+    options.hashed = plan.hashed;
     bench_set_u64(result, "payload_bytes", payload_bytes);
     bool fine = start(c, &s, &options, error);
     if (fine) {
@@ -77,20 +85,25 @@ static bool run(const struct bench_knobs *k, bool segmentation, bool recorded,
 
 bool chain_gso(const struct bench_knobs *k, struct bench_result *result, char *error)
 {
-    return run(k, true, false, result, error);
+    return run(k, (struct plan) { .segmentation = true }, result, error);
+}
+
+bool chain_gso_hashed(const struct bench_knobs *k, struct bench_result *result, char *error)
+{
+    return run(k, (struct plan) { .segmentation = true, .hashed = true }, result, error);
 }
 
 bool chain_no_gso(const struct bench_knobs *k, struct bench_result *result, char *error)
 {
-    return run(k, false, false, result, error);
+    return run(k, (struct plan) { 0 }, result, error);
 }
 
 bool chain_recorded(const struct bench_knobs *k, struct bench_result *result, char *error)
 {
-    return run(k, true, true, result, error);
+    return run(k, (struct plan) { .segmentation = true, .recorded = true }, result, error);
 }
 
 bool chain_recorded_no_gso(const struct bench_knobs *k, struct bench_result *result, char *error)
 {
-    return run(k, false, true, result, error);
+    return run(k, (struct plan) { .recorded = true }, result, error);
 }

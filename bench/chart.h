@@ -1,5 +1,5 @@
-/* Drawings of a case as SVG. Colours are classes of the style sheet in chart_style, which follows the
- * reader's preference for light or dark; text is text, numbers stand in columns. */
+/* Drawings of a case as SVG. Colours are classes of the style sheet in chart_style, which follows
+ * the reader's preference for light or dark; text is text, numbers stand in columns. */
 #ifndef CANTUS_BENCH_CHART_H
 #define CANTUS_BENCH_CHART_H
 
@@ -22,7 +22,8 @@ void chart_ratio(char out[CHART_NUMBER_MAX], const struct bench_line *line);
 void chart_chain(char out[CHART_NUMBER_MAX], const struct bench_line *line);
 void chart_chain_ratio(char out[CHART_NUMBER_MAX], const struct bench_line *line);
 void chart_wanted(char out[CHART_NUMBER_MAX], const struct bench_line *line);
-/* How far beyond its target, as a factor; below 1: missed. Of several the worst; 0: there is none. */
+/* How far beyond its target, as a factor; below 1: missed. Of several the worst; 0: there is
+ * none. */
 double chart_margin(const struct bench_line *line);
 
 /* Whole <svg> elements, CHART_WIDTH wide. */

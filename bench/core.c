@@ -2,6 +2,7 @@
 
 #include "bench/clock.h"
 #include "bench/leader.h"
+#include "bench/spent.h"
 
 enum {
     TOPICS = 10000,
@@ -9,12 +10,6 @@ enum {
     WARM_UP = 2,        /* rounds before: the ring is touched for the first time */
     MESSAGES = 1000000, /* in a round */
     CHUNK = 256         /* datagrams made at a time: what a receive buffer holds, in cache */
-};
-
-struct spent {
-    uint64_t messages;
-    uint64_t ns;
-    uint64_t floor_ns;
 };
 
 /* Floor and core take the same chunk in turn. */
@@ -48,18 +43,11 @@ static bool measure(struct leader *l, const struct bench_knobs *k, struct bench_
                      (unsigned long long)(sequencer_tip(leader_core(l)) - tip));
             return false;
         }
-        if (round >= WARM_UP) {
-            total.messages += s.messages;
-            total.ns += s.ns;
-            total.floor_ns += s.floor_ns;
-            bench_series_add(result, (double)s.messages * 1e9 / (double)s.ns);
-        }
+        if (round >= WARM_UP)
+            spent_add(&total, &s, result);
         k->progress(round + 1, WARM_UP + rounds);
     }
-    result->rate_per_s = (double)total.messages * 1e9 / (double)total.ns;
-    result->floor_rate_per_s = (double)total.messages * 1e9 / (double)total.floor_ns;
-    bench_set_u64(result, "messages", total.messages);
-    bench_set_u64(result, "rounds", rounds);
+    spent_close(&total, rounds, result);
     bench_set_text(result, "clock", "cpu time of the thread");
     return true;
 }

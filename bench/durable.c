@@ -267,7 +267,7 @@ bool durable_append(const struct bench_knobs *knobs, struct bench_result *result
     return fine;
 }
 
-/* ---- loaded: a core between a made history and a real disk ------------------------------------ */
+/* ---- loaded: a core between a made history and a real disk ----------------------------------- */
 
 static void port_take(struct port *port, enum port_channel channel, struct port_addr to,
                       const uint8_t *bytes, uint32_t length)

@@ -6,6 +6,7 @@
 
 #include "bench/clock.h"
 #include "bench/leader.h"
+#include "bench/spent.h"
 #include "libclient/core.h"
 #include "proto/hash.h"
 
@@ -167,12 +168,6 @@ static void stop(struct follow *f)
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-struct spent {
-    uint64_t messages;
-    uint64_t ns;
-    uint64_t floor_ns;
-};
-
 static void round_of(struct follow *f, uint64_t messages, struct spent *s)
 {
     while (s->messages < messages) {
@@ -208,18 +203,11 @@ static bool measure(struct follow *f, const struct bench_knobs *k, bool wanted,
                      (unsigned long long)handed_over, (unsigned long long)s.messages);
             return false;
         }
-        if (round >= WARM_UP) {
-            total.messages += s.messages;
-            total.ns += s.ns;
-            total.floor_ns += s.floor_ns;
-            bench_series_add(result, (double)s.messages * 1e9 / (double)s.ns);
-        }
+        if (round >= WARM_UP)
+            spent_add(&total, &s, result);
         k->progress(round + 1, WARM_UP + rounds);
     }
-    result->rate_per_s = (double)total.messages * 1e9 / (double)total.ns;
-    result->floor_rate_per_s = (double)total.messages * 1e9 / (double)total.floor_ns;
-    bench_set_u64(result, "messages", total.messages);
-    bench_set_u64(result, "rounds", rounds);
+    spent_close(&total, rounds, result);
     return true;
 }
 

@@ -1,5 +1,5 @@
-/* `cantus bench reassembly` and `discard`: datagrams through a client's core, to the messages that are
- * handed over, and to those of topics that nobody asked for. */
+/* `cantus bench reassembly` and `discard`: datagrams through a client's core, to the messages that
+ * are handed over, and to those of topics that nobody asked for. */
 #ifndef CANTUS_BENCH_FOLLOW_H
 #define CANTUS_BENCH_FOLLOW_H
 

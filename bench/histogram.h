@@ -1,5 +1,5 @@
-/* A histogram of the HDR kind: log-linear buckets, 128 to each power of two, so that any percentile is
- * known to better than 1 %. Records from 1 ns to 2^40 ns; no allocation. */
+/* A histogram of the HDR kind: log-linear buckets, 128 to each power of two, so that any percentile
+ * is known to better than 1 %. Records from 1 ns to 2^40 ns; no allocation. */
 #ifndef CANTUS_BENCH_HISTOGRAM_H
 #define CANTUS_BENCH_HISTOGRAM_H
 

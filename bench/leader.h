@@ -38,13 +38,13 @@ const struct sequencer *leader_core(const struct leader *l);
 /* Of the users' topics. */
 uint32_t leader_topic_first(const struct leader *l);
 
-/* Makes the next `count` datagrams of proposals, as full as they get, of publishers and on topics in
- * no order. Returns the number of messages. */
+/* Makes the next `count` datagrams of proposals, as full as they get, of publishers and on topics
+ * in no order. Returns the number of messages. */
 uint32_t leader_make(struct leader *l, uint32_t count);
 /* The core takes them, and emits them: what is measured. */
 void leader_run(struct leader *l);
-/* The same bytes through nothing but what no sequencer can spare: a checksum of each datagram, a copy
- * of each payload, a digest of each batch. */
+/* The same bytes through nothing but what no sequencer can spare: a checksum of each datagram, a
+ * copy of each payload, a digest of each batch. */
 void leader_floor(struct leader *l);
 
 #endif

@@ -123,15 +123,15 @@ void lines_print_machine(FILE *f)
     fprintf(f, ",\"date\":\"%s\"}", date);
 }
 
-/* ---- reading: one object of strings, numbers, truths, and arrays of numbers ------------------- */
+/* ---- reading: one object of strings, numbers, truths, and arrays of numbers ------------------ */
 
 static const char *skip_space(const char *at)
 {
     return at + strspn(at, " \t\r\n");
 }
 
-/* What a JSON string holds. Escapes are those that lines and reports write: of quote, of backslash, and
- * \u00XX. NULL: bad. */
+/* What a JSON string holds. Escapes are those that lines and reports write: of quote, of backslash,
+ * and \u00XX. NULL: bad. */
 static const char *read_string(const char *at, char *out, size_t size)
 {
     size_t n = 0;

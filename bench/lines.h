@@ -1,10 +1,10 @@
-/* The lines of `cantus bench`, written with all that a report draws, and read back: reports are made
- * from lines alone, so that one can be made again from what was saved.
+/* The lines of `cantus bench`, written with all that a report draws, and read back: reports are
+ * made from lines alone, so that one can be made again from what was saved.
  *
  * A detailed line is the plain one with these fields behind it: `floor_is`, what the floor is;
  * `histogram_ns` and `floor_histogram_ns`, pairs of a bucket's highest value and its count;
- * `series_interval_s` and `series_per_s`, the rate over time. A line whose first field is `machine` says
- * what the machine is. */
+ * `series_interval_s` and `series_per_s`, the rate over time. A line whose first field is `machine`
+ * says what the machine is. */
 #ifndef CANTUS_BENCH_LINES_H
 #define CANTUS_BENCH_LINES_H
 
@@ -54,10 +54,12 @@ struct bench_lines {
 void lines_print_detailed(FILE *f, const struct bench_case *c, const struct bench_result *r);
 void lines_print_machine(FILE *f);
 
-/* Reads a line. What is neither a case's nor the machine's is passed over; a case that is there already
- * is replaced. False with a text in error[BENCH_ERROR_MAX]: malformed, or more than LINES_MAX. */
+/* Reads a line. What is neither a case's nor the machine's is passed over; a case that is there
+ * already is replaced. False with a text in error[BENCH_ERROR_MAX]: malformed, or more than
+ * LINES_MAX. */
 bool lines_add(struct bench_lines *l, const char *text, char *error);
-/* Every line of a file that begins with a brace: so a report, which holds its lines, can be read, too. */
+/* Every line of a file that begins with a brace: so a report, which holds its lines, can be read,
+ * too. */
 bool lines_read(struct bench_lines *l, const char *path, char *error);
 /* Drops all lines that are not wanted. */
 void lines_select(struct bench_lines *l,

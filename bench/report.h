@@ -4,7 +4,8 @@
 
 #include "bench/lines.h"
 
-/* One self-contained HTML file, which is well-formed XML, too, needs no script, and holds the lines. */
+/* One self-contained HTML file, which is well-formed XML, too, needs no script, and holds the
+ * lines. */
 void report_page(FILE *f, const struct bench_lines *lines);
 /* The summary as an SVG of its own. */
 void report_picture(FILE *f, const struct bench_lines *lines);

@@ -125,8 +125,8 @@ static void stop(struct rtt *r)
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-/* When the message of this number should be pushed: at its time, or (closed loop) when the one before
- * has come back. */
+/* When the message of this number should be pushed: at its time, or (closed loop) when the one
+ * before has come back. */
 static uint64_t due_ns(const struct rtt *r, uint64_t began_ns, uint64_t number)
 {
     return began_ns + number * UINT64_C(1000000000) / r->knobs->rate_per_s;

@@ -1,6 +1,6 @@
-/* The processes of a measurement: a deployment of its own in a temporary directory, its sequencer, its
- * store if it has one, and whatever else a case runs, each forked, and all doing the same phase at a
- * time. */
+/* The processes of a measurement: a deployment of its own in a temporary directory, its sequencer,
+ * its store if it has one, and whatever else a case runs, each forked, and all doing the same phase
+ * at a time. */
 #ifndef CANTUS_BENCH_STAGE_H
 #define CANTUS_BENCH_STAGE_H
 
@@ -53,14 +53,15 @@ struct stage_options {
 
 /* The deployment. False with a text in error[BENCH_ERROR_MAX]; close it all the same. */
 bool stage_open(struct stage *s, const struct stage_options *options, char *error);
-/* Runs role(ctx, s) in a process of its own, on the given core if there are so many (-1: on any). */
+/* Runs role(ctx, s) in a process of its own, on the given core if there are so many (-1: on
+ * any). */
 bool stage_fork(struct stage *s, int (*role)(void *ctx, struct stage *s), void *ctx, int core,
                 char *error);
 /* Ends the processes and leaves nothing behind. */
 void stage_close(struct stage *s);
 
-/* Roles. `bare` is what the sequencer does while bare programs are measured: it returns when the phase is
- * another, or sooner. NULL: it sleeps. */
+/* Roles. `bare` is what the sequencer does while bare programs are measured: it returns when the
+ * phase is another, or sooner. NULL: it sleeps. */
 int stage_sequencer(struct stage *s, void (*bare)(void *ctx, struct stage *s), void *ctx);
 int stage_recorder(void *ctx, struct stage *s);
 /* The store of that index, which has a part in them, too; NULL: it sleeps. */

@@ -3,8 +3,8 @@
  *
  * A datagram is what a full batch of 1472 bytes carries, so that small batches don't count for more
  * than they hold. The floor of `throughput` is two of these processes, one of which sends datagrams
- * of that size, 64 a call, that the other receives, 64 a call, without segmentation offload. The floor
- * of `loss` is the same three processes while nothing is lost. */
+ * of that size, 64 a call, that the other receives, 64 a call, without segmentation offload. The
+ * floor of `loss` is the same three processes while nothing is lost. */
 #ifndef CANTUS_BENCH_THROUGHPUT_H
 #define CANTUS_BENCH_THROUGHPUT_H
 

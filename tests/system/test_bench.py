@@ -67,7 +67,7 @@ class BenchTest(Case):
         """Nothing is lost on the way, and with a recorder everything was on the disk: the run ends only then."""
         lines = {line["case"]: line for line in map(json.loads, self.bench("chain", "--rounds", "1").out.splitlines())}
         self.assertEqual({case: (line["processes"], line["segmentation"]) for case, line in lines.items()},
-                         {"gso": (3, "on"), "no-gso": (3, "off"),
+                         {"gso": (3, "on"), "gso-hashed": (3, "on"), "no-gso": (3, "off"),
                           "recorded-no-gso": (4, "off"), "recorded": (4, "on")})
         for case, line in lines.items():
             self.assertGreater(line["datagrams"], 0, case)
