@@ -51,7 +51,8 @@ static void on_report(void *ctx, const struct cantus_report *r)
         fprintf(stderr, "cantus: %s\n", r->text);
 }
 
-/* What the catalog is made of: each is asked for by itself, so that what is not granted is told by name. */
+/* What the catalog is made of: each is asked for by itself, so that what is not granted is told by
+ * name. */
 static bool subscribe(struct administer *a, bool proxy, char *error)
 {
     static const uint32_t topics[] = { TOPIC_GENESIS, TOPIC_JOIN,  TOPIC_TOPIC,

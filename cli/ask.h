@@ -32,7 +32,8 @@ void ask_for_status(struct ask *ask, struct port_addr at);
 /* A proxy: one page of its clients. */
 void ask_for_clients(struct ask *ask, struct port_addr at, uint32_t place);
 void ask_for_command(struct ask *ask, struct port_addr at, const struct command *command);
-/* Asks all of them, and returns when each has answered or failed: after timeout_ns at the latest. */
+/* Asks all of them, and returns when each has answered or failed: after timeout_ns at the
+ * latest. */
 void ask_run(struct ask *asks, uint32_t count, uint64_t timeout_ns);
 
 /* One command to one process. False with a text in problem[ASK_PROBLEM_MAX] if there was no answer:

@@ -37,9 +37,9 @@ extern const struct cli_verb verb_init, verb_dev, verb_pub, verb_sub, verb_statu
     verb_digest, verb_lease, verb_metrics, verb_errors, verb_top, verb_doctor, verb_why, verb_key,
     verb_grant, verb_revoke, verb_grants, verb_group, verb_limit, verb_topic, verb_who, verb_proxy;
 
-/* Parses the options of a verb; handles --help and --dir, which every verb has, and --proxy and --key. `parse` is called
- * for each other option, false if its value is bad (and it has said why). Returns the index of the
- * first operand, or -1 after an error, or -2 after help was printed. */
+/* Parses the options of a verb; handles --help and --dir, which every verb has, and --proxy and
+ * --key. `parse` is called for each other option, false if its value is bad (and it has said why).
+ * Returns the index of the first operand, or -1 after an error, or -2 after help was printed. */
 int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int argc, char **argv,
                 const struct option *options,
                 bool (*parse)(void *ctx, int option, const char *value), void *ctx);

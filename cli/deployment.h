@@ -1,5 +1,5 @@
-/* A deployment's directory: cantus.yaml, genesis, the administrator's key, the stores. And the whole of
- * it in one process, as `cantus dev` runs it. */
+/* A deployment's directory: cantus.yaml, genesis, the administrator's key, the stores. And the
+ * whole of it in one process, as `cantus dev` runs it. */
 #ifndef CANTUS_CLI_DEPLOYMENT_H
 #define CANTUS_CLI_DEPLOYMENT_H
 
@@ -18,10 +18,9 @@ struct deployment_init {
     uint32_t quorum;     /* W: stores that make a message stable; 0: a majority */
 };
 
-/* Makes DIR, if it is not there, and a stream in it: cantus.yaml, genesis, admin.key, and stores r1/, r2/
- * ... that all begin with the same genesis. Refuses
- * a directory that has one. On failure nothing half-made is left that would be taken for a stream:
- * cantus.yaml is written last. */
+/* Makes DIR, if it is not there, and a stream in it: cantus.yaml, genesis, admin.key, and stores
+ * r1/, r2/ ... that all begin with the same genesis. Refuses a directory that has one. On failure
+ * nothing half-made is left that would be taken for a stream: cantus.yaml is written last. */
 bool deployment_init(const struct deployment_init *what, uint64_t *stream, char *error);
 /* Says on stderr what the chosen numbers mean, where that may not be expected. */
 void deployment_print_notes(const struct deployment_init *what);
@@ -39,8 +38,8 @@ struct deployment {
     struct retransmitter_shell *stores[CONFIG_RETRANSMITTERS_MAX];
 };
 
-/* All sequencers and stores that the configuration names, in one loop. The first sequencer leads, the
- * others stand by. */
+/* All sequencers and stores that the configuration names, in one loop. The first sequencer leads,
+ * the others stand by. */
 bool deployment_open(struct deployment *d, const char *dir, const char *session, char *error);
 /* The index of the sequencer that leads, by the latest epoch; -1 if none does. */
 int deployment_leader(const struct deployment *d);

@@ -120,7 +120,7 @@ static bool finish(struct dev_key *k)
     return k->done = true;
 }
 
-bool dev_key_poll(struct dev_key *k, const struct catalog *leader)
+static bool advance(struct dev_key *k, const struct catalog *leader)
 {
     uint8_t payload[SYS_ACCESS_SIZE_MAX];
     if (k->done || (k->client == NULL && !open_client(k)))
@@ -138,4 +138,13 @@ bool dev_key_poll(struct dev_key *k, const struct catalog *leader)
     }
     return k->pushed && cantus_pipe_sequenced(k->pipe) > k->before && granted(k, leader) &&
            finish(k);
+}
+
+bool dev_key_poll(struct dev_key *k, const struct catalog *leader)
+{
+    if (advance(k, leader) && k->client != NULL) {
+        cantus_client_close(k->client);
+        k->client = NULL;
+    }
+    return k->done;
 }

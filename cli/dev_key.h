@@ -1,7 +1,7 @@
-/* DIR/dev.key: a key with which to try things out, that may read and write everything but /sys. `cantus dev`
- * makes it, once: the file has its name only when the grant is stable, so that a revoked one stays revoked,
- * and what was interrupted is taken up again. On a volatile stream, which remembers nothing, it is granted at
- * each start. Without admin.key there is none. */
+/* DIR/dev.key: a key with which to try things out, that may read and write everything but /sys.
+ * `cantus dev` makes it, once: the file has its name only when the grant is stable, so that a
+ * revoked one stays revoked, and what was interrupted is taken up again. On a volatile stream,
+ * which remembers nothing, it is granted at each start. Without admin.key there is none. */
 #ifndef CANTUS_CLI_DEV_KEY_H
 #define CANTUS_CLI_DEV_KEY_H
 

@@ -1,10 +1,11 @@
-/* As much of etcd as a lease needs: a key that exists while the lease of its holder does. Over HTTP, by
- * the JSON gateway of etcd's version 3 API (/v3/lease/grant, /v3/lease/keepalive, /v3/lease/revoke,
- * /v3/kv/txn), which etcd has since version 3.4.
+/* As much of etcd as a lease needs: a key that exists while the lease of its holder does. Over
+ * HTTP, by the JSON gateway of etcd's version 3 API (/v3/lease/grant, /v3/lease/keepalive,
+ * /v3/lease/revoke, /v3/kv/txn), which etcd has since version 3.4.
  *
  * Each call asks the endpoint that answered last, then the others in turn, each once, and returns
- * within a third of the lease's time, and within 2 s an endpoint. A call that failed may have been carried out: a campaign that
- * is repeated finds that it has won; a lease that nobody knows of ends by itself. */
+ * within a third of the lease's time, and within 2 s an endpoint. A call that failed may have been
+ * carried out: a campaign that is repeated finds that it has won; a lease that nobody knows of ends
+ * by itself. */
 #ifndef CANTUS_CLI_ETCD_H
 #define CANTUS_CLI_ETCD_H
 

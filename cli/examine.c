@@ -152,7 +152,8 @@ static void check_rp_filter(struct checkup *u, const char *name)
                          : "loose");
 }
 
-/* A line of /proc/net/route: the interface, then destination, gateway, flags, three numbers, mask. */
+/* A line of /proc/net/route: the interface, then destination, gateway, flags, three numbers,
+ * mask. */
 static bool route_covers(const char *line, uint32_t group, char name[MACHINE_NAME_MAX + 1])
 {
     unsigned destination, mask;

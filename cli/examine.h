@@ -1,6 +1,6 @@
 /* Whether a machine is fit for Cantus: each check says what it found, whether that is good, why it
- * matters, and the command that mends it. With a configuration it looks at what the processes on this
- * machine need; without one, at what any deployment does. */
+ * matters, and the command that mends it. With a configuration it looks at what the processes on
+ * this machine need; without one, at what any deployment does. */
 #ifndef CANTUS_CLI_EXAMINE_H
 #define CANTUS_CLI_EXAMINE_H
 

@@ -1,5 +1,6 @@
-/* Promotion by a lease: when the process beside a sequencer campaigns for the lease, keeps it, promotes
- * its sequencer, and gives the lease up. Pure: facts and the time go in, what to do comes out.
+/* Promotion by a lease: when the process beside a sequencer campaigns for the lease, keeps it,
+ * promotes its sequencer, and gives the lease up. Pure: facts and the time go in, what to do comes
+ * out.
  *
  * The lease chooses who promotes; it keeps nobody from leading. Two may believe that they hold it
  * at once: a process that was stopped past the end of its lease, a clock that runs fast, an etcd
@@ -14,8 +15,8 @@
  *                                                  time
  *
  * A promotion asks the stores first and is refused while a majority of them hears the leader, so a
- * leader whose own lease process is dead, or whose etcd is gone, leads on. After a refusal the lease
- * is given up for a while, so that another standby, which may reach more, has its turn. */
+ * leader whose own lease process is dead, or whose etcd is gone, leads on. After a refusal the
+ * lease is given up for a while, so that another standby, which may reach more, has its turn. */
 #ifndef CANTUS_CLI_LEASE_H
 #define CANTUS_CLI_LEASE_H
 

@@ -1,6 +1,6 @@
-/* What `cantus doctor` reads of a machine, and the few things it tries on it. Everything that the system
- * says of itself is a file below /proc or /sys, read below `root`, so that a test can say it instead;
- * what has to be tried is a function of the same kind. */
+/* What `cantus doctor` reads of a machine, and the few things it tries on it. Everything that the
+ * system says of itself is a file below /proc or /sys, read below `root`, so that a test can say it
+ * instead; what has to be tried is a function of the same kind. */
 #ifndef CANTUS_CLI_MACHINE_H
 #define CANTUS_CLI_MACHINE_H
 
@@ -31,8 +31,9 @@ struct machine {
     /* Sends one datagram to a group through this interface, and waits for it. False with a text in
      * problem[MACHINE_PROBLEM_MAX]. */
     bool (*multicast)(uint32_t group, uint32_t interface, char *problem);
-    /* Of the file system of a directory, or of the nearest one above it that exists. With `measure` it
-     * appends to a file of its own there, each block synced, and removes it. False: no such directory. */
+    /* Of the file system of a directory, or of the nearest one above it that exists. With `measure`
+     * it appends to a file of its own there, each block synced, and removes it. False: no such
+     * directory. */
     bool (*disk)(const char *directory, bool measure, struct machine_disk *out);
 };
 

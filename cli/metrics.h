@@ -13,8 +13,8 @@ void metrics_print(FILE *f, const struct observation *o, uint64_t stream);
 /* The table of all counters, in Markdown. */
 void metrics_reference(FILE *f);
 
-/* An HTTP server for GET /metrics at ADDRESS:PORT, until `running` says no. `print` writes what there
- * is to say just now. False with a text in error[METRICS_ERROR_MAX]. */
+/* An HTTP server for GET /metrics at ADDRESS:PORT, until `running` says no. `print` writes what
+ * there is to say just now. False with a text in error[METRICS_ERROR_MAX]. */
 enum { METRICS_ERROR_MAX = 256 };
 struct metrics_server {
     void (*print)(void *ctx, FILE *f);

@@ -1,4 +1,5 @@
-/* GET /metrics, by libmicrohttpd. It runs in the caller's thread: what is printed needs no locks. */
+/* GET /metrics, by libmicrohttpd. It runs in the caller's thread: what is printed needs no
+ * locks. */
 #include <microhttpd.h>
 
 #include <arpa/inet.h>

@@ -4,7 +4,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The length of the UTF-8 sequence at s, 0 if there is none: overlong forms and surrogates are none. */
+/* The length of the UTF-8 sequence at s, 0 if there is none: overlong forms and surrogates are
+ * none. */
 static size_t utf8_length(const uint8_t *s, size_t left)
 {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };

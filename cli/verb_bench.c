@@ -229,8 +229,8 @@ static bool read_saved(struct order *o)
 
 /* ---- what is made of them -------------------------------------------------------------------- */
 
-/* Whether it can be written is found out before anything is measured: minutes later would be late. What
- * is there stays until there is something else, for it may be what --from reads. */
+/* Whether it can be written is found out before anything is measured: minutes later would be late.
+ * What is there stays until there is something else, for it may be what --from reads. */
 static bool open_output(const char *path, FILE **out)
 {
     *out = NULL;

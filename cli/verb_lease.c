@@ -201,7 +201,8 @@ static void say_holder(struct leaser *l, bool holds, const char *holder)
     snprintf(l->holder, sizeof l->holder, "%s", holder);
 }
 
-/* Gets it, or keeps it. One that waits for it asks in every round, who holds it thrice in its time. */
+/* Gets it, or keeps it. One that waits for it asks in every round, who holds it thrice in its
+ * time. */
 static void campaign(struct leaser *l)
 {
     uint64_t now_ns = cli_mono_ns();

@@ -87,8 +87,8 @@ struct lines {
     bool ended;
 };
 
-/* Waits for more input, and keeps the client going meanwhile: what was pushed travels while the next
- * line is still being thought of. */
+/* Waits for more input, and keeps the client going meanwhile: what was pushed travels while the
+ * next line is still being thought of. */
 static bool read_more(struct pub *p, struct lines *in)
 {
     for (;;) {

@@ -268,7 +268,8 @@ void follower_adopt(struct follower *f, struct epoch epoch, struct position tail
     f->adopted_digest = f->goal_digest = digest;
     f->goal_known = true;
     follower_targets(f);
-    /* Whatever came of earlier attempts: this source has it, is the first target, and serves this epoch. */
+    /* Whatever came of earlier attempts: this source has it, is the first target, and serves this
+     * epoch. */
     follower_replay_close(f);
     f->replay.target = f->replay.fruitless = 0;
     f->replay.due_ns = 0;

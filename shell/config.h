@@ -129,9 +129,9 @@ void config_report_text(void *ctx, const char *file, unsigned line, const char *
 
 /* What every key is when the file leaves it out. */
 void config_default(struct config *out);
-/* Fit for a first start in dir: one sequencer, one retransmitter, one proxy, groups and ports that collide
- * with no other deployment on this host, as far as can be told (they are drawn from dir and seed,
- * and taken ports are passed over), a stream id drawn from the seed. */
+/* Fit for a first start in dir: one sequencer, one retransmitter, one proxy, groups and ports that
+ * collide with no other deployment on this host, as far as can be told (they are drawn from dir and
+ * seed, and taken ports are passed over), a stream id drawn from the seed. */
 void config_default_for_dir(struct config *out, const char *dir, uint64_t seed);
 /* Gives what config_default_for_dir made so many of each, all on this host: s1, s2, ... r1, r2, ...
  * and p1, p2, ... with ports of its block. At most the _MAX of each. */
@@ -147,7 +147,8 @@ bool config_write(const char *path, const struct config *config, char *error);
 bool config_path(const struct config *config, const char *relative, char *out, size_t capacity);
 
 /* Where the processes of this deployment on this host have their files of counters (see
- * counter_file.h): /dev/shm/cantus-STREAM unless the file names another. False if it does not fit. */
+ * counter_file.h): /dev/shm/cantus-STREAM unless the file names another. False if it does not
+ * fit. */
 bool config_counters(const struct config *config, char *out, size_t capacity);
 
 /* The index of the sequencer of this name; NULL or "": of the only one. -1 if there is none such,

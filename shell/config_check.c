@@ -30,8 +30,8 @@ static void check_groups(struct config_reader *r)
 
 /* ---- processes ------------------------------------------------------------------------------- */
 
-/* What every process has, be it a sequencer (which come first), a retransmitter or a proxy. Lines of
- * what was not read are 0. */
+/* What every process has, be it a sequencer (which come first), a retransmitter or a proxy. Lines
+ * of what was not read are 0. */
 struct process {
     const char *name;
     struct port_addr unicast;

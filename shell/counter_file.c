@@ -112,7 +112,8 @@ static uint64_t clock_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* All of it is taken at once: a store to a page that there is no memory for would end the process. */
+/* All of it is taken at once: a store to a page that there is no memory for would end the
+ * process. */
 static bool map_file(struct counter_file *f, int directory, const char *temporary)
 {
     f->fd = openat(directory, temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);

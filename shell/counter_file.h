@@ -1,18 +1,18 @@
-/* A process's counters in shared memory, readable without disturbing it: one file per participant in
- * a directory that all processes of a deployment on a host share. The array of counters in the file
- * is the one that the core counts in, so being watched costs nothing per message.
+/* A process's counters in shared memory, readable without disturbing it: one file per participant
+ * in a directory that all processes of a deployment on a host share. The array of counters in the
+ * file is the one that the core counts in, so being watched costs nothing per message.
  *
- * The file also says who it is of, what it is doing, when it was last alive, its longest pauses, and
- * the distinct problems it has logged. It is native to the host and to the table of counters it was
- * built with: a reader with another table says so and reads nothing. A writer keeps its file locked,
- * so that everyone sees which are of processes that have ended; it removes its own at the end, and
- * takes the place of a dead one of the same name at the start.
+ * The file also says who it is of, what it is doing, when it was last alive, its longest pauses,
+ * and the distinct problems it has logged. It is native to the host and to the table of counters it
+ * was built with: a reader with another table says so and reads nothing. A writer keeps its file
+ * locked, so that everyone sees which are of processes that have ended; it removes its own at the
+ * end, and takes the place of a dead one of the same name at the start.
  *
  * The directory should be in memory (the default, below /dev/shm, is): of a file on a disk every
  * page is written back, and the store that follows would wait for the file system.
  *
- * Counters are 8 bytes, aligned, written by one thread and read by others while they change. What is
- * longer (texts, pauses) carries a version that is odd while it is written. */
+ * Counters are 8 bytes, aligned, written by one thread and read by others while they change. What
+ * is longer (texts, pauses) carries a version that is odd while it is written. */
 #ifndef CANTUS_SHELL_COUNTER_FILE_H
 #define CANTUS_SHELL_COUNTER_FILE_H
 
@@ -51,11 +51,11 @@ uint64_t *counter_file_counters(struct counter_file *f);
 /* A sign of life, what the process is doing, and its longest pauses: to be called from the loop's
  * sample. NULL is fine. */
 void counter_file_sample(struct counter_file *f, const char *state, const struct loop *l);
-/* From here on, and until the file is closed, the warnings and errors of this log are in it, too. One
- * file a log: nothing happens if it has one. */
+/* From here on, and until the file is closed, the warnings and errors of this log are in it, too.
+ * One file a log: nothing happens if it has one. */
 void counter_file_attach(struct counter_file *f, struct log *log);
-/* The file of a process of a deployment, with its log attached. NULL if there is to be none: the log
- * (which may be NULL) says why. */
+/* The file of a process of a deployment, with its log attached. NULL if there is to be none: the
+ * log (which may be NULL) says why. */
 struct counter_file *counter_file_of(const struct config *config, const char *role,
                                      const char *name, struct log *log);
 
@@ -91,8 +91,8 @@ struct counter_snapshot {
 bool counter_file_read(const char *path, struct counter_snapshot *out, char *error);
 
 /* Every file of a directory in the order of names, those of ended processes too. `snapshot` is NULL
- * of those that can't be read, and `text` says why. `space` is the caller's memory. Returns how many
- * there were; 0 if there is no directory. */
+ * of those that can't be read, and `text` says why. `space` is the caller's memory. Returns how
+ * many there were; 0 if there is no directory. */
 uint32_t counter_directory_read(const char *directory, struct counter_snapshot *space,
                                 void (*each)(void *ctx, const char *path,
                                              const struct counter_snapshot *snapshot,

@@ -24,8 +24,8 @@ static uint64_t mono_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Read, not mapped: whatever others do to the file, it can't end us. Twice, because what had the same
- * even version both times was not written in between. */
+/* Read, not mapped: whatever others do to the file, it can't end us. Twice, because what had the
+ * same even version both times was not written in between. */
 static bool read_twice(int fd, struct layout copies[2])
 {
     for (int i = 0; i < 2; i++)

@@ -1,4 +1,5 @@
-/* A pair of Ed25519 keys from its file: the seed in hex and a newline, as `cantus key new` writes it. */
+/* A pair of Ed25519 keys from its file: the seed in hex and a newline, as `cantus key new` writes
+ * it. */
 #ifndef CANTUS_SHELL_KEY_PAIR_H
 #define CANTUS_SHELL_KEY_PAIR_H
 

@@ -18,7 +18,8 @@
 #include "proto/counter.h"
 #include "shell/pauses.h"
 
-/* An arrival after a silence of so many times spin_ns is not spun after: the next one is far off, too. */
+/* An arrival after a silence of so many times spin_ns is not spun after: the next one is far off,
+ * too. */
 enum { COMPLETIONS_MAX = DISK_REQUESTS_MAX, EVENTS_MAX = 16, SPARSE_SPINS = 500 };
 static const uint64_t spin_default_ns = 20000;
 /* A disk without a descriptor is looked at this often while the loop waits. */

@@ -1,7 +1,8 @@
 /* What a daemon tells the service manager that started it: that it is ready, what it is doing, and,
- * where a watchdog waits for it, that its loop still turns. The protocol of sd_notify(3): each message
- * is a datagram to the Unix socket that $NOTIFY_SOCKET names. Without a service manager nothing is
- * sent; and since nothing depends on a message, one that can't be sent is dropped, never waited for. */
+ * where a watchdog waits for it, that its loop still turns. The protocol of sd_notify(3): each
+ * message is a datagram to the Unix socket that $NOTIFY_SOCKET names. Without a service manager
+ * nothing is sent; and since nothing depends on a message, one that can't be sent is dropped, never
+ * waited for. */
 #ifndef CANTUS_SHELL_NOTIFY_H
 #define CANTUS_SHELL_NOTIFY_H
 

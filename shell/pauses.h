@@ -1,6 +1,6 @@
-/* How long an event loop's rounds take, and what in them: from the times that the loop reads anyway,
- * so that one which serves a single participant knows exactly what was slow, and one which serves
- * several knows between which of them. */
+/* How long an event loop's rounds take, and what in them: from the times that the loop reads
+ * anyway, so that one which serves a single participant knows exactly what was slow, and one which
+ * serves several knows between which of them. */
 #ifndef CANTUS_SHELL_PAUSES_H
 #define CANTUS_SHELL_PAUSES_H
 

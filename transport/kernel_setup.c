@@ -188,8 +188,8 @@ static bool open_sender(struct kernel *k, int channel, int index, char *error)
                   ip_text(k->options.interfaces[channel]).text, strerror(reason));
 }
 
-/* What we send to a group comes back to whoever joined it on this host, ourselves included: the kernel
- * drops it before it is queued. */
+/* What we send to a group comes back to whoever joined it on this host, ourselves included: the
+ * kernel drops it before it is queued. */
 static void drop_own(const struct kernel *k, int fd)
 {
     struct port_addr self = k->transport.port.self;

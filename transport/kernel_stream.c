@@ -144,8 +144,8 @@ static void watch(struct kernel_streams *s, struct kernel_stream *stream)
     s->watched[s->watched_count++] = (uint16_t)(stream - s->table);
 }
 
-/* The slot that is free for longest; if there is none, of a stream that only waits for the other side's
- * end. NULL: all are in use. */
+/* The slot that is free for longest; if there is none, of a stream that only waits for the other
+ * side's end. NULL: all are in use. */
 static struct kernel_stream *take_free(struct kernel_streams *s)
 {
     for (uint32_t i = 0; i < s->watched_count && s->free_count == 0; i++)
@@ -555,9 +555,9 @@ static bool look_at(struct round *r, struct kernel_stream *stream, bool *any)
            (stream->state == KERNEL_STREAM_OPEN && stream->in_end > stream->in_start);
 }
 
-/* What epoll does not tell: what was not consumed is offered again (the core may be able to take more
- * now, and nothing new may ever arrive behind it), and streams that we closed do not linger for ever.
- * Those that come to the list meanwhile have their turn in the next round. */
+/* What epoll does not tell: what was not consumed is offered again (the core may be able to take
+ * more now, and nothing new may ever arrive behind it), and streams that we closed do not linger
+ * for ever. Those that come to the list meanwhile have their turn in the next round. */
 static void look_after(struct round *r)
 {
     struct kernel_streams *s = &r->k->streams;

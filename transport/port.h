@@ -107,8 +107,9 @@ struct disk_completion;
 struct participant_ops {
     void (*on_datagrams)(void *core, const struct port_datagram *datagrams, uint32_t count,
                          struct port_time now);
-    /* For BYTES returns how many were consumed; the rest comes again with what arrives next, or in the
-     * next round if nothing does. A core that waits for room asks for that round by its deadline. */
+    /* For BYTES returns how many were consumed; the rest comes again with what arrives next, or in
+     * the next round if nothing does. A core that waits for room asks for that round by its
+     * deadline. */
     size_t (*on_stream)(void *core, const struct port_stream_event *event, struct port_time now);
     void (*on_disk)(void *core, const struct disk_completion *completion, struct port_time now);
     /* Does what is due; returns the mono_ns at which it wants to be called again: PORT_NEVER, or

@@ -32,8 +32,8 @@ struct transport;
 struct transport_ops {
     /* What has arrived, at most `max` (<= TRANSPORT_RECEIVE_MAX); borrowed until the next receive.
      * now_ns, monotonic, lets a back end look where something arrived last, and every
-     * TRANSPORT_LOOK_NS at one of the other channels in turn; 0: everywhere, as after a wait. What the transport sent itself does not come
-     * back to it. */
+     * TRANSPORT_LOOK_NS at one of the other channels in turn; 0: everywhere, as after a wait. What
+     * the transport sent itself does not come back to it. */
     uint32_t (*receive)(struct transport *t, struct port_datagram *out, uint32_t max,
                         uint64_t now_ns);
     /* Hands stream events to the participant, as many as there are. True if there were any. */
@@ -64,8 +64,8 @@ struct transport {
     uint64_t lose_state;
 };
 
-/* From now on loses this share of the datagrams that arrive, each by itself, whatever the kernel had
- * coalesced. For tests and benches. */
+/* From now on loses this share of the datagrams that arrive, each by itself, whatever the kernel
+ * had coalesced. For tests and benches. */
 void transport_lose(struct transport *t, double share, uint64_t seed);
 /* For back ends: whether to lose the next one. */
 static inline bool transport_loses(struct transport *t)
