@@ -277,6 +277,26 @@ static void count_names(void *ctx, const char *name)
     ++*(uint32_t *)ctx;
 }
 
+/* What was written, made and grown since the copy is gone. */
+START_TEST(a_copy_takes_the_place_of_what_is_there)
+{
+    int32_t file = file_of_zeros(1);
+    sim_disk_keep(&disk);
+    submit(DISK_WRITE, file, 0, DISK_BLOCK);
+    ck_assert_int_eq(finish(), DISK_BLOCK);
+    ck_assert_int_eq(disk.disk.ops->truncate(&disk.disk, file, 4 * DISK_BLOCK), 0);
+    ck_assert_int_ge(disk.disk.ops->open(&disk.disk, "later", true), 0);
+    sim_disk_crash(&disk);
+    sim_disk_restore(&disk);
+    disk.dead = false;
+    file = disk.disk.ops->open(&disk.disk, "file", false);
+    ck_assert_int_eq(disk.disk.ops->size(&disk.disk, file), DISK_BLOCK);
+    ck_assert_uint_eq(byte_at(file, 0), 0);
+    ck_assert_int_lt(disk.disk.ops->open(&disk.disk, "later", false), 0);
+    ck_assert_ptr_null(disk.kept);
+}
+END_TEST
+
 START_TEST(files_are_listed_and_removed)
 {
     uint32_t names = 0;
@@ -310,6 +330,7 @@ int main(void)
     tcase_add_test(t, bytes_that_change_in_flight_are_noticed);
     tcase_add_test(t, requests_that_are_not_blocks_are_noticed);
     tcase_add_test(t, no_more_than_the_contract_says_are_in_flight);
+    tcase_add_test(t, a_copy_takes_the_place_of_what_is_there);
     tcase_add_test(t, files_are_listed_and_removed);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
