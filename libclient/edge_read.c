@@ -245,8 +245,13 @@ static void on_refused(struct edge *e, const uint8_t *body, size_t length)
 static void on_superseded(struct edge *e, const uint8_t *body, size_t length)
 {
     struct edge_superseded s;
-    if (!edge_superseded_decode(body, length, &s) || !e->call.superseded(e->call.ctx, &s))
+    if (!edge_superseded_decode(body, length, &s) || !e->call.superseded(e->call.ctx, &s)) {
         edge_violation(e, "its SUPERSEDED is malformed, or of nobody here");
+        return;
+    }
+    have_all_through(e, s.join_seq);
+    if (e->options.level == EDGE_STABLE)
+        note_stable(e, s.join_seq);
 }
 
 void edge_on_frame(struct edge *e, enum edge_type type, const uint8_t *body, size_t length)

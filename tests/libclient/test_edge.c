@@ -1106,29 +1106,55 @@ START_TEST(the_window_and_the_room_of_the_stream_are_respected)
 }
 END_TEST
 
-START_TEST(who_is_superseded_stops)
+START_TEST(who_is_superseded_stops_once_that_is_stable)
+{
+    bool stable = _i >= 2;
+    struct script *s = script_new(stable ? FOLLOWER_STABLE : FOLLOWER_SEQUENCED);
+    struct cantus_pipe *pipe = client_core_add_pipe(s->core, "me", s->error);
+    begin(s);
+    opened(s, 0, 11);
+    if (_i % 2 == 1) { /* found when it comes back */
+        cut(s);
+        begin(s);
+        struct edge_open o;
+        HEAR(s, open, EDGE_OPEN, &o);
+    }
+    SAY(s, superseded, .publisher = 12, .incarnation = 9, .join_seq = 15);
+    flush(s);
+    ck_assert(!cantus_pipe_push(pipe, "/a/b", "x", 1));
+    if (!stable) {
+        ck_assert_int_eq(client_core_status(s->core), CANTUS_OK);
+        SAY(s, progress, .through = 18, .stable = 14, .timestamp_ns = 1);
+        flush(s);
+        ck_assert_int_eq(client_core_status(s->core), CANTUS_OK);
+        SAY(s, progress, .through = 19, .stable = 15, .timestamp_ns = 1);
+        flush(s);
+    }
+    ck_assert_int_eq(client_core_status(s->core), CANTUS_SUPERSEDED);
+    ck_assert_ptr_nonnull(reported(s, CANTUS_REPORT_SUPERSEDED));
+    ck_assert_uint_ne(s->stream, 0); /* it follows on */
+    cut(s);
+    begin(s);
+    ck_assert(hears_nothing(s)); /* and does not come back */
+    script_free(s);
+}
+END_TEST
+
+START_TEST(a_fork_takes_back_what_superseded)
 {
     struct script *s = script_new(FOLLOWER_SEQUENCED);
     struct cantus_pipe *pipe = client_core_add_pipe(s->core, "me", s->error);
     begin(s);
     opened(s, 0, 11);
-    if (_i == 0) {
-        SAY(s, superseded, .publisher = 12, .incarnation = 9, .join_seq = 15);
-    } else {
-        cut(s);
-        begin(s);
-        struct edge_open o;
-        HEAR(s, open, EDGE_OPEN, &o);
-        SAY(s, superseded, .publisher = 12, .incarnation = 9, .join_seq = 15);
-    }
+    SAY(s, superseded, .publisher = 12, .incarnation = 9, .join_seq = 15);
     flush(s);
-    ck_assert_int_eq(client_core_status(s->core), CANTUS_SUPERSEDED);
-    ck_assert_ptr_nonnull(reported(s, CANTUS_REPORT_SUPERSEDED));
-    ck_assert(!cantus_pipe_push(pipe, "/a/b", "x", 1));
-    ck_assert_uint_ne(s->stream, 0); /* it follows on */
-    cut(s);
-    begin(s);
-    ck_assert(hears_nothing(s)); /* and does not come back */
+    ck_assert(hears_nothing(s));
+    SAY(s, forked, .common = at(first_epoch, 13));
+    SAY(s, epoch, .epoch = second_epoch, .first_seq = 14);
+    flush(s);
+    ck_assert_uint_eq(opened(s, 0, 15).wanted, 4);
+    ck_assert(cantus_pipe_ready(pipe));
+    ck_assert_int_eq(client_core_status(s->core), CANTUS_OK);
     script_free(s);
 }
 END_TEST
@@ -1573,7 +1599,8 @@ int main(void)
     tcase_add_loop_test(t, outcomes_out_of_turn_end_the_connection, 0, 2);
     tcase_add_loop_test(t, openings_that_can_not_be_end_the_connection, 0, 4);
     tcase_add_test(t, the_window_and_the_room_of_the_stream_are_respected);
-    tcase_add_loop_test(t, who_is_superseded_stops, 0, 2);
+    tcase_add_loop_test(t, who_is_superseded_stops_once_that_is_stable, 0, 4);
+    tcase_add_test(t, a_fork_takes_back_what_superseded);
     tcase_add_test(t, a_pipe_that_may_not_write_ends_the_client);
     tcase_add_test(t, several_publishers_are_opened_one_after_the_other);
     tcase_add_test(t, an_injector_finds_its_place_by_numbers);
