@@ -60,7 +60,10 @@ static void sample(void *ctx, const struct loop *l)
 {
     struct proxy_shell *s = ctx;
     uint64_t *counters = proxy_counters(s->core);
+    const struct membership *members = catalog_members(proxy_catalog(s->core));
     proxy_gauges(s->core, counters);
+    counters[COUNTER_MEMBERS] = members->count;
+    counters[COUNTER_QUORUM] = members->count > 0 ? membership_stable_quorum(members) : 0;
     counter_file_sample(s->counters, proxy_state(s->core), l);
 }
 
