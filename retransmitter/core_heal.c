@@ -38,6 +38,9 @@ bool heal_on_batch(struct retransmitter *r, const struct port_datagram *d)
         return false; /* the follower counts it */
     if (!heal_missing(r, &header) || !journal_heal(r->journal, d->bytes, &header))
         return false;
+    /* What was missing may have held the record of an epoch: now the journal knows where that one
+     * began, and the follower, which compares histories by it, does not. */
+    r->restart_pending = r->restart_pending || journal_damage_count(r->journal) == 0;
     r->heal_wait_ns = HEAL_FIRST_NS;
     r->heal_at_ns = r->now.mono_ns + HEAL_FIRST_NS;
     r->again = true;

@@ -6,10 +6,11 @@
 
 static const struct epoch FIRST = { 11, 1 };
 static const struct epoch SECOND = { 22, 2 };
+static const struct epoch THIRD = { 33, 3 };
 static const struct port_addr PEER_B = { 0x0a00000b, 710 };
 static const struct port_addr PEER_C = { 0x0a00000c, 710 };
 
-enum { BATCHES = 400 };
+enum { BATCHES = 400, RECORD = 150 };
 static struct batch_bytes history[BATCHES];
 
 /* Records a history, flips a byte in the middle of it on disk, and starts again. */
@@ -105,6 +106,65 @@ START_TEST(healed_from_a_peer)
     rig_start(rig);
     ck_assert(!rig->report.damaged);
     ck_assert(journal_proven(rig->journal));
+    rig_free(rig);
+}
+END_TEST
+
+/* The missing piece holds the record of an epoch of which later batches are there: where that epoch
+ * began is known once it is whole, and histories are compared by it. */
+START_TEST(a_hole_that_held_an_epoch_record)
+{
+    static struct leader l, second, third;
+    struct rig *rig = rig_new(1);
+    l = leader_of(rig, FIRST);
+    rig_begin(rig, &l);
+    rig_settle(rig);
+    for (int i = 0; i < BATCHES; i++) {
+        if (i == RECORD) {
+            rig_seal(rig, SECOND, false);
+            rig_settle(rig);
+            second = leader_after(&l, SECOND);
+            leader_begin(&second, &history[i]);
+        } else {
+            leader_batch(i < RECORD ? &l : &second, 4, 300, &history[i]);
+        }
+        rig_hear(rig, &history[i]);
+        rig_settle(rig);
+        for (int k = 0; i == BATCHES - 4 && k < 10; k++)
+            rig_pass(rig, RIG_SECOND / 10); /* the mark comes up to here */
+    }
+    rig_crash(rig);
+    memory_disk_file(&rig->disk, "segment-00000001")->bytes[(RECORD - 5) * 1024] ^= 0x10;
+    rig->options.peer_count = 1;
+    rig->options.peers[0].unicast = PEER_B;
+    rig_start(rig);
+    ck_assert(rig->report.damaged);
+    struct gap_request gap;
+    struct port_addr to;
+    for (int round = 0; round < 500 && !journal_proven(rig->journal); round++) {
+        rig_pass(rig, RIG_SECOND / 100);
+        if (asked(rig, &gap, &to))
+            answer(rig, &gap, 8);
+        rig_settle(rig);
+    }
+    ck_assert(journal_proven(rig->journal));
+    struct batch_bytes unheard;
+    leader_batch(&second, 1, 100, &unheard);
+    third = leader_after(&second, THIRD);
+    rig_seal(rig, THIRD, false);
+    rig_settle(rig);
+    rig_begin(rig, &third);
+    rig_receive(rig, PORT_UNICAST, PEER_B, history[RECORD].bytes, history[RECORD].header.length);
+    rig_settle(rig);
+    rig_forget(rig);
+    rig_pass(rig, RIG_SECOND);
+    ck_assert(asked(rig, &gap, &to));
+    ck_assert_uint_eq(gap.first_seq, unheard.header.first_seq);
+    rig_receive(rig, PORT_UNICAST, PEER_B, unheard.bytes, unheard.header.length);
+    rig_settle(rig);
+    rig_batches(rig, &third, 5, 1, 100);
+    rig_settle(rig);
+    ck_assert_uint_eq(journal_tail(rig->journal).seq, third.next_seq - 1);
     rig_free(rig);
 }
 END_TEST
@@ -234,5 +294,6 @@ START_TEST(what_is_damaged_is_not_served)
 END_TEST
 
 RIG_MAIN("retransmitter_heal", a_damaged_store_does_not_vote, healed_from_a_peer,
-         asks_in_turn_and_backs_off, a_refusal_moves_it_on_at_once, who_was_away_is_asked_again,
-         only_the_right_bytes_heal, what_is_damaged_is_not_served)
+         a_hole_that_held_an_epoch_record, asks_in_turn_and_backs_off,
+         a_refusal_moves_it_on_at_once, who_was_away_is_asked_again, only_the_right_bytes_heal,
+         what_is_damaged_is_not_served)
