@@ -13,7 +13,7 @@
 local TYPES = { "batch", "heartbeat", "proposal", "join", "hint", "gap_request", "gap_refusal",
                 "ack", "seal", "promise", "create", "recall" }
 local FRAMES = { "request", "batch", "vouch", "end", "status_request", "status", "command",
-                 "outcome" }
+                 "outcome", "clients_request", "clients" }
 local HINTS = { "unknown_publisher", "superseded", "forked", "old_number", "ahead",
                 "join_conflict", "overloaded", "paused", "topic_refused", "missing" }
 local REFUSALS = { "pruned", "not_yet", "busy" }
@@ -21,7 +21,8 @@ local ENDS = { "done", "pruned", "not_yet", "other_stream", "busy", "bad_request
 local REJECTS = { "not_permitted", "condition", "no_topic", "too_large", "bad_path", "full",
                   "malformed" }
 local HOWS = { "started", "promoted", "timeout", "lease" }
-local COMMANDS = { "promote", "member_add", "member_remove", "digest_at", "session", "why" }
+local COMMANDS = { "promote", "member_add", "member_remove", "digest_at", "session", "why",
+                   "drain" }
 local VERDICTS = { "done", "pending", "refused" }
 local TOPICS = { "/sys/genesis", "/sys/epoch", "/sys/session", "/sys/join", "/sys/reject",
                  "/sys/topic", "/sys/clock", "/sys/member", "/sys/grant", "/sys/group",
@@ -75,6 +76,7 @@ local LAYOUTS = {
     -- Frames of the stream ports.
     request = { "id stream", "u64 first_seq", "u64 end_seq", "epoch epoch" },
     ["end"] = { "enum reason", "u64 oldest_seq", "u64 next_seq" },
+    clients_request = { "u32 first" },
 }
 local RECORDS = { "genesis", "epoch", "session", "join_record", "reject", "topic", "clock",
                   "member", "grant", "group", "limit", [13] = "words" }
@@ -97,7 +99,8 @@ local SUMMARIES = {
     batch = { "first_seq", "number", "stable" },
     request = { "first_seq", "end_seq" }, ["end"] = { "reason", "next_seq" },
     status = { "role", "state", "tip", "stable" }, command = { "kind", "name", "why" },
-    outcome = { "verdict", "seq", "text" },
+    outcome = { "verdict", "seq", "text" }, clients_request = { "first" },
+    clients = { "next", "tip" },
 }
 
 -- Messages of proto/control.proto: number, then "kind name"; a kind with a capital is a message.
@@ -115,6 +118,10 @@ local PROTOBUF = {
                 "uint32 how" },
     Outcome = { "uint32 verdict", "uint64 seq", "uint32 epoch_number", "fixed64 epoch_candidate",
                 "uint64 position_seq", "fixed64 digest_low", "fixed64 digest_high", "string text" },
+    Client = { "uint64 session", "fixed32 ip", "uint32 port", "bytes key", "string agent",
+               "fixed64 since_ns", "uint64 seq", "uint64 bytes_in", "uint64 bytes_out",
+               "uint64 published", "uint32 subtrees", "uint32 publishers", "uint32 flags" },
+    Clients = { "uint32 next", "uint64 tip", "fixed64 clock_ns", "Client clients" },
 }
 
 -- ---- protocols, fields, expert infos -----------------------------------------------------------------
@@ -136,7 +143,8 @@ local MAKERS = {
     bool = { ProtoField.bool }, ip = { ProtoField.ipv4 }, string = { ProtoField.string },
     rest = { ProtoField.string }, key = { ProtoField.bytes }, zero4 = { ProtoField.uint32, base.DEC },
     uint32 = { ProtoField.uint32, base.DEC }, uint64 = { ProtoField.uint64, base.DEC },
-    fixed64 = { ProtoField.uint64, base.HEX },
+    fixed64 = { ProtoField.uint64, base.HEX }, fixed32 = { ProtoField.uint32, base.HEX },
+    bytes = { ProtoField.bytes },
 }
 local COMPOSED = {
     epoch = { { "u32", "number" }, { "id", "candidate" } },
@@ -740,17 +748,22 @@ local function protobuf_field(r, tree, message, number, wire)
     if r.failed then return end
     local range = r.at > begin and r.tvb(begin, r.at - begin) or r.tvb(begin - 1, 1)
     local expected = name and (PROTOBUF[kind] and 2 or
-        ({ string = 2, fixed64 = 1, uint32 = 0, uint64 = 0, bool = 0 })[kind])
+        ({ string = 2, bytes = 2, fixed64 = 1, fixed32 = 5, uint32 = 0, uint64 = 0, bool = 0 })[kind])
     if expected ~= wire then
         tree:add(fields["protobuf.unknown"], range):append_text(" (field " .. number .. ")")
     elseif PROTOBUF[kind] ~= nil then
         local sub = tree:add(fields[path], range)
         local inner = protobuf(r.tvb, begin, r.at, sub, kind)
-        sub:append_text(": " .. (inner.name or inner.identity or inner.store or inner.number or ""))
+        sub:append_text(": " .. (inner.name or inner.identity or inner.agent or inner.store or
+                                 inner.number or ""))
     elseif kind == "string" then
         local text = r.at > begin and range:string(ENC_UTF_8) or ""
         tree:add(fields[path], range, text)
         r.values[name] = text
+    elseif kind == "bytes" then
+        if r.at > begin then tree:add(fields[path], range) end
+    elseif kind == "fixed32" then
+        tree:add_le(fields[path], range)
     elseif kind == "fixed64" then
         tree:add_le(fields[path], range)
         r.values[name] = "0x" .. range:le_uint64():tohex()
@@ -795,12 +808,12 @@ local function frame(tvb, pinfo, root)
     local stop = length + 4
     if name == "batch" or name == "vouch" then
         return (datagram(tvb, pinfo, tree, FRAME_HEADER, stop - FRAME_HEADER))
-    elseif name == "request" or name == "end" then
+    elseif name == "request" or name == "end" or name == "clients_request" then
         local r = reader(tvb, FRAME_HEADER, stop, name .. ".")
         r:layout(tree, LAYOUTS[name])
         r:finish(tree)
         return summary(name, r.values)
-    elseif name == "status" or name == "command" or name == "outcome" then
+    elseif name == "status" or name == "command" or name == "outcome" or name == "clients" then
         local message = name:sub(1, 1):upper() .. name:sub(2)
         local values = protobuf(tvb, FRAME_HEADER, stop, tree, message)
         if values.verdict == "refused" then tree:add_proto_expert_info(experts.refused, values.text or "") end
@@ -836,10 +849,12 @@ local function looks_like_frame(tvb)
     if name == "request" then return length == 37
     elseif name == "end" then return length == 18
     elseif name == "status_request" then return length == 1
+    elseif name == "clients_request" then return length == 5
     elseif name == "batch" or name == "vouch" then
         return length > HEAD_SIZE and tvb:len() >= FRAME_HEADER + 2 and
                tvb(FRAME_HEADER, 2):le_uint() == MAGIC
     elseif name == "status" then return length <= 32769 and first == 0x0a
+    elseif name == "clients" then return length <= 32769 and first == 0x08
     elseif name == "command" or name == "outcome" then return length <= 2048 and first == 0x08 end
     return false
 end

@@ -4,6 +4,9 @@
  * reads the page itself, so neither can change without the other. */
 #include <stdio.h>
 
+#include "proto/clients.h"
+#include "proto/command.h"
+#include "proto/edge.h"
 #include "proto/proposal.h"
 #include "proto/replay.h"
 #include "proto/sys.h"
@@ -196,6 +199,115 @@ START_TEST(replay)
 }
 END_TEST
 
+static void check_frame(const char *name, enum replay_type type, const uint8_t *body, size_t length)
+{
+    ck_assert_uint_gt(length, 0);
+    check(name, replay_frame_encode(type, body, length, encoded, sizeof encoded));
+}
+
+START_TEST(control)
+{
+    uint8_t body[1024];
+    const struct command command = { .kind = COMMAND_PROMOTE, .why = "host a fails", .how = 2 };
+    check_frame("command", REPLAY_COMMAND, body, command_encode(&command, body, sizeof body));
+    const struct outcome outcome = { .verdict = OUTCOME_REFUSED, .text = "leads already" };
+    check_frame("outcome", REPLAY_OUTCOME, body, outcome_encode(&outcome, body, sizeof body));
+    wire_store32(body, 64);
+    check_frame("clients_request", REPLAY_CLIENTS_REQUEST, body, 4);
+    static struct clients page = { .tip = 42, .clock_ns = 1700000000000000000, .count = 1 };
+    page.all[0] = (struct client) { .session = 7,
+                                    .ip = 0x0a000001,
+                                    .port = 40000,
+                                    .agent = "me",
+                                    .since_ns = 1700000000000000000,
+                                    .seq = 41,
+                                    .bytes_in = 300,
+                                    .bytes_out = 2,
+                                    .published = 1,
+                                    .subtrees = 1,
+                                    .publishers = 1,
+                                    .flags = CLIENT_SUBSCRIBED };
+    check_frame("clients", REPLAY_CLIENTS, body, clients_encode(&page, body, sizeof body));
+}
+END_TEST
+
+START_TEST(edge_login)
+{
+    struct edge_hello hello = { .version = EDGE_VERSION,
+                                .has_key = true,
+                                .agent = "example client" };
+    memset(hello.key, 7, sizeof hello.key);
+    check("edge_hello", edge_hello_encode(&hello, encoded, sizeof encoded));
+    struct edge_welcome welcome = { .version = EDGE_VERSION,
+                                    .stream = SUITE_STREAM,
+                                    .proxy = "east" };
+    memset(welcome.challenge, 0xaa, sizeof welcome.challenge);
+    check("edge_welcome", edge_welcome_encode(&welcome, encoded, sizeof encoded));
+    static const uint8_t no_binding[32];
+    edge_signed(&welcome, hello.key, no_binding, encoded);
+    check("edge_signed", EDGE_SIGNED_SIZE);
+}
+END_TEST
+
+START_TEST(edge_reading)
+{
+    static const uint8_t subtree[] = "\5/team";
+    const struct edge_subscribe subscribe = { .level = EDGE_SEQUENCED,
+                                              .from = EDGE_FROM_POSITION,
+                                              .tick_ms = EDGE_TICK_DEFAULT_MS,
+                                              .subtrees = { 1, subtree, sizeof subtree - 1 } };
+    check("edge_subscribe", edge_subscribe_encode(&subscribe, encoded, sizeof encoded));
+    const struct edge_subscribed subscribed = { 0 };
+    check("edge_subscribed", edge_subscribed_encode(&subscribed, encoded, sizeof encoded));
+    const struct edge_epoch epoch = { { 0xcafe, 2 }, 2 };
+    check("edge_epoch", edge_epoch_encode(&epoch, encoded, sizeof encoded));
+    const struct edge_name name = { EDGE_NAME_TOPIC, 16, "/team/hello", 11 };
+    check("edge_name", edge_name_encode(&name, encoded, sizeof encoded));
+    const struct edge_message message = { .seq = 42,
+                                          .previous = 41,
+                                          .timestamp_ns = 1700000000000000000,
+                                          .topic = 16,
+                                          .publisher = 1,
+                                          .publisher_seq = 7,
+                                          .payload = (const uint8_t *)"hello",
+                                          .length = 5 };
+    check("edge_message", edge_message_encode(&message, encoded, sizeof encoded));
+    const struct edge_progress progress = { 100, 42, 99, 1700000001000000000 };
+    check("edge_progress", edge_progress_encode(&progress, encoded, sizeof encoded));
+}
+END_TEST
+
+START_TEST(edge_publishing)
+{
+    const struct edge_open open = { .name = "pub", .nonce = 5 };
+    check("edge_open", edge_open_encode(&open, encoded, sizeof encoded));
+    const struct edge_opened opened = { 1, 3, 6, 40 };
+    check("edge_opened", edge_opened_encode(&opened, encoded, sizeof encoded));
+    const struct edge_publish publish = { .publisher = 1,
+                                          .number = 7,
+                                          .position = { { 0xcafe, 2 }, 41 },
+                                          .topic = "/team/hello",
+                                          .topic_length = 11,
+                                          .conditional = true,
+                                          .condition_topic = "/team",
+                                          .condition_topic_length = 5,
+                                          .condition_after = 40,
+                                          .payload = (const uint8_t *)"hello",
+                                          .length = 5 };
+    check("edge_publish", edge_publish_encode(&publish, encoded, sizeof encoded));
+    const struct edge_outcome outcome = {
+        .publisher = 1, .number = 7, .count = 1, .seq = 42, .stable = 41
+    };
+    check("edge_outcome", edge_outcome_encode(&outcome, encoded, sizeof encoded));
+    const struct edge_refused refused = { .request = EDGE_SUBSCRIBE,
+                                          .reason = EDGE_REFUSED_RIGHT,
+                                          .right = ACCESS_READ,
+                                          .subject = "/other",
+                                          .text = "ask the other one" };
+    check("edge_refused", edge_refused_encode(&refused, encoded, sizeof encoded));
+}
+END_TEST
+
 START_TEST(protocol)
 {
     wire_store64(encoded, protocol_digest());
@@ -203,4 +315,4 @@ START_TEST(protocol)
 }
 END_TEST
 
-SUITE_RUN("wire_doc", batch, proposal, signals, payloads, access, replay, protocol)
+SUITE_RUN("wire_doc", batch, proposal, signals, payloads, access, replay, control, protocol)

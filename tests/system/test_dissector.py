@@ -124,7 +124,7 @@ class TableTest(DissectorCase):
             if parts[0] == "F":
                 fields[parts[2]] = parts[3]
         kinds = {"string": "FT_STRING", "uint64": "FT_UINT64", "fixed64": "FT_UINT64",
-                 "uint32": "FT_UINT32", "bool": "FT_BOOLEAN"}
+                 "uint32": "FT_UINT32", "fixed32": "FT_UINT32", "bool": "FT_BOOLEAN", "bytes": "FT_BYTES"}
         for message, of in wire_decode.CONTROL.items():
             for kind, name in of.values():
                 self.assertEqual(fields.get(f"cantus.{message.lower()}.{name}"),
@@ -142,6 +142,7 @@ def examples():
 
 
 STREAM = 0x1122334455667788
+CONTROLS = ("command", "outcome", "clients_request", "clients")  # examples of frames
 
 
 def message(topic, payload, publisher=0, number=0):
@@ -196,7 +197,8 @@ class MadeTest(DissectorCase):
                     message(3, b"\x03day" + struct.pack("<IQQ", 1, 2, 3))]
         self.compare([*datagrams, batch(records, first_seq=100)], 17)
         self.compare([e["replay_request"], control_frame(2, e["batch"]), control_frame(3, e["heartbeat"]),
-                      control_frame(5, b""), control_frame(4, struct.pack("<BQQ", 2, 17, 16))], 6)
+                      control_frame(5, b""), control_frame(4, struct.pack("<BQQ", 2, 17, 16)),
+                      *(e[name] for name in CONTROLS)], 6)
 
     def test_every_mark_is_found(self):
         e = examples()
@@ -273,7 +275,8 @@ class MadeTest(DissectorCase):
                    control_frame(6, status),
                    control_frame(7, bytes.fromhex("08011107000000000000001800220377686f2a00")),
                    control_frame(8, bytes.fromhex("0803100018002100000000000000002800310000000000000000"
-                                                  "39000000000000000042026e6f"))]
+                                                  "39000000000000000042026e6f")),
+                   *(e[name] for name in CONTROLS)]
         for originals, protocol, preference in ((datagrams, 17, "cantus"), (control, 6, "cantus_stream")):
             pcap = self.path(f"damaged-{protocol}.pcap")
             packets = [self.damaged(rng, originals) for _ in range(DAMAGED)]

@@ -28,6 +28,7 @@ BODIES = {
     "batch": "before:D first_seq:Q timestamp_ns:Q stable:Q candidate:X number:I zero:I",
     "request": "stream:X first_seq:Q end_seq:Q epoch:E",
     "end": "reason:B oldest_seq:Q next_seq:Q",
+    "clients_request": "first:I",
 }
 RECORDS = {
     1: ("genesis", "stream:X created_ns:Q protocol_version:I is_volatile:B admin_key:K members:M"),
@@ -45,7 +46,7 @@ RECORDS = {
     13: ("words", "words:V"),
 }
 FRAMES = {1: "request", 2: "batch", 3: "vouch", 4: "end", 5: "status_request", 6: "status", 7: "command",
-          8: "outcome"}
+          8: "outcome", 9: "clients_request", 10: "clients"}
 
 
 class Decoder:
@@ -175,7 +176,7 @@ class Decoder:
         elif name in BODIES:
             if self.parts(body, 0, name + ".", BODIES[name]) != len(body):
                 raise ValueError(name)
-        elif name in ("status", "command", "outcome"):
+        elif name in ("status", "command", "outcome", "clients"):
             self.protobuf(body, name.capitalize())
 
     def protobuf(self, data, message):
@@ -200,11 +201,16 @@ class Decoder:
             elif key & 7 == 1:
                 self.part(data, at, field, "X")
                 at += 8
+            elif key & 7 == 5:
+                self.add(field, f"0x{int.from_bytes(data[at:at + 4], 'little'):08x}")
+                at += 4
             else:
                 length = varint()
                 inner, at = data[at:at + length], at + length
                 if kind == "string":
                     self.add(field, inner.decode())
+                elif kind == "bytes":
+                    self.add(field, inner.hex())
                 else:
                     self.protobuf(inner, kind)
 
