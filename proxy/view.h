@@ -53,7 +53,10 @@ void views_destroy(struct views *v);
 /* The view of this filter, made if there is none; VIEW_NONE if there are too many views or subtrees.
  * `principal` is that of the catalog's access. Each open is closed once, by whom nobody is in it any more. */
 uint32_t views_open(struct views *v, uint32_t principal, const struct edge_subtrees *subtrees);
+/* The same subtrees for another principal. */
+uint32_t views_open_as(struct views *v, uint32_t principal, uint32_t view);
 void views_close(struct views *v, uint32_t view);
+uint32_t view_subtrees(const struct views *v, uint32_t view);
 
 /* The next whole message, applied to the catalog and not yet to `recent`. Only what somebody will read is
  * written. */
@@ -67,8 +70,7 @@ bool view_wants(struct views *v, uint32_t view, uint32_t topic);
 /* The next view that got bytes since it was last told; VIEW_NONE: no more. */
 uint32_t views_touched(struct views *v);
 
-uint64_t views_seq(const struct views *v);       /* everything through this was offered */
-struct block views_block(const struct views *v); /* behind that */
+struct block views_block(const struct views *v); /* where everything that was offered ends */
 /* Bytes that were written since the view began: endless. */
 uint64_t view_end(const struct views *v, uint32_t view);
 /* Behind view_end: for whoever joins there. NULL: not known before the block ends, for its beginning is
