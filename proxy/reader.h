@@ -26,6 +26,20 @@
 struct reader;
 struct readers;
 
+struct readers_counts {
+    uint64_t left_behind; /* times that somebody live fell behind, its request apart */
+    uint64_t joined;      /* went live from behind */
+    uint64_t joined_at_once;
+    uint64_t not_yet;      /* would have joined, but for rights that changed in this block */
+    uint64_t preempted;    /* gave up its turn, since it took nothing and others waited */
+    uint64_t from_history; /* messages */
+    uint64_t from_recent;
+    uint64_t forked;
+    uint64_t broken;
+    uint64_t items_full; /* times that there was no room for what is to be inserted */
+    uint32_t readers, live, behind, catching_up; /* now */
+};
+
 enum { READER_FRAME_MAX = 64, READER_INSERTED_MAX = 65536 };
 
 struct readers_options {
@@ -109,6 +123,8 @@ uint64_t reader_oldest(const struct reader *r);
 uint64_t reader_seq(const struct reader *r);   /* everything through this was taken */
 uint64_t reader_bytes(const struct reader *r); /* behind its view; 0: none */
 uint32_t reader_subtrees(const struct reader *r);
+struct readers_counts readers_counts(const struct readers *s);
+struct views *readers_views(const struct readers *s);
 
 /* Those for whom there is something to read, after reader_next had nothing for them, or whose state has changed;
  * each once. Asked after the entry points above. NULL: no more. */
