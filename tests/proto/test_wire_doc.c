@@ -315,4 +315,5 @@ START_TEST(protocol)
 }
 END_TEST
 
-SUITE_RUN("wire_doc", batch, proposal, signals, payloads, access, replay, control, protocol)
+SUITE_RUN("wire_doc", batch, proposal, signals, payloads, access, replay, control, edge_login,
+          edge_reading, edge_publishing, protocol)
