@@ -76,6 +76,7 @@ static bool open_client(struct administer *a, const struct cli_globals *g, const
     struct cantus_client_options options = {
         .name = "cantus-admin",
         .source = cli_source(g, source),
+        .key_file = proxy ? g->key_file : NULL,
         .level = config.is_volatile ? CANTUS_SEQUENCED : CANTUS_STABLE,
         .report = on_report,
         .ctx = a,

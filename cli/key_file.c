@@ -42,7 +42,7 @@ bool key_file_new(const char *path, uint8_t public_key[ACCESS_KEY_SIZE], char *e
 
 bool key_file_read(const char *path, uint8_t public_key[ACCESS_KEY_SIZE], char *error)
 {
-    _Static_assert(KEY_PAIR_ERROR_MAX == KEY_FILE_ERROR_MAX, "one text");
+    _Static_assert((int)KEY_PAIR_ERROR_MAX == (int)KEY_FILE_ERROR_MAX, "one text");
     struct key_pair pair;
     if (!key_pair_read(path, &pair, error))
         return false;

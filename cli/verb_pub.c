@@ -194,6 +194,7 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     struct cantus_client_options client_options = {
         .name = "cantus-pub",
         .source = cli_source(&g, source),
+        .key_file = g.key_file,
         .level = p.sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
         .report = on_report,
         .ctx = &p,
