@@ -1,0 +1,411 @@
+/* The port, the clients, and the driver. */
+#include "rig.h"
+
+enum { RIG_ROOM = 256 * 1024 };
+
+void rig_leader_begin(struct rig *r);
+void rig_leader_hears(struct rig *r);
+void rig_leader_delivers(struct rig *r);
+
+/* ---- port ------------------------------------------------------------------------------------ */
+
+static struct rig *rig_of(struct port *port)
+{
+    return (struct rig *)(void *)port;
+}
+
+static void fake_send(struct port *port, enum port_channel channel, struct port_addr to,
+                      const uint8_t *bytes, uint32_t length)
+{
+    struct rig *r = rig_of(port);
+    (void)to;
+    (void)channel;
+    if (r->sent_count == RIG_SENT_MAX || length > WIRE_DATAGRAM_DEFAULT)
+        abort();
+    r->sent[r->sent_count].length = length;
+    memcpy(r->sent[r->sent_count].bytes, bytes, length);
+    r->sent_count++;
+}
+
+static uint8_t *fake_scratch(struct port *port, uint32_t length)
+{
+    struct rig *r = rig_of(port);
+    if (length > PORT_SCRATCH_MAX)
+        abort();
+    return r->scratch[r->scratch_used++ % 256];
+}
+
+static uint32_t fake_connect(struct port *port, struct port_addr to)
+{
+    (void)port;
+    (void)to;
+    return 0;
+}
+
+static size_t fake_room(struct port *port, uint32_t id, size_t want)
+{
+    struct rig_stream *s = &rig_of(port)->streams[id - 1];
+    size_t all = s->room != 0 ? s->room : RIG_ROOM;
+    size_t room = s->untaken < all ? all - s->untaken : 0;
+    s->waits = s->waits || room < want;
+    return room;
+}
+
+static void append(uint8_t **to, size_t *length, size_t *capacity, const void *bytes, size_t more)
+{
+    if (*length + more > *capacity) {
+        *capacity = (*length + more) * 2;
+        *to = realloc(*to, *capacity);
+        if (*to == NULL)
+            abort();
+    }
+    memcpy(*to + *length, bytes, more);
+    *length += more;
+}
+
+static void fake_write(struct port *port, uint32_t id, const void *bytes, size_t length)
+{
+    struct rig_stream *s = &rig_of(port)->streams[id - 1];
+    if (!s->open || length > fake_room(port, id, 0))
+        abort();
+    append(&s->out, &s->out_length, &s->out_capacity, bytes, length);
+    s->untaken += length;
+}
+
+static void fake_close(struct port *port, uint32_t id)
+{
+    struct rig_stream *s = &rig_of(port)->streams[id - 1];
+    if (!s->open)
+        abort();
+    s->open = false;
+}
+
+static const struct port_ops fake = { fake_send, fake_scratch, fake_connect,
+                                      fake_room, fake_write,   fake_close };
+
+/* ---- driving --------------------------------------------------------------------------------- */
+
+static size_t tell(struct rig *r, uint32_t id, enum port_stream_event_type type,
+                   const uint8_t *bytes, size_t length)
+{
+    struct port_stream_event e = { .type = type,
+                                   .stream = id,
+                                   .peer = r->streams[id - 1].addr,
+                                   .bytes = bytes,
+                                   .length = length };
+    return proxy_participant.on_stream(r->proxy, &e, r->now);
+}
+
+static bool offer(struct rig *r, uint32_t id)
+{
+    struct rig_stream *s = &r->streams[id - 1];
+    if (!s->open || s->in_length == 0)
+        return false;
+    /* A copy of exactly these, so that the sanitizers see a look behind them. */
+    size_t length = s->in_length;
+    uint8_t *bytes = malloc(length);
+    memcpy(bytes, s->in, length);
+    size_t used = tell(r, id, PORT_STREAM_BYTES, bytes, length);
+    free(bytes);
+    ck_assert_uint_le(used, length);
+    s->in_length -= used;
+    memmove(s->in, s->in + used, s->in_length);
+    return used > 0;
+}
+
+static bool take(struct rig *r, uint32_t id)
+{
+    struct rig_stream *s = &r->streams[id - 1];
+    if (s->deaf || s->untaken == 0)
+        return false;
+    s->untaken = 0;
+    if (s->open && s->waits) {
+        s->waits = false;
+        tell(r, id, PORT_STREAM_ROOM, NULL, 0);
+    }
+    return true;
+}
+
+static bool round_of(struct rig *r)
+{
+    bool busy = r->log_delivered < r->log_count;
+    rig_leader_delivers(r);
+    for (uint32_t i = 1; i <= r->stream_count; i++)
+        busy = offer(r, i) || busy;
+    r->deadline = proxy_participant.step(r->proxy, r->now);
+    for (uint32_t i = 1; i <= r->stream_count; i++)
+        busy = take(r, i) || busy;
+    busy = busy || r->sent_count > 0 || r->deadline <= r->now.mono_ns;
+    rig_leader_hears(r);
+    return busy;
+}
+
+void rig_round(struct rig *r)
+{
+    (void)round_of(r);
+}
+
+void rig_run(struct rig *r)
+{
+    for (int i = 0; i < 100000; i++)
+        if (!round_of(r))
+            return;
+    ck_abort_msg("it is never quiet");
+}
+
+void rig_pass(struct rig *r, uint64_t ns)
+{
+    uint64_t end = r->now.mono_ns + ns;
+    rig_run(r);
+    while (r->now.mono_ns < end) {
+        uint64_t to = r->deadline < end ? r->deadline : end;
+        uint64_t by = to > r->now.mono_ns ? to - r->now.mono_ns : 1;
+        r->now.mono_ns += by;
+        r->now.wall_ns += by;
+        rig_run(r);
+    }
+}
+
+/* ---- making ---------------------------------------------------------------------------------- */
+
+struct rig_key rig_key(uint8_t seed)
+{
+    struct rig_key k;
+    uint8_t bytes[crypto_sign_SEEDBYTES];
+    memset(bytes, seed, sizeof bytes);
+    crypto_sign_seed_keypair(k.public, k.secret, bytes);
+    return k;
+}
+
+struct rig *rig_new_with(const struct proxy_options *options, bool is_volatile)
+{
+    struct rig *r = calloc(1, sizeof *r);
+    ck_assert_ptr_nonnull(r);
+    r->is_volatile = is_volatile;
+    r->port.ops = &fake;
+    r->port.datagram_max = WIRE_DATAGRAM_DEFAULT;
+    r->port.self = (struct port_addr) { RIG_HERE, 4000 };
+    r->now = (struct port_time) { .mono_ns = SECOND, .wall_ns = 1000 * SECOND };
+    r->timestamp_ns = 1000 * SECOND;
+    r->admin = rig_key(1);
+    r->options = *options;
+    r->options.stream = RIG_STREAM;
+    r->options.catalog = (struct catalog_options) { .topics_max = 1024, .publishers_max = 512 };
+    snprintf(r->options.name, sizeof r->options.name, "p1");
+    memset(r->options.secret, 5, sizeof r->options.secret);
+    r->sent = calloc(RIG_SENT_MAX, sizeof *r->sent);
+    r->log = calloc(RIG_LOG_MAX, sizeof *r->log);
+    r->held = calloc(RIG_PUBLISHERS_MAX * RIG_WINDOW, sizeof *r->held);
+    r->catalog = catalog_create(&r->options.catalog);
+    ck_assert(r->sent != NULL && r->log != NULL && r->held != NULL && r->catalog != NULL);
+    ck_assert(ledger_init(&r->ledger, &r->options.catalog));
+    rig_leader_begin(r);
+    r->proxy = proxy_create(&r->options, &r->port, r->now);
+    ck_assert_ptr_nonnull(r->proxy);
+    rig_run(r);
+    ck_assert_msg(proxy_ready(r->proxy), "%s", proxy_state(r->proxy));
+    return r;
+}
+
+struct rig *rig_new(void)
+{
+    struct proxy_options o;
+    proxy_options_default(&o);
+    o.sessions_max = 512;
+    o.recent_bytes = o.view_bytes = 8 << 20;
+    o.relay_bytes = 32 << 20;
+    o.subtrees_max = 65536;
+    return rig_new_with(&o, false);
+}
+
+void rig_free(struct rig *r)
+{
+    proxy_destroy(r->proxy);
+    for (uint32_t i = 0; i < r->stream_count; i++) {
+        free(r->streams[i].in);
+        free(r->streams[i].out);
+    }
+    catalog_destroy(r->catalog);
+    ledger_close(&r->ledger);
+    free(r->sent);
+    free(r->log);
+    free(r->held);
+    free(r);
+}
+
+uint64_t rig_counter(const struct rig *r, enum counter c)
+{
+    return proxy_counters(r->proxy)[c];
+}
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+uint32_t rig_connect(struct rig *r, uint32_t ip)
+{
+    ck_assert_uint_lt(r->stream_count, RIG_STREAMS_MAX);
+    uint32_t id = ++r->stream_count;
+    r->streams[id - 1] =
+        (struct rig_stream) { .open = true, .addr = { ip, (uint16_t)(10000 + id) } };
+    tell(r, id, PORT_STREAM_ACCEPTED, NULL, 0);
+    return id;
+}
+
+void rig_hang_up(struct rig *r, uint32_t c)
+{
+    ck_assert(r->streams[c - 1].open);
+    tell(r, c, PORT_STREAM_CLOSED, NULL, 0);
+    r->streams[c - 1].open = false;
+}
+
+void rig_write(struct rig *r, uint32_t c, const void *bytes, size_t length)
+{
+    struct rig_stream *s = &r->streams[c - 1];
+    append(&s->in, &s->in_length, &s->in_capacity, bytes, length);
+}
+
+static uint8_t frame[EDGE_FRAME_MAX];
+
+void rig_hello(struct rig *r, uint32_t c, const struct rig_key *key)
+{
+    struct edge_hello h = { .version = EDGE_VERSION, .has_key = key != NULL, .agent = "rig" };
+    if (key != NULL)
+        memcpy(h.key, key->public, sizeof h.key);
+    rig_write(r, c, frame, edge_hello_encode(&h, frame, sizeof frame));
+}
+
+const uint8_t *rig_next(struct rig *r, uint32_t c, enum edge_type type, size_t *length)
+{
+    struct rig_stream *s = &r->streams[c - 1];
+    for (;;) {
+        enum edge_type found;
+        size_t size = edge_frame_peek(s->out + s->read, s->out_length - s->read, &found);
+        ck_assert_uint_ne(size, SIZE_MAX);
+        if (size == 0)
+            return NULL;
+        const uint8_t *body = s->out + s->read + EDGE_HEADER;
+        s->read += size;
+        *length = size - EDGE_HEADER;
+        if (found == type)
+            return body;
+    }
+}
+
+#define NEXT(name, type)                                                                           \
+    struct edge_##name out;                                                                        \
+    size_t length;                                                                                 \
+    const uint8_t *body = rig_next(r, c, type, &length);                                           \
+    ck_assert_msg(body != NULL, "no " #name);                                                      \
+    ck_assert(edge_##name##_decode(body, length, &out))
+
+struct edge_welcome rig_welcome(struct rig *r, uint32_t c)
+{
+    NEXT(welcome, EDGE_WELCOME);
+    return out;
+}
+
+void rig_prove(struct rig *r, uint32_t c, const struct rig_key *key, const struct edge_welcome *w)
+{
+    static const uint8_t binding[32];
+    uint8_t text[EDGE_SIGNED_SIZE];
+    struct edge_prove p;
+    edge_signed(w, key->public, binding, text);
+    crypto_sign_detached(p.signature, NULL, text, sizeof text, key->secret);
+    rig_write(r, c, frame, edge_prove_encode(&p, frame, sizeof frame));
+}
+
+uint32_t rig_login(struct rig *r, const struct rig_key *key)
+{
+    uint32_t c = rig_connect(r, RIG_HERE);
+    rig_hello(r, c, key);
+    rig_run(r);
+    if (key != NULL) {
+        struct edge_welcome w = rig_welcome(r, c);
+        rig_prove(r, c, key, &w);
+        rig_run(r);
+    }
+    NEXT(accepted, EDGE_ACCEPTED);
+    (void)out;
+    return c;
+}
+
+/* A list of one, or of none. */
+static struct edge_subtrees list_of(const char *subtree, uint8_t memory[256])
+{
+    struct edge_subtrees s = { .at = memory };
+    if (subtree != NULL) {
+        s.count = 1;
+        s.length = 1 + strlen(subtree);
+        memory[0] = (uint8_t)strlen(subtree);
+        memcpy(memory + 1, subtree, strlen(subtree));
+    }
+    return s;
+}
+
+void rig_subscribe(struct rig *r, uint32_t c, const char *subtree, enum edge_from from)
+{
+    uint8_t memory[256];
+    struct edge_subscribe s = {
+        .level = EDGE_SEQUENCED, .from = from, .tick_ms = 1000, .subtrees = list_of(subtree, memory)
+    };
+    rig_write(r, c, frame, edge_subscribe_encode(&s, frame, sizeof frame));
+}
+
+void rig_change(struct rig *r, uint32_t c, const char *add, const char *remove)
+{
+    uint8_t memory[2][256];
+    struct edge_change s = { .add = list_of(add, memory[0]), .remove = list_of(remove, memory[1]) };
+    rig_write(r, c, frame, edge_change_encode(&s, frame, sizeof frame));
+}
+
+void rig_open(struct rig *r, uint32_t c, const char *name, uint64_t nonce, uint32_t wanted)
+{
+    struct edge_open o = { .nonce = nonce, .wanted = wanted };
+    snprintf(o.name, sizeof o.name, "%s", name);
+    rig_write(r, c, frame, edge_open_encode(&o, frame, sizeof frame));
+}
+
+struct edge_opened rig_opened(struct rig *r, uint32_t c, const char *name, uint64_t nonce)
+{
+    rig_open(r, c, name, nonce, 0);
+    rig_run(r);
+    NEXT(opened, EDGE_OPENED);
+    return out;
+}
+
+void rig_publish_at(struct rig *r, uint32_t c, const struct edge_publish *publish)
+{
+    size_t length = edge_publish_encode(publish, frame, sizeof frame);
+    ck_assert_uint_gt(length, 0);
+    rig_write(r, c, frame, length);
+}
+
+void rig_publish(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number, const char *topic,
+                 const char *text)
+{
+    struct edge_publish p = { .publisher = publisher,
+                              .number = number,
+                              .topic = topic,
+                              .topic_length = strlen(topic),
+                              .payload = (const uint8_t *)text,
+                              .length = (uint32_t)strlen(text) };
+    rig_publish_at(r, c, &p);
+}
+
+struct edge_refused rig_refused(struct rig *r, uint32_t c)
+{
+    NEXT(refused, EDGE_REFUSED);
+    return out;
+}
+
+struct edge_outcome rig_outcome(struct rig *r, uint32_t c)
+{
+    NEXT(outcome, EDGE_OUTCOME);
+    return out;
+}
+
+void rig_closed(struct rig *r, uint32_t c, enum edge_closing_reason reason)
+{
+    NEXT(closing, EDGE_CLOSING);
+    ck_assert_msg(out.reason == reason, "closed because \"%s\"", out.text);
+    ck_assert(!r->streams[c - 1].open);
+}

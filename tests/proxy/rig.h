@@ -1,0 +1,151 @@
+/* A proxy's core on a port that remembers, a leader of a few lines that sequences what it is sent as a sequencer
+ * would (joins, topics, permissions, conditions, runs), and clients that are nothing but bytes. Time is a number;
+ * a round offers each connection's bytes once and steps once, as a driver does. */
+#ifndef CANTUS_TESTS_PROXY_RIG_H
+#define CANTUS_TESTS_PROXY_RIG_H
+
+#include <check.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proto/ledger.h"
+#include "proto/proposal.h"
+#include "proto/sys_edge.h"
+#include "proxy/core.h"
+
+#define RIG_STREAM UINT64_C(0x5eed)
+#define MS         UINT64_C(1000000)
+#define SECOND     UINT64_C(1000000000)
+#define RIG_HERE   0x7f000001u
+
+enum {
+    RIG_SENT_MAX = 8192,
+    RIG_LOG_MAX = 32768,
+    RIG_WINDOW = 1024,
+    RIG_PUBLISHERS_MAX = 512,
+    RIG_STREAMS_MAX = 8192
+};
+
+struct rig_key {
+    uint8_t public[ACCESS_KEY_SIZE], secret[crypto_sign_SECRETKEYBYTES];
+};
+
+struct rig_stream {
+    bool open;   /* as the proxy sees it */
+    bool deaf;   /* its client takes nothing */
+    size_t room; /* of what is not taken; 0: RIG_ROOM */
+    bool waits;  /* for a ROOM event */
+    struct port_addr addr;
+    uint8_t *in; /* said by the client and not yet consumed */
+    size_t in_length, in_capacity;
+    uint8_t *out; /* what the client has got */
+    size_t out_length, out_capacity;
+    size_t untaken; /* of it, while the client is deaf */
+    size_t read;    /* by the test */
+};
+
+struct rig_sent {
+    uint32_t length;
+    uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
+};
+
+struct rig_batch {
+    struct batch_header header;
+    uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
+};
+
+struct rig_fragment {
+    uint64_t number; /* 0: none */
+    struct position position;
+    struct proposal_entry e;
+    uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
+};
+
+struct rig {
+    struct port port; /* first */
+    uint8_t scratch[256][PORT_SCRATCH_MAX];
+    uint32_t scratch_used;
+    struct rig_sent *sent;
+    uint32_t sent_count;
+    bool deaf;                                  /* the leader hears nothing */
+    struct rig_stream streams[RIG_STREAMS_MAX]; /* stream id less 1 */
+    uint32_t stream_count;
+
+    struct epoch epoch;
+    struct digest digest;
+    uint64_t timestamp_ns, stable;
+    bool hold_stable; /* else all that was emitted is stable */
+    bool is_volatile;
+    struct catalog *catalog;
+    struct ledger ledger;
+    struct rig_batch *log;
+    uint32_t log_count, log_delivered;
+    struct rig_fragment *held; /* RIG_WINDOW of each publisher */
+    uint64_t creates, joins, proposals, rejects;
+    uint32_t order[RIG_LOG_MAX]; /* publishers of proposals that were new, as they came */
+    uint32_t order_count;
+
+    struct port_time now;
+    uint64_t deadline;
+    struct proxy *proxy;
+    struct proxy_options options;
+    struct rig_key admin;
+};
+
+/* Genesis, epoch record; `admin` may do everything. The proxy has joined. */
+struct rig *rig_new(void);
+struct rig *rig_new_with(const struct proxy_options *options, bool is_volatile);
+void rig_free(struct rig *r);
+void rig_round(struct rig *r);             /* deliver, offer, step: once */
+void rig_run(struct rig *r);               /* until all is quiet */
+void rig_pass(struct rig *r, uint64_t ns); /* time, in steps to the proxy's deadlines */
+
+struct rig_key rig_key(uint8_t seed);
+/* As the administrator: rights for this key (NULL: anyone) on a subtree. */
+void rig_grant(struct rig *r, const struct rig_key *key, uint8_t rights, const char *subtree);
+void rig_revoke(struct rig *r, const struct rig_key *key, uint8_t rights, const char *subtree);
+void rig_limit(struct rig *r, const struct limit_whom *whom, const struct limit *limit);
+uint64_t rig_emit(struct rig *r, uint32_t topic, uint32_t publisher, uint64_t number, uint8_t flags,
+                  const void *payload, size_t length);
+uint32_t rig_topic(struct rig *r, const char *path);
+uint64_t rig_say(struct rig *r, const char *path, const char *text); /* by "other" */
+uint32_t rig_join(struct rig *r, const char *identity, uint64_t nonce);
+uint64_t rig_tip(const struct rig *r);
+void rig_fork(struct rig *r, uint64_t seq);
+uint64_t rig_counter(const struct rig *r, enum counter c);
+
+/* ---- clients --------------------------------------------------------------------------------- */
+uint32_t rig_connect(struct rig *r, uint32_t ip); /* a stream */
+void rig_hang_up(struct rig *r, uint32_t c);
+void rig_write(struct rig *r, uint32_t c, const void *bytes, size_t length);
+void rig_hello(struct rig *r, uint32_t c, const struct rig_key *key);
+struct edge_welcome rig_welcome(struct rig *r, uint32_t c);
+void rig_prove(struct rig *r, uint32_t c, const struct rig_key *key, const struct edge_welcome *w);
+/* Connects and logs in; NULL: nobody in particular. */
+uint32_t rig_login(struct rig *r, const struct rig_key *key);
+void rig_subscribe(struct rig *r, uint32_t c, const char *subtree, enum edge_from from);
+void rig_change(struct rig *r, uint32_t c, const char *add, const char *remove);
+void rig_open(struct rig *r, uint32_t c, const char *name, uint64_t nonce, uint32_t wanted);
+/* Opens, and runs until it is opened. */
+struct edge_opened rig_opened(struct rig *r, uint32_t c, const char *name, uint64_t nonce);
+void rig_publish(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number, const char *topic,
+                 const char *text);
+void rig_publish_at(struct rig *r, uint32_t c, const struct edge_publish *publish);
+/* The next frame of this type, those before it are passed over; NULL: there is none. */
+const uint8_t *rig_next(struct rig *r, uint32_t c, enum edge_type type, size_t *length);
+struct edge_refused rig_refused(struct rig *r, uint32_t c);
+struct edge_outcome rig_outcome(struct rig *r, uint32_t c);
+/* Closed by the proxy, for this reason. */
+void rig_closed(struct rig *r, uint32_t c, enum edge_closing_reason reason);
+
+static inline int rig_suite(Suite *suite)
+{
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+#endif
