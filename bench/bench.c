@@ -6,6 +6,7 @@
 
 #include "bench/chain.h"
 #include "bench/core.h"
+#include "bench/dev.h"
 #include "bench/durable.h"
 #include "bench/failover.h"
 #include "bench/follow.h"
@@ -56,6 +57,8 @@ const struct bench_case bench_cases[] = {
     { "failover", "automatic", "the stream stands still: leader killed, the standby decides itself",
       failover_automatic },
     { "failover", "manual", "the stream stands still: from `cantus promote` on", failover_manual },
+    { "dev", "start", "a default `cantus dev`, from nothing to `ready`", dev_start },
+    { "dev", "idle", "the CPU time of a second in which nobody wants anything of it", dev_idle },
 };
 const size_t bench_case_count = sizeof bench_cases / sizeof bench_cases[0];
 

@@ -2,19 +2,16 @@
 
 #include <cantus/cantus.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "bench/histogram.h"
+#include "bench/programs.h"
 #include "cli/deployment.h"
 
 enum { STORES = 3, SEQUENCERS = 2, LOAD_MS = 400, PATIENCE_MS = 20000 };
@@ -32,7 +29,7 @@ struct failover {
     const struct failover_options *options;
     char dir[64];
     char config_path[128];
-    char bin[PATH_MAX];
+    struct programs programs;
     pid_t stores[STORES];
     pid_t sequencers[SEQUENCERS];
     uint32_t leader;
@@ -54,21 +51,6 @@ static uint64_t mono_ns(void)
 
 /* ---- processes ------------------------------------------------------------------------------- */
 
-static pid_t spawn(const struct failover *f, const char *const *arguments)
-{
-    char path[PATH_MAX + 64];
-    snprintf(path, sizeof path, "%s/%s", f->bin, arguments[0]);
-    pid_t child = fork();
-    if (child != 0)
-        return child;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    int nowhere = open("/dev/null", O_RDWR);
-    dup2(nowhere, STDOUT_FILENO);
-    dup2(nowhere, STDERR_FILENO);
-    execv(path, (char *const *)(uintptr_t)arguments);
-    _exit(127);
-}
-
 static pid_t spawn_sequencer(const struct failover *f, uint32_t index, bool standby)
 {
     const char *name = index == 0 ? "s1" : "s2";
@@ -76,7 +58,7 @@ static pid_t spawn_sequencer(const struct failover *f, uint32_t index, bool stan
         "cantus-sequencer",           "--config", f->config_path, "--name", name,
         standby ? "--standby" : NULL, NULL
     };
-    return spawn(f, arguments);
+    return programs_start(&f->programs, arguments, -1);
 }
 
 static bool spawn_all(struct failover *f, char *error)
@@ -86,7 +68,7 @@ static bool spawn_all(struct failover *f, char *error)
         const char *const arguments[] = {
             "cantus-retransmitter", "--config", f->config_path, "--name", names[i], NULL
         };
-        f->stores[i] = spawn(f, arguments);
+        f->stores[i] = programs_start(&f->programs, arguments, -1);
     }
     for (uint32_t i = 0; i < SEQUENCERS; i++)
         f->sequencers[i] = spawn_sequencer(f, i, i > 0);
@@ -96,11 +78,7 @@ static bool spawn_all(struct failover *f, char *error)
 
 static void end(pid_t *child)
 {
-    if (*child > 0) {
-        kill(*child, SIGKILL);
-        waitpid(*child, NULL, 0);
-    }
-    *child = 0;
+    programs_end(child, SIGKILL);
 }
 
 /* ---- the follower and its load --------------------------------------------------------------- */
@@ -163,7 +141,7 @@ static pid_t spawn_promotion(const struct failover *f, uint32_t index)
     const char *const arguments[] = {
         "cantus", "--dir", f->dir, "promote", index == 0 ? "s1" : "s2", "--why", "bench", NULL
     };
-    return spawn(f, arguments);
+    return programs_start(&f->programs, arguments, -1);
 }
 
 static bool run_round(struct failover *f, char *error)
@@ -228,20 +206,9 @@ static bool make_deployment(struct failover *f, char *error)
     return fine;
 }
 
-static bool find_programs(struct failover *f, char *error)
-{
-    ssize_t n = readlink("/proc/self/exe", f->bin, sizeof f->bin - 1);
-    f->bin[n > 0 ? n : 0] = 0;
-    char *slash = strrchr(f->bin, '/');
-    if (slash != NULL)
-        *slash = 0;
-    snprintf(error, DEPLOYMENT_ERROR_MAX, "cannot tell where this program lies");
-    return slash != NULL;
-}
-
 static bool start(struct failover *f, char *error)
 {
-    if (!find_programs(f, error) || !make_deployment(f, error) || !spawn_all(f, error))
+    if (!programs_find(&f->programs, error) || !make_deployment(f, error) || !spawn_all(f, error))
         return false;
     struct cantus_client_options options = { .source = f->dir };
     f->client = cantus_client_open(&options, error);
@@ -253,14 +220,6 @@ static bool start(struct failover *f, char *error)
     return f->pipe != NULL;
 }
 
-static int remove_entry(const char *path, const struct stat *s, int type, struct FTW *where)
-{
-    (void)s;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 static void stop(struct failover *f)
 {
     if (f->client != NULL)
@@ -270,7 +229,7 @@ static void stop(struct failover *f)
     for (uint32_t i = 0; i < STORES; i++)
         end(&f->stores[i]);
     if (f->dir[0] != 0)
-        nftw(f->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+        programs_remove(f->dir);
 }
 
 static bool run(const struct failover_options *options, struct bench_result *r, char *error)

@@ -78,6 +78,16 @@ class BenchTest(Case):
         small = json.loads(self.bench("chain", "no-gso", "--rounds", "1", "--size", "32").out)
         self.assertLess(small["window"], lines["no-gso"]["window"])
 
+    def test_dev_starts_and_rests(self):
+        out = self.bench("dev", "--rounds", "1").out
+        lines = {line["case"]: line for line in map(json.loads, out.splitlines())}
+        self.assertEqual({case: line["wanted_p50_us"] for case, line in lines.items()},
+                         {"start": 300000, "idle": 5000})
+        for line in lines.values():
+            self.assertGreater(line["p50_us"], 0)
+            self.assertEqual(line["reached"], line["p50_us"] <= line["wanted_p50_us"])
+        self.assertEqual([n for n in os.listdir(self.tmp) if n.startswith("cantus-dev")], [])
+
     def test_loss_is_made_up_for(self):
         line = json.loads(self.bench("loss", "both", "--rounds", "1").out)
         self.assertEqual((line["ingress_loss_ppm"], line["receiver_loss_ppm"]), (10000, 10000))
