@@ -205,10 +205,32 @@ static bool outvoted(const struct sim *s, const struct membership *m, const stru
     return ignorant + 2 <= membership_seal_quorum(m) && ignorant + 2 <= membership_stable_quorum(m);
 }
 
+/* Whether an older leader or candidate is still at it, which may never have heard of the record, and
+ * which others may have promised or acknowledged something before they went on. */
+static bool is_somebody_behind(const struct sim *s)
+{
+    const struct sim_history *h = &s->history;
+    struct epoch newest = { 0 };
+    for (uint32_t i = 0; i < h->branch_count; i++)
+        if (epoch_compare(h->branches[i].epoch, newest) > 0)
+            newest = h->branches[i].epoch;
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        const struct sim_node *n = s->nodes[i];
+        if (n->kind != SIM_SEQUENCER || !n->up || sequencer_state(n->core) == SEQUENCER_FOLLOWING)
+            continue;
+        if (sequencer_state(n->core) != SEQUENCER_LEADING ||
+            !epoch_equal(sequencer_epoch(n->core), newest))
+            return true;
+    }
+    return false;
+}
+
 static bool will_be_noticed(const struct sim *s, const struct sim_node *n)
 {
     const struct sim_history *h = &s->history;
     bool known[SIM_NODES_MAX] = { false };
+    if (is_somebody_behind(s))
+        return false;
     for (uint32_t i = 0; i < s->node_count; i++)
         known[i] = s->nodes[i]->kind == SIM_STORE && s->nodes[i] != n && knows(s, s->nodes[i], n);
     if (!outvoted(s, sim_history_members(h, h->stable_branch, h->stable_seq), n, known))

@@ -23,6 +23,11 @@ Follow.   A batch carries an entry, a heartbeat none; both vouch for a history a
 Locked.   A store may have promised the number of an epoch that has begun to a rival. --locked says what becomes of it:
           nothing (stuck), its leader seals a higher number (self-seal), or it records the begun epoch all the same
           (equal-number): of one number only one begins, so the rival cannot any more, and a seal of it is refused.
+Restored. A store may be put back to what it was. Each start of one that its leader has accepted is a run, and what it
+          says names the run and what that began with. Leaders remember the most that each store said to them, and
+          put it into the stream. Who began with less than it is known to have said in another run does not count,
+          and is told: it comes back as another store. That happens only where every store but it holds a stable
+          record that says so, and no older leader or candidate is still at it: else nobody who is asked may know.
 Propose.  A proposal names the position its author had applied; a leader whose history lacks that position drops it.
 
 The network loses, duplicates, delays and reorders: what was sent may be received at any later step, any number of
@@ -55,6 +60,7 @@ SABOTAGES = {
     'static-membership': 'a candidate seals a majority of the members it was configured with',
     'small-quorum-change': 'the membership changes although W is below a majority',
     'wiped-votes': 'a wiped store comes back under its old id and votes',
+    'restored-votes': 'a store is believed, whatever it is known to have said in another run',
     'cut-to-stable': 'a retransmitter that differs cuts to what it knows is stable',
     'forked-by-seq': 'a follower compares positions by seq alone',
     'deliver-unvouched': 'a follower at sequenced delivers a gap fill before the chain closes',
@@ -69,13 +75,15 @@ LOCKED = {
 # What the adversary does how often. A mood leans towards the situation in which one mistake shows; a search without
 # sabotage draws a mood for every walk, so it is at least as hostile as each of the searches that must find something.
 USUAL = dict(candidate=4, emit=8, change=2, propose=3, heartbeat=4, restart=3, wipe=.4, fill=4, deliver=70)
+RESTORES = dict(candidate=2, emit=4, change=0, propose=0, heartbeat=2, restart=1, wipe=0, fill=0, deliver=80, keep=8,
+                words=4, restore=20)
 CHANGES = dict(USUAL, candidate=6, change=8, propose=0, wipe=0, fill=0)
 FOLLOWS = dict(USUAL, candidate=5, heartbeat=8, fill=10)
 FIGURE8 = dict(candidate=6, emit=4, change=0, propose=0, heartbeat=2, restart=12, wipe=0, fill=0, deliver=76)
 MOODS = {
     'ack-any-epoch': FIGURE8, 'stable-on-adopt': FIGURE8,
     'replace-members': CHANGES, 'unguarded-membership': CHANGES, 'static-membership': CHANGES,
-    'small-quorum-change': CHANGES, 'wiped-votes': dict(USUAL, wipe=2), 'blind-watermark': FOLLOWS,
+    'small-quorum-change': CHANGES, 'wiped-votes': dict(USUAL, wipe=2), 'restored-votes': RESTORES, 'blind-watermark': FOLLOWS,
     'forked-by-seq': FOLLOWS, 'deliver-unvouched': FOLLOWS, 'foreign-basis': dict(FOLLOWS, propose=10),
 }
 EVERY_MOOD = [USUAL, *MOODS.values()]
@@ -89,6 +97,7 @@ class Entry(NamedTuple):
     epoch: tuple
     value: int                  # unique, so that two entries are equal only if they are the same one
     members: frozenset | None   # a membership change
+    words: tuple                # (store, run, word) of each store that was heard
     basis: tuple                # the history its author had applied; on the wire only the position of its end
 
 
@@ -106,6 +115,19 @@ def rank(tail):
 
 def members_of(log):
     return next((e.members for e in reversed(log) if e.members), FOUNDERS)
+
+
+def words_of(log):
+    """What the newest record says: {store: (run, word)}"""
+    return next(({s: (run, word) for s, run, word in e.words} for e in reversed(log) if e.words), {})
+
+
+def forgets(said, now):
+    """Words are (promise, tail). A promise only rises; what is of the promised epoch is cut for a later one only."""
+    (promised, tail), (promised_now, tail_now) = said, now
+    if promised_now[0] != promised[0]:
+        return promised_now[0] < promised[0]
+    return promised_now != promised or tail[0] == promised and tail_now < tail
 
 
 def on_history(position, log):
@@ -133,6 +155,31 @@ class Retransmitter:
     def __init__(self, world, name):
         self.world, self.name = world, name
         self.promised, self.log, self.known_stable = GENESIS, (), 0     # all of it durable
+        self.settled, self.kept = GENESIS, None
+        self.begin_run()
+
+    def word(self):
+        return self.promised, rank(self.log)
+
+    def begin_run(self):
+        self.world.runs += 1
+        self.run = self.world.runs, self.word()     # its id, and what it began with; durable
+
+    def keep(self):
+        if self.settled == self.promised == tail_epoch(self.log) != GENESIS:
+            self.kept = self.promised, self.log, self.settled
+
+    def restore(self):
+        self.promised, self.log, self.settled = self.kept
+        self.known_stable = 0
+        self.begin_run()
+        self.world.say('store', self.name, 'is RESTORED to', self.log, 'promised', self.promised)
+
+    def on_recall(self, epoch, run, said):
+        if run != self.run[0] and forgets(said, self.run[1]):
+            self.world.replace(self)
+        elif run == self.run[0] and epoch == self.promised == tail_epoch(self.log):
+            self.settled = epoch
 
     def admits(self, epoch):
         return (epoch[0] > self.promised[0] or epoch == self.promised
@@ -142,7 +189,7 @@ class Retransmitter:
         if self.admits(epoch):
             self.promised = epoch
             self.world.say('store', self.name, 'promises', epoch, 'with', self.log)
-            self.world.send('promise', epoch, self.name, self.log)
+            self.world.send('promise', epoch, self.name, self.log, self.run)
 
     def is_locked(self, epoch):
         return self.promised[0] == epoch[0] and self.promised != epoch
@@ -171,12 +218,16 @@ class Retransmitter:
 
     def acknowledge(self, epoch):
         if self.log:
-            self.world.send('ack', epoch, self.name, len(self.log), tail_epoch(self.log))
+            self.world.send('ack', epoch, self.name, len(self.log), tail_epoch(self.log), self.promised, self.run,
+                            self.settled == self.promised)
 
     def restart(self):
         if self.world.bad == 'volatile-promise':
             self.promised = tail_epoch(self.log)
             self.world.say('store', self.name, 'restarts and believes it promised', self.promised)
+        if self.settled == self.promised == tail_epoch(self.log):
+            self.settled = GENESIS
+            self.begin_run()
         self.acknowledge(self.promised)
 
 
@@ -185,21 +236,45 @@ class Sequencer:
 
     def __init__(self, world, epoch):
         self.world, self.epoch = world, epoch
-        self.tails, self.acks = {}, {}
+        self.tails, self.acks, self.said = {}, {}, {}
         self.log, self.adopted, self.stable = None, 0, 0
+        self.runs = {}                              # of who promised
+        self.over = False
         self.secure = 0                             # on a majority, so that every seal meets it
         world.send('seal', None, epoch)
 
-    def on_promise(self, store, tail):
+    def believes(self, store, run, now, log):
+        """Not if it began with less than it has said in another run, here or as the history says."""
+        if self.world.bad in ('restored-votes', 'wiped-votes', 'volatile-promise'):
+            return True
+        for other, said in filter(None, (self.said.get(store), words_of(log).get(store))):
+            if forgets(said, now if other == run[0] else run[1]):
+                self.world.send('recall', store, GENESIS, other, said)
+                return False
+        return True
+
+    def on_promise(self, store, tail, run):
         if self.log is not None:
             return
         bad = self.world.bad
         self.tails[store] = tail
+        self.runs[store] = run
+        while True:
+            best = max(self.tails.values(), key=len if bad == 'adopt-longest' else rank)
+            wrong = [s for s, t in self.tails.items()
+                     if not self.believes(s, self.runs[s], (self.epoch, rank(t)), best)]
+            if not wrong:
+                break
+            for s in wrong:
+                del self.tails[s]
+            if not self.tails:
+                return
         best = max(self.tails.values(), key=len if bad == 'adopt-longest' else rank)
         members = FOUNDERS if bad == 'static-membership' else members_of(best)
         if sum(s in members for s in self.tails) < self.world.seal_quorum(len(members)):
             return
         self.log, self.adopted = best, len(best)
+        self.said = {s: (self.runs[s][0], (self.epoch, rank(t))) for s, t in self.tails.items()}
         self.world.say('BEGIN', self.epoch, 'by stores', sorted(self.tails), 'adopts', best)
         self.world.check_begin(self)
         # At once: stores record older entries only below an entry of an epoch they promised, so a leader that first
@@ -210,9 +285,16 @@ class Sequencer:
     def leads(self):
         return self.log is not None and tail_epoch(self.log) == self.epoch
 
-    def emit(self, members=None, basis=()):
+    def words(self):
+        known = words_of(self.log)
+        for store, (run, word) in self.said.items():
+            if store not in known or not forgets(known[store][1], word):
+                known[store] = run, word
+        self.emit(words=tuple((s, run, word) for s, (run, word) in sorted(known.items())))
+
+    def emit(self, members=None, basis=(), words=()):
         self.world.values += 1
-        self.log += (Entry(self.epoch, self.world.values, members, basis),)
+        self.log += (Entry(self.epoch, self.world.values, members, words, basis),)
         self.world.say(self.epoch, 'emits', self.log)
         self.world.send('history', None, self.epoch, self.log, self.stable, True)
 
@@ -235,10 +317,15 @@ class Sequencer:
             changed -= {self.world.rng.choice(sorted(members))}
         self.emit(members=changed)
 
-    def on_ack(self, store, length, epoch):
+    def on_ack(self, store, length, epoch, promised, run, settled):
         if self.log is None or length > len(self.log):
             return
-        bad = self.world.bad
+        bad, now = self.world.bad, (promised, (epoch, length))
+        if not self.believes(store, run, now, self.log):
+            return
+        self.said[store] = run[0], now
+        if epoch == self.epoch and not settled:
+            self.world.send('recall', store, self.epoch, run[0], now)
         if epoch != self.epoch and bad != 'ack-any-epoch':
             if bad == 'stable-on-adopt' and epoch == tail_epoch(self.log[:self.adopted]):
                 length = min(length, self.adopted)
@@ -324,7 +411,7 @@ class World:
         self.rng, self.bad, self.tracing, self.locked, self.stays = rng, bad, tracing, locked, stay
         self.was_locked = False
         self.mood = MOODS.get(bad, USUAL) if bad else rng.choice(EVERY_MOOD)
-        self.net, self.trace, self.values, self.healed = [], [], 0, False
+        self.net, self.trace, self.values, self.healed, self.runs = [], [], 0, False, 0
         self.stores = [Retransmitter(self, name) for name in range(5 if self.mood['change'] else 3)]
         self.names = len(self.stores)
         self.sequencers = {}                        # by epoch
@@ -401,11 +488,13 @@ class World:
         return whole if self.healed or self.rng.random() < .6 else self.rng.randint(keep, whole)
 
     def leaders(self):
-        return [s for s in self.sequencers.values() if s.leads() and len(s.log) < 10]
+        return [s for s in self.sequencers.values() if s.leads() and len(s.log) < 10 and not s.over]
 
     def receivers(self, kind, to, *_):
         if kind in ('promise', 'ack'):
-            return [self.sequencers[to]] if to in self.sequencers else []
+            return [self.sequencers[to]] if to in self.sequencers and not self.sequencers[to].over else []
+        if kind == 'recall':
+            return [s for s in self.stores if s.name == to]
         return {'seal': self.stores, 'history': self.stores + self.followers}.get(kind) or self.leaders()
 
     def deliver(self, message, receiver):
@@ -432,22 +521,43 @@ class World:
         elif action == 'restart':
             rng.choice(self.stores).restart()
         elif action == 'wipe':
-            slot = rng.randrange(len(self.stores))
-            name = old = self.stores[slot].name
-            if self.bad != 'wiped-votes':
-                name, self.names = self.names, self.names + 1
-            self.say('store', old, 'is WIPED and comes back as', name)
-            self.stores[slot] = Retransmitter(self, name)
+            self.replace(rng.choice(self.stores))
+        elif action == 'keep':
+            if stores := [s for s in self.stores if s.kept is None]:
+                rng.choice(stores).keep()
+        elif action == 'restore':
+            if stores := [s for s in self.stores if s.kept is not None and self.will_be_noticed(s)]:
+                newest = max(s.epoch for s in self.sequencers.values() if s.log is not None)
+                for sequencer in self.sequencers.values():
+                    sequencer.over = sequencer.over or sequencer.epoch < newest
+                rng.choice(stores).restore()
         elif action == 'propose':
             self.send('proposal', None, rng.choice(self.followers).delivered)
         elif action == 'fill':
             rng.choice(self.followers).on_fill(rng.choice(self.stores).log)
-        elif action in ('emit', 'heartbeat', 'change') and (leaders := self.leaders()):
+        elif action in ('emit', 'heartbeat', 'change', 'words') and (leaders := self.leaders()):
             leader = rng.choice(leaders)
             if action == 'change':
                 leader.change(rng.choice(sorted({s.name for s in self.stores} | members_of(leader.log))))
             else:
                 getattr(leader, action)()
+
+    def replace(self, store):
+        name = old = store.name
+        if self.bad != 'wiped-votes':
+            name, self.names = self.names, self.names + 1
+        self.say('store', old, 'is WIPED and comes back as', name)
+        self.stores[self.stores.index(store)] = Retransmitter(self, name)
+
+    def will_be_noticed(self, store):
+        """It counts as a lost one, the only one; and all others hold a stable record of what it is to forget."""
+        promised, log, _ = store.kept
+        if self.membership_fixed or FOUNDERS != {s.name for s in self.stores}:
+            return False
+        stable = (words_of(self.stable[:seq]) for seq in range(1, len(self.stable) + 1))
+        seq = next((seq for seq, known in enumerate(stable, 1) if store.name in known
+                    and forgets(known[store.name][1], (promised, rank(log)))), None)
+        return seq is not None and all(s is store or s.log[:seq] == self.stable[:seq] for s in self.stores)
 
     def settle(self, start):
         while start < len(self.net):
@@ -514,6 +624,8 @@ class World:
 
     def walk(self, depth):
         try:
+            if 'restore' in self.mood:
+                depth *= 2                          # it takes a record that is stable, and then something more
             for action in self.rng.choices(list(self.mood), self.mood.values(), k=depth):
                 self.step(action)
             self.stay() if self.stays else self.heal()
