@@ -1,6 +1,6 @@
 """Faults of the membership: stores are added, removed and replaced while everything else goes on, with commands
 that are interrupted and stores that are killed while they copy; stores lose their directories, or are restored
-from a backup, and rejoin as new ones in the way of docs/operations.md.
+from a backup and even run on it, which they must find out, and rejoin as new ones in the way of docs/operations.md.
 
 Only one of these at a time: with a second store lost before the first is replaced, what was stable could be on
 no disk. And only on proof that the one before has come to its end: two answers of a leader with the same
@@ -16,6 +16,9 @@ import time
 MEMBERS_MIN = 3
 COMMAND_S = 30       # so long may a command take before it is ended
 BACKUP_S = (1, 5)
+WORDS_S = 12         # in so long the leader has put what the stores have said into the stream, twice
+FOUND_OUT_S = 120
+RESTORED = "restored from a copy, re-format it"
 EMPTY_START_S = 20
 
 
@@ -125,9 +128,43 @@ def take_backup(t, name):
     return backup
 
 
+def all_know(t, store):
+    """Until every other member has on its disk what the stream says now of the store that is to forget it."""
+    end = time.monotonic() + WORDS_S
+    while time.monotonic() < end:
+        yield 0.5
+    yield from members(t)
+    goal = None
+    while True:
+        status, said = yield from command(t, ["status", "--json"])
+        whole = json.loads(said) if status == 0 else {"leader": None}
+        if whole["leader"] is not None:
+            goal = whole["stable"] if goal is None else goal
+            if all(m["durable_seq"] >= goal for m in whole["members"] if m["store"] != store):
+                return
+        yield 0.3
+
+
+def finds_out(t, name):
+    """Run on the older copy, a store is told of it, votes no more, and refuses to start again."""
+    t.revive(name)
+    short, end = name.split("@")[1], time.monotonic() + FOUND_OUT_S
+    while True:
+        status, said = yield from command(t, ["status", "--json", "--all"])
+        processes = json.loads(said)["processes"] if status == 0 else []
+        if any(p["name"] == short and p.get("state") == RESTORED for p in processes):
+            t.note(f"{name}: has found out that it was restored")
+            break
+        if time.monotonic() > end:
+            t.violations.add("lost_store", f"{name} runs on an older copy of itself, and nobody notices")
+            break
+        yield 0.2
+    t.kill(name)
+    yield from refuses_to_start(t, name, "on an older copy of itself, after it has found out")
+
+
 def restore(t, name, backup):
-    """Yesterday's store instead of today's. Nothing in it tells, so it must never run; neither may it be
-    formatted by accident."""
+    """Yesterday's store instead of today's. It must not be formatted by accident."""
     directory = t.store_directory(name)
     shutil.rmtree(directory)
     shutil.copytree(backup, directory)
@@ -145,14 +182,19 @@ def lose(t, from_backup):
         return
     t.note(f"store of {name} will be lost")
     backup = os.path.join(t.folder, "backup")
+    old = t.store_ids[name]
+    runs = from_backup and t.rng.random() < 0.7
     if from_backup:
         yield from take_backup(t, name)
+    if runs:
+        yield from all_know(t, old)
     t.kill(name)
     yield t.rng.choice((0.0, 0.5, 3.0))
-    old = t.store_ids[name]
     try:
         if from_backup:
             restore(t, name, backup)
+        if runs:
+            yield from finds_out(t, name)
         yield from renew(t, name)
     finally:
         shutil.rmtree(backup, ignore_errors=True)
@@ -232,13 +274,14 @@ def member(t, _):
 
 def run_backup(t, _):
     """Beyond what Cantus survives, to see that it is noticed: a store runs on a backup of itself, and makes a
-    quorum with one that was down, while those who have what is stable are away."""
+    quorum with one that was down since before it was made, while those who know better are away."""
     late, old, *others = t.stores
     backup, directory = os.path.join(t.folder, "backup"), t.store_directory(old)
+    yield from members(t)
+    t.kill(late)
     yield from take_backup(t, old)
     yield from members(t)
     before = yield from led(t)
-    t.kill(late)
     goal = t.total() + t.args.rate
     while t.total() < goal:
         yield 0.1
