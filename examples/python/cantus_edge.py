@@ -171,6 +171,9 @@ class Reader:
     def string(self):
         return self.take(self.take(1)[0])
 
+    def text(self):
+        return self.string().decode("utf-8", "replace")
+
     def position(self):
         return Position(*self.fields("IQQ"))
 
@@ -229,6 +232,7 @@ class Publisher:
 
     def on_opened(self, reader):
         identity, incarnation, last, _ = reader.fields("IIQQ")
+        reader.done()
         if self.id not in (0, identity) or incarnation <= self.incarnation:
             raise Broken("an OPENED that was not asked for")
         fresh, self.id, self.incarnation, self.last = self.id == 0, identity, incarnation, last
@@ -326,6 +330,9 @@ class Client:
         for publisher in self.publishers:
             publisher.lost()
 
+    def close(self):
+        self.forget()
+
     # ---- what the caller wants ------------------------------------------------------------------------------
 
     def subscribe(self, subtrees, level=SEQUENCED, position=None, time_ns=None, tick_ms=5000):
@@ -379,7 +386,8 @@ class Client:
             self.ask()
             self.exchange(timeout_s)
         except (Broken, OSError) as why:
-            self.log(f"proxy {self.proxies[self.next_proxy - 1]}: {why}")
+            host, port = self.proxies[self.next_proxy - 1]
+            self.log(f"proxy {host}:{port}: {why}")
             self.failures += 1
             self.forget()
             rounds = max(0, self.failures // len(self.proxies) - 1)
@@ -453,17 +461,17 @@ class Client:
                    CHANGED: self.on_changed, EPOCH: self.on_epoch, NAME: self.on_name, MESSAGE: self.on_message,
                    PROGRESS: self.on_progress, OPENED: self.on_opened, OUTCOME: self.on_outcome,
                    REFUSED: self.on_refused, FORKED: self.on_forked, SUPERSEDED: self.on_superseded,
-                   CLOSING: self.on_closing, ALIVE: lambda _: None}.get(kind)
+                   CLOSING: self.on_closing, ALIVE: Reader.done}.get(kind)
         if handler is None or (self.state != "open" and kind not in (WELCOME, ACCEPTED, CLOSING)):
             raise Broken(f"a frame of type {kind} is not what comes next")
         handler(reader)
-        reader.done()
 
     # ---- login ----------------------------------------------------------------------------------------------
 
     def on_welcome(self, reader):
         version, stream = reader.fields("HQ")
         challenge, proxy = reader.take(32), reader.string()
+        reader.done()
         if self.state != "hello" or version != VERSION or self.stream not in (0, stream):
             raise Broken("it speaks another version, or of another stream")
         self.stream = stream
@@ -475,6 +483,7 @@ class Client:
     def on_accepted(self, reader):
         reader.position()
         (stable, self.fragment_bytes, self.window, self.payload_max, volatile) = reader.fields("QIIIB")
+        reader.done()
         if self.state != "prove":
             raise Broken("an ACCEPTED that was not asked for")
         if volatile and self.level == STABLE:
@@ -490,6 +499,7 @@ class Client:
 
     def on_subscribed(self, reader):
         position = reader.position()
+        reader.done()
         if self.subscribed:
             raise Broken("a second SUBSCRIBED")
         if self.start == FROM_POSITION:
@@ -504,10 +514,12 @@ class Client:
 
     def on_changed(self, reader):
         (seq,) = reader.fields("Q")
+        reader.done()
         self.boundary = max(seq, self.position.seq)
 
     def on_epoch(self, reader):
         number, candidate, first_seq = reader.fields("IQQ")
+        reader.done()
         if (number, candidate) == self.epoch:
             return
         if number <= self.epoch[0] or first_seq <= self.position.seq:
@@ -516,7 +528,9 @@ class Client:
 
     def on_name(self, reader):
         kind, number = reader.number(1), reader.number(3)
-        self.names[kind, number] = reader.string().decode("utf-8", "replace")
+        text = reader.text()
+        reader.done()
+        self.names[kind, number] = text
 
     def check_previous(self, previous):
         """Whether nothing is missing: docs/wire.md, "What a client must check"."""
@@ -547,6 +561,7 @@ class Client:
 
     def on_progress(self, reader):
         through, previous, stable, timestamp_ns = reader.fields("QQQQ")
+        reader.done()
         if through < self.position.seq or timestamp_ns < self.timestamp_ns:
             raise Broken("progress goes backwards")
         self.check_previous(previous)
@@ -563,7 +578,9 @@ class Client:
             publisher.on_stable(self.stable)
 
     def on_forked(self, reader):
-        self.go_back(reader.position())
+        common = reader.position()
+        reader.done()
+        self.go_back(common)
 
     def go_back(self, common):
         self.epoch = min(self.epoch, (common.number, common.candidate))
@@ -588,6 +605,7 @@ class Client:
 
     def on_outcome(self, reader):
         identity, number, count, seq, reason, _, stable = reader.fields("IQIQBQQ")
+        reader.done()
         for publisher in self.publishers:
             if publisher.id == identity:
                 publisher.on_outcome(number, count, seq, reason)
@@ -596,12 +614,14 @@ class Client:
 
     def on_superseded(self, reader):
         identity, _, seq = reader.fields("IIQ")
+        reader.done()
         names = [p.name for p in self.publishers if p.id == identity]
         raise Superseded(f"another process publishes as {names}, since message {seq}")
 
     def on_refused(self, reader):
         _, reason, right, _, _ = reader.fields("BBBIQ")
-        subject, text = reader.string().decode(), reader.string().decode()
+        subject, text = reader.text(), reader.text()
+        reader.done()
         what = REFUSALS[reason] if reason < len(REFUSALS) else str(reason)
         right = f" (the right to {RIGHTS[right]})" if right in RIGHTS else ""
         if reason == REFUSED_QUOTA:
@@ -609,7 +629,8 @@ class Client:
         raise Refused(f"{subject}: {what}{right}{': ' if text else ''}{text}")
 
     def on_closing(self, reader):
-        reason, text = reader.number(1), reader.string().decode()
+        reason, text = reader.number(1), reader.text()
+        reader.done()
         if reason == CLOSING_IDENTITY:
             self.refused_identity += 1
             if self.refused_identity >= 3:
@@ -637,12 +658,21 @@ def show(event):
         print(f"# forked: what came behind {event.seq} no longer holds", flush=True)
 
 
+class Log:
+    """Says what has changed."""
+
+    def __init__(self):
+        self.last = None
+
+    def __call__(self, text):
+        if text != self.last:
+            print(text, file=sys.stderr, flush=True)
+        self.last = text
+
+
 def subscribe(client, args):
     level = STABLE if args.stable else SEQUENCED
-    if args.start is not None and args.start > 1:
-        # A bare seq is no position; what is below it is read and not shown.
-        client.subscribe(args.subtrees, level, position=Position())
-    elif args.start is not None:
+    if args.start is not None:  # a bare seq is no position: what is below it is read and not shown
         client.subscribe(args.subtrees, level, position=Position())
     elif args.time is not None:
         client.subscribe(args.subtrees, level, time_ns=args.time)
@@ -690,7 +720,7 @@ def main():
     args = parser.parse_args()
     try:
         client = Client(args.proxy, read_key(args.key) if args.key else None,
-                        log=None if args.quiet else lambda text: print(text, file=sys.stderr))
+                        log=None if args.quiet else Log())
         return subscribe(client, args) if args.verb == "sub" else publish(client, args)
     except (Refused, Superseded, ValueError, OSError) as why:
         print(why, file=sys.stderr)

@@ -1,0 +1,396 @@
+"""Clients of real proxies: the library's, under an app that does not know it, and the one in Python that ships
+in examples/. Their order has to be the core's, digests and timers included; proxies are killed under them with
+SIGKILL, and nothing may be lost or doubled. The Python client's bytes are compared with the examples of
+docs/wire.md, and a proxy of a few lines that lies to it is found out.
+"""
+
+import base64
+import json
+import os
+import re
+import socket
+import struct
+import sys
+import threading
+import unittest
+
+import orders
+from cantus_test import (DEADLINE_S, SOURCE, Case, Endpoints, config_path, listener, program,
+                         wait_tip)
+
+sys.path.insert(0, os.path.join(SOURCE, "examples", "python"))
+import cantus_edge
+import ed25519
+
+LONG_S = DEADLINE_S * 3
+CLIENT = os.path.join(SOURCE, "examples", "python", "cantus_edge.py")
+
+
+def documented(name):
+    """The bytes of an example of docs/wire.md."""
+    with open(os.path.join(SOURCE, "docs", "wire.md"), encoding="utf-8") as f:
+        block = re.search(rf"```hex {name}\n(.*?)```", f.read(), re.S).group(1)
+    return bytes.fromhex(" ".join(line.split("#")[0] for line in block.splitlines()))
+
+
+class FormatTest(unittest.TestCase):
+    def test_signatures_are_those_of_rfc_8032(self):
+        for seed, key, message, signature in (
+                ("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+                 "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", "",
+                 "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155"
+                 "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"),
+                ("c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7",
+                 "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025", "af82",
+                 "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac"
+                 "18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a")):
+            seed = bytes.fromhex(seed)
+            self.assertEqual(ed25519.public_key(seed).hex(), key)
+            self.assertEqual(ed25519.sign(seed, bytes.fromhex(message)).hex(), signature)
+
+    def test_what_it_writes_is_what_is_documented(self):
+        place = cantus_edge.Position(2, 0xcafe, 41)
+        self.assertEqual(cantus_edge.encode_hello(0, b"\7" * 32, "example client"), documented("edge_hello"))
+        self.assertEqual(cantus_edge.signed_bytes(0x1122334455667788, b"\xaa" * 32, b"\7" * 32, b"east"),
+                         documented("edge_signed"))
+        self.assertEqual(cantus_edge.encode_subscribe(cantus_edge.SEQUENCED, cantus_edge.FROM_POSITION,
+                                                      cantus_edge.Position(), 0, 5000, ["/team"]),
+                         documented("edge_subscribe"))
+        self.assertEqual(cantus_edge.encode_open("pub", 5, 0), documented("edge_open"))
+        self.assertEqual(cantus_edge.encode_publish(1, 7, place, "/team/hello", b"hello", ("/team", 40)),
+                         documented("edge_publish"))
+
+
+# ---- a proxy that lies -------------------------------------------------------------------------------------
+
+def text(s):
+    return bytes([len(s)]) + s.encode()
+
+
+class Liar:
+    """Lets everybody in and says the frames of a script, another one to each connection; the last is said to
+    all that come later."""
+
+    def __init__(self, *scripts):
+        self.scripts, self.subscriptions = list(scripts), []
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.address = self.listening.getsockname()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        self.listening.close()
+
+    @staticmethod
+    def read(sock):
+        raw = b""
+        while len(raw) < 4 or len(raw) < 4 + struct.unpack("<I", raw[:4])[0]:
+            wanted = 4 if len(raw) < 4 else 4 + struct.unpack("<I", raw[:4])[0]
+            got = sock.recv(wanted - len(raw))
+            if not got:
+                raise OSError("closed")
+            raw += got
+        return raw[4], raw[5:]
+
+    def serve(self):
+        while True:
+            try:
+                sock, _ = self.listening.accept()
+                with sock:
+                    self.talk(sock, self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0])
+            except OSError:
+                if self.listening.fileno() < 0:
+                    return
+
+    def talk(self, sock, script):
+        self.read(sock)
+        sock.sendall(cantus_edge.frame(cantus_edge.WELCOME, struct.pack("<HQ", 1, 5) + bytes(32) + text("liar")))
+        sock.sendall(cantus_edge.frame(cantus_edge.ACCEPTED, cantus_edge.Position(1, 7, 100).encode() +
+                                       struct.pack("<QIIIB", 90, 1000, 64, 1 << 20, 0)))
+        kind, body = self.read(sock)
+        assert kind == cantus_edge.SUBSCRIBE
+        position = body[2:22]
+        self.subscriptions.append(struct.unpack("<IQQ", position))
+        sock.sendall(cantus_edge.frame(cantus_edge.SUBSCRIBED, position) + script)
+        sock.recv(1)
+
+
+def name(kind, number, what):
+    return cantus_edge.frame(cantus_edge.NAME, bytes([kind]) + number.to_bytes(3, "little") + text(what))
+
+
+NAMES = name(1, 16, "/team/a") + name(2, 1, "somebody")
+
+
+def message(seq, previous, payload=b"x", time_ns=None, topic=16):
+    head = struct.pack("<QQQ", seq, previous, seq if time_ns is None else time_ns)
+    return cantus_edge.frame(cantus_edge.MESSAGE, head + topic.to_bytes(3, "little") + b"\1\0\0" +
+                             seq.to_bytes(6, "little") + b"\0" + payload)
+
+
+def progress(through, previous, time_ns=None):
+    return cantus_edge.frame(cantus_edge.PROGRESS, struct.pack(
+        "<QQQQ", through, previous, 0, through if time_ns is None else time_ns))
+
+
+class LiarTest(unittest.TestCase):
+    def events(self, *scripts, count):
+        liar = Liar(*scripts)
+        self.addCleanup(liar.close)
+        said = []
+        client = cantus_edge.Client([liar.address], log=said.append)
+        self.addCleanup(client.close)
+        client.subscribe(["/team"], position=cantus_edge.Position())
+        found = []
+        for event in client.events(DEADLINE_S):
+            found.append(event)
+            if len(found) == count:
+                break
+        self.assertEqual(len(found), count, said)
+        return found, liar, said
+
+    def test_an_honest_one(self):
+        epoch = cantus_edge.frame(cantus_edge.EPOCH, struct.pack("<IQQ", 1, 7, 2))
+        script = (epoch + NAMES + message(4, 0) + message(9, 4) + progress(12, 9) + message(14, 9) +
+                  progress(4095, 14) + NAMES + message(4100, 0) + progress(4101, 4100))
+        found, liar, said = self.events(script, count=7)
+        self.assertEqual([e.seq for e in found if isinstance(e, cantus_edge.Message)], [4, 9, 14, 4100])
+        self.assertEqual((found[0].topic, found[0].publisher), ("/team/a", "somebody"))
+        self.assertEqual((said, liar.subscriptions), ([], [(0, 0, 0)]))
+
+    def test_lies_are_found_out_and_nothing_is_lost(self):
+        begin = NAMES + message(4, 0) + message(9, 4)
+        for what, lie in (("a gap", message(12, 11)),
+                          ("the same again", message(9, 4)),
+                          ("a block that is not over", message(12, 0)),
+                          ("back in time", message(12, 9, time_ns=8)),
+                          ("an unknown topic", message(12, 9, topic=17)),
+                          ("progress with an unknown match", progress(20, 15)),
+                          ("progress without the last match", progress(20, 4)),
+                          ("progress backwards", progress(8, 4)),
+                          ("an old epoch", cantus_edge.frame(cantus_edge.EPOCH, struct.pack("<IQQ", 0, 1, 12))),
+                          ("what a client says", cantus_edge.frame(cantus_edge.OPEN)),
+                          ("a short body", cantus_edge.frame(cantus_edge.MESSAGE, b"123")),
+                          ("a long body", cantus_edge.frame(cantus_edge.FORKED, bytes(21))),
+                          ("no frame", b"\0" * 8)):
+            with self.subTest(what):
+                found, liar, said = self.events(begin + lie, NAMES + message(14, 9), count=3)
+                self.assertEqual([e.seq for e in found], [4, 9, 14])
+                self.assertEqual(liar.subscriptions[:2], [(0, 0, 0), (0, 0, 9)])
+                self.assertGreaterEqual(len(said), 1)
+
+    def test_a_fork_goes_back(self):
+        found, _, said = self.events(
+            NAMES + message(4, 0) + message(9, 4) +
+            cantus_edge.frame(cantus_edge.FORKED, cantus_edge.Position(0, 0, 6).encode()) +
+            NAMES + message(8, 4, b"other"), count=4)
+        self.assertEqual([type(e).__name__ for e in found], ["Message", "Message", "Forked", "Message"])
+        self.assertEqual((found[2].seq, found[3].seq, said), (6, 8, []))
+
+
+# ---- real proxies ------------------------------------------------------------------------------------------
+
+class EdgeCase(Case):
+    """A deployment, and proxies of our own beside what it may have."""
+
+    def setUp(self):
+        super().setUp()
+        self.d = self.path("d")
+        self.dev(self.d)
+        self.key = self.path("team.key")
+        self.public = self.cantus("key", "new", self.key).out.strip()
+        self.proxies, self.running = [], {}
+
+    def grant(self, *args):
+        self.cantus("--dir", self.d, "grant", *args)
+
+    @staticmethod
+    def free_ports(count):
+        held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        ports = [s.getsockname()[1] for s in held]
+        for s in held:
+            s.close()
+        return ports
+
+    def add_proxies(self, count):
+        """Into a cantus.yaml of their own, which says the same of everything else."""
+        entries = ""
+        for i in range(count):
+            core, listen = self.free_ports(2)
+            entries += (f'  - name: "edge{i}"\n    unicast: 127.0.0.1:{core}\n    stream_port: {core}\n'
+                        f"    listen: 127.0.0.1:{listen}\n")
+            self.proxies.append(("127.0.0.1", listen))
+        with open(config_path(self.d), encoding="utf-8") as f:
+            whole = f.read()
+        whole = re.sub(r"(?ms)^proxies:.*?(?=^\w|\Z)", "", whole)
+        self.config = self.path("edge.yaml")
+        with open(self.config, "w", encoding="utf-8") as f:
+            f.write(whole + "\nproxies:\n" + entries)
+        for i in range(count):
+            self.start_proxy(i)
+
+    def start_proxy(self, i):
+        process = self.start([program("cantus-proxy"), "--config", self.config, "--name", f"edge{i}"])
+        process.wait_said("ready")
+        self.running[i] = process
+
+    def list(self):
+        return ",".join(f"{ip}:{port}" for ip, port in self.proxies)
+
+    def source(self, *which):
+        which = which or range(len(self.proxies))
+        return "proxy:" + ",".join(f"{self.proxies[i][0]}:{self.proxies[i][1]}" for i in which)
+
+    def client(self):
+        client = cantus_edge.Client(self.proxies, cantus_edge.read_key(self.key))
+        self.addCleanup(client.close)
+        return client
+
+    def python(self, *args, key=True, **options):
+        return self.execute([sys.executable, CLIENT, "--proxy", self.list(),
+                             *(["--key", self.key] if key else []), *args], **options)
+
+
+class PythonTest(EdgeCase):
+    def setUp(self):
+        super().setUp()
+        self.add_proxies(1)
+
+    def test_it_publishes_and_reads_what_it_may(self):
+        self.grant(self.public, "read,write", "/team")
+        self.python("pub", "/team/hello", "one", "two", "--publisher", "me")
+        self.pub(self.d, "/team/hello", "from the core")
+        self.pub(self.d, "/other", "not ours")
+        identity = f"@{self.public}:me"
+        lines = self.python("sub", "/team", "--from", "1", "--count", "3").out.splitlines()
+        core = self.sub(self.d, "/team/hello")
+        self.assertEqual([m["payload"] for m in core], ["one", "two", "from the core"])
+        self.assertEqual([m["publisher"] for m in core][:2], [identity] * 2)
+        self.assertEqual([line.split(" ", 4)[4] for line in lines], ["one", "two", "from the core"])
+        self.assertEqual([int(line.split()[0]) for line in lines], [m["seq"] for m in core])
+        self.assertEqual([line.split()[3] for line in lines], [m["publisher"] for m in core])
+        self.assertIn("not permitted", self.python("sub", "/other", status=1).err)
+        self.assertIn("/other/x", self.python("pub", "/other/x", "no", status=1).err)
+        self.assertIn("read", self.python("sub", "/team", key=False, status=1).err)
+        self.grant("anyone", "read", "/team")
+        stable = self.python("sub", "/team", "--from", "1", "--stable", "--count", "3", key=False)
+        self.assertEqual(stable.out.splitlines(), lines)
+
+    def test_large_payloads_and_numbers(self):
+        self.grant(self.public, "read,write", "/team")
+        client = self.client()
+        publisher = client.publisher("me")
+        sizes = [0, 1, 1300, 1500, 50000, 100000, 10]
+        for size in sizes:
+            publisher.publish("/team/x", os.urandom(size))
+        payloads = [item.payload for item in publisher.items]
+        self.assertEqual(client.publish_all(publisher), [])
+        core = self.sub(self.d, "/team/x")
+        self.assertEqual([base64.b64decode(m["payload_base64"]) if "payload_base64" in m else
+                          m["payload"].encode() for m in core], payloads)
+        reader = self.client()
+        reader.subscribe(["/team"], position=cantus_edge.Position())
+        found = []
+        for event in reader.events(DEADLINE_S):
+            if isinstance(event, cantus_edge.Message):
+                found.append(event.payload)
+            if len(found) == len(sizes):
+                break
+        self.assertEqual(found, payloads)
+
+    def test_a_wrong_key_is_not_let_in(self):
+        client = self.client()
+        client.key = bytes(31) + b"\1"  # says that it is somebody else
+        with self.assertRaises(cantus_edge.Refused):
+            for _ in client.events(DEADLINE_S):
+                pass
+
+    def test_who_takes_over_stops_the_other(self):
+        self.grant(self.public, "read,write", "/team")
+        first = self.client()
+        a = first.publisher("me")
+        a.publish("/team/x", b"1")
+        first.publish_all(a)
+        second = self.client()
+        b = second.publisher("me")
+        b.publish("/team/x", b"2")
+        second.publish_all(b)
+        with self.assertRaises(cantus_edge.Superseded):
+            a.publish("/team/x", b"3")
+            first.publish_all(a)
+        self.assertEqual(self.payloads(self.d, "/team/x"), ["1", "2"])
+
+
+class KilledTest(EdgeCase):
+    def test_a_python_client_is_exactly_once(self):
+        self.add_proxies(2)
+        self.grant(self.public, "read,write", "/team")
+        client = self.client()
+        client.subscribe(["/team"])
+        publisher = client.publisher("me")
+        for i in range(3000):
+            publisher.publish("/team/x", b"%d" % i)
+        outcomes, seen, victim = [], [], None
+        for event in client.events(DEADLINE_S):
+            if isinstance(event, cantus_edge.Outcome):
+                outcomes.append(event.index)
+            if isinstance(event, cantus_edge.Message):
+                seen.append(event.payload)
+                if len(seen) % 500 == 0 and len(seen) < 3000:
+                    host, port = client.sock.getpeername()
+                    victim = self.proxies.index((host, port))
+                    self.running[victim].kill()
+                    self.start_proxy(victim)
+            if len(outcomes) == 3000 and len(seen) == 3000:
+                break
+        self.assertGreaterEqual(client.connects, 6, "the kills are meant to hit its connection")
+        self.assertEqual(outcomes, list(range(1, 3001)))
+        expected = [b"%d" % i for i in range(3000)]
+        self.assertEqual(seen, expected)
+        self.assertEqual([p.encode() for p in self.payloads(self.d, "/team/x")], expected)
+
+    def test_an_app_through_proxies_is_the_core_s(self):
+        """The order book of the core, unchanged: only its source says proxies, which die under it."""
+        self.add_proxies(2)
+        self.grant(self.public, "read,write", "/md")
+        self.grant(self.public, "read,write", "/quotes")
+        self.grant(self.public, "read,write", "/")
+        source = self.source()
+
+        def role(name, *args):
+            return self.start([program("orderbook"), "--source", source, "--key", self.key, "--role", name, *args])
+        books = [role("book"), role("book", "--sequenced")]
+        egress = listener(Endpoints(self.d).egress)
+        self.addCleanup(egress.close)
+        injector = role("injector", "--events", orders.FILE)
+        rows = orders.rows()
+        killed = 0
+        for i in range(1, 7):
+            wait_tip(egress, i * 6000, LONG_S)
+            killed += injector.running()
+            self.running[i % 2].kill()
+            self.start_proxy(i % 2)
+        self.assertEqual(injector.wait(LONG_S), 0, injector.describe())
+        done = json.loads(injector.out())
+        self.assertEqual(done["events"], len(rows))
+        self.assertGreaterEqual(killed, 2, "a kill is meant to hit work in progress")
+        md = self.sub(self.d, "/md/btcusd", deadline_s=LONG_S)
+        self.assertEqual([m["payload_base64"] for m in md], orders.payloads(rows))
+        last = md[-1]["seq"]
+        lines = []
+        for extra in ([], ["--sequenced"]):
+            for where in (["--source", self.d], ["--source", source, "--key", self.key]):
+                one = self.execute([program("orderbook"), *where, "--role", "book", "--until", last, *extra],
+                                   deadline_s=LONG_S)
+                lines.append(json.loads(one.out))
+        expected = orders.book(rows)
+        self.assertEqual({k: lines[0][k] for k in expected}, expected)
+        self.assertEqual(lines, [lines[0]] * 4)
+        for b in books:
+            b.terminate()
+            line = json.loads(b.out())
+            self.assertEqual(line["digest"], lines[0]["digest"], b.describe())
+
+
+if __name__ == "__main__":
+    unittest.main()
