@@ -53,7 +53,7 @@ void base_destroy(struct base *b)
     free(b);
 }
 
-void base_reset(struct base *b)
+void base_clear(struct base *b)
 {
     catalog_reset(b->catalog);
     b->stable = b->head = b->tail = 0;
@@ -101,7 +101,7 @@ static struct waiting *place(struct base *b, uint32_t payload)
     return w;
 }
 
-void base_push(struct base *b, const struct message *m, const struct batch_header *batch)
+void base_apply(struct base *b, const struct message *m, const struct batch_header *batch)
 {
     struct waiting *w = place(b, m->length);
     w->voided = false;

@@ -14,12 +14,12 @@ enum { BASE_BYTES = 4 << 20 }; /* of what waits */
 size_t base_memory(const struct catalog_options *options);
 struct base *base_create(const struct catalog_options *options); /* NULL: no memory */
 void base_destroy(struct base *b);
-void base_reset(struct base *b);
+void base_clear(struct base *b);
 
 /* Whether a whole batch more may be pushed; if not, wait for base_stable. */
 bool base_has_room(const struct base *b, const struct batch_header *batch);
 /* A message under /sys, in the order of the stream. */
-void base_push(struct base *b, const struct message *m, const struct batch_header *batch);
+void base_apply(struct base *b, const struct message *m, const struct batch_header *batch);
 /* Everything at and below this seq has become stable. */
 void base_stable(struct base *b, uint64_t seq);
 /* Everything behind `common` is gone, and `tip` is the catalog as of there. False if that is below what was

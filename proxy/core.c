@@ -164,7 +164,7 @@ static bool apply_sys(struct proxy *p, const struct message *m, const struct bat
 {
     if (!proxy_is_volatile(p) && m->topic != TOPIC_REJECT && m->topic != TOPIC_CLOCK &&
         m->topic != TOPIC_EDGE)
-        base_push(p->base, m, header);
+        base_apply(p->base, m, header);
     switch (catalog_apply_sys(p->catalog, m, header)) {
     case CATALOG_OK:
     case CATALOG_IGNORED:
@@ -257,7 +257,7 @@ static void start_over(struct proxy *p, struct epoch by)
     p->seq = p->stable = 0;
     p->live = false;
     catalog_reset(p->catalog);
-    base_reset(p->base);
+    base_clear(p->base);
     run_reset(&p->run);
     limiter_fork(p->limiter);
     relay_fork(p->relay, nothing);

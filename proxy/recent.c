@@ -265,7 +265,7 @@ enum recent_result recent_find_time(const struct recent *r, uint64_t time_ns, ui
     return RECENT_MESSAGE;
 }
 
-void recent_cut(struct recent *r, uint64_t seq)
+void recent_fork(struct recent *r, uint64_t seq)
 {
     r->cuts++;
     if (r->left_seq > seq)

@@ -22,7 +22,7 @@ void recent_reset(struct recent *r);
 /* The next whole message of the stream; `stable` is the watermark of the batch that completed it. */
 void recent_push(struct recent *r, const struct run_message *m, uint64_t stable);
 /* What is above `seq` no longer holds. */
-void recent_cut(struct recent *r, uint64_t seq);
+void recent_fork(struct recent *r, uint64_t seq);
 
 /* Every message from this seq on is there; 0: nothing is kept. */
 uint64_t recent_oldest(const struct recent *r);

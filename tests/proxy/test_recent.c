@@ -140,7 +140,7 @@ START_TEST(reads_back_what_was_pushed)
         if (draw(3000) == 0) {
             uint64_t back = draw(draw(2) == 0 ? 20 : 9000);
             uint64_t cut = back < next - recent_oldest(r) ? next - 1 - back : next - 1;
-            recent_cut(r, cut);
+            recent_fork(r, cut);
             model_count = index_of(cut + 1);
             next = cut + 1;
             ck_assert_uint_le(recent_end(r), next);
@@ -202,7 +202,7 @@ START_TEST(a_cursor_finds_its_place_after_a_cut)
         push(r, seq, 50, seq);
     ck_assert(recent_seek(r, 1, &c));
     ck_assert_int_eq(recent_next(r, &c, &m, &stable), RECENT_MESSAGE);
-    recent_cut(r, m.message.seq);
+    recent_fork(r, m.message.seq);
     model_count = 1;
     ck_assert_int_eq(recent_next(r, &c, &m, &stable), RECENT_END);
     push(r, model[0].message.seq + 1, 3, 50);
