@@ -391,6 +391,37 @@ class KilledTest(EdgeCase):
             line = json.loads(b.out())
             self.assertEqual(line["digest"], lines[0]["digest"], b.describe())
 
+    def test_timers_fire_where_they_do_on_the_core(self):
+        """Ledgers, whose holds expire and settlements come by the stream's time: on the core, and through
+        proxies that die under them, at either level. The settlements that they announce are compared by each."""
+        self.add_proxies(2)
+        self.grant(self.public, "read,write", "/")
+
+        def ledger(where, *args):
+            return self.start([program("ledger"), *where, "--role", "ledger", *args])
+        proxied = ["--source", self.source(), "--key", self.key]
+        ledgers = [ledger(["--source", self.d]), ledger(proxied, "--identity", "a"),
+                   ledger(proxied, "--sequenced", "--identity", "b")]
+        till = self.start([program("ledger"), *proxied, "--role", "till", "--payments", "3000", "--seconds", "3"])
+        egress = listener(Endpoints(self.d).egress)
+        self.addCleanup(egress.close)
+        for i in range(1, 5):
+            wait_tip(egress, i * 600, LONG_S)
+            self.running[i % 2].kill()
+            self.start_proxy(i % 2)
+        self.assertEqual(till.wait(LONG_S), 0, till.describe())
+        expected = json.loads(self.execute([program("ledger"), "--source", self.d, "--role", "ledger", "--once"],
+                                           deadline_s=LONG_S).out)
+        for one in ledgers:
+            one.terminate()
+            line = json.loads(one.out().splitlines()[-1])
+            self.assertEqual(line["disputed"], 0, one.describe())
+        proxied_line = json.loads(self.execute([program("ledger"), *proxied, "--role", "ledger", "--until",
+                                                expected["last_seq"]], deadline_s=LONG_S).out)
+        self.assertEqual(proxied_line["settlements"], expected["settlements"])
+        self.assertGreater(expected["settlements"], 5)
+        self.assertGreater(expected["outcomes"]["expired"], 10)
+
 
 if __name__ == "__main__":
     unittest.main()
