@@ -243,6 +243,7 @@ struct relay_publisher *relay_take(struct relay *r, struct session *s,
     *q = (struct relay_publisher) { .relay = r, .session = s, .index = index };
     q->publisher = publisher_place(r->slabs + index * r->sizes.memory, options, r->p->port,
                                    r->p->counters, on_outcome, q);
+    publisher_on_stable(q->publisher, r->p->stable);
     uint32_t *chain = identity_chain(r, options->identity);
     q->next_of_identity = *chain;
     *chain = index;
