@@ -83,6 +83,11 @@ struct encoder_unit {
     uint64_t previous; /* that it says */
     bool is_end;       /* a PROGRESS */
 };
+/* The seq that has to be stable for it to be: a PROGRESS is said in front of a later message. */
+static inline uint64_t encoder_unit_seq(const struct encoder_unit *u)
+{
+    return u->seq + u->is_end;
+}
 /* At least its head has to be there: the NAMEs, and the first fields of what they are for. */
 struct encoder_unit encoder_unit_at(const uint8_t *bytes, size_t available);
 

@@ -207,7 +207,9 @@ static uint32_t *owner_slot(struct readers *s, uint32_t publisher)
 bool reader_own(struct reader *r, uint32_t publisher, uint64_t from_seq)
 {
     struct readers *s = r->s;
-    reader_disown(r, publisher);
+    for (uint32_t o = r->owned; o != NONE; o = s->owners[o].next_of_reader)
+        if (s->owners[o].publisher == publisher)
+            return true;
     uint32_t i = s->owner_free;
     if (i != NONE)
         s->owner_free = s->owners[i].next;
@@ -307,7 +309,7 @@ static uint64_t common_with(const struct readers *s, struct position p)
         if (epoch_compare(t->entries[i].epoch, p.epoch) >= 0)
             return s->stable_before[i] < p.seq ? s->stable_before[i] : p.seq - 1;
     }
-    return s->stable < p.seq ? s->stable : p.seq - 1;
+    return s->watermark < p.seq ? s->watermark : p.seq - 1;
 }
 
 static void park(struct reader *r, enum waits_for what)
@@ -375,7 +377,7 @@ static void resolve_time(struct reader *r)
     enum recent_result result = recent_find_time(s->recent, r->time_ns, &seq);
     uint64_t oldest = recent_oldest(s->recent);
     if (result == RECENT_GONE && oldest > 1) {
-        uint64_t high = oldest <= s->stable ? oldest : s->stable + 1;
+        uint64_t high = oldest <= s->watermark ? oldest : s->watermark + 1;
         if (!history_find_time(s->history, r->time_ns, 1, high, &seq)) {
             park(r, WAITS_TIME);
             s->parked_time_ns = 0; /* asked anew with each step */
@@ -466,6 +468,25 @@ static void begin_epoch(struct readers *s, uint64_t seq)
     }
 }
 
+/* Whom a message on /sys/grant or /sys/group concerns. */
+static void note_rights(struct readers *s, const struct message *m)
+{
+    struct sys_grant grant;
+    struct sys_group group;
+    const uint8_t *key = NULL;
+    if (m->topic == TOPIC_GROUP && sys_group_decode(m->payload, m->length, &group))
+        key = group.key;
+    else if (m->topic == TOPIC_GRANT && sys_grant_decode(m->payload, m->length, &grant) &&
+             grant.whom.who == ACCESS_KEY)
+        key = grant.whom.key;
+    uint32_t principal = key != NULL ? access_principal_of(catalog_access(s->catalog), key)
+                                     : ACCESS_PRINCIPAL_ANYONE;
+    if (principal != ACCESS_PRINCIPAL_ANYONE && principal < ACCESS_PRINCIPALS_DEFAULT)
+        s->principal_seq[principal] = m->seq;
+    else
+        s->everyone_seq = m->seq;
+}
+
 void readers_message(struct readers *s, const struct run_message *m, uint64_t stable)
 {
     const struct message *from = &m->message;
@@ -480,7 +501,7 @@ void readers_message(struct readers *s, const struct run_message *m, uint64_t st
     s->last_time_ns = from->timestamp_ns;
     s->message_stable = stable;
     if (views_block(s->views).ended)
-        s->access_seq = from->seq;
+        note_rights(s, from);
     if (from->publisher != 0)
         tell_owners(s, m, stable);
     else if (from->topic == TOPIC_CLOCK)
@@ -488,13 +509,6 @@ void readers_message(struct readers *s, const struct run_message *m, uint64_t st
     serve_due(s, from->seq);
     if (s->parked != NULL)
         serve_parked(s, from->topic == TOPIC_EPOCH);
-}
-
-void readers_through(struct readers *s, struct position through)
-{
-    s->through = through;
-    if (s->parked != NULL)
-        serve_parked(s, false);
 }
 
 /* Readers at stable whose view got something that is not. */
@@ -508,14 +522,10 @@ static void note_unstable(struct readers *s, uint32_t view, uint64_t seq)
     s->unstable_seq[at] = seq;
 }
 
-void readers_stable(struct readers *s, uint64_t stable)
+static void wake_stable(struct readers *s)
 {
-    if (stable <= s->stable)
-        return;
-    s->stable = stable;
-    views_stable(s->views, stable);
     while (s->unstable_count > 0 &&
-           s->unstable_seq[s->unstable_head & s->unstable_mask] <= stable) {
+           s->unstable_seq[s->unstable_head & s->unstable_mask] <= s->stable) {
         uint32_t view = s->unstable[s->unstable_head++ & s->unstable_mask];
         s->unstable_count--;
         s->is_unstable[view] = false;
@@ -529,6 +539,44 @@ void readers_stable(struct readers *s, uint64_t stable)
         if (r->open)
             reader_wake(r);
     }
+}
+
+/* Looks for the last whole message at or below the watermark. */
+static void advance_stable(struct readers *s)
+{
+    struct run_message m;
+    uint64_t stable, before = s->stable;
+    while (s->stable < s->last_seq && s->stable < s->watermark) {
+        struct recent_cursor c = s->stable_at;
+        enum recent_result result = recent_next(s->recent, &c, &m, &stable);
+        if (result == RECENT_GONE &&
+            recent_seek(s->recent, recent_oldest(s->recent), &s->stable_at))
+            continue;
+        if (result != RECENT_MESSAGE || m.message.seq > s->watermark)
+            break;
+        s->stable = m.message.seq;
+        s->stable_at = c;
+    }
+    if (s->stable == before)
+        return;
+    views_stable(s->views, s->stable);
+    wake_stable(s);
+}
+
+void readers_through(struct readers *s, struct position through)
+{
+    s->through = through;
+    advance_stable(s);
+    if (s->parked != NULL)
+        serve_parked(s, false);
+}
+
+void readers_stable(struct readers *s, uint64_t stable)
+{
+    if (stable <= s->watermark)
+        return;
+    s->watermark = stable;
+    advance_stable(s);
 }
 
 static void drop_changes(struct reader *r, uint64_t seq)
@@ -545,6 +593,13 @@ static void fork_reader(struct reader *r, struct position common)
     if (r->waits_for != WAITS_NOT)
         return;
     bool beyond = r->place.next > common.seq + 1;
+    if (beyond && r->stable && !queue_has(r, ITEM_SUBSCRIBED) &&
+        !reader_sabotaged(r, PROXY_STABLE_EARLY)) {
+        /* It has nothing above the watermark, which never goes back. */
+        r->place =
+            (struct place) { .next = common.seq + 1, .previous = r->place.previous, .end = true };
+        beyond = false;
+    }
     queue_fork(r, common.seq);
     drop_changes(r, common.seq + 1);
     for (uint32_t i = r->owned; i != NONE; i = s->owners[i].next_of_reader)
@@ -571,13 +626,16 @@ void readers_fork(struct readers *s, struct position common)
     for (uint32_t i = 1; i < s->reader_end; i++)
         if (s->readers[i].open)
             fork_reader(&s->readers[i], common);
-    recent_cut(s->recent, common.seq);
+    recent_fork(s->recent, common.seq);
     views_fork(s->views, common.seq);
     s->last_seq = views_block(s->views).seq < common.seq ? common.seq : views_block(s->views).seq;
     s->through = common;
     s->touch_seq = UINT64_MAX;
-    if (s->access_seq > common.seq)
-        s->access_seq = common.seq;
+    if (s->everyone_seq > common.seq)
+        s->everyone_seq = common.seq;
+    for (uint32_t i = 0; i < ACCESS_PRINCIPALS_DEFAULT; i++)
+        if (s->principal_seq[i] > common.seq)
+            s->principal_seq[i] = common.seq;
     for (uint32_t g = 1; g < s->group_end; g++) {
         s->groups[g].index = 0;
         s->groups[g].fresh = true;

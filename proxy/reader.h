@@ -96,7 +96,7 @@ bool reader_may_read_any(const struct readers *s, uint32_t principal, const char
 /* Its key is this principal from the next message on: because something named the key for the first time, or
  * a fork went back behind that. */
 enum reader_refusal reader_principal(struct reader *r, uint32_t principal);
-/* OUTCOMEs of this publisher, of messages above `from_seq`. */
+/* OUTCOMEs of this publisher, of messages above `from_seq`; asked again: as it was. False: too many. */
 bool reader_own(struct reader *r, uint32_t publisher, uint64_t from_seq);
 void reader_disown(struct reader *r, uint32_t publisher);
 /* A frame of the session's that belongs behind everything of `seq` and below (OPENED, SUPERSEDED): in the

@@ -171,7 +171,13 @@ static bool at_tip(const struct reader *r, const struct encoder *e)
 /* Rights have changed since it was told what it was told. */
 static bool rights_changed(const struct reader *r)
 {
-    return r->place.other || r->s->access_seq + 1 >= r->place.next;
+    const struct readers *s = r->s;
+    uint64_t seq = s->everyone_seq;
+    if (r->principal == ACCESS_PRINCIPAL_ADMIN)
+        seq = 0;
+    else if (r->principal < ACCESS_PRINCIPALS_DEFAULT && s->principal_seq[r->principal] > seq)
+        seq = s->principal_seq[r->principal];
+    return r->place.other || (seq != 0 && seq + 1 >= r->place.next);
 }
 
 static bool join_at_once(struct reader *r)
@@ -488,13 +494,11 @@ static bool choose_source(struct slot *slot)
         slot->source = SOURCE_RECENT;
         return true;
     }
-    if (first > s->stable)
+    if (first > s->watermark)
         return false; /* it is on its way to the stores */
     slot->asked_end = recent_first(s->recent);
-    if (slot->asked_end == 0 || slot->asked_end > s->stable + 1)
-        slot->asked_end = s->stable + 1;
-    if (slot->asked_end <= first)
-        slot->asked_end = s->stable + 1;
+    if (slot->asked_end == 0 || slot->asked_end > s->watermark + 1 || slot->asked_end <= first)
+        slot->asked_end = s->watermark + 1;
     slot->replay = history_ask(s->history, first, slot->asked_end, slot->reader);
     if (slot->replay == HISTORY_NONE)
         return false;

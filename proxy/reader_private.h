@@ -190,10 +190,13 @@ struct readers {
 
     struct position through;
     uint64_t last_seq, last_time_ns; /* of the last message */
-    uint64_t stable;
-    uint64_t access_seq; /* of the last change of rights */
-    uint64_t due_seq;    /* the smallest of what is inserted or changed above last_seq */
-    uint64_t touch_seq;  /* of the first message whose touched views were not looked at */
+    uint64_t watermark;
+    uint64_t stable;                /* the last whole message at or below it */
+    struct recent_cursor stable_at; /* behind that */
+    /* Of the last change of what may be read: by everybody but the administrator, or by this principal. */
+    uint64_t everyone_seq, principal_seq[ACCESS_PRINCIPALS_DEFAULT];
+    uint64_t due_seq;   /* the smallest of what is inserted or changed above last_seq */
+    uint64_t touch_seq; /* of the first message whose touched views were not looked at */
     uint64_t stable_before[EPOCH_TABLE_MAX]; /* watermark in front of each epoch */
     uint64_t message_stable;
     uint64_t now_ns;
@@ -207,6 +210,7 @@ struct readers {
 /* Behind the bytes that there are. False: no room. */
 bool queue_put(struct reader *r, enum item_kind kind, uint64_t seq, uint64_t tag,
                const uint8_t *frame, size_t length);
+bool queue_has(const struct reader *r, enum item_kind kind);
 bool queue_has_room(const struct reader *r, uint32_t count);
 /* Those behind the reader's place go: what can be made again, is; what can't waits. */
 void queue_cut(struct reader *r);

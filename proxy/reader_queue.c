@@ -216,6 +216,14 @@ static void fork_queue(struct reader *r, struct queue *q, uint64_t seq)
     }
 }
 
+bool queue_has(const struct reader *r, enum item_kind kind)
+{
+    for (uint32_t i = r->items.first; i != NONE; i = r->s->items[i].next)
+        if (r->s->items[i].kind == kind)
+            return true;
+    return false;
+}
+
 void queue_fork(struct reader *r, uint64_t seq)
 {
     fork_queue(r, &r->items, seq);
@@ -365,7 +373,7 @@ static size_t units_within(const struct reader *r, const uint8_t *bytes, size_t 
     while (length < available) {
         struct encoder_unit u = encoder_unit_at(bytes + length, available - length);
         if (length + u.length > room || length + u.length > available ||
-            (check_stable && !may_have(r, u.seq)))
+            (check_stable && !may_have(r, encoder_unit_seq(&u))))
             break;
         length += u.length;
     }
@@ -405,7 +413,7 @@ static size_t give_units(struct reader *r, enum given given, const uint8_t *byte
 {
     bool check = r->stable && given == GIVEN_OWN;
     struct encoder_unit u = encoder_unit_at(bytes, available);
-    if (check && !may_have(r, u.seq)) {
+    if (check && !may_have(r, encoder_unit_seq(&u))) {
         hold(r);
         r->drained = true;
         return give(r, GIVEN_NOTHING, 0);

@@ -61,7 +61,7 @@ uint32_t view_subtrees(const struct views *v, uint32_t view);
 /* The next whole message, applied to the catalog and not yet to `recent`. Only what somebody will read is
  * written. */
 void views_message(struct views *v, const struct run_message *m, uint64_t stable);
-/* What is stable, for those who read no more than that. */
+/* The last whole message that is stable, for those who read no more than that. */
 void views_stable(struct views *v, uint64_t stable);
 /* What is above `seq` no longer holds; the catalog and `recent` have gone back already. Nobody is in any view. */
 void views_fork(struct views *v, uint64_t seq);

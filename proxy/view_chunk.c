@@ -226,7 +226,7 @@ void view_write_end(struct views *v, uint32_t view, uint64_t through, uint64_t s
     size_t length = encoder_end(&w->encoder, through, stable, time_ns, muted, frame);
     if (length == 0)
         return;
-    put_unit(v, w, frame, length, frame, 0, through);
+    put_unit(v, w, frame, length, frame, 0, through + 1);
     after_write(v, w);
 }
 
@@ -262,7 +262,7 @@ static uint32_t stable_used(const struct views *v, uint32_t index)
     while (c->stable_used < c->used) {
         struct encoder_unit u =
             encoder_unit_at(bytes_of(v, index) + c->stable_used, c->used - c->stable_used);
-        if (u.seq > v->stable)
+        if (encoder_unit_seq(&u) > v->stable)
             break;
         c->stable_used += (uint32_t)u.length;
     }
