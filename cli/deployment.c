@@ -279,6 +279,17 @@ static bool add_sequencer(struct deployment *d, uint32_t index, const char *sess
     return true;
 }
 
+static bool add_proxies(struct deployment *d, char *error)
+{
+    for (uint32_t i = 0; i < d->config.proxy_count; i++) {
+        d->proxies[i] = proxy_shell_open(&d->config, i, d->loop, &d->log, error);
+        if (d->proxies[i] == NULL)
+            return false;
+        d->proxy_count++;
+    }
+    return true;
+}
+
 bool deployment_open(struct deployment *d, const char *dir, const char *session, char *error)
 {
     *d = (struct deployment) { 0 };
@@ -292,6 +303,7 @@ bool deployment_open(struct deployment *d, const char *dir, const char *session,
     bool fine = d->loop != NULL && add_stores(d, error);
     for (uint32_t i = 0; fine && i < d->config.sequencer_count; i++)
         fine = add_sequencer(d, i, session, error);
+    fine = fine && add_proxies(d, error);
     if (!fine)
         deployment_close(d);
     return fine;
@@ -312,6 +324,22 @@ int deployment_leader(const struct deployment *d)
     return leader;
 }
 
+bool deployment_lets_in(const struct deployment *d)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < d->proxy_count; i++)
+        all = all && proxy_ready(proxy_shell_core(d->proxies[i]));
+    return all;
+}
+
+static bool clients_gone(struct deployment *d)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < d->proxy_count; i++)
+        all = proxy_shell_drain(d->proxies[i]) && all;
+    return all;
+}
+
 static bool drained(struct deployment *d)
 {
     bool all = true;
@@ -323,6 +351,11 @@ static bool drained(struct deployment *d)
 void deployment_close(struct deployment *d)
 {
     const uint64_t patience_ns = UINT64_C(2000000000);
+    for (uint64_t began = loop_clock().mono_ns;
+         !clients_gone(d) && loop_clock().mono_ns - began < patience_ns;)
+        loop_poll(d->loop, 10 * 1000 * 1000);
+    for (uint32_t i = 0; i < d->proxy_count; i++)
+        proxy_shell_close(d->proxies[i]);
     for (uint32_t i = 0; i < d->sequencer_count; i++) {
         loop_remove(d->loop, d->sequencers[i]->core);
         sequencer_shell_close(d->sequencers[i]);

@@ -3,6 +3,7 @@
 #ifndef CANTUS_CLI_DEPLOYMENT_H
 #define CANTUS_CLI_DEPLOYMENT_H
 
+#include "proxy/shell.h"
 #include "retransmitter/shell.h"
 #include "sequencer/shell.h"
 
@@ -36,14 +37,18 @@ struct deployment {
     struct sequencer_shell *sequencers[CONFIG_SEQUENCERS_MAX];
     uint32_t store_count;
     struct retransmitter_shell *stores[CONFIG_RETRANSMITTERS_MAX];
+    uint32_t proxy_count;
+    struct proxy_shell *proxies[CONFIG_PROXIES_MAX];
 };
 
-/* All sequencers and stores that the configuration names, in one loop. The first sequencer leads,
- * the others stand by. */
+/* All sequencers, stores and proxies that the configuration names, in one loop. The first sequencer
+ * leads, the others stand by. */
 bool deployment_open(struct deployment *d, const char *dir, const char *session, char *error);
 /* The index of the sequencer that leads, by the latest epoch; -1 if none does. */
 int deployment_leader(const struct deployment *d);
-/* Stops appending, waits until the stores have on disk what they recorded (2 s at most), closes. */
+/* The proxies are ready for clients. */
+bool deployment_lets_in(const struct deployment *d);
+/* Lets clients go, stops appending, waits until the stores have on disk what they recorded (2 s at most), closes. */
 void deployment_close(struct deployment *d);
 
 #endif

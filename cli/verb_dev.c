@@ -137,7 +137,7 @@ static void explain_wait(struct watch *w, const struct deployment *d)
 static void look_ready(struct watch *w, const struct deployment *d)
 {
     const struct sequencer *core = d->sequencers[w->leader]->core;
-    bool settled = dev_key_poll(w->key, sequencer_catalog(core));
+    bool settled = dev_key_poll(w->key, sequencer_catalog(core)) && deployment_lets_in(d);
     if (!settled && cli_mono_ns() - w->since_ns < PATIENCE_NS)
         return;
     print_ready(w, d, core);

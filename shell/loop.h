@@ -7,7 +7,7 @@
 #include "journal/disk.h"
 #include "transport/transport.h"
 
-enum { LOOP_PARTICIPANTS_MAX = 32, LOOP_ERROR_MAX = 256, LOOP_PAUSE_WHAT_MAX = 95 };
+enum { LOOP_PARTICIPANTS_MAX = 48, LOOP_ERROR_MAX = 256, LOOP_PAUSE_WHAT_MAX = 95 };
 /* How often a participant's sample is called: at most this often, and at least every second. */
 #define LOOP_SAMPLE_NS UINT64_C(100000000)
 #define LOOP_REST_NS   UINT64_C(50000)

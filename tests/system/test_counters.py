@@ -110,7 +110,7 @@ class Counters(Case):
         m = self.metrics(dir)
         self.assertEqual(m["cantus_up"][1], {("sequencer", "s1"): 1, ("sequencer", "s2"): 1,
                                              ("retransmitter", "r1"): 1, ("retransmitter", "r2"): 1,
-                                             ("retransmitter", "r3"): 1})
+                                             ("retransmitter", "r3"): 1, ("proxy", "p1"): 1})
         self.assertEqual(m["cantus_leading"][1], {("sequencer", "s1"): 1, ("sequencer", "s2"): 0})
         self.assertEqual(m["cantus_members"][1][("sequencer", "s1")], 3)
         self.assertEqual(m["cantus_members_current"][1][("sequencer", "s1")], 3)
