@@ -29,6 +29,9 @@ static void on_message(void *ctx, const struct cantus_message *m)
 {
     struct administer *a = ctx;
     uint32_t topic = catalog_topic_find(a->catalog, m->topic, strlen(m->topic));
+    struct sys_genesis genesis;
+    if (topic == TOPIC_GENESIS && sys_genesis_decode(m->payload, m->length, &genesis))
+        a->stream = genesis.stream;
     if (topic == 0 || topic >= TOPIC_FIRST_USER || topic == TOPIC_EPOCH || topic == TOPIC_SESSION)
         return;
     struct message message = { .seq = m->seq,
@@ -48,7 +51,7 @@ static void on_report(void *ctx, const struct cantus_report *r)
     if (r->kind == CANTUS_REPORT_REJECTED)
         snprintf(a->rejection, sizeof a->rejection, "%s", r->text);
     else
-        fprintf(stderr, "cantus: %s\n", r->text);
+        cli_say(r->text);
 }
 
 /* What the catalog is made of: each is asked for by itself, so that what is not granted is told by
@@ -72,7 +75,6 @@ static bool open_client(struct administer *a, const struct cli_globals *g, const
     bool proxy = g->proxy != NULL;
     if (!proxy && !deployment_config(g->dir, &config))
         return false;
-    a->stream = config.stream;
     struct cantus_client_options options = {
         .name = "cantus-admin",
         .source = cli_source(g, source),
@@ -143,6 +145,7 @@ void administer_close(struct administer *a)
     free(a);
 }
 
+/* False: it can't go on, which was said unless it is because of a rejection. */
 static bool poll_once(struct administer *a)
 {
     if (!cli_running()) {
@@ -150,6 +153,8 @@ static bool poll_once(struct administer *a)
         return false;
     }
     enum cantus_status status = cantus_client_poll(a->client, POLL_NS);
+    if (a->rejection[0] != '\0')
+        return false;
     if (status == CANTUS_OK)
         return true;
     cli_fail("%s", cantus_client_error(a->client));
@@ -164,22 +169,28 @@ const struct catalog *administer_catalog(struct administer *a)
     return a->catalog;
 }
 
-uint64_t administer_publish(struct administer *a, uint32_t topic, const uint8_t *payload,
-                            size_t length, const char *what, const char *needed)
+static bool publish(struct administer *a, uint32_t topic, const uint8_t *payload, size_t length)
 {
     while (!cantus_pipe_ready(a->pipe))
         if (!poll_once(a))
-            return 0;
+            return false;
     uint64_t items = cantus_pipe_sequenced(a->pipe) + 1;
     while (!cantus_pipe_push(a->pipe, topic_fixed_path(topic), payload, length))
         if (!poll_once(a))
-            return 0;
+            return false;
     while (cantus_pipe_sequenced(a->pipe) < items)
         if (!poll_once(a))
-            return 0;
-    if (cantus_pipe_rejected(a->pipe) == 0)
+            return false;
+    return a->rejection[0] == '\0';
+}
+
+uint64_t administer_publish(struct administer *a, uint32_t topic, const uint8_t *payload,
+                            size_t length, const char *what, const char *needed)
+{
+    if (publish(a, topic, payload, length))
         return cantus_pipe_last_seq(a->pipe);
-    cli_fail("%s: %s; it needs %s", what, a->rejection, needed);
+    if (a->rejection[0] != '\0')
+        cli_fail("%s: %s; it needs %s", what, a->rejection, needed);
     return 0;
 }
 

@@ -52,6 +52,8 @@ const char *cli_source(const struct cli_globals *globals, char out[CLI_SOURCE_MA
 
 /* Says on standard error, prefixed with the command's name. Returns CLI_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* What a client of the library reports, on standard error: once, however often it says it again. */
+void cli_say(const char *text);
 bool cli_parse_u64(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out);
 /* Says what is wrong with it, if it is no session's name. */
 bool cli_session_name(const char *what, const char *text);

@@ -49,6 +49,15 @@ int cli_fail(const char *format, ...)
     return CLI_FAILED;
 }
 
+void cli_say(const char *text)
+{
+    static char said[512];
+    if (strncmp(said, text, sizeof said - 1) == 0)
+        return;
+    snprintf(said, sizeof said, "%s", text);
+    fprintf(stderr, "cantus: %s\n", text);
+}
+
 bool cli_parse_u64(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out)
 {
     char *end;

@@ -51,7 +51,7 @@ static bool parse(void *ctx, int option, const char *value)
 static void on_report(void *ctx, const struct cantus_report *r)
 {
     struct pub *p = ctx;
-    fprintf(stderr, "cantus: %s\n", r->text);
+    cli_say(r->text);
     if (r->kind == CANTUS_REPORT_REJECTED)
         p->failed = true;
 }

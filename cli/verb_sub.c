@@ -108,7 +108,7 @@ static void on_report(void *ctx, const struct cantus_report *r)
 {
     (void)ctx;
     fflush(stdout);
-    fprintf(stderr, "cantus: %s\n", r->text);
+    cli_say(r->text);
 }
 
 static int follow(struct sub *s, struct cantus_client *client)
