@@ -1,0 +1,233 @@
+"""The proxy as a process: that it starts, or says clearly why not; that `dev` runs one, with a key and an address
+to use it by; that a socket and a line of text suffice to read what anyone may; that operators see who is there,
+and let clients go before a stop. What clients may count on is in test_edge.py and in the simulator.
+"""
+
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import unittest
+
+from cantus_test import BIN, Case, Endpoints, config_edit, config_path, program, wait_until
+
+
+class Daemon(Case):
+    """Each process by itself, as a service manager runs them."""
+
+    def deployment(self, *args):
+        dir = self.path("d")
+        self.cantus("init", dir, *args)
+        return dir
+
+    def run_core(self, dir):
+        self.start([program("cantus-retransmitter"), "--config", config_path(dir)])
+        self.start([program("cantus-sequencer"), "--config", config_path(dir)])
+        self.wait_status(dir, lambda s: s["leader"] == "s1", "somebody leads")
+
+    def proxy(self, dir, *args, **options):
+        return self.start([program("cantus-proxy"), "--config", config_path(dir), *args], **options)
+
+    def refused(self, dir, *args, status=1, **options):
+        done = self.execute([program("cantus-proxy"), "--config", config_path(dir), *args], status=status,
+                            **options)
+        return done.err
+
+    def test_what_is_wrong_is_said(self):
+        dir = self.deployment("--proxies", "2")
+        self.execute([program("cantus-proxy"), "--config", config_path(dir), "--check"])
+        self.assertIn("which proxy? use --name; the configuration has p1 p2", self.refused(dir))
+        self.assertIn("no proxy is named 'r1'; the configuration has p1 p2", self.refused(dir, "--name", "r1"))
+        self.assertIn("usage:", self.refused(dir, "--nam"))
+        config_edit(dir, {"sessions_max": 60001})
+        self.assertRegex(self.refused(dir, "--name", "p1"), r"cantus.yaml:\d+: sessions_max: 60001 is out of range")
+
+    def test_too_few_descriptors(self):
+        dir = self.deployment()
+        said = self.execute(["sh", "-c", f"ulimit -n 200; exec {program('cantus-proxy')} --config {config_path(dir)}"],
+                            status=1).err
+        self.assertRegex(said, r"proxy p1: sessions_max: 512 clients need \d+ file descriptors, .* may have 200")
+        self.assertIn("LimitNOFILE", said)
+
+    def test_a_limit_that_can_be_raised_is(self):
+        dir = self.deployment()
+        process = self.start(["sh", "-c", f"ulimit -Sn 200; exec {program('cantus-proxy')} --config {config_path(dir)}"])
+        process.wait_said("listening")
+        with open(f"/proc/{process.pid}/limits", encoding="ascii") as f:
+            soft = re.search(r"Max open files +(\d+)", f.read()).group(1)
+        self.assertGreater(int(soft), 512)
+
+    def test_a_port_that_is_taken(self):
+        dir = self.deployment()
+        at = Endpoints(dir).proxies[0]
+        with socket.socket() as taken:
+            taken.bind(at)
+            taken.listen()
+            said = self.refused(dir)
+        self.assertIn(f"proxy p1: clients: port {at[1]} of 127.0.0.1 is in use", said)
+
+    def test_it_starts_and_stops(self):
+        dir = self.deployment()
+        alone = self.proxy(dir)
+        alone.wait_said("not ready yet")  # nobody leads
+        self.run_core(dir)
+        alone.wait_said("proxy: ready")
+        status = self.process_status(dir, "p1")
+        self.assertEqual(status["role"], "proxy")
+        self.assertEqual(status["counters"]["sessions_max"], 512)
+        self.assertEqual(alone.terminate(), 0)
+        self.assertIn("stopped", alone.err())
+        self.assertIn("not running", self.cantus("--dir", dir, "who", status=1).err)
+
+    def test_it_follows_who_leads(self):
+        dir = self.deployment("--sequencers", "2")
+        self.run_core_of_two(dir)
+        proxy = self.proxy(dir)
+        proxy.wait_said("proxy: ready")
+        first = self.process_status(dir, "p1")["epoch"]["number"]
+        self.cantus("--dir", dir, "promote", "s2")
+        self.pub(dir, "/a", "after")
+        wait_until(lambda: self.process_status(dir, "p1")["epoch"]["number"] > first, "the next epoch")
+
+    def run_core_of_two(self, dir):
+        self.start([program("cantus-retransmitter"), "--config", config_path(dir)])
+        self.start([program("cantus-sequencer"), "--config", config_path(dir), "--name", "s1"])
+        self.wait_status(dir, lambda s: s["leader"] == "s1", "somebody leads")
+        self.start([program("cantus-sequencer"), "--config", config_path(dir), "--name", "s2", "--standby"])
+
+
+class Reader:
+    """What nc would be: a socket, and lines."""
+
+    def __init__(self, case, at, hello):
+        self.socket = socket.create_connection(at)
+        case.addCleanup(self.socket.close)
+        self.socket.settimeout(60)
+        self.socket.sendall(hello.encode() + b"\n")
+        self.rest = b""
+
+    def line(self):
+        while b"\n" not in self.rest:
+            more = self.socket.recv(4096)
+            if not more:
+                return None
+            self.rest += more
+        line, self.rest = self.rest.split(b"\n", 1)
+        return line.decode()
+
+    def message(self):
+        """The next line that is no comment."""
+        while True:
+            line = self.line()
+            if line is None or not line.startswith("#"):
+                return line
+
+    def closed(self):
+        """Everything until the other side ends."""
+        lines = []
+        while (line := self.line()) is not None:
+            lines.append(line)
+        return lines
+
+
+class Dev(Case):
+    def setUp(self):
+        super().setUp()
+        self.dir = self.path("d")
+        self.process = self.dev(self.dir)
+        self.at = Endpoints(self.dir).proxies[0]
+        self.address = f"{self.at[0]}:{self.at[1]}"
+
+    def who(self, *args):
+        return json.loads(self.cantus("--dir", self.dir, "who", "--once", "--json", *args).out)["clients"]
+
+    def test_the_ready_line_says_how(self):
+        said = re.search(r"clients: cantus --proxy (\S+) --key (\S+) sub / --follow$", self.process.ready)
+        self.assertEqual(said.group(1), self.address)
+        self.assertEqual(said.group(2), os.path.join(self.dir, "dev.key"))
+        self.assertEqual(os.stat(said.group(2)).st_mode & 0o777, 0o600)
+        key = self.cantus("key", "show", said.group(2)).out.strip()
+        grants = json.loads(self.cantus("--dir", self.dir, "grants", "--json").out)["grants"]
+        self.assertEqual(grants, [{"whom": key, "rights": "read,write", "subtree": "/"}])
+
+    def test_a_revoked_key_stays_revoked(self):
+        key = self.cantus("key", "show", os.path.join(self.dir, "dev.key")).out.strip()
+        self.cantus("--dir", self.dir, "revoke", key, "read,write", "/")
+        self.assertEqual(self.process.terminate(), 0)
+        self.dev(self.dir)
+        self.assertEqual(json.loads(self.cantus("--dir", self.dir, "grants", "--json").out)["grants"], [])
+
+    def test_text(self):
+        """A subtree that anyone may read, from a seq, and then as it comes."""
+        self.cantus("--dir", self.dir, "grant", "anyone", "read", "/open")
+        first = int(self.pub(self.dir, "/open/a", "one").out)
+        self.pub(self.dir, "/closed", "not for everybody")
+        self.pub(self.dir, "/open/b", "tab\there", "--publisher", "team")
+        reader = Reader(self, self.at, f"cantus /open from {first}")
+        found = [reader.message().split(" ", 4) for _ in range(2)]
+        self.assertEqual([(m[0], m[2], m[4]) for m in found],
+                         [(str(first), "/open/a", "one"), (str(first + 2), "/open/b", r"tab\x09here")])
+        self.assertEqual(found[1][3], "team")
+        self.assertGreater(int(found[1][1]), int(found[0][1]) - 1)
+        self.pub(self.dir, "/open/a", "two")
+        self.assertEqual(reader.message().split(" ", 4)[4], "two")
+        clients = self.who()
+        self.assertEqual([(c["proxy"], c["key"], c["text"], c["subtrees"]) for c in clients],
+                         [("p1", None, True, 1)])
+        port = reader.socket.getsockname()[1]
+        self.assertEqual(clients[0]["address"], f"127.0.0.1:{port}")
+
+    def test_text_that_is_not_granted(self):
+        said = " ".join(Reader(self, self.at, "cantus /secret").closed())
+        self.assertIn("/secret", said)
+        self.assertIn("read", said)
+        counters = self.process_status(self.dir, "p1")["counters"]
+        self.assertEqual(counters["refused_right"], 1)
+
+    def test_drain(self):
+        self.cantus("--dir", self.dir, "grant", "anyone", "read", "/open")
+        readers = [Reader(self, self.at, "cantus /open") for _ in range(5)]
+        wait_until(lambda: len(self.who("p1")) == 5, "five clients")
+        self.assertIn("no clients any more", self.cantus("--dir", self.dir, "proxy", "drain", "p1").out)
+        for reader in readers:
+            self.assertTrue([line for line in reader.closed() if line.startswith("#")])
+        self.assertEqual(self.who(), [])
+        self.assertIn("no proxy is named", self.cantus("--dir", self.dir, "proxy", "drain", "p9", status=1).err)
+
+    def test_many_clients_are_listed_once_each(self):
+        self.cantus("--dir", self.dir, "grant", "anyone", "read", "/open")
+        readers = [Reader(self, self.at, "cantus /open") for _ in range(150)]
+        wait_until(lambda: len(self.who()) == 150, "all of them")
+        ports = {r.socket.getsockname()[1] for r in readers}
+        self.assertEqual({int(c["address"].split(":")[1]) for c in self.who()}, ports)
+        text = self.cantus("--dir", self.dir, "who").out.splitlines()
+        self.assertEqual(len(text), 151)
+        self.assertIn("B/s out", text[0])
+
+    def test_sessions_are_bounded(self):
+        """More than sessions_max are turned away at once, and those that are there are unharmed."""
+        self.assertEqual(self.process.terminate(), 0)
+        config_edit(self.dir, {"sessions_max": 3})
+        self.dev(self.dir)
+        self.cantus("--dir", self.dir, "grant", "anyone", "read", "/open")
+        readers = [Reader(self, self.at, "cantus /open") for _ in range(3)]
+        wait_until(lambda: len(self.who()) == 3, "three clients")
+        turned_away = Reader(self, self.at, "cantus /open")
+        try:
+            turned_away.closed()
+        except ConnectionResetError:
+            pass
+        self.pub(self.dir, "/open/a", "still here")
+        for reader in readers:
+            self.assertIn("still here", reader.message())
+
+    def test_top_and_metrics_know_it(self):
+        self.assertIn("p1", self.cantus("--dir", self.dir, "top", "--once", "--page", "clients").out)
+        metrics = self.cantus("--dir", self.dir, "metrics", "--once").out
+        self.assertRegex(metrics, r'cantus_sessions\{role="proxy",name="p1",[^}]*\} 0')
+
+
+if __name__ == "__main__":
+    unittest.main()
