@@ -8,8 +8,9 @@ import checker
 
 
 class Client:
-    def __init__(self, torture, host, kind, name, arguments):
+    def __init__(self, torture, host, kind, name, arguments, of=None):
         self.torture, self.host, self.kind, self.name = torture, host, kind, name
+        self.of = of  # the one publisher that it follows
         self.arguments = arguments
         self.incarnation = 0
         self.process = None
@@ -71,9 +72,13 @@ class Client:
         return int(words[1]) if words else 0
 
 
-def publisher(torture, host, name, rate):
-    return Client(torture, host, "publisher", name, ["publish", "/etc/cantus", name, str(rate)])
+CORE = ("/etc/cantus", "-")  # the source of clients on the core network, who have no key
 
 
-def follower(torture, host, name, level):
-    return Client(torture, host, level, name, ["follow", "/etc/cantus", level])
+def publisher(torture, host, name, rate, source=CORE):
+    return Client(torture, host, "publisher", name, ["publish", *source, name, str(rate)])
+
+
+def follower(torture, host, name, level, source=CORE, of=None):
+    subtree = f"/torture/{of}" if of else "/torture"
+    return Client(torture, host, level, name, ["follow", *source, subtree, level], of)

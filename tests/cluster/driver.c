@@ -1,8 +1,10 @@
 /* The clients that the torture kills: a publisher and a follower, which write down all that the library tells
  * them, one line each, as soon as it is told.
  *
- *   cluster_driver publish DIR NAME RATE LOG     until SIGTERM; then waits until everything pushed is stable
- *   cluster_driver follow DIR stable|sequenced LOG
+ *   cluster_driver publish SOURCE KEY NAME RATE LOG     until SIGTERM; then waits until everything pushed is stable
+ *   cluster_driver follow SOURCE KEY SUBTREE stable|sequenced LOG
+ *
+ * KEY is a file, or "-" on the core network, where nobody needs one.
  *
  * A publisher's item n has a topic, a length and content that follow from its name and n alone, so that a
  * checker knows what must be in the stream. It goes on from what the library says is in the stream already.
@@ -27,7 +29,9 @@ enum { ITEM_MAX = 20000, LARGE_EVERY = 101, PUBLISH_NS = 10000000 };
 #define POLL_NS UINT64_C(20000000)
 
 struct driver {
-    const char *name;
+    const char *name;    /* of a publisher */
+    const char *subtree; /* of a follower */
+    const char *source, *key;
     FILE *log;
     struct cantus_client *client;
     struct cantus_pipe *pipe;
@@ -62,11 +66,13 @@ static void on_report(void *ctx, const struct cantus_report *r)
 
 /* ---- publish --------------------------------------------------------------------------------- */
 
-/* "NAME n " and filling; every so many one that travels in fragments. */
-static size_t item_of(const char *name, uint64_t n, char *out)
+/* "NAME n " and filling; every so many one that travels in fragments, but through a proxy, where a pipe would
+ * count each of them. */
+static size_t item_of(const struct driver *d, uint64_t n, char *out)
 {
-    size_t head = (size_t)snprintf(out, ITEM_MAX, "%s %" PRIu64 " ", name, n);
-    size_t filling = n * 2654435761u % (n % LARGE_EVERY == 0 ? 12000 : 300);
+    bool large = d->key == NULL && n % LARGE_EVERY == 0;
+    size_t head = (size_t)snprintf(out, ITEM_MAX, "%s %" PRIu64 " ", d->name, n);
+    size_t filling = n * 2654435761u % (large ? 12000 : 300);
     for (size_t i = 0; i < filling; i++)
         out[head + i] = (char)('a' + (n + i) % 26);
     return head + filling;
@@ -89,7 +95,7 @@ static void push_due(struct driver *d, uint64_t due)
     for (; d->pushed < due; d->pushed++) {
         uint64_t n = d->pushed + 1;
         snprintf(topic, sizeof topic, "/torture/%.32s/%" PRIu64, d->name, n % 3);
-        if (!cantus_pipe_push(d->pipe, topic, item, item_of(d->name, n, item)))
+        if (!cantus_pipe_push(d->pipe, topic, item, item_of(d, n, item)))
             return;
     }
 }
@@ -147,18 +153,18 @@ static enum cantus_status follow(struct driver *d)
 
 /* ---- both ------------------------------------------------------------------------------------ */
 
-static int run(struct driver *d, const char *source, enum cantus_level level)
+static int run(struct driver *d, enum cantus_level level)
 {
     char error[CANTUS_ERROR_MAX];
     struct cantus_client_options options = {
-        .source = source, .level = level, .report = on_report, .ctx = d
+        .source = d->source, .key_file = d->key, .level = level, .report = on_report, .ctx = d
     };
     d->client = cantus_client_open(&options, error);
     bool open = d->client != NULL;
     if (open && d->name != NULL)
         open = (d->pipe = cantus_pipe_open(d->client, d->name, error)) != NULL;
     else if (open)
-        open = cantus_client_subscribe(d->client, "/torture", on_message, d, error);
+        open = cantus_client_subscribe(d->client, d->subtree, on_message, d, error);
     enum cantus_status status = CANTUS_ERROR;
     if (!open)
         fprintf(d->log, "X can't begin: %s\n", error);
@@ -174,23 +180,24 @@ static int run(struct driver *d, const char *source, enum cantus_level level)
 
 int main(int argc, char **argv)
 {
-    bool publishes = argc == 6 && strcmp(argv[1], "publish") == 0;
-    if (!publishes && !(argc == 5 && strcmp(argv[1], "follow") == 0)) {
-        fputs("usage: cluster_driver publish DIR NAME RATE LOG\n"
-              "       cluster_driver follow DIR stable|sequenced LOG\n",
+    bool publishes = argc == 7 && strcmp(argv[1], "publish") == 0;
+    if (!publishes && !(argc == 7 && strcmp(argv[1], "follow") == 0)) {
+        fputs("usage: cluster_driver publish SOURCE KEY NAME RATE LOG\n"
+              "       cluster_driver follow SOURCE KEY SUBTREE stable|sequenced LOG\n",
               stderr);
         return 2;
     }
     struct sigaction action = { .sa_handler = on_signal };
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    struct driver d = { .name = publishes ? argv[3] : NULL };
-    d.rate = publishes ? strtoull(argv[4], NULL, 10) : 0;
+    struct driver d = { .source = argv[2], .key = strcmp(argv[3], "-") == 0 ? NULL : argv[3] };
+    *(publishes ? &d.name : &d.subtree) = argv[4];
+    d.rate = publishes ? strtoull(argv[5], NULL, 10) : 0;
     d.log = fopen(argv[argc - 1], "a");
     if (d.log == NULL) {
         perror(argv[argc - 1]);
         return EXIT_FAILURE;
     }
-    bool sequenced = !publishes && strcmp(argv[3], "sequenced") == 0;
-    return run(&d, argv[2], sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE);
+    bool sequenced = !publishes && strcmp(argv[5], "sequenced") == 0;
+    return run(&d, sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE);
 }

@@ -12,6 +12,7 @@ import members
 
 HEALED_POLL_S = 1.0
 FLIPS_MAX = 8
+DRAIN_LOOKS = 150  # ten a second
 
 
 # ---- processes ------------------------------------------------------------------------------------------
@@ -53,6 +54,40 @@ def stop(t, name):
     yield t.rng.choice((0.05, 0.3, 1.0, 3.0, 6.0))
     if t.pid(name) == pid:
         os.kill(pid, signal.SIGCONT)
+
+
+def crawl(t, name):
+    """A slow reader: it takes a little, and then nothing for a while."""
+    pid = t.pid(name)
+    for _ in range(t.rng.randint(4, 16)):
+        os.kill(pid, signal.SIGSTOP)
+        yield t.rng.uniform(0.2, 1.0)
+        if t.pid(name) != pid:
+            return
+        os.kill(pid, signal.SIGCONT)
+        yield t.rng.uniform(0.005, 0.05)
+
+
+def drain(t, name):
+    """SIGTERM: a proxy sends its clients elsewhere, and ends. The next start comes at once, or later."""
+    t.down.add(name)
+    t.daemons[name].terminate()
+    for _ in range(DRAIN_LOOKS):
+        yield 0.1
+        if t.daemons[name].poll() is not None:
+            break
+    if t.daemons[name].poll() is None:
+        t.violations.add("stop", f"{name} does not end on SIGTERM")
+        t.kill(name)
+    elif t.daemons[name].returncode != 0:
+        t.violations.add("stop", f"{name}, drained, ended with status {t.daemons[name].returncode}")
+    yield t.rng.choice((0.0, 0.5, 2.0))
+    t.revive(name)
+
+
+def kill_proxies(t, _):
+    """All at once: their clients have nowhere to go, and then come back in a storm."""
+    yield from kill_many(t, t.proxies)
 
 
 def fds(t, name):
@@ -219,6 +254,17 @@ def healed(t, name, directory):
     return whole
 
 
+# ---- what must be found -----------------------------------------------------------------------------------
+
+def lie(t, _):
+    """Who stands between a client and its proxy leaves messages out, so that nothing shows."""
+    while t.clients["stable-e0"].delivered() == 0:
+        yield 0.1
+    os.kill(t.liar.pid, signal.SIGUSR1)
+    yield 2.0
+    os.kill(t.liar.pid, signal.SIGUSR1)
+
+
 # ---- the table --------------------------------------------------------------------------------------------
 
 # (kind, weight, what it claims of a target, targets, generator)
@@ -232,7 +278,12 @@ TABLE = [
     ("stop_sequencer", 6, "process", lambda t: t.sequencers, stop),
     ("stop_store", 4, "process", lambda t: t.stores, stop),
     ("stop_client", 2, "process", lambda t: t.publishers + t.followers, stop),
-    ("fds", 2, "process", lambda t: t.sequencers + t.stores, fds),
+    ("kill_proxy", 6, "process", lambda t: t.proxies, kill),
+    ("kill_proxies", 2, "edge", lambda t: ["edge"], kill_proxies),
+    ("stop_proxy", 4, "process", lambda t: t.proxies, stop),
+    ("drain_proxy", 3, "process", lambda t: t.proxies, drain),
+    ("crawl", 3, "process", lambda t: t.followers, crawl),
+    ("fds", 2, "process", lambda t: t.sequencers + t.stores + t.proxies, fds),
     ("promote", 4, "promotion", lambda t: t.sequencers, promote),
     ("promote_both", 2, "promotion", lambda t: ["both"], promote_both),
     ("clock", 3, "clock", lambda t: t.clocks, clock),
@@ -249,8 +300,11 @@ TABLE = [
     ("restore", 2, "membership", lambda t: ["room"], members.from_backup),
 ]
 
-# What torture.py --plant does instead, once.
-PLANTED = [("run_backup", 1, "membership", lambda t: ["room"], members.run_backup)]
+# What torture.py --plant does instead, once: the fault, and what the checker must say of it.
+PLANTED = {
+    "backup": (("run_backup", 1, "membership", lambda t: ["room"], members.run_backup), {"lost", "forgotten"}),
+    "liar": (("lie", 1, "liar", lambda t: ["liar"], lie), {"one_order", "incomplete"}),
+}
 
 # These take as long as they take, also once all other faults are over.
 PATIENT = ("rot", "member", "wipe", "restore", "run_backup")

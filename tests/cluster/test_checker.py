@@ -126,6 +126,14 @@ class CheckerTest(unittest.TestCase):
         self.through_proxies()
         self.expect()
 
+    def test_an_outcome_that_a_join_told(self):
+        self.through_proxies()
+        self.write("clients/publisher-b.1.log", ["J 0", "O 9 38", "O 10 39"])
+        self.expect()
+        for seq in (34, 37):  # before it, and another message
+            self.write("clients/publisher-b.1.log", ["J 0", f"O 9 {seq}", "O 10 39"])
+            self.expect("outcome")
+
     def test_a_view_that_is_not_the_filter(self):
         own = self.through_proxies()
         self.write("clients/stable-e0.1.log", [*own[:3], *own[4:]])

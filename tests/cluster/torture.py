@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Real daemons on real sockets, a network namespace for a host, and a fault every two seconds.
 
-  torture.py --build BUILD [--duration SECONDS] [--seed N] [--keep DIR] [--every SECONDS] [--only KIND,..] [--plant]
+  torture.py --build BUILD [--duration SECONDS] [--seed N] [--keep DIR] [--every SECONDS] [--only KIND,..] [--plant [MISTAKE]]
 
 deploy/lab brings the three hosts of deploy/three-hosts up, with a fourth for a spare store and one for clients.
-Publishers and followers work (driver.c), faults are drawn from the seed (faults.py, members.py) and may overlap.
+Two proxies on hosts of their own let clients in. Publishers and followers work (driver.c), on the core network and
+through the proxies, each with a key and what is granted to it; faults are drawn from the seed (faults.py, members.py) and may overlap.
 When nothing goes on for a while an operator promotes somebody: which sequencers do so by themselves changes from
 start to start. When the time is over everything is healed; then all must become live again, each publisher ends
 with everything stable, and the logs of all clients and stores are compared (checker.py).
@@ -14,8 +15,9 @@ clients' (clients/), the configuration, the stores, and verdict.json: some 2 GB 
 is removed unless something was wrong. The last line on standard output is an object: seed, duration_s, faults,
 by_kind, messages, violations. The seed repeats the schedule, not the moments at which the kernel does what.
 
-Exit status 1 if there are violations, 77 if this machine can't do it (root, ip, nft). With --plant something is
-lost on purpose, and the exit status is 1 if that is not found.
+Exit status 1 if there are violations, 77 if this machine can't do it (root, ip, nft). With --plant something goes
+wrong on purpose, and the exit status is 1 if that is not found: `backup`, a store runs on a copy of itself;
+`liar`, somebody between a client and its proxy leaves messages out (liar.py).
 """
 
 import argparse
@@ -59,7 +61,7 @@ def load_lab():
     return module
 
 
-# Joins the list of retransmitters, with which three-hosts/cantus.yaml ends.
+# Begins with one more in the list of retransmitters, with which three-hosts/cantus.yaml ends.
 SPARE = """  - name: "r4"
     unicast: 10.77.0.4:21011
     stream_port: 21011
@@ -68,7 +70,24 @@ SPARE = """  - name: "r4"
     sync: every
     direct: true
     segment_mib: 1
+proxies:
+  - name: "x1"
+    unicast: 10.77.0.5:21021
+    stream_port: 21021
+    listen: 10.77.0.5:21022
+    interface: 10.77.0.5
+  - name: "x2"
+    unicast: 10.77.0.6:21021
+    stream_port: 21021
+    listen: 10.77.0.6:21022
+    interface: 10.77.0.6
 """
+PROXIES = ["10.77.0.5:21022", "10.77.0.6:21022"]
+LIAR_PORT = 21023
+
+
+# Whose keys, and what they may.
+GRANTS = [("x0", ("read,write", "/torture/x0")), ("x1", ("write", "/torture/x1")), ("reader", ("read", "/torture"))]
 
 
 class Torture:
@@ -89,7 +108,8 @@ class Torture:
         self.clients = {}        # name -> Client
         self.restart_at = {}
         self.tables = itertools.count(1)
-        self.late = None
+        self.late = self.liar = None
+        self.stores, self.memory_hosts = [], []
         self.healing = False
         self.store_ids, self.gone = {}, []   # unit -> id of its store; ids of stores that were lost
         self.moved, self.moved_at = 0, 0.0   # what the publishers had when it last was more
@@ -208,16 +228,18 @@ class Torture:
         self.clocks = [h.name for h in self.hosts if h.name[0] == "h"] if self.args.clocks else []
         for name in self.clocks:
             self.set_clock(name, 0)
-        self.sequencers = [u for u, s in self.lab.units.items() if not s["directory"]]
+        self.sequencers = self.lab.sequencers()
+        self.proxies = [u for u in self.lab.units if u.startswith("cantus-proxy")]
         self.stores = [u for u, s in self.lab.units.items() if s["directory"]]
         self.store_hosts = sorted({self.lab.units[u]["host"] for u in self.stores})
         self.late_up()
         os.makedirs(os.path.join(self.folder, "clients"))
-        for unit in sorted(self.lab.units):
+        for unit in (*self.stores, *self.sequencers, *self.proxies):
             if unit in self.sequencers:
                 self.set_lead(unit, unit == self.sequencers[0])
             self.daemons[unit] = self.lab.start(unit, environment=self.environment(unit))
             self.note(f"started {unit} pid {self.daemons[unit].pid}")
+        self.keys = {name: self.key(name, *grants) for name, *grants in GRANTS}
         self.clients_up()
         for process in self.status()["processes"]:
             if process.get("role") == "retransmitter":
@@ -225,12 +247,41 @@ class Torture:
         assert len(self.store_ids) == len(self.stores)
         self.moved_at = time.monotonic()
 
+    def key(self, name, *grants):
+        """-> the file of a new key, to which that is granted"""
+        path, admin = os.path.join(self.folder, name + ".key"), os.path.join(self.folder, "new", "admin.key")
+        public = self.lab_module.run([self.cantus, "key", "new", path]).strip()
+        for rights, subtree in grants:
+            self.hosts[0].run(["cantus", "--dir", "/etc/cantus", "grant", public, rights, subtree, "--key", admin])
+        self.note(f"{name} is {public}")
+        return path
+
+    def edge_up(self, host):
+        """Those who come through proxies. Each begins with another one."""
+        def source(name):
+            return "proxy:" + ",".join(self.rng.sample(PROXIES, len(PROXIES))), self.keys[name]
+        all_told = source("reader")
+        if self.args.plant == "liar":
+            self.liar = subprocess.Popen(
+                host.inside([sys.executable, os.path.join(SOURCE, "tests", "cluster", "liar.py"), str(LIAR_PORT),
+                             *PROXIES]), stdin=subprocess.DEVNULL, start_new_session=True)
+            all_told = f"proxy:127.0.0.1:{LIAR_PORT}", self.keys["reader"]
+        made = [clients.publisher(self, host, name, self.args.rate, source(name)) for name in ("x0", "x1")]
+        made += [clients.follower(self, host, "e0", "stable", all_told),
+                 clients.follower(self, host, "e1", "stable", source("x0"), of="x0"),
+                 clients.follower(self, host, "f0", "sequenced", source("reader")),
+                 clients.follower(self, host, "f1", "sequenced", source("reader"), of="p0")]
+        with open(os.path.join(self.folder, "views.json"), "w", encoding="ascii") as f:
+            json.dump({c.name: c.of for c in made if c.of}, f)
+        return made
+
     def clients_up(self):
         # Beside each sequencer a publisher and a follower at sequenced: cut off, they have only each other.
-        h1, h2, h3, _, c1 = self.hosts
+        h1, h2, h3, c1 = (self.lab.hosts[name] for name in ("h1", "h2", "h3", "c1"))
         made = [clients.publisher(self, host, f"p{i}", self.args.rate) for i, host in enumerate((c1, h1, h2))]
         made += [clients.follower(self, host, f"s{i}", "stable") for i, host in enumerate((c1, h3))]
         made += [clients.follower(self, host, f"q{i}", "sequenced") for i, host in enumerate((h1, h2, c1))]
+        made += self.edge_up(c1)
         self.clients = {str(c): c for c in made}
         self.publishers = [n for n, c in self.clients.items() if c.kind == "publisher"]
         # The first of the stable followers is left alone by SIGKILL: it lives through everything.
@@ -256,9 +307,10 @@ class Torture:
             stdin=subprocess.DEVNULL, start_new_session=True)
 
     def everything_down(self):
-        if self.late is not None:
-            self.late.kill()
-            self.late.wait()
+        for process in (self.late, self.liar):
+            if process is not None:
+                process.kill()
+                process.wait()
         for client in self.clients.values():
             if client.running():
                 client.kill()
@@ -273,7 +325,7 @@ class Torture:
         """Begins a fault, if one can be found whose target is free."""
         if self.args.plant and self.fault_count > 0:
             return
-        table = faults.PLANTED if self.args.plant else [
+        table = [faults.PLANTED[self.args.plant][0]] if self.args.plant else [
             e for e in faults.TABLE if not self.args.only or e[0] in self.args.only]
         for _ in range(20):
             kind, _, domain, targets, generator = self.rng.choices(table, [e[1] for e in table])[0]
@@ -447,10 +499,11 @@ class Torture:
         if not self.wait(lambda: not any(self.clients[n].running() for n in self.publishers),
                          "publishers ended with everything stable"):
             return
-        last = max(int((self.clients[n].last(b"O") or [0, 0, 0])[2]) for n in self.publishers)
+        ends = {self.clients[n].name: int((self.clients[n].last(b"O") or [0, 0, 0])[2]) for n in self.publishers}
+        last = max(ends.values())
         everyone = [n for n in self.clients if n not in self.publishers]
-        if self.wait(lambda: all(self.clients[n].delivered() >= last for n in everyone),
-                     f"every follower has seq {last}"):
+        if self.wait(lambda: all(self.clients[n].delivered() >= ends.get(self.clients[n].of, last)
+                                 for n in everyone), f"every follower has seq {last}"):
             with open(os.path.join(self.folder, "finished"), "w", encoding="ascii") as f:
                 f.write(f"{last}\n")
         for name in everyone:
@@ -462,6 +515,7 @@ class Torture:
 
     def rest(self):
         """Sequencers end, so that there is no new tick; then the stores come to the same end."""
+        self.end(self.proxies)
         for unit in self.sequencers:
             self.down.add(unit)
             self.lab.stop(unit)
@@ -472,7 +526,10 @@ class Torture:
             tips = [p.get("tip") for p in status["processes"] if p.get("role") == "retransmitter"]
             return len(tips) == len(self.stores) and len(set(tips)) == 1 and tips[0] is not None
         self.wait(even, "stores are even")
-        for unit in self.stores:
+        self.end(self.stores)
+
+    def end(self, units):
+        for unit in units:
             self.down.add(unit)
             if not self.lab.stop(unit):
                 self.violations.add("stop", f"{unit} did not end on SIGTERM")
@@ -529,7 +586,8 @@ def parse():
     parser.add_argument("--no-clock", dest="clocks", action="store_false",
                         default=os.path.exists(FAKETIME), help="without libfaketime, which sanitizers don't like")
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="kinds of faults")
-    parser.add_argument("--plant", action="store_true", help="no faults, but one that no cluster survives")
+    parser.add_argument("--plant", nargs="?", const="backup", choices=tuple(faults.PLANTED),
+                        help="no faults, but a mistake that must be found")
     args = parser.parse_args()
     args.build = os.path.abspath(args.build)
     return args
@@ -577,7 +635,7 @@ def main():
         shutil.rmtree(folder)
     print(json.dumps(verdict))
     if args.plant:
-        return 0 if {"lost", "forgotten"} & torture.violations.counts.keys() else 1
+        return 0 if faults.PLANTED[args.plant][1] & torture.violations.counts.keys() else 1
     return 1 if verdict["violations"] else 0
 
 
