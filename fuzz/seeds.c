@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "proto/catalog.h"
+#include "proto/edge.h"
 #include "proto/proposal.h"
 #include "proto/replay.h"
 #include "proto/clients.h"
@@ -220,6 +221,104 @@ static void statuses(void)
     save("status", "clients", out, clients_encode(&page, out, sizeof out));
 }
 
+static const struct position place = { { 7, 1 }, 9 };
+static const uint8_t subtree[] = "\2/a";
+
+/* A frame behind `used` bytes of out. */
+#define FRAME(name, ...)                                                                           \
+    do {                                                                                           \
+        const struct edge_##name in = { __VA_ARGS__ };                                             \
+        used += edge_##name##_encode(&in, out + used, sizeof out - used);                          \
+    } while (0)
+
+static void requests(void)
+{
+    const struct edge_subtrees one = { 1, subtree, sizeof subtree - 1 };
+    size_t used = 0;
+    FRAME(hello, .version = EDGE_VERSION, .has_key = true, .key = { 1 }, .agent = "seed");
+    FRAME(prove, .signature = { 2 });
+    FRAME(subscribe, .level = EDGE_STABLE, .from = EDGE_FROM_POSITION, .position = place,
+          .tick_ms = 1, .subtrees = one);
+    FRAME(change, .add = one, .remove = one);
+    save("edge", "reading", out, used);
+    used = 0;
+    FRAME(open, .name = "pub", .nonce = 3, .wanted = 2);
+    FRAME(publish, .publisher = 1, .number = 4, .position = place, .flags = MESSAGE_MORE,
+          .topic = "/a/b", .topic_length = 4, .conditional = true, .condition_topic = "/a",
+          .condition_topic_length = 2, .condition_after = 8, .payload = (const uint8_t *)"x",
+          .length = 1);
+    used += edge_alive_encode(out + used, sizeof out - used);
+    save("edge", "publishing", out, used);
+}
+
+static size_t story(size_t used, uint64_t seq, uint64_t previous)
+{
+    FRAME(name, .kind = EDGE_NAME_TOPIC, .id = 16, .text = "/a/b", .length = 4);
+    FRAME(name, .kind = EDGE_NAME_PUBLISHER, .id = 3, .text = "who", .length = 3);
+    FRAME(message, .seq = seq, .previous = previous, .timestamp_ns = seq * 10, .topic = 16,
+          .publisher = 3, .publisher_seq = seq, .payload = (const uint8_t *)"hello", .length = 5);
+    FRAME(progress, .through = seq + 5, .previous = seq, .stable = seq, .timestamp_ns = seq * 20);
+    return used;
+}
+
+static void answers(void)
+{
+    size_t used = 0;
+    FRAME(welcome, .version = EDGE_VERSION, .stream = STREAM, .challenge = { 5 }, .proxy = "p");
+    FRAME(accepted, .tip = place, .stable = 8, .fragment_bytes = 1000, .window = 64,
+          .payload_max = 1 << 20, .is_volatile = true);
+    FRAME(subscribed, .position = place);
+    FRAME(changed, .seq = 9);
+    FRAME(epoch, .epoch = { 8, 2 }, .first_seq = 10);
+    used = story(used, 12, 0);
+    save("edge", "stream", out, used);
+    used = 0;
+    FRAME(opened, .publisher = 1, .incarnation = 2, .last_number = 3, .join_seq = 9);
+    FRAME(outcome, .publisher = 1, .number = 4, .count = 1, .seq = 12, .reason = REJECT_CONDITION,
+          .detail = 11, .stable = 10);
+    FRAME(refused, .request = EDGE_PUBLISH, .reason = EDGE_REFUSED_RIGHT, .right = ACCESS_WRITE,
+          .publisher = 1, .number = 5, .subject = "/a", .text = "no");
+    FRAME(forked, .common = place);
+    FRAME(superseded, .publisher = 1, .incarnation = 3, .join_seq = 14);
+    FRAME(closing, .reason = EDGE_CLOSING_DRAIN, .text = "bye");
+    save("edge", "outcomes", out, used);
+}
+
+/* Records of fuzz_edge_client.c: two bytes of length, the connection ends with the highest bit. */
+static size_t record_of(size_t from, size_t used, bool ends)
+{
+    wire_store16(out + from, (uint16_t)((used - from - 2) | (ends ? 0x8000u : 0)));
+    return used;
+}
+
+static void connections(void)
+{
+    size_t used = 3, from = 1;
+    out[0] = 2; /* sequenced, with an app */
+    FRAME(subscribed, .position = { { 0, 0 }, 0 });
+    FRAME(epoch, .epoch = { 7, 1 }, .first_seq = 2);
+    used = story(used, 4, 0);
+    from = record_of(from, used, false);
+    used += 2;
+    FRAME(opened, .publisher = 1, .incarnation = 1, .last_number = 0, .join_seq = 11);
+    FRAME(opened, .publisher = 2, .incarnation = 1, .last_number = 0, .join_seq = 12);
+    FRAME(outcome, .publisher = 1, .number = 1, .count = 1, .seq = 13, .stable = 12);
+    from = record_of(from, used, true);
+    used += 2;
+    FRAME(subscribed, .position = { { 7, 1 }, 13 });
+    FRAME(opened, .publisher = 1, .incarnation = 2, .last_number = 1, .join_seq = 15);
+    used = story(used, 17, 4);
+    FRAME(forked, .common = { { 7, 1 }, 16 });
+    record_of(from, used, false);
+    save("edge_client", "app", out, used);
+    out[0] = 4;
+    save("edge_client", "pipe", out, used);
+    out[0] = 6;
+    save("edge_client", "both", out, used);
+    out[0] = 1;
+    save("edge_client", "stable", out, used);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -235,6 +334,9 @@ int main(int argc, char **argv)
     histories();
     replays();
     statuses();
+    requests();
+    answers();
+    connections();
     save("topic", "deep", "/md/nasdaq/aapl", 15);
     save("topic", "dots", "/a.b/..c/~_-:9", 14);
     save("topic", "whole", "/", 1);
