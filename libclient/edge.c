@@ -139,7 +139,8 @@ void edge_restart(struct edge *e)
     }
 }
 
-static void trouble(struct edge *e, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void trouble(struct edge *e, const char *format,
+                                                          va_list args)
 {
     char text[EDGE_TROUBLE_MAX];
     struct port_addr a = e->proxies[(e->proxy + e->proxy_count - 1) % e->proxy_count];
