@@ -263,7 +263,7 @@ static bool run(const struct failover_options *options, struct bench_result *r, 
 
 static struct failover_options options_of(const struct bench_knobs *k, bool manual)
 {
-    return (struct failover_options) { .rounds = k->rounds != 0 ? k->rounds : 20,
+    return (struct failover_options) { .rounds = k->rounds != 0 ? k->rounds : 15,
                                        .manual = manual,
                                        .silence_ms = k->silence_ms != 0 ? k->silence_ms : 20,
                                        .progress = k->progress };
