@@ -13,7 +13,7 @@ import unittest
 
 from cantus_test import BIN, BUILD, COMPILER, DEADLINE_S, SANITIZE, SOURCE, Case
 
-BLOCK = re.compile(r"^```(sh|c)(?: +(\S+))?\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(sh|c|py)(?: +(\S+))?\n(.*?)^```$", re.M | re.S)
 
 
 class TutorialTest(Case):
@@ -22,7 +22,7 @@ class TutorialTest(Case):
         parts = ["set -eux"]
         count = 0
         for kind, name, body in BLOCK.findall(text):
-            if kind == "c":
+            if kind != "sh":
                 parts.append(f"cat > {shlex.quote(name)} <<'END_OF_FILE'\n{body}END_OF_FILE")
             elif name == "setup":
                 continue
@@ -84,6 +84,13 @@ class TutorialTest(Case):
         self.assertRegex(milestones, r"/milestones 10 clicks\n.*/milestones 20 clicks\n")
         self.assertRegex(block_with("30 clicks"),
                          r"/milestones 10 clicks\n.*/milestones 20 clicks\n.*/milestones 30 clicks\n")
+        self.assertEqual([line.split(" ", 2)[2] for line in block_with("for the").splitlines() if line[:1] != "+"],
+                         ["/clicks for the 10 clicks", "/clicks for the 20 clicks"])
+        refused = block_with("refused: the clicks")
+        self.assertIn("refused: neither to read", refused)
+        self.assertRegex(refused, r"(?s)/clicks.*right to write.*/clicks.*right to read")
+        self.assertRegex(block_with("nc 127"), r"(?m)^\d+ \d+ /milestones @[\w-]{43}:counter 10 clicks\n"
+                         r"\d+ \d+ /milestones @[\w-]{43}:counter 20 clicks\n")
         self.assertRegex(block_with("equal"), r"seq \d+ digest [0-9a-f]{16}\n(?:\+.*\n)*equal\n")
         runs = [json.loads(line) for line in block_with('"seed"').splitlines() if line.startswith("{")]
         self.assertEqual([r["seed"] for r in runs], [1, 2, 3, 4, 5])
