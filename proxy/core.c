@@ -434,6 +434,15 @@ void proxy_gauges(const struct proxy *p, uint64_t gauges[COUNTER_END])
     gauges[COUNTER_MEMORY] = proxy_memory(&p->o);
     gauges[COUNTER_SESSIONS] = sessions_count(p->sessions);
     gauges[COUNTER_SESSIONS_MAX] = p->o.sessions_max;
+    struct readers_counts readers = readers_counts(p->readers);
+    struct views_counts views = views_counts(readers_views(p->readers));
+    gauges[COUNTER_SESSIONS_BEHIND] = readers.behind;
+    gauges[COUNTER_CLIENTS_LEFT_BEHIND] = readers.left_behind;
+    gauges[COUNTER_CLIENTS_FORKED] = readers.forked;
+    gauges[COUNTER_VIEWS] = views.views;
+    gauges[COUNTER_VIEW_USED] = (uint64_t)views.chunks * VIEW_CHUNK_BYTES;
+    gauges[COUNTER_VIEW_SIZE] = p->o.view_bytes;
+    gauges[COUNTER_SUBTREES] = sessions_subtrees(p->sessions);
     gauges[COUNTER_RELAYS] = relay_publishers(p->relay);
     gauges[COUNTER_RELAY_USED] = relay_kept_bytes(p->relay);
 }

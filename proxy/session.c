@@ -502,6 +502,11 @@ uint64_t sessions_step(struct sessions *s)
 
 /* ---- questions ------------------------------------------------------------------------------- */
 
+uint32_t sessions_subtrees(const struct sessions *s)
+{
+    return s->subtrees;
+}
+
 uint32_t sessions_count(const struct sessions *s)
 {
     return s->connected;
@@ -528,7 +533,7 @@ bool sessions_client_at(const struct sessions *s, uint32_t at, struct proxy_clie
         .bytes_in = e->bytes_in,
         .bytes_out = e->bytes_out,
         .published = e->published,
-        .subtrees = e->set.subtrees.count,
+        .subtrees = e->reader != NULL ? reader_subtrees(e->reader) : 0,
         .publishers = e->publishers,
     };
     memcpy(out->key, e->key, sizeof out->key);

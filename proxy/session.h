@@ -42,7 +42,8 @@ void session_end(struct session *e, enum edge_closing_reason reason, const char 
 /* All of them. */
 void sessions_end_all(struct sessions *s, enum edge_closing_reason reason, const char *text);
 
-uint32_t sessions_count(const struct sessions *s); /* connected */
+uint32_t sessions_subtrees(const struct sessions *s); /* of all subscriptions */
+uint32_t sessions_count(const struct sessions *s);    /* connected */
 bool sessions_client_at(const struct sessions *s, uint32_t at, struct proxy_client *out);
 
 #endif

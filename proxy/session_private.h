@@ -108,6 +108,7 @@ struct sessions {
     uint32_t max, used, high; /* slots at or above `high` were never used */
     uint32_t free;            /* chain by `next` */
     uint32_t connected;
+    uint32_t subtrees;             /* of all sets, those that are coming too */
     uint32_t logins;               /* not logged in yet */
     struct session_list waiting;   /* for their turn */
     struct session_list recording; /* for room to write a record down */

@@ -11,6 +11,7 @@ void session_set_free(struct session *e, struct session_set *set)
     struct sessions *s = e->all;
     if (set->memory != NULL) {
         buddy_give(s->buddy, set->memory, set->memory_bytes);
+        s->subtrees -= set->subtrees.count;
         limiter_subtract(s->p->limiter, e->account, LIMITER_SUBSCRIPTIONS, set->subtrees.count);
         limiter_subtract(s->p->limiter, e->account, LIMITER_SET_BYTES,
                          buddy_size(set->memory_bytes));
@@ -86,6 +87,7 @@ static uint8_t combine(struct session *e, const struct edge_change *change)
     memcpy(memory, s->combined, all.length);
     all.at = memory;
     e->coming = (struct session_set) { .subtrees = all, .memory = memory, .memory_bytes = bytes };
+    s->subtrees += all.count;
     limiter_add(l, e->account, LIMITER_SUBSCRIPTIONS, all.count);
     limiter_add(l, e->account, LIMITER_SET_BYTES, buddy_size(bytes));
     return 0;
