@@ -83,11 +83,11 @@ static size_t answer_clients(struct inquiry *q, uint32_t at, struct port_time no
     *page = (struct clients) { .tip = proxy_seq(q->proxy), .clock_ns = now.wall_ns };
     while (proxy_client_at(q->proxy, at, &client)) {
         if (page->count == CLIENTS_PAGE_MAX) {
-            page->next = client.at;
+            page->next = at;
             break;
         }
         take_client(&page->all[page->count++], &client);
-        at = client.at + 1;
+        at = client.at;
     }
     return clients_encode(page, q->body, sizeof q->body);
 }

@@ -69,7 +69,7 @@ bool proxy_client_at(const struct proxy *p, uint32_t at, struct proxy_client *ou
         at++;
     if (at >= PLACES)
         return false;
-    *out = (struct proxy_client) { .at = at, .session = 1000 + at, .has_key = at % 2 == 0 };
+    *out = (struct proxy_client) { .at = at + 1, .session = 1000 + at, .has_key = at % 2 == 0 };
     memset(out->key, (int)at, sizeof out->key);
     memcpy(out->agent, "test", 5);
     out->subscribed = out->behind = true;
