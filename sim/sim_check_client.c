@@ -306,6 +306,10 @@ enum sim_invariant sim_check_live(struct sim *s, char *why, size_t capacity)
                      n->name);
             return SIM_LIVE;
         }
+        if (n->kind == SIM_STORE && n->journal == NULL) {
+            snprintf(why, capacity, "%s is down", n->name);
+            return SIM_LIVE;
+        }
         if (n->kind == SIM_STORE && !sits_out(n, leader) &&
             journal_durable(n->journal).seq != tip) {
             snprintf(why, capacity, "%s has %lu of %lu", n->name, journal_durable(n->journal).seq,
