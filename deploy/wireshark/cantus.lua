@@ -1,4 +1,5 @@
--- Cantus for Wireshark and tshark (3.6 or later): every datagram, and every frame of the stream ports (TCP).
+-- Cantus for Wireshark and tshark (3.6 or later): every datagram, and over TCP every frame of the stream ports
+-- and of the client protocol.
 -- docs/wire.md is the reference. Run with `-X lua_script:cantus.lua`, or put this file into the
 -- folder of personal Lua plugins (Help, About, Folders).
 --
@@ -14,6 +15,16 @@ local TYPES = { "batch", "heartbeat", "proposal", "join", "hint", "gap_request",
                 "ack", "seal", "promise", "create", "recall" }
 local FRAMES = { "request", "batch", "vouch", "end", "status_request", "status", "command",
                  "outcome", "clients_request", "clients" }
+local EDGE_REQUESTS = { "hello", "prove", "subscribe", "change", "open", "publish", "alive" }
+local EDGE_ANSWERS = { "welcome", "accepted", "subscribed", "changed", "epoch", "name", "message",
+                       "progress", "opened", "outcome", "refused", "forked", "superseded", "closing" }
+local EDGE_TYPES = {}
+for i, name in ipairs(EDGE_REQUESTS) do EDGE_TYPES[i] = name end
+for i, name in ipairs(EDGE_ANSWERS) do EDGE_TYPES[i + 15] = name end
+local EDGE_REFUSALS = { "right", "name", "number", "quota", "large", "order", "history" }
+local EDGE_CLOSINGS = { "protocol", "identity", "stream", "slow", "quota", "drain", "idle" }
+local EDGE_LEVELS, EDGE_FROMS = { "sequenced", "stable" }, { "tip", "position", "time" }
+local EDGE_KINDS, EDGE_RIGHTS = { "topic", "publisher" }, { [0] = "none", "read", "write", [4] = "grant" }
 local HINTS = { "unknown_publisher", "superseded", "forked", "old_number", "ahead",
                 "join_conflict", "overloaded", "paused", "topic_refused", "missing" }
 local REFUSALS = { "pruned", "not_yet", "busy" }
@@ -77,13 +88,45 @@ local LAYOUTS = {
     request = { "id stream", "u64 first_seq", "u64 end_seq", "epoch epoch" },
     ["end"] = { "enum reason", "u64 oldest_seq", "u64 next_seq" },
     clients_request = { "u32 first" },
+    -- Frames of the client protocol.
+    edge_hello = { "u16 version", "id stream", "bool has_key", "own_key key", "string agent" },
+    edge_prove = { "signature signature" },
+    edge_subscribe = { "enum level", "enum from", "position position", "time time_ns", "u32 tick_ms",
+                       "subtrees subtree" },
+    edge_change = { "subtrees add", "subtrees remove" },
+    edge_open = { "id nonce", "u32 wanted", "string name" },
+    edge_publish = { "u32 publisher", "u64 number", "position position", "u8 flags", "string topic",
+                     "bool conditional", "condition condition", "payload payload" },
+    edge_alive = {},
+    edge_welcome = { "u16 version", "id stream", "key challenge", "string proxy" },
+    edge_accepted = { "position tip", "u64 stable", "u32 fragment_bytes", "u32 window",
+                      "u32 payload_max", "bool is_volatile" },
+    edge_subscribed = { "position position" },
+    edge_changed = { "u64 seq" },
+    edge_epoch = { "epoch epoch", "u64 first_seq" },
+    edge_name = { "enum kind", "u24 id", "string text" },
+    edge_message = { "u64 seq", "u64 previous", "time timestamp_ns", "u24 topic", "u24 publisher",
+                     "u48 publisher_seq", "u8 flags", "payload payload" },
+    edge_progress = { "u64 through", "u64 previous", "u64 stable", "time timestamp_ns" },
+    edge_opened = { "u32 publisher", "u32 incarnation", "u64 last_number", "u64 join_seq" },
+    edge_outcome = { "u32 publisher", "u64 number", "u32 count", "u64 seq", "enum reason", "u64 detail",
+                     "u64 stable" },
+    edge_refused = { "enum request", "enum reason", "enum right", "u32 publisher", "u64 number",
+                     "string subject", "string text" },
+    edge_forked = { "position common" },
+    edge_superseded = { "u32 publisher", "u32 incarnation", "u64 join_seq" },
+    edge_closing = { "enum reason", "string text" },
 }
 local RECORDS = { "genesis", "epoch", "session", "join_record", "reject", "topic", "clock",
                   "member", "grant", "group", "limit", [13] = "words" }
 local ENUMS = { ["hint.reason"] = HINTS, ["gap_refusal.reason"] = REFUSALS, ["epoch.how"] = HOWS,
                 ["reject.reason"] = REJECTS, ["end.reason"] = ENDS, ["command.kind"] = COMMANDS,
                 ["command.how"] = HOWS, ["outcome.verdict"] = VERDICTS, ["grant.who"] = WHOMS,
-                ["limit.who"] = LIMITED }
+                ["limit.who"] = LIMITED, ["edge_subscribe.level"] = EDGE_LEVELS,
+                ["edge_subscribe.from"] = EDGE_FROMS, ["edge_name.kind"] = EDGE_KINDS,
+                ["edge_outcome.reason"] = { [0] = "sequenced", (table.unpack or unpack)(REJECTS) },
+                ["edge_refused.request"] = EDGE_TYPES, ["edge_refused.reason"] = EDGE_REFUSALS,
+                ["edge_refused.right"] = EDGE_RIGHTS, ["edge_closing.reason"] = EDGE_CLOSINGS }
 -- Text for the list of packets: names of fields, in order.
 local SUMMARIES = {
     heartbeat = { "epoch.number", "next_seq", "stable" },
@@ -101,6 +144,15 @@ local SUMMARIES = {
     status = { "role", "state", "tip", "stable" }, command = { "kind", "name", "why" },
     outcome = { "verdict", "seq", "text" }, clients_request = { "first" },
     clients = { "next", "tip" },
+    edge_hello = { "agent" }, edge_welcome = { "proxy" }, edge_accepted = { "tip.seq", "stable" },
+    edge_subscribe = { "level", "from", "position.seq" }, edge_open = { "name", "wanted" },
+    edge_publish = { "publisher", "number", "topic" }, edge_subscribed = { "position.seq" },
+    edge_epoch = { "epoch.number", "first_seq" }, edge_name = { "kind", "id", "text" },
+    edge_message = { "seq", "previous", "topic" }, edge_progress = { "through", "stable" },
+    edge_opened = { "publisher", "incarnation", "last_number" },
+    edge_outcome = { "publisher", "number", "seq", "reason" },
+    edge_refused = { "request", "reason", "subject", "text" }, edge_forked = { "common.seq" },
+    edge_superseded = { "publisher", "incarnation" }, edge_closing = { "reason", "text" },
 }
 
 -- Messages of proto/control.proto: number, then "kind name"; a kind with a capital is a message.
@@ -128,6 +180,7 @@ local PROTOBUF = {
 
 local cantus = Proto("cantus", "Cantus")
 local stream = Proto("cantus_stream", "Cantus stream")
+local edge = Proto("cantus_edge", "Cantus client protocol")
 
 local fields = {} -- by filter name without "cantus."
 local function field(make, name, ...)
@@ -144,7 +197,9 @@ local MAKERS = {
     rest = { ProtoField.string }, key = { ProtoField.bytes }, zero4 = { ProtoField.uint32, base.DEC },
     uint32 = { ProtoField.uint32, base.DEC }, uint64 = { ProtoField.uint64, base.DEC },
     fixed64 = { ProtoField.uint64, base.HEX }, fixed32 = { ProtoField.uint32, base.HEX },
-    bytes = { ProtoField.bytes },
+    bytes = { ProtoField.bytes }, u24 = { ProtoField.uint24, base.DEC },
+    u48 = { ProtoField.uint64, base.DEC }, signature = { ProtoField.bytes },
+    own_key = { ProtoField.bytes }, payload = { ProtoField.bytes }, subtrees = { ProtoField.string },
 }
 local COMPOSED = {
     epoch = { { "u32", "number" }, { "id", "candidate" } },
@@ -179,6 +234,9 @@ local function declare(kind, name)
         declare("id", name .. ".run")
         declare("epoch", name .. ".promised")
         declare("position", name .. ".tail")
+    elseif kind == "condition" then
+        declare("string", name .. "_topic")
+        declare("u64", name .. "_after")
     elseif MAKERS[kind] ~= nil then
         field(MAKERS[kind][1], name, MAKERS[kind][2])
     end
@@ -210,6 +268,8 @@ declare("u64", "entry.after_seq")
 field(ProtoField.bytes, "batch.padding")
 field(ProtoField.uint32, "frame.length", base.DEC)
 field(ProtoField.uint8, "frame.type", base.DEC, FRAMES)
+field(ProtoField.uint32, "edge.length", base.DEC)
+field(ProtoField.uint8, "edge.type", base.DEC, EDGE_TYPES)
 for layout, list in pairs(LAYOUTS) do
     for _, item in ipairs(list) do
         local kind, name = item:match("(%S+) (%S+)")
@@ -277,7 +337,7 @@ local function clock_text(ns)
 end
 
 local SIZES = { u8 = 1, enum = 1, bool = 1, u16 = 2, u24 = 3, u32 = 4, zero4 = 4, ip = 4, u48 = 6,
-                u64 = 8, id = 8, time = 8, key = 32 }
+                u64 = 8, id = 8, time = 8, key = 32, signature = 64 }
 
 -- One number or one block of bytes; its value, or nil.
 function Reader:scalar(tree, kind, name)
@@ -285,7 +345,7 @@ function Reader:scalar(tree, kind, name)
     if range == nil then return nil end
     local f = fields[self.prefix .. name] or fields[name]
     local item, value
-    if kind == "key" then
+    if kind == "key" or kind == "signature" then
         tree:add(f, range)
         return range
     elseif SIZES[kind] > 4 then
@@ -406,7 +466,7 @@ function Reader:layout(tree, list, special)
         if self.failed then return end
         local kind, name = item:match("(%S+) (%S+)")
         if special ~= nil and special[kind] ~= nil then
-            special[kind](self, tree)
+            special[kind](self, tree, name)
         elseif COMPOSED[kind] ~= nil then
             self:composed(tree, kind, name)
         elseif kind == "membership" then
@@ -859,10 +919,98 @@ local function looks_like_frame(tvb)
     return false
 end
 
+-- ---- the client protocol -------------------------------------------------------------------------------
+
+local EDGE_MAX, SUBTREES_MAX = 1050624, 1024
+
+local EDGE_SPECIAL = {
+    own_key = function(r, tree, name)
+        if r.values.has_key == "1" then r:scalar(tree, "key", name) end
+    end,
+    condition = function(r, tree, name)
+        if r.values.conditional ~= "1" then return end
+        r:string(tree, name .. "_topic")
+        r:scalar(tree, "u64", name .. "_after")
+    end,
+    subtrees = function(r, tree, name)
+        local count = r:take(2)
+        if count == nil or count:le_uint() > SUBTREES_MAX then
+            r.failed = true
+            return
+        end
+        for _ = 1, count:le_uint() do
+            if r.failed then return end
+            r:string(tree, name)
+        end
+    end,
+    payload = function(r, tree, name)
+        local length = r.stop - r.at
+        local range = length > 0 and r:take(length) or nil
+        if range ~= nil then tree:add(fields[r.prefix .. name], range) end
+    end,
+}
+
+local function edge_frame(tvb, pinfo, root)
+    local length, type = tvb(0, 4):le_uint(), tvb(4, 1):uint()
+    local name = EDGE_TYPES[type]
+    local tree = root:add(edge, tvb())
+    tree:append_text(", " .. (name or "type " .. type))
+    local length_item = tree:add_le(fields["edge.length"], tvb(0, 4))
+    local type_item = tree:add(fields["edge.type"], tvb(4, 1))
+    if length == 0 or length > EDGE_MAX then
+        length_item:add_proto_expert_info(experts.bad_length, "A frame has 1 to 1050624 bytes")
+        return "no frame"
+    end
+    if name == nil then
+        type_item:add_proto_expert_info(experts.unknown_type)
+        return "unknown frame " .. type
+    end
+    local r = reader(tvb, FRAME_HEADER, length + 4, "edge_" .. name .. ".")
+    r:layout(tree, LAYOUTS["edge_" .. name], EDGE_SPECIAL)
+    r:finish(tree)
+    local text = summary("edge_" .. name, r.values):gsub("^edge_", "")
+    if name == "refused" or name == "closing" then
+        tree:add_proto_expert_info(experts.refused, text)
+    end
+    return text
+end
+
+local function edge_length(tvb, _, at)
+    local length = tvb(at, 4):le_uint()
+    return length >= 1 and length <= EDGE_MAX and length + 4 or tvb:len() - at
+end
+
+function edge.dissector(tvb, pinfo, root)
+    local texts = {}
+    dissect_tcp_pdus(tvb, root, FRAME_HEADER, edge_length, function(pdu, info, tree)
+        texts[#texts + 1] = edge_frame(pdu, info, tree)
+        return pdu:len()
+    end)
+    if #texts > 0 then show(pinfo, texts) else pinfo.cols.protocol = "Cantus" end
+    return tvb:len()
+end
+
+-- By what a connection begins with, or any frame of a proxy's whose length is that of its type.
+local EDGE_LENGTHS = { accepted = 42, subscribed = 21, changed = 9, progress = 33, opened = 25,
+                       outcome = 42, forked = 21, superseded = 17 }
+local function looks_like_edge(tvb)
+    if tvb:len() < FRAME_HEADER + 2 then return false end
+    local length, name = tvb(0, 4):le_uint(), EDGE_TYPES[tvb(4, 1):uint()]
+    if name == "hello" then
+        return tvb:len() >= 16 and tvb(5, 2):le_uint() == 1 and tvb(15, 1):uint() <= 1 and
+               length >= 13 and length <= 108
+    elseif name == "welcome" then
+        return tvb(5, 2):le_uint() == 1 and length >= 44 and length <= 107
+    end
+    return EDGE_LENGTHS[name] ~= nil and length == EDGE_LENGTHS[name]
+end
+
 -- ---- where they are found ------------------------------------------------------------------------------
 
 cantus.prefs.ports = Pref.range("UDP ports", "", "Taken for Cantus whatever arrives there", 65535)
 stream.prefs.ports = Pref.range("Stream ports", "", "TCP; taken for Cantus whatever arrives there", 65535)
+
+edge.prefs.ports = Pref.range("Ports of proxies", "", "TCP; taken for clients whatever arrives there", 65535)
 
 local function follow_preference(proto, table_name)
     local registered = ""
@@ -875,6 +1023,7 @@ local function follow_preference(proto, table_name)
 end
 cantus.prefs_changed = follow_preference(cantus, "udp.port")
 stream.prefs_changed = follow_preference(stream, "tcp.port")
+edge.prefs_changed = follow_preference(edge, "tcp.port")
 
 cantus:register_heuristic("udp", function(tvb, pinfo, root)
     if not looks_like_datagram(tvb) then return false end
@@ -882,8 +1031,14 @@ cantus:register_heuristic("udp", function(tvb, pinfo, root)
     return true
 end)
 stream:register_heuristic("tcp", function(tvb, pinfo, root)
-    if not looks_like_frame(tvb) then return false end
+    if looks_like_edge(tvb) or not looks_like_frame(tvb) then return false end
     pinfo.conversation = stream
     stream.dissector(tvb, pinfo, root)
+    return true
+end)
+edge:register_heuristic("tcp", function(tvb, pinfo, root)
+    if not looks_like_edge(tvb) then return false end
+    pinfo.conversation = edge
+    edge.dissector(tvb, pinfo, root)
     return true
 end)

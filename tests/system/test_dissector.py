@@ -113,9 +113,14 @@ class TableTest(DissectorCase):
                 ("epoch.how", "proto/sys.h", "sys_epoch_how", "SYS_EPOCH"),
                 ("command.how", "proto/sys.h", "sys_epoch_how", "SYS_EPOCH"),
                 ("command.kind", "proto/command.h", "command_kind", "COMMAND"),
-                ("outcome.verdict", "proto/command.h", "outcome_verdict", "OUTCOME")):
+                ("outcome.verdict", "proto/command.h", "outcome_verdict", "OUTCOME"),
+                ("edge.type", "proto/edge.h", "edge_type", "EDGE"),
+                ("edge_refused.reason", "proto/edge.h", "edge_refusal", "EDGE_REFUSED"),
+                ("edge_closing.reason", "proto/edge.h", "edge_closing_reason", "EDGE_CLOSING"),
+                ("edge_subscribe.from", "proto/edge.h", "edge_from", "EDGE_FROM")):
             self.assertEqual(tables[field], header_enum(path, enum, prefix), field)
         self.assertEqual(wire_decode.TYPES, tables["type"])
+        self.assertEqual(wire_decode.EDGE_TYPES, tables["edge.type"])
 
     def test_every_field_of_the_control_messages(self):
         fields = {}
@@ -168,20 +173,33 @@ def control_frame(type, body):
     return struct.pack("<IB", 1 + len(body), type) + body
 
 
+def edge_frames():
+    """One of each type at least: the examples, and the others by hand."""
+    place = struct.pack("<IQQ", 2, 0xcafe, 41)
+    e = examples()
+    frames = [d for name, d in e.items() if name.startswith("edge_") and name != "edge_signed"]
+    return frames + [control_frame(type, body) for type, body in (
+        (1, struct.pack("<HQB", 1, 5, 0) + b"\x06nobody"), (2, bytes(range(64))),
+        (4, b"\x02\0\x02/a\x04/b/c" + b"\x01\0\x02/d"), (7, b""),
+        (17, place + struct.pack("<QIIIB", 40, 1300, 1024, 1 << 20, 0)), (19, struct.pack("<Q", 77)),
+        (27, place), (28, struct.pack("<IIQ", 1, 4, 99)), (29, b"\x06\x03bye"))]
+
+
 class MadeTest(DissectorCase):
-    def compare(self, payloads, protocol):
+    def compare(self, payloads, protocol, frames="frame"):
         pcap = self.path("made.pcap")
         wire_decode.write_pcap(pcap, payloads, protocol=protocol)
         expected = []
         for p in payloads:
             d = Decoder()
-            d.datagram(p) if protocol == 17 else d.frame(p)
+            d.datagram(p) if protocol == 17 else getattr(d, frames)(p)
             values = collections.defaultdict(list)
             for field, text in d.found:
                 values[field].append(text)
             expected.append(values)
         names = sorted({name for values in expected for name in values})
-        for want, got in zip(expected, self.fields(pcap, names), strict=True):
+        by_port = ("-o", "cantus_edge.ports:20123") if frames == "edge" else ()
+        for want, got in zip(expected, self.fields(pcap, names, *by_port), strict=True):
             self.assertEqual({k: normal(v) for k, v in got.items()},
                              {k: v for k, v in want.items() if v != [""]})
         return pcap
@@ -199,6 +217,16 @@ class MadeTest(DissectorCase):
         self.compare([e["replay_request"], control_frame(2, e["batch"]), control_frame(3, e["heartbeat"]),
                       control_frame(5, b""), control_frame(4, struct.pack("<BQQ", 2, 17, 16)),
                       *(e[name] for name in CONTROLS)], 6)
+
+    def test_frames_of_the_client_protocol(self):
+        frames = edge_frames()
+        self.assertEqual({f[4] for f in frames}, set(wire_decode.EDGE_TYPES))
+        pcap = self.compare(frames, 6, "edge")
+        # Without a preference: by how a connection begins, and what a proxy says most.
+        found = self.fields(pcap, ["cantus.edge.type", "cantus.frame.type"])
+        shapes = {wire_decode.EDGE_TYPES[f[4]] for f, row in zip(frames, found) if "cantus.edge.type" in row}
+        self.assertLessEqual({"hello", "welcome", "accepted", "subscribed", "progress", "outcome"}, shapes)
+        self.assertFalse([row for row in found if len(row) > 1])
 
     def test_every_mark_is_found(self):
         e = examples()
@@ -277,8 +305,9 @@ class MadeTest(DissectorCase):
                    control_frame(8, bytes.fromhex("0803100018002100000000000000002800310000000000000000"
                                                   "39000000000000000042026e6f")),
                    *(e[name] for name in CONTROLS)]
-        for originals, protocol, preference in ((datagrams, 17, "cantus"), (control, 6, "cantus_stream")):
-            pcap = self.path(f"damaged-{protocol}.pcap")
+        for originals, protocol, preference in ((datagrams, 17, "cantus"), (control, 6, "cantus_stream"),
+                                                (edge_frames(), 6, "cantus_edge")):
+            pcap = self.path(f"damaged-{preference}.pcap")
             packets = [self.damaged(rng, originals) for _ in range(DAMAGED)]
             wire_decode.write_pcap(pcap, [p for p in packets if p], protocol=protocol)
             out = self.tshark("-r", pcap, "-o", f"{preference}.ports:20123", "-V")

@@ -45,6 +45,25 @@ RECORDS = {
                   "connections:I inflight_bytes:Q"),
     13: ("words", "words:V"),
 }
+EDGE_TYPES = dict(enumerate(("hello", "prove", "subscribe", "change", "open", "publish", "alive"), 1)) | dict(
+    enumerate(("welcome", "accepted", "subscribed", "changed", "epoch", "name", "message", "progress", "opened",
+               "outcome", "refused", "forked", "superseded", "closing"), 16))
+# Of the client protocol: Y bytes as has_key says, G subtrees, C a condition, N what is left, 3 and 6 so many bytes.
+EDGE_BODIES = {
+    "hello": "version:H stream:X has_key:B key:Y agent:S", "prove": "signature:Z",
+    "subscribe": "level:B from:B position:P time_ns:Q tick_ms:I subtree:G", "change": "add:G remove:G",
+    "open": "nonce:X wanted:I name:S",
+    "publish": "publisher:I number:Q position:P flags:B topic:S conditional:B condition:C payload:N", "alive": "",
+    "welcome": "version:H stream:X challenge:K proxy:S",
+    "accepted": "tip:P stable:Q fragment_bytes:I window:I payload_max:I is_volatile:B", "subscribed": "position:P",
+    "changed": "seq:Q", "epoch": "epoch:E first_seq:Q", "name": "kind:B id:3 text:S",
+    "message": "seq:Q previous:Q timestamp_ns:Q topic:3 publisher:3 publisher_seq:6 flags:B payload:N",
+    "progress": "through:Q previous:Q stable:Q timestamp_ns:Q",
+    "opened": "publisher:I incarnation:I last_number:Q join_seq:Q",
+    "outcome": "publisher:I number:Q count:I seq:Q reason:B detail:Q stable:Q",
+    "refused": "request:B reason:B right:B publisher:I number:Q subject:S text:S", "forked": "common:P",
+    "superseded": "publisher:I incarnation:I join_seq:Q", "closing": "reason:B text:S",
+}
 FRAMES = {1: "request", 2: "batch", 3: "vouch", 4: "end", 5: "status_request", 6: "status", 7: "command",
           8: "outcome", 9: "clients_request", 10: "clients"}
 
@@ -86,6 +105,27 @@ class Decoder:
             at += kind == "S"
             self.add(field, data[at:at + length].decode())
             return at + length
+        if kind in "36":
+            self.add(field, str(int.from_bytes(data[at:at + int(kind)], "little")))
+            return at + int(kind)
+        if kind == "Z":
+            self.add(field, data[at:at + 64].hex())
+            return at + 64
+        if kind == "N":
+            if data[at:]:
+                self.add(field, data[at:].hex())
+            return len(data)
+        if kind in "YC":  # if the bool before says so
+            if data[at - 1] == 0:
+                return at
+            if kind == "Y":
+                return self.part(data, at, field, "K")
+            return self.part(data, self.part(data, at, field + "_topic", "S"), field + "_after", "Q")
+        if kind == "G":
+            count, at = struct.unpack_from("<H", data, at)[0], at + 2
+            for _ in range(count):
+                at = self.part(data, at, field, "S")
+            return at
         if kind in "WL":  # whom a grant or a limit is for: as the byte before says
             who = data[at - 1]
             prefix = field.rpartition(".")[0]
@@ -178,6 +218,14 @@ class Decoder:
                 raise ValueError(name)
         elif name in ("status", "command", "outcome", "clients"):
             self.protobuf(body, name.capitalize())
+
+    def edge(self, data):
+        """A frame of the client protocol, from the length field on."""
+        self.number(data, 0, "I", "edge.length")
+        self.number(data, 4, "B", "edge.type")
+        name, body = EDGE_TYPES[data[4]], data[5:]
+        if self.parts(body, 0, f"edge_{name}.", EDGE_BODIES[name]) != len(body):
+            raise ValueError(name)
 
     def protobuf(self, data, message):
         at = 0
