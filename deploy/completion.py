@@ -11,7 +11,7 @@ import re
 
 import help_text
 
-DAEMONS = ("cantus-sequencer", "cantus-retransmitter")
+DAEMONS = ("cantus-sequencer", "cantus-retransmitter", "cantus-proxy")
 
 HEAD = r'''# Completion of bash for cantus and its daemons. Made from the programs' own texts.
 
@@ -88,7 +88,8 @@ complete -F _cantus cantus @DAEMONS@
 
 # Whose names they take, by the sections of cantus.yaml; the others take those of any process.
 SECTIONS = {"promote": "sequencers", "lease": "sequencers", "cantus-sequencer": "sequencers",
-            "member": "retransmitters", "cantus-retransmitter": "retransmitters"}
+            "member": "retransmitters", "cantus-retransmitter": "retransmitters",
+            "proxy": "proxies", "who": "proxies", "cantus-proxy": "proxies"}
 
 
 def kind(help, verb, option, placeholder):
@@ -104,7 +105,7 @@ def kind(help, verb, option, placeholder):
     if placeholder in ("FILE", "PATH") or ".so" in placeholder:
         return "FILE"
     if placeholder == "NAME" and option == "--name":
-        return SECTIONS.get(verb, "sequencers|retransmitters")
+        return SECTIONS.get(verb, "sequencers|retransmitters|proxies")
     return "-" if placeholder else ""
 
 
@@ -122,7 +123,7 @@ def operand(help, name):
             word = word.strip("[]")
             if word in ("DIR", "PATH"):
                 return word.replace("PATH", "FILE")
-            if word in ("NAME", "STORE") and name in SECTIONS:
+            if word in ("NAME", "STORE", "PROXY") and name in SECTIONS:
                 return SECTIONS[name]
     return ""
 

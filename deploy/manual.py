@@ -138,13 +138,18 @@ class Manual:
     # ---- pages -----------------------------------------------------------------------------------
 
     def cantus(self):
-        lines = [".Sh SYNOPSIS", *synopsis("cantus [--dir DIR] VERB [ARGUMENT ...]"), ".Sh DESCRIPTION",
+        lines = [".Sh SYNOPSIS", *synopsis("cantus [--dir DIR | --proxy HOST:PORT [--key FILE]] VERB [ARGUMENT ...]"), ".Sh DESCRIPTION",
                  *paragraph("Cantus gives many programs on many machines one totally ordered stream of messages, and "
                             "a way to write those programs as deterministic state machines that follow it. This "
                             "command makes streams, publishes and reads messages, operates deployments, and looks "
                             "into them. Each verb has a page of its own, and --help."),
                  ".Bl -tag -width Ds", ".It Fl -dir Ar DIR",
                  *paragraph("The deployment: a directory with a `cantus.yaml`. It may also follow the verb."),
+                 ".It Fl -proxy Ar HOST:PORT[,HOST:PORT...]",
+                 *paragraph("One that is elsewhere, by its proxies, for the verbs that say so. It may also follow "
+                            "the verb."),
+                 ".It Fl -key Ar FILE",
+                 *paragraph("A key, as `cantus key new` makes it: who you are to the proxy."),
                  ".El", ".Pp", "The verbs are:", ".Bl -tag -compact -width cantus-metrics(1)"]
         for verb, summary in self.verbs:
             lines += [f".It Xr cantus-{verb} 1", *paragraph(summary)]
@@ -154,7 +159,8 @@ class Manual:
                   "A whole deployment in one process, a message, and the stream:", ".Bd -literal -offset indent",
                   "cantus dev --dir /tmp/stream &", "cantus --dir /tmp/stream pub /hello \"Hello\"",
                   "cantus --dir /tmp/stream sub / --json", ".Ed",
-                  *see_also(("cantus.yaml", 5), ("cantus-sequencer", 8), ("cantus-retransmitter", 8))]
+                  *see_also(("cantus.yaml", 5), ("cantus-proxy", 8), ("cantus-retransmitter", 8),
+                            ("cantus-sequencer", 8))]
         self.write("cantus", 1, "one totally ordered stream of messages", lines)
 
     def verb(self, name, summary):
@@ -181,8 +187,8 @@ class Manual:
     def configuration(self):
         self.write("cantus.yaml", 5, "configuration of a Cantus deployment",
                    Configuration(self.program("cantus"), self.program("cantus-sequencer")).lines()
-                   + see_also(("cantus", 1), ("cantus-init", 1), ("cantus-retransmitter", 8),
-                              ("cantus-sequencer", 8)))
+                   + see_also(("cantus", 1), ("cantus-init", 1), ("cantus-proxy", 8),
+                              ("cantus-retransmitter", 8), ("cantus-sequencer", 8)))
 
     def write_all(self):
         os.makedirs(self.out, exist_ok=True)
@@ -191,6 +197,7 @@ class Manual:
             self.verb(name, summary)
         self.daemon("cantus-sequencer", "gives a stream its order", "cantus-retransmitter")
         self.daemon("cantus-retransmitter", "records a stream, fills gaps and replays", "cantus-sequencer")
+        self.daemon("cantus-proxy", "lets clients in to a stream", "cantus-sequencer")
         self.configuration()
 
 

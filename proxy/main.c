@@ -76,7 +76,7 @@ static void look(struct watch *w, const struct proxy *core, struct log *log, uin
     char quoted[LOG_LINE_MAX / 2];
     if (!w->ready && proxy_ready(core)) {
         w->ready = true;
-        notify_ready(&w->notify, "letting clients in");
+        notify_status(&w->notify, "letting clients in");
         log_line(log, LOG_INFO, "proxy", "ready", "name=%s seq=%lu", w->name,
                  (unsigned long)proxy_seq(core));
     } else if (!w->ready && !w->delayed && now_ns - w->since_ns > PATIENCE_NS) {
@@ -93,6 +93,8 @@ static int serve(struct loop *loop, struct proxy_shell *shell, const char *name,
     const struct proxy *core = proxy_shell_core(shell);
     char quoted[LOG_LINE_MAX / 2];
     notify_open(&w.notify);
+    /* That nobody leads yet must not hold up the start of a host. */
+    notify_ready(&w.notify, "following the stream");
     while (!atomic_load(&stopping) && !proxy_failed(core)) {
         loop_poll(loop, notify_wait_ns(&w.notify, POLL_NS));
         uint64_t now_ns = loop_now(loop).mono_ns;

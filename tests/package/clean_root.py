@@ -78,7 +78,7 @@ cantus journal verify /var/lib/cantus/r1
 LOOK = """
 cd /usr/lib/systemd/system
 systemd-analyze verify cantus-sequencer@s1.service cantus-retransmitter@r1.service cantus-metrics.service \
-    cantus-lease@s1.service
+    cantus-lease@s1.service cantus-proxy@p1.service
 man -P cat cantus | grep 'one totally ordered stream'
 man -P cat cantus-promote | grep -e '--why'
 man -P cat 5 cantus.yaml | grep heartbeat_idle_ms
@@ -89,7 +89,7 @@ bash -c '. /usr/share/bash-completion/completions/cantus; complete -p cantus'
 # Under systemd, of which this is one unit; its end is the end of systemd.
 UNITS = """
 trap 'test $? = 0 || journalctl --no-pager -n 300' EXIT
-units='cantus-retransmitter@r1 cantus-sequencer@s1 cantus-metrics'
+units='cantus-retransmitter@r1 cantus-sequencer@s1 cantus-proxy@p1 cantus-metrics'
 systemctl enable --now $units
 for unit in $units; do systemctl is-active $unit; done
 cantus --dir /etc/cantus promote s1 --why 'first start'
@@ -97,6 +97,7 @@ cantus --dir /etc/cantus pub /orders 'through the units'
 cantus --dir /etc/cantus sub /orders | grep 'through the units'
 bash -c 'exec 3<>/dev/tcp/127.0.0.1/9464; printf "GET /metrics HTTP/1.0\\r\\n\\r\\n" >&3; cat <&3' > /tmp/metrics
 grep '^cantus_messages_sequenced_total{.*name="s1"' /tmp/metrics
+grep '^cantus_sessions{role="proxy",name="p1"' /tmp/metrics
 systemctl kill -s KILL cantus-sequencer@s1
 until test "$(systemctl show -P NRestarts cantus-sequencer@s1)" = 1; do sleep 0.1; done
 until systemctl is-active cantus-sequencer@s1; do sleep 0.1; done

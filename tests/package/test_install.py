@@ -57,14 +57,15 @@ class Installed(Case):
 
 class TreeTest(Installed):
     def test_everything_is_there(self):
-        for path in ["bin/cantus", "bin/cantus-sequencer", "bin/cantus-retransmitter", "include/cantus/cantus.h",
+        for path in ["bin/cantus", "bin/cantus-sequencer", "bin/cantus-retransmitter", "bin/cantus-proxy",
+                     "include/cantus/cantus.h",
                      f"{LIBDIR}/libcantus.so", f"{LIBDIR}/libcantus.a", f"{LIBDIR}/pkgconfig/cantus.pc",
                      f"{LIBDIR}/cmake/Cantus/CantusConfig.cmake", "lib/sysusers.d/cantus.conf",
                      f"{LIBDIR}/wireshark/plugins/cantus.lua", "share/cantus/grafana/cantus-overview.json",
                      "share/doc/cantus/operations.md", "share/doc/cantus/LICENSE", "share/doc/cantus/NOTICE",
                      "share/bash-completion/completions/cantus", "share/man/man1/cantus.1",
                      "share/man/man5/cantus.yaml.5", "share/man/man8/cantus-sequencer.8",
-                     "share/man/man8/cantus-retransmitter.8"]:
+                     "share/man/man8/cantus-retransmitter.8", "share/man/man8/cantus-proxy.8"]:
             self.assertTrue(os.path.exists(self.installed(path)), path)
         self.assertEqual(os.readlink(self.library("libcantus.so")), "libcantus.so.0")
 
