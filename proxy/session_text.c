@@ -3,7 +3,6 @@
  * The lines are made of the frames that any reader gives, whose bytes may come in pieces. */
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "proxy/session_private.h"
 
@@ -52,12 +51,13 @@ static char *next_word(char **at)
 
 static bool parse_from(const struct session *e, const char *word, struct edge_subscribe *out)
 {
-    char *end;
-    if (word == NULL || word[0] < '0' || word[0] > '9')
+    enum { DIGITS_MAX = 19 };
+    size_t digits = word != NULL ? strspn(word, "0123456789") : 0;
+    if (digits == 0 || digits > DIGITS_MAX || word[digits] != '\0')
         return false;
-    unsigned long long seq = strtoull(word, &end, 10);
-    if (*end != '\0')
-        return false;
+    uint64_t seq = 0;
+    for (size_t i = 0; i < digits; i++)
+        seq = seq * 10 + (uint64_t)(word[i] - '0');
     const struct epoch_table *epochs = catalog_epochs(e->all->p->catalog);
     out->from = EDGE_FROM_POSITION;
     out->position.seq = seq > 0 ? seq - 1 : 0;
@@ -122,7 +122,10 @@ void session_text_accepted(struct session *e, struct position position)
                                                    .at = (const uint8_t *)e->text.subtree,
                                                    .length = 1 + length };
     if (!reader_may_read_any(readers, e->principal, e->text.subtree + 1, length)) {
-        struct edge_refused refused = { .reason = EDGE_REFUSED_RIGHT };
+        struct edge_refused refused = { .request = EDGE_SUBSCRIBE,
+                                        .reason = EDGE_REFUSED_RIGHT,
+                                        .right = ACCESS_READ,
+                                        .text = "not permitted: the right to read" };
         memcpy(refused.subject, e->text.subtree + 1, length);
         session_refuse(e, &refused);
         session_end(e, EDGE_CLOSING_IDENTITY, "nothing there is granted to anyone");

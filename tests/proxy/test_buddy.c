@@ -7,7 +7,7 @@
 
 #include "proxy/buddy.h"
 
-enum { BYTES = 1 << 18, PIECES = 300, STEPS = 20000 };
+enum { BYTES = 1 << 17, PIECES = 300, STEPS = 20000 };
 
 static uint64_t state = 99;
 
