@@ -35,7 +35,7 @@ class OperationsTest(Case):
         found = [(heading, body) for heading, section in zip(sections[::2], sections[1::2])
                  for name, body in BLOCK.findall(section) if name != "setup"]
         self.assertEqual(list(dict.fromkeys(heading for heading, _ in found)),
-                         ["Before", "Watching", "Promotion", "Replacing a store", FULL, "A fork", "Done"])
+                         ["Before", "Watching", "Proxies", "Promotion", "Replacing a store", FULL, "A fork", "Done"])
         return found
 
     def script(self, walks):
