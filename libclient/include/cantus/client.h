@@ -55,7 +55,9 @@ struct cantus_client_options {
      * "journal:DIR": a store's files, offline. */
     const char *source;
     enum cantus_level level;
-    uint64_t until_seq; /* deliver nothing above; 0: no end */
+    /* Deliver nothing above; 0: no end. (Through a proxy, which skips what nobody here wants, a timer that is due
+     * behind the last message at or below it, or tick of the stream, has not fired.) */
+    uint64_t until_seq;
     void (*report)(void *ctx, const struct cantus_report *report); /* may be NULL */
     void *ctx;
     /* What `cantus top` calls it; NULL: the program's name. "": nobody is to see its counters. */
