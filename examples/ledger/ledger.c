@@ -199,13 +199,13 @@ static uint64_t balances_hash(const struct ledger *l)
     return hash;
 }
 
-/* With too many to be announced still, this period is settled together with the next. */
+/* With too many to be announced still, this period is settled together with the one before. */
 static void settlement_due(struct ledger *l)
 {
     assert(ledger_sum(l) == 0);
-    if (l->due - l->announced == LEDGER_PERIODS_MAX)
-        return;
-    l->periods[++l->due % LEDGER_PERIODS_MAX] = (struct ledger_period) {
+    if (l->due - l->announced < LEDGER_PERIODS_MAX)
+        l->due++;
+    l->periods[l->due % LEDGER_PERIODS_MAX] = (struct ledger_period) {
         .payments = l->payments, .volume = l->volume, .balances = balances_hash(l)
     };
 }

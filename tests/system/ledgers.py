@@ -1,6 +1,7 @@
 """The rules of the payments ledger once more, independently of the example's C code: what the messages of a
 stream must come to."""
 
+PERIODS_MAX = 64
 HOLD_STATES = ("held", "captured", "released", "expired")
 
 
@@ -30,12 +31,17 @@ class Ledger:
         if state == "captured":
             self.pay(source, target, amount)
 
+    def settle(self):
+        if len(self.due) - self.announced == PERIODS_MAX:
+            self.due.pop()
+        self.due.append((self.payments, self.volume))
+
     def advance(self, now_ns):
         """What falls due before a message stamped so."""
         while True:
             first = min(((due, r) for r, due in self.open.items() if due <= now_ns), default=None)
             if self.next_ns and self.next_ns <= now_ns and (first is None or self.next_ns < first[0]):
-                self.due.append((self.payments, self.volume))
+                self.settle()
                 self.next_ns += self.period_ns
             elif first is not None:
                 self.end(first[1], "expired")
@@ -69,8 +75,9 @@ class Ledger:
             self.period_ns, self.closed = int(words[0]) * 10**6, False
             self.next_ns = now_ns + self.period_ns
         elif verb == "close":
+            if not self.closed:
+                self.settle()
             self.closed, self.next_ns = True, 0
-            self.due.append((self.payments, self.volume))
         elif verb in ("capture", "release"):
             return self.end_hold(int(words[0]), verb + "d" if verb[-1] == "e" else verb + "ed")
         else:
