@@ -9,6 +9,7 @@
 #include "bench/dev.h"
 #include "bench/durable.h"
 #include "bench/failover.h"
+#include "bench/edge.h"
 #include "bench/follow.h"
 #include "bench/replay.h"
 #include "bench/rtt.h"
@@ -57,6 +58,12 @@ const struct bench_case bench_cases[] = {
     { "failover", "automatic", "the stream stands still: leader killed, the standby decides itself",
       failover_automatic },
     { "failover", "manual", "the stream stands still: from `cantus promote` on", failover_manual },
+    { "edge", "rtt", "from publishing through a proxy to one's own message back: three processes",
+      edge_rtt },
+    { "edge", "rtt-nats", "the same; the floor is a publication to oneself through nats-server",
+      edge_rtt_nats },
+    { "edge", "rtt-nats-idle", "the same when all wait after having spun for 20 us",
+      edge_rtt_nats_idle },
     { "dev", "start", "a default `cantus dev`, from nothing to `ready`", dev_start },
     { "dev", "idle", "the CPU time of a second in which nobody wants anything of it", dev_idle },
 };

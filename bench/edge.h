@@ -1,0 +1,15 @@
+/* `cantus bench edge`: clients through a proxy, over TCP.
+ *
+ * Round trips and fan-out stand next to nats-server, too, if it is installed: a peer that does the same for
+ * clients over TCP, without one order and without a record of it. Its clients here are as bare as the floor's. */
+#ifndef CANTUS_BENCH_EDGE_H
+#define CANTUS_BENCH_EDGE_H
+
+#include "bench/bench.h"
+
+/* Client, proxy, sequencer: three processes. The client is the library's. */
+bool edge_rtt(const struct bench_knobs *k, struct bench_result *result, char *error);
+bool edge_rtt_nats(const struct bench_knobs *k, struct bench_result *result, char *error);
+bool edge_rtt_nats_idle(const struct bench_knobs *k, struct bench_result *result, char *error);
+
+#endif
