@@ -129,7 +129,7 @@ static bool open_sockets(struct cantus_client *c, char *error)
         snprintf(error, CANTUS_ERROR_MAX, "%s", text);
         return false;
     }
-    struct loop_options l = { .polled = true,
+    struct loop_options l = { .polled = true, .yield = true,
                               .idle = c->options.spin ? LOOP_IDLE_SPIN : LOOP_IDLE_SPIN_THEN_WAIT };
     char loop_text[LOOP_ERROR_MAX] = "";
     c->loop = loop_create(&l, loop_text);
