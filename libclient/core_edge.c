@@ -107,6 +107,8 @@ static void on_subscribed(void *ctx)
     struct client_core *c = ctx;
     if (stopped(c))
         return;
+    uint64_t seq = edge_position(c->edge).seq;
+    epoch_table_cut(c->epochs, seq > 1 ? seq : 1);
     stand_at(c, until(c));
 }
 
@@ -114,6 +116,8 @@ static void on_epoch(void *ctx, struct epoch epoch, uint64_t first_seq)
 {
     struct client_core *c = ctx;
     struct epoch_entry entry = { .epoch = epoch, .first_seq = first_seq };
+    /* What was announced and never reached: by a fork, or by a proxy that lied. */
+    epoch_table_cut(c->epochs, first_seq - 1);
     if (!epoch_table_append(c->epochs, entry))
         edge_give_up(c->edge, "it names epoch %u out of turn", epoch.number);
 }
@@ -179,8 +183,9 @@ static void on_stable(void *ctx, uint64_t stable)
 static void on_forked(void *ctx, struct position common)
 {
     struct client_core *c = ctx;
+    uint64_t held_seq = common.seq > 1 ? common.seq : 1; /* the genesis is on every history */
     if (stopped(c) || common.seq + 1 >= c->next) {
-        epoch_table_cut(c->epochs, common.seq);
+        epoch_table_cut(c->epochs, held_seq);
         return;
     }
     if (c->options.follower.level == FOLLOWER_STABLE) {
@@ -197,7 +202,7 @@ static void on_forked(void *ctx, struct position common)
         edge_restart(c->edge);
         return;
     }
-    epoch_table_cut(c->epochs, common.seq);
+    epoch_table_cut(c->epochs, held_seq);
     c->rebuilding = true;
     c->live = false;
     c->ended = false;

@@ -357,6 +357,35 @@ START_TEST(whatever_does_not_add_up_ends_the_connection)
 }
 END_TEST
 
+START_TEST(epochs_that_were_announced_and_not_reached_are_forgotten)
+{
+    struct script *s = script_new(FOLLOWER_SEQUENCED);
+    script_subscribe(s, "/a");
+    script_begin(s);
+    script_tell(s, 4, "one");
+    if (_i == 0) { /* a proxy that lies, and another one */
+        SAY(s, epoch, .epoch = { .number = 4000, .candidate = 1 }, .first_seq = 5);
+        script_flush(s);
+        script_cut(s);
+        script_begin(s);
+        script_name(s, EDGE_NAME_TOPIC, 17, "/a/b");
+        script_name(s, EDGE_NAME_PUBLISHER, 3, "other");
+        s->last = 4;
+    } else { /* a fork just behind what was sent */
+        SAY(s, epoch, .epoch = { .number = 2, .candidate = 1 }, .first_seq = 5);
+        SAY(s, forked, .common = script_at(script_first_epoch, 4));
+    }
+    SAY(s, epoch, .epoch = { .number = 3, .candidate = 1 }, .first_seq = 5);
+    script_tell(s, 7, "two");
+    script_flush(s);
+    ck_assert(!script_is_gone(s));
+    script_saw(s, 1, 7, "two");
+    ck_assert_ptr_null(script_reported(s, CANTUS_REPORT_FORKED));
+    ck_assert_uint_eq(script_stats(s).violations, 0);
+    script_free(s);
+}
+END_TEST
+
 START_TEST(garbage_at_any_place_does_no_harm)
 {
     uint64_t random = (uint64_t)_i * 977 + 1;
@@ -378,7 +407,7 @@ START_TEST(garbage_at_any_place_does_no_harm)
             script_cut(s);
         if (client_core_status(s->core) != CANTUS_OK)
             break; /* a position at the end of time */
-        if (client_core_seq(s->core) > UINT64_MAX / 2)
+        if (client_core_seq(s->core) > UINT64_C(1) << 40)
             break;
     }
     script_free(s);
@@ -556,6 +585,7 @@ int main(void)
     tcase_add_test(t, a_frame_of_a_megabyte_arrives_in_pieces);
     tcase_add_test(t, another_connection_goes_on_behind_the_last_message);
     tcase_add_loop_test(t, whatever_does_not_add_up_ends_the_connection, 0, 23);
+    tcase_add_loop_test(t, epochs_that_were_announced_and_not_reached_are_forgotten, 0, 2);
     tcase_add_loop_test(t, garbage_at_any_place_does_no_harm, 0, 10);
     tcase_add_test(t, more_names_than_a_block_can_have_end_the_connection);
     tcase_add_test(t, nothing_is_delivered_above_until_seq);
