@@ -356,6 +356,19 @@ static void refuse_connection(struct sessions *s, const struct port_stream_event
     s->p->port->ops->stream_close(s->p->port, e->stream);
 }
 
+/* Nothing can be written down, and everybody that has left waits for that: room for those who come is worth
+ * more. */
+static bool give_up_a_logout(struct sessions *s)
+{
+    for (uint32_t slot = s->recording.first; slot != SESSION_NONE; slot = s->table[slot].next) {
+        if (s->table[slot].state != SESSION_LEAVING)
+            continue;
+        session_free_slot(&s->table[slot]);
+        return true;
+    }
+    return false;
+}
+
 static void accept(struct sessions *s, const struct port_stream_event *event)
 {
     struct proxy *p = s->p;
@@ -368,6 +381,8 @@ static void accept(struct sessions *s, const struct port_stream_event *event)
         return;
     }
     struct session *e = take_slot(s);
+    if (e == NULL && give_up_a_logout(s))
+        e = take_slot(s);
     if (e == NULL) {
         limiter_disconnect(p->limiter, event->peer.ip);
         refuse_connection(s, event, EDGE_CLOSING_QUOTA, "this proxy is full");
@@ -383,6 +398,7 @@ static void accept(struct sessions *s, const struct port_stream_event *event)
     *chain = e->slot;
     s->connected++;
     session_list_push(&s->waiting, e);
+    s->turns_refused = 0;
     if (s->waiting.count == 1)
         session_take_turn(e);
 }

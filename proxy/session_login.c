@@ -37,7 +37,8 @@ enum session_read session_hello(struct session *e, const uint8_t *body, size_t l
     }
     e->has_key = hello.has_key;
     memcpy(e->key, hello.key, sizeof e->key);
-    memcpy(e->agent, hello.agent, sizeof e->agent);
+    for (size_t i = 0; hello.agent[i] != '\0'; i++) /* people will look at it in a terminal */
+        e->agent[i] = (char)(hello.agent[i] >= ' ' && hello.agent[i] <= '~' ? hello.agent[i] : '?');
     proxy_draw(p, "challenge", e->challenge);
     if (proxy_sabotaged(p, PROXY_SAME_CHALLENGE))
         memset(e->challenge, 7, sizeof e->challenge);

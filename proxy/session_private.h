@@ -110,6 +110,7 @@ struct sessions {
     uint32_t connected;
     uint32_t subtrees;             /* of all sets, those that are coming too */
     uint32_t logins;               /* not logged in yet */
+    uint32_t turns_refused;        /* to so many of those who wait, since something changed */
     struct session_list waiting;   /* for their turn */
     struct session_list recording; /* for room to write a record down */
     uint32_t *chains;              /* of streams */

@@ -24,24 +24,27 @@ void session_end_login(struct session *e)
         return;
     e->in_login = false;
     e->all->logins--;
+    e->all->turns_refused = 0;
     limiter_end_login(e->all->p->limiter, e->addr.ip);
 }
 
 /* Whose address has too many that are logging in goes to the end. */
 void sessions_give_turns(struct sessions *s)
 {
-    for (uint32_t i = 0; i < SESSION_TURNS_MAX && s->logins < s->p->o.logins_max; i++) {
+    if (!proxy_ready(s->p) || s->logins >= s->p->o.logins_max)
+        return;
+    for (uint32_t i = 0; i < SESSION_TURNS_MAX && s->turns_refused < s->waiting.count; i++) {
         struct session *e = session_first(s, &s->waiting);
-        if (e == NULL)
-            return;
         session_take_turn(e);
-        if (e->state != SESSION_WAITING)
+        if (e->state != SESSION_WAITING) {
+            s->turns_refused = 0;
             continue;
+        }
         session_list_remove(e);
         session_list_push(&s->waiting, e);
+        s->turns_refused++;
     }
-    if (s->waiting.count > 0)
-        s->more = s->more || s->logins == 0;
+    s->more = s->more || s->turns_refused < s->waiting.count;
 }
 
 /* ---- records --------------------------------------------------------------------------------- */

@@ -35,7 +35,7 @@ START_TEST(pieces_are_disjoint_and_come_back)
             pieces[k] = NULL;
             continue;
         }
-        lengths[k] = 1 + draw(1u << (1 + draw(13)));
+        lengths[k] = 1 + draw(1u << (1 + draw(14)));
         pieces[k] = buddy_take(b, lengths[k]);
         if (pieces[k] != NULL)
             memset(pieces[k], (int)(k & 255), lengths[k]);

@@ -462,8 +462,9 @@ START_TEST(thousands_that_say_nothing_hold_up_nobody_from_elsewhere)
     rig_run(r);
     uint32_t c = rig_connect(r, 1);
     rig_hello(r, c, &key);
-    for (int i = 0; i < 60; i++) /* its turn comes */
-        rig_round(r);
+    uint64_t before = r->now.mono_ns;
+    rig_run(r); /* its turn comes, by deadlines of now alone */
+    ck_assert_uint_eq(r->now.mono_ns, before);
     struct edge_welcome w = rig_welcome(r, c);
     rig_prove(r, c, &key, &w);
     rig_run(r);
@@ -572,6 +573,68 @@ START_TEST(a_full_proxy_says_so)
     rig_closed(r, rig_connect(r, 9), EDGE_CLOSING_QUOTA);
     rig_hang_up(r, 1);
     ck_assert(r->streams[rig_connect(r, 9) - 1].open);
+    rig_free(r);
+}
+END_TEST
+
+START_TEST(those_who_have_left_leave_room_even_if_that_cannot_be_written_down)
+{
+    struct proxy_options o = small();
+    o.sessions_max = 8;
+    struct rig *r = rig_new_with(&o, false);
+    r->deaf = true;
+    for (uint32_t i = 0; i < 3; i++) {
+        rig_pass(r, 10 * MS);
+        for (uint32_t k = 0; k < 8; k++) {
+            uint32_t c = rig_connect(r, k);
+            ck_assert(r->streams[c - 1].open);
+            rig_hello(r, c, NULL);
+        }
+        rig_pass(r, 10 * MS);
+        for (uint32_t c = 1; c <= r->stream_count; c++)
+            if (r->streams[c - 1].open)
+                rig_hang_up(r, c);
+    }
+    r->deaf = false;
+    rig_pass(r, SECOND);
+    rig_login(r, NULL);
+    rig_free(r);
+}
+END_TEST
+
+START_TEST(what_a_client_calls_itself_is_fit_to_be_looked_at)
+{
+    struct rig *r = rig_new();
+    struct edge_hello h = { .version = EDGE_VERSION, .agent = "a\x1b[2Jb\xff" };
+    uint8_t frame[256];
+    uint32_t c = rig_connect(r, RIG_HERE);
+    rig_write(r, c, frame, edge_hello_encode(&h, frame, sizeof frame));
+    rig_run(r);
+    struct proxy_client client;
+    ck_assert(proxy_client_at(r->proxy, 0, &client));
+    ck_assert_str_eq(client.agent, "a?[2Jb?");
+    rig_free(r);
+}
+END_TEST
+
+START_TEST(a_proxy_that_follows_nothing_yet_waits_without_spinning)
+{
+    struct rig *r = rig_new();
+    proxy_destroy(r->proxy);
+    r->proxy = proxy_create(&r->options, &r->port, r->now);
+    uint32_t c = rig_connect(r, RIG_HERE);
+    rig_hello(r, c, NULL);
+    struct port_stream_event e = { .type = PORT_STREAM_BYTES,
+                                   .stream = c,
+                                   .bytes = r->streams[c - 1].in,
+                                   .length = r->streams[c - 1].in_length };
+    ck_assert_uint_eq(proxy_participant.on_stream(r->proxy, &e, r->now), 0);
+    for (int i = 0; i < 3; i++)
+        ck_assert_uint_gt(proxy_participant.step(r->proxy, r->now), r->now.mono_ns);
+    r->log_delivered = 0;
+    rig_pass(r, SECOND);
+    size_t length;
+    ck_assert_ptr_nonnull(rig_next(r, c, EDGE_ACCEPTED, &length));
     rig_free(r);
 }
 END_TEST
@@ -820,6 +883,9 @@ int main(void)
     tcase_add_test(all, an_address_has_so_many_connections);
     tcase_add_test(all, a_key_has_so_many_connections);
     tcase_add_test(all, a_full_proxy_says_so);
+    tcase_add_test(all, those_who_have_left_leave_room_even_if_that_cannot_be_written_down);
+    tcase_add_test(all, what_a_client_calls_itself_is_fit_to_be_looked_at);
+    tcase_add_test(all, a_proxy_that_follows_nothing_yet_waits_without_spinning);
     tcase_add_test(all, whoever_takes_nothing_is_cut_off_and_others_do_not_feel_it);
     tcase_add_test(all, whoever_says_nothing_for_too_long_is_cut_off_and_alive_is_enough);
     tcase_add_test(all, a_flood_of_requests_that_are_not_answered_for_is_not_read);
