@@ -490,9 +490,22 @@ static void step_one(struct relay_publisher *q, uint64_t *deadline)
         relay_drop(q);
 }
 
+/* Nobody joins before that, and in a volatile stream nothing else comes that would remind them. */
+static void go_live(struct relay *r)
+{
+    r->live = r->p->live;
+    if (!r->live)
+        return;
+    r->own_deadline_ns = 0;
+    for (uint32_t i = r->first_busy; i != RELAY_NONE; i = r->publishers[i].next)
+        r->publishers[i].deadline_ns = 0;
+}
+
 uint64_t relay_step(struct relay *r)
 {
     struct proxy *p = r->p;
+    if (r->live != p->live)
+        go_live(r);
     uint64_t deadline = relay_topic_step(r);
     r->outbox.count = 0;
     if (r->own_deadline_ns <= p->now.mono_ns)

@@ -83,6 +83,7 @@ struct relay {
     struct publisher *own;
     void *own_memory;
     uint64_t own_deadline_ns;
+    bool live; /* as the proxy was when last looked */
     struct relay_note notes[RELAY_NOTES];
 
     uint32_t create_count;
