@@ -593,13 +593,16 @@ static void fork_reader(struct reader *r, struct position common)
     if (r->waits_for != WAITS_NOT)
         return;
     bool beyond = r->place.next > common.seq + 1;
-    if (beyond && r->stable && !queue_has(r, ITEM_SUBSCRIBED) &&
+    if (beyond && r->stable && !queue_has(r, ITEM_SUBSCRIBED, common.seq) &&
         !reader_sabotaged(r, PROXY_STABLE_EARLY)) {
         /* It has nothing above the watermark, which never goes back. */
         r->place =
             (struct place) { .next = common.seq + 1, .previous = r->place.previous, .end = true };
         beyond = false;
     }
+    const struct epoch_entry *e = epoch_table_find(catalog_epochs(s->catalog), common.seq);
+    if (r->epoch_taken > common.seq) /* it began in an epoch that never was */
+        r->epoch_taken = e != NULL ? e->first_seq : 0;
     queue_fork(r, common.seq);
     drop_changes(r, common.seq + 1);
     for (uint32_t i = r->owned; i != NONE; i = s->owners[i].next_of_reader)

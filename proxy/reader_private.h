@@ -210,7 +210,8 @@ struct readers {
 /* Behind the bytes that there are. False: no room. */
 bool queue_put(struct reader *r, enum item_kind kind, uint64_t seq, uint64_t tag,
                const uint8_t *frame, size_t length);
-bool queue_has(const struct reader *r, enum item_kind kind);
+/* Above this seq. */
+bool queue_has(const struct reader *r, enum item_kind kind, uint64_t above);
 bool queue_has_room(const struct reader *r, uint32_t count);
 /* Those behind the reader's place go: what can be made again, is; what can't waits. */
 void queue_cut(struct reader *r);

@@ -216,10 +216,10 @@ static void fork_queue(struct reader *r, struct queue *q, uint64_t seq)
     }
 }
 
-bool queue_has(const struct reader *r, enum item_kind kind)
+bool queue_has(const struct reader *r, enum item_kind kind, uint64_t above)
 {
     for (uint32_t i = r->items.first; i != NONE; i = r->s->items[i].next)
-        if (r->s->items[i].kind == kind)
+        if (r->s->items[i].kind == kind && r->s->items[i].seq > above)
             return true;
     return false;
 }
@@ -325,9 +325,9 @@ void reader_behind(struct reader *r, const struct run_message *m, uint64_t stabl
 {
     if (m->message.publisher != 0)
         say_outcome(r, m, stable);
-    reader_say_pending(r, m->message.seq);
     if (m->message.topic == TOPIC_CLOCK && m->message.publisher == 0)
         say_tick(r, m, stable, previous);
+    reader_say_pending(r, m->message.seq);
 }
 
 /* In front of everything of its first message. */
