@@ -588,10 +588,13 @@ static void drop_changes(struct reader *r, uint64_t seq)
 static void fork_reader(struct reader *r, struct position common)
 {
     struct readers *s = r->s;
+    bool behind = !r->joined || r->slot != NONE;
     reader_leave(r);
     line_remove(r);
     if (r->waits_for != WAITS_NOT)
         return;
+    if (behind && !r->place.fresh && reader_rights_seq(r) > common.seq)
+        reader_break(r); /* what it was encoded may lack what was taken away by what never was */
     bool beyond = r->place.next > common.seq + 1;
     if (beyond && r->stable && !queue_has(r, ITEM_SUBSCRIBED, common.seq) &&
         !reader_sabotaged(r, PROXY_STABLE_EARLY)) {

@@ -168,15 +168,20 @@ static bool at_tip(const struct reader *r, const struct encoder *e)
     return e != NULL && r->place.next > b.seq && !b.ended && !r->place.other;
 }
 
+uint64_t reader_rights_seq(const struct reader *r)
+{
+    const struct readers *s = r->s;
+    if (r->principal == ACCESS_PRINCIPAL_ADMIN)
+        return 0;
+    bool own = r->principal < ACCESS_PRINCIPALS_DEFAULT &&
+               s->principal_seq[r->principal] > s->everyone_seq;
+    return own ? s->principal_seq[r->principal] : s->everyone_seq;
+}
+
 /* Rights have changed since it was told what it was told. */
 static bool rights_changed(const struct reader *r)
 {
-    const struct readers *s = r->s;
-    uint64_t seq = s->everyone_seq;
-    if (r->principal == ACCESS_PRINCIPAL_ADMIN)
-        seq = 0;
-    else if (r->principal < ACCESS_PRINCIPALS_DEFAULT && s->principal_seq[r->principal] > seq)
-        seq = s->principal_seq[r->principal];
+    uint64_t seq = reader_rights_seq(r);
     return r->place.other || (seq != 0 && seq + 1 >= r->place.next);
 }
 

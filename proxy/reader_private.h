@@ -231,6 +231,8 @@ bool reader_sabotaged(const struct reader *r, uint32_t what);
 
 /* ---- reader_catch.c -------------------------------------------------------------------------- */
 
+/* When what it may read changed last. */
+uint64_t reader_rights_seq(const struct reader *r);
 uint32_t reader_effective_view(const struct reader *r);
 /* Goes on from its place: at once if the view is there, else in line for a slot. */
 void reader_begin(struct reader *r);
