@@ -29,8 +29,9 @@ static bool may_lose(const struct sim *s, const struct sim_node *n)
     const struct membership *stable =
         h->stable_seq > 0 ? sim_history_members(h, h->stable_branch, h->stable_seq) : NULL;
     bool changing = !s->operator->up || sim_operator_busy(s->operator->core);
-    if (changing || stable == NULL || h->word_count + 1 >= SIM_WORDS_MAX ||
-        !seals_without(s, stable, n->store))
+    /* Those that are damaged or restored come back as others, too. */
+    bool room = h->word_count + SIM_STORES_MAX < SIM_WORDS_MAX;
+    if (changing || stable == NULL || !room || !seals_without(s, stable, n->store))
         return false;
     for (uint32_t i = 0; i < h->change_count; i++)
         if (h->changes[i].members.seq > stable->seq &&

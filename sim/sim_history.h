@@ -11,7 +11,7 @@ enum {
     SIM_PUBLISHERS_MAX = 64,
     SIM_TOPICS_MAX = 96,
     SIM_ACCESS_MAX = 1024, /* grants and groups, on one history */
-    SIM_WORDS_MAX = 48,    /* stores that ever were: a wiped one comes back as another */
+    SIM_WORDS_MAX = 64,    /* stores that ever were: a wiped one comes back as another */
     SIM_REPORTS_MAX = 32,  /* promises of a store that are remembered */
     SIM_CHANGES_MAX = 512  /* of the membership, on all branches */
 };
