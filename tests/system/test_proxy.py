@@ -222,6 +222,39 @@ class Dev(Case):
         for reader in readers:
             self.assertIn("still here", reader.message())
 
+    def through(self, key, *args, **options):
+        keys = ["--key", key] if key else []
+        return self.cantus("--proxy", self.address, *keys, *args, **options)
+
+    def test_the_command_goes_through_it(self):
+        """What needs no more than the dev key, what needs the administrator's, and what neither may."""
+        dev, admin = os.path.join(self.dir, "dev.key"), os.path.join(self.dir, "admin.key")
+        seq = int(self.through(dev, "pub", "/hello", "world").out)
+        self.assertIn("/hello world", self.through(dev, "sub", "/hello").out)
+        self.assertGreater(int(self.through(admin, "grant", "anyone", "read", "/open").out), seq)
+        self.pub(self.dir, "/open/a", "for all")
+        self.assertIn("for all", self.through(None, "sub", "/open").out)
+        self.assertIn("/open/a", self.through(admin, "topic", "ls").out)
+        grants = json.loads(self.through(admin, "grants", "--json").out)
+        self.assertEqual(grants, json.loads(self.cantus("--dir", self.dir, "grants", "--json").out))
+        self.assertIn({"whom": "anyone", "rights": "read", "subtree": "/open"}, grants["grants"])
+        self.through(admin, "group", "add", "team", self.cantus("key", "show", dev).out.strip())
+        self.through(admin, "limit", "everyone", "--connections", "100")
+        self.assertIn("team", self.through(admin, "group", "list").out)
+
+    def test_what_is_missing_is_named(self):
+        dev = os.path.join(self.dir, "dev.key")
+        for key, args, words in ((dev, ("grants",), ("/sys/genesis", "right to read")),
+                                 (dev, ("grant", "anyone", "read", "/x"), ("/sys/grant", "not permitted")),
+                                 (None, ("sub", "/hello"), ("/hello", "right to read")),
+                                 (None, ("grant", "anyone", "read", "/x"), ("--key FILE",)),
+                                 (None, ("status",), ("does not go through a proxy",))):
+            with self.subTest(args=args):
+                done = self.through(key, *args, status=None)
+                self.assertNotEqual(done.returncode, 0)
+                for word in words:
+                    self.assertIn(word, done.err)
+
     def test_top_and_metrics_know_it(self):
         self.assertIn("p1", self.cantus("--dir", self.dir, "top", "--once", "--page", "clients").out)
         metrics = self.cantus("--dir", self.dir, "metrics", "--once").out

@@ -193,7 +193,7 @@ class Top(Case):
         out = self.wait_top(dir, rf"s1 leads epoch 1  tip {tip}  stable {tip}\n")
         self.assertRegex(out.string, r"3 of 3 acknowledge, 2 make stable   publishers \d")
         rows = {line.split()[0]: line.split() for line in out.string.splitlines()[6:]}
-        self.assertEqual(set(rows), {"s1", "s2", "r1", "r2", "r3"})
+        self.assertEqual(set(rows), {"s1", "s2", "r1", "r2", "r3", "p1"})
         for name, row in rows.items():
             self.assertEqual(row[2:4], ["1", str(tip)], name)
         self.assertEqual((rows["s1"][1], rows["s2"][1]), ("leading", "following"))
