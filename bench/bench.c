@@ -64,6 +64,12 @@ const struct bench_case bench_cases[] = {
       edge_rtt_nats },
     { "edge", "rtt-nats-idle", "the same when all wait after having spun for 20 us",
       edge_rtt_nats_idle },
+    { "edge", "fanout-1", "from the core through a proxy to a subscriber; floor: nats-server",
+      edge_fanout_1 },
+    { "edge", "fanout-10", "to 10 subscribers, each of which sees the whole order",
+      edge_fanout_10 },
+    { "edge", "fanout-100", "to 100", edge_fanout_100 },
+    { "edge", "fanout-1000", "to 1,000", edge_fanout_1000 },
     { "dev", "start", "a default `cantus dev`, from nothing to `ready`", dev_start },
     { "dev", "idle", "the CPU time of a second in which nobody wants anything of it", dev_idle },
 };

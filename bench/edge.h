@@ -11,5 +11,11 @@
 bool edge_rtt(const struct bench_knobs *k, struct bench_result *result, char *error);
 bool edge_rtt_nats(const struct bench_knobs *k, struct bench_result *result, char *error);
 bool edge_rtt_nats_idle(const struct bench_knobs *k, struct bench_result *result, char *error);
+/* Delivered messages. The publisher is on the core; with nats-server it is a client like the others. A process of
+ * its own has all subscribers: see edge_crowd.h. */
+bool edge_fanout_1(const struct bench_knobs *k, struct bench_result *result, char *error);
+bool edge_fanout_10(const struct bench_knobs *k, struct bench_result *result, char *error);
+bool edge_fanout_100(const struct bench_knobs *k, struct bench_result *result, char *error);
+bool edge_fanout_1000(const struct bench_knobs *k, struct bench_result *result, char *error);
 
 #endif
