@@ -28,7 +28,7 @@ struct observation {
     uint64_t mono_ns, wall_ns;
     uint32_t count;
     struct observed
-        all[OBSERVED_MAX];       /* sequencers, retransmitters, proxies, apps; each in order of names */
+        all[OBSERVED_MAX]; /* sequencers, retransmitters, proxies, apps; each in order of names */
     char note[OBSERVE_NOTE_MAX]; /* what could not be read; "" */
 };
 
