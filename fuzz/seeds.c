@@ -319,6 +319,40 @@ static void connections(void)
     save("edge_client", "stable", out, used);
 }
 
+/* Records of fuzz_proxy.c, which are like them. */
+static void sessions(void)
+{
+    const struct edge_subtrees one = { 1, subtree, sizeof subtree - 1 };
+    size_t used = 3, from = 1;
+    out[0] = 3; /* a key that has logged in */
+    FRAME(subscribe, .level = EDGE_SEQUENCED, .from = EDGE_FROM_POSITION, .subtrees = one);
+    FRAME(open, .name = "pub", .nonce = 3);
+    from = record_of(from, used, false);
+    used += 2;
+    FRAME(publish, .publisher = 3, .number = 1, .topic = "/a/b", .topic_length = 4,
+          .payload = (const uint8_t *)"x", .length = 1);
+    FRAME(publish, .publisher = 4, .number = 1, .topic = "/a/new", .topic_length = 6);
+    FRAME(change, .remove = one);
+    record_of(from, used, true);
+    save("proxy", "publish", out, used);
+    used = 3;
+    from = 1;
+    out[0] = 0;
+    FRAME(hello, .version = EDGE_VERSION, .agent = "seed");
+    from = record_of(from, used, true);
+    used += 2;
+    FRAME(hello, .version = EDGE_VERSION, .has_key = true, .key = { 1 }, .agent = "seed");
+    from = record_of(from, used, false);
+    used += 2;
+    FRAME(prove, .signature = { 2 });
+    record_of(from, used, false);
+    save("proxy", "login", out, used);
+    static const char line[] = "cantus /a from 1 stable\n";
+    memcpy(out + 3, line, sizeof line - 1);
+    record_of(1, 3 + sizeof line - 1, false);
+    save("proxy", "text", out, 3 + sizeof line - 1);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -337,6 +371,7 @@ int main(int argc, char **argv)
     requests();
     answers();
     connections();
+    sessions();
     save("topic", "deep", "/md/nasdaq/aapl", 15);
     save("topic", "dots", "/a.b/..c/~_-:9", 14);
     save("topic", "whole", "/", 1);
