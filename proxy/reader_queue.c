@@ -173,6 +173,8 @@ static void recount(struct reader *r)
     r->changes_applied = 0;
     for (uint32_t i = r->items.first; i != NONE; i = r->s->items[i].next) {
         const struct item *item = &r->s->items[i];
+        if (item->kind == ITEM_SUBSCRIBED || item->kind == ITEM_FORKED)
+            r->tick_said = r->epoch_said = 0;
         if (item->kind == ITEM_TICK)
             r->tick_said = item->tag;
         if (item->kind == ITEM_EPOCH)
@@ -504,9 +506,11 @@ static void take_item_given(struct reader *r)
     case ITEM_CHANGED:
         change_taken(r);
         break;
-    case ITEM_OUTCOME:
     case ITEM_SUBSCRIBED:
-    case ITEM_FORKED:
+    case ITEM_FORKED: /* what comes behind it is said as if for the first time */
+        r->tick_taken = r->epoch_taken = 0;
+        break;
+    case ITEM_OUTCOME:
         break;
     }
     give_back(r->s, i);
