@@ -20,6 +20,7 @@ enum {
     PAYLOAD_MAX = 1024,
     ROUND_MS = 400,
     AHEAD_BYTES_MAX = 2 << 20, /* of the slowest subscriber; so that none is left behind */
+    DELIVERIES_MAX = 1 << 20,  /* the same: that are still to be made */
     BURST = 256,               /* messages that are handed to nats-server in one call */
     STAGE_PEER = STAGE_CHAIN
 };
@@ -173,8 +174,9 @@ static double run_for(struct fanout *f, bool is_peer, uint32_t ms, char *error)
             return -1;
         now = stage_mono_ns();
         if (now - began > PATIENCE_NS) {
-            snprintf(error, BENCH_ERROR_MAX, "%llu messages did not arrive everywhere",
-                     (unsigned long long)(*number - least(f, is_peer)));
+            snprintf(error, BENCH_ERROR_MAX, "%llu messages did not arrive everywhere%s",
+                     (unsigned long long)(*number - least(f, is_peer)),
+                     is_peer ? ": nats-server" : "");
             return -1;
         }
     }
@@ -301,6 +303,8 @@ static bool run(const struct bench_knobs *k, const struct plan *plan, struct ben
     f->peer = -1;
     f->payload_bytes = k->payload_bytes != 0 ? k->payload_bytes : PAYLOAD_BYTES;
     f->ahead_max = AHEAD_BYTES_MAX / f->payload_bytes;
+    if (f->ahead_max > DELIVERIES_MAX / plan->subscribers)
+        f->ahead_max = DELIVERIES_MAX / plan->subscribers;
     bool fine = start(f, error) && measure(f, result, error);
     stop(f);
     free(f);
