@@ -307,6 +307,7 @@ class Endpoints:
         self.egress = addresses("egress_a", text)[0]
         self.sequencers, self.sequencer_streams = processes("sequencers")
         self.retransmitters, self.retransmitter_streams = processes("retransmitters")
+        _, self.proxy_streams = processes("proxies")
         part = re.search(r"(?ms)^proxies:.*?(?=^\w|\Z)", text)
         self.proxies = addresses("listen", part.group(0) if part else "")  # where clients connect
         self.sequencer, self.sequencer_stream = self.sequencers[0], self.sequencer_streams[0]

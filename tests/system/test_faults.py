@@ -143,7 +143,8 @@ class HostileConnectionsTest(Case):
         before = self.payloads(d, "/a")
         endpoints = Endpoints(d)
         held = []
-        for address in (endpoints.sequencer_stream, *endpoints.retransmitter_streams):
+        for address in (endpoints.sequencer_stream, *endpoints.retransmitter_streams,
+                        *endpoints.proxy_streams, *endpoints.proxies):
             for attempt in range(60):
                 garbage = [rng.randbytes(rng.randrange(1, 4000)), b"GET / HTTP/1.0\r\n\r\n", b"\xff" * 64,
                            b"\0" * 64, struct.pack("<IHH", 0xffffffff, 1, 0), b"\x08"][attempt % 6]
@@ -164,7 +165,7 @@ class HostileConnectionsTest(Case):
         for s in held:
             s.close()
         self.assertEqual({p["role"] for p in self.status(d)["processes"] if "role" in p},
-                         {"sequencer", "retransmitter"})
+                         {"sequencer", "retransmitter", "proxy"})
 
     def test_more_connections_than_there_are_places(self):
         d = self.path("d")
