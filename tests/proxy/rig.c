@@ -107,7 +107,7 @@ static bool offer(struct rig *r, uint32_t id)
     memcpy(bytes, s->in, length);
     size_t used = tell(r, id, PORT_STREAM_BYTES, bytes, length);
     free(bytes);
-    ck_assert_uint_le(used, length);
+    MUST(used <= length);
     s->in_length -= used;
     memmove(s->in, s->in + used, s->in_length);
     return used > 0;
@@ -180,7 +180,7 @@ struct rig_key rig_key(uint8_t seed)
 struct rig *rig_new_with(const struct proxy_options *options, bool is_volatile)
 {
     struct rig *r = calloc(1, sizeof *r);
-    ck_assert_ptr_nonnull(r);
+    MUST(r != NULL);
     r->is_volatile = is_volatile;
     r->port.ops = &fake;
     r->port.datagram_max = WIRE_DATAGRAM_DEFAULT;
@@ -197,11 +197,11 @@ struct rig *rig_new_with(const struct proxy_options *options, bool is_volatile)
     r->log = calloc(RIG_LOG_MAX, sizeof *r->log);
     r->held = calloc(RIG_PUBLISHERS_MAX * RIG_WINDOW, sizeof *r->held);
     r->catalog = catalog_create(&r->options.catalog);
-    ck_assert(r->sent != NULL && r->log != NULL && r->held != NULL && r->catalog != NULL);
-    ck_assert(ledger_init(&r->ledger, &r->options.catalog));
+    MUST(r->sent != NULL && r->log != NULL && r->held != NULL && r->catalog != NULL);
+    MUST(ledger_init(&r->ledger, &r->options.catalog));
     rig_leader_begin(r);
     r->proxy = proxy_create(&r->options, &r->port, r->now);
-    ck_assert_ptr_nonnull(r->proxy);
+    MUST(r->proxy != NULL);
     rig_run(r);
     ck_assert_msg(proxy_ready(r->proxy), "%s", proxy_state(r->proxy));
     return r;
@@ -242,7 +242,7 @@ uint64_t rig_counter(const struct rig *r, enum counter c)
 
 uint32_t rig_connect(struct rig *r, uint32_t ip)
 {
-    ck_assert_uint_lt(r->stream_count, RIG_STREAMS_MAX);
+    MUST(r->stream_count < RIG_STREAMS_MAX);
     uint32_t id = ++r->stream_count;
     r->streams[id - 1] =
         (struct rig_stream) { .open = true, .addr = { ip, (uint16_t)(10000 + id) } };
@@ -252,7 +252,7 @@ uint32_t rig_connect(struct rig *r, uint32_t ip)
 
 void rig_hang_up(struct rig *r, uint32_t c)
 {
-    ck_assert(r->streams[c - 1].open);
+    MUST(r->streams[c - 1].open);
     tell(r, c, PORT_STREAM_CLOSED, NULL, 0);
     r->streams[c - 1].open = false;
 }
@@ -279,7 +279,7 @@ const uint8_t *rig_next(struct rig *r, uint32_t c, enum edge_type type, size_t *
     for (;;) {
         enum edge_type found;
         size_t size = edge_frame_peek(s->out + s->read, s->out_length - s->read, &found);
-        ck_assert_uint_ne(size, SIZE_MAX);
+        MUST(size != SIZE_MAX);
         if (size == 0)
             return NULL;
         const uint8_t *body = s->out + s->read + EDGE_HEADER;
@@ -295,7 +295,7 @@ const uint8_t *rig_next(struct rig *r, uint32_t c, enum edge_type type, size_t *
     size_t length;                                                                                 \
     const uint8_t *body = rig_next(r, c, type, &length);                                           \
     ck_assert_msg(body != NULL, "no " #name);                                                      \
-    ck_assert(edge_##name##_decode(body, length, &out))
+    MUST(edge_##name##_decode(body, length, &out))
 
 struct edge_welcome rig_welcome(struct rig *r, uint32_t c)
 {
@@ -375,7 +375,7 @@ struct edge_opened rig_opened(struct rig *r, uint32_t c, const char *name, uint6
 void rig_publish_at(struct rig *r, uint32_t c, const struct edge_publish *publish)
 {
     size_t length = edge_publish_encode(publish, frame, sizeof frame);
-    ck_assert_uint_gt(length, 0);
+    MUST(length > 0);
     rig_write(r, c, frame, length);
 }
 
@@ -407,5 +407,5 @@ void rig_closed(struct rig *r, uint32_t c, enum edge_closing_reason reason)
 {
     NEXT(closing, EDGE_CLOSING);
     ck_assert_msg(out.reason == reason, "closed because \"%s\"", out.text);
-    ck_assert(!r->streams[c - 1].open);
+    MUST(!r->streams[c - 1].open);
 }

@@ -57,6 +57,7 @@ struct rig_batch {
 
 struct rig_fragment {
     uint64_t number; /* 0: none */
+    uint32_t generation;
     struct position position;
     struct proposal_entry e;
     uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
@@ -81,7 +82,8 @@ struct rig {
     struct ledger ledger;
     struct rig_batch *log;
     uint32_t log_count, log_delivered;
-    struct rig_fragment *held; /* RIG_WINDOW of each publisher */
+    struct rig_fragment *held;                /* RIG_WINDOW of each publisher */
+    uint32_t generations[RIG_PUBLISHERS_MAX]; /* what is held of an older one is void */
     uint64_t creates, joins, proposals, rejects;
     uint32_t order[RIG_LOG_MAX]; /* publishers of proposals that were new, as they came */
     uint32_t order_count;
@@ -138,6 +140,13 @@ struct edge_refused rig_refused(struct rig *r, uint32_t c);
 struct edge_outcome rig_outcome(struct rig *r, uint32_t c);
 /* Closed by the proxy, for this reason. */
 void rig_closed(struct rig *r, uint32_t c, enum edge_closing_reason reason);
+
+/* Where a check is too often for Check's, each of which writes to a file. */
+#define MUST(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            ck_abort_msg("%s", #condition);                                                        \
+    } while (0)
 
 static inline int rig_suite(Suite *suite)
 {

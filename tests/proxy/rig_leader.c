@@ -11,16 +11,16 @@ static void follow_own(struct rig *r, struct rig_batch *b)
     struct batch_cursor cursor = batch_begin(b->bytes, &b->header);
     struct message m;
     while (batch_next(&cursor, &m)) {
-        ck_assert(ledger_apply(&r->ledger, &m));
+        MUST(ledger_apply(&r->ledger, &m));
         enum catalog_verdict v = catalog_apply(r->catalog, &m, &b->header);
-        ck_assert(v == CATALOG_OK || v == CATALOG_IGNORED);
+        MUST(v == CATALOG_OK || v == CATALOG_IGNORED);
     }
 }
 
 uint64_t rig_emit(struct rig *r, uint32_t topic, uint32_t publisher, uint64_t number, uint8_t flags,
                   const void *payload, size_t length)
 {
-    ck_assert_uint_lt(r->log_count, RIG_LOG_MAX);
+    MUST(r->log_count < RIG_LOG_MAX);
     struct rig_batch *out = &r->log[r->log_count];
     struct batch_builder b;
     batch_open(&b, out->bytes, WIRE_DATAGRAM_DEFAULT, rig_tip(r) + 1);
@@ -31,7 +31,7 @@ uint64_t rig_emit(struct rig *r, uint32_t topic, uint32_t publisher, uint64_t nu
                                    .timestamp_ns = r->timestamp_ns,
                                    .stable = r->is_volatile ? 0 : r->stable };
     batch_close(&b, 0, &header);
-    ck_assert_int_eq(batch_verify(out->bytes, b.length, RIG_STREAM, &out->header), WIRE_OK);
+    MUST(batch_verify(out->bytes, b.length, RIG_STREAM, &out->header) == WIRE_OK);
     r->log_count++;
     r->digest = out->header.digest;
     follow_own(r, out);
@@ -54,7 +54,7 @@ static void emit_genesis(struct rig *r)
     }
     struct rig_batch *b = &r->log[0];
     size_t length = genesis_batch(&g, b->bytes, sizeof b->bytes);
-    ck_assert_int_eq(batch_verify(b->bytes, length, RIG_STREAM, &b->header), WIRE_OK);
+    MUST(batch_verify(b->bytes, length, RIG_STREAM, &b->header) == WIRE_OK);
     r->log_count = 1;
     r->digest = b->header.digest;
     follow_own(r, b);
@@ -74,7 +74,7 @@ static void emit_epoch(struct rig *r)
     memcpy(e.entries, &t->entries[t->count - e.entry_count], e.entry_count * sizeof e.entries[0]);
     uint8_t payload[SYS_PAYLOAD_MAX];
     size_t length = sys_epoch_encode(&e, payload, sizeof payload);
-    ck_assert_uint_gt(length, 0);
+    MUST(length > 0);
     r->epoch = e.epoch;
     rig_emit(r, TOPIC_EPOCH, 0, 0, 0, payload, length);
 }
@@ -92,7 +92,8 @@ void rig_fork(struct rig *r, uint64_t seq)
     while (keep < r->log_count && batch_end_seq(&r->log[keep].header) - 1 <= seq)
         keep++;
     r->log_count = keep;
-    memset(r->held, 0, RIG_PUBLISHERS_MAX * RIG_WINDOW * sizeof *r->held);
+    for (uint32_t i = 0; i < RIG_PUBLISHERS_MAX; i++)
+        r->generations[i]++;
     if (r->log_delivered > keep)
         r->log_delivered = keep;
     r->digest = r->log[keep - 1].header.digest;
@@ -126,11 +127,11 @@ uint32_t rig_join(struct rig *r, const char *identity, uint64_t nonce)
         j.last_publisher_seq = ledger_next(&r->ledger, id) - 1;
     }
     snprintf(j.identity, sizeof j.identity, "%s", identity);
-    ck_assert_uint_lt(j.publisher, RIG_PUBLISHERS_MAX);
-    memset(&r->held[j.publisher * RIG_WINDOW], 0, RIG_WINDOW * sizeof *r->held);
+    MUST(j.publisher < RIG_PUBLISHERS_MAX);
+    r->generations[j.publisher]++;
     uint8_t payload[SYS_PAYLOAD_MAX];
     size_t length = sys_join_encode(&j, payload, sizeof payload);
-    ck_assert_uint_gt(length, 0);
+    MUST(length > 0);
     rig_emit(r, TOPIC_JOIN, 0, 0, 0, payload, length);
     return j.publisher;
 }
@@ -152,7 +153,7 @@ static void by_admin(struct rig *r, uint32_t topic, const uint8_t *payload, size
     uint32_t id = catalog_publisher_find(r->catalog, identity);
     if (id == 0)
         id = rig_join(r, identity, 1);
-    ck_assert_uint_gt(length, 0);
+    MUST(length > 0);
     rig_emit(r, topic, id, ledger_next(&r->ledger, id), 0, payload, length);
 }
 
@@ -191,7 +192,7 @@ void rig_limit(struct rig *r, const struct limit_whom *whom, const struct limit 
 static void on_join(struct rig *r, const struct rig_sent *d)
 {
     struct join j;
-    ck_assert_int_eq(join_decode(d->bytes, d->length, RIG_STREAM, &j), WIRE_OK);
+    MUST(join_decode(d->bytes, d->length, RIG_STREAM, &j) == WIRE_OK);
     r->joins++;
     uint32_t id = catalog_publisher_find(r->catalog, j.identity);
     uint32_t current = id != 0 ? catalog_publisher(r->catalog, id)->incarnation : 0;
@@ -202,7 +203,7 @@ static void on_join(struct rig *r, const struct rig_sent *d)
 static void on_create(struct rig *r, const struct rig_sent *d)
 {
     struct create c;
-    ck_assert_int_eq(create_decode(d->bytes, d->length, RIG_STREAM, &c), WIRE_OK);
+    MUST(create_decode(d->bytes, d->length, RIG_STREAM, &c) == WIRE_OK);
     r->creates++;
     if (catalog_refuses_topic(r->catalog, c.publisher, c.path, strlen(c.path)) == 0)
         rig_topic(r, c.path);
@@ -214,16 +215,16 @@ static void reject(struct rig *r, const struct proposal_entry *e, uint32_t publi
     struct sys_reject j = { .reason = reason, .topic = e->topic, .count = count };
     uint8_t payload[SYS_PAYLOAD_MAX];
     size_t length = sys_reject_encode(&j, payload, sizeof payload);
-    ck_assert_uint_gt(length, 0);
+    MUST(length > 0);
     r->rejects++;
     rig_emit(r, TOPIC_REJECT, publisher, number, 0, payload, length);
 }
 
 static struct rig_fragment *held(struct rig *r, uint32_t publisher, uint64_t number)
 {
-    ck_assert_uint_lt(publisher, RIG_PUBLISHERS_MAX);
+    MUST(publisher < RIG_PUBLISHERS_MAX);
     struct rig_fragment *f = &r->held[publisher * RIG_WINDOW + number % RIG_WINDOW];
-    return f->number == number ? f : NULL;
+    return f->number == number && f->generation == r->generations[publisher] ? f : NULL;
 }
 
 static uint8_t refusal_of(const struct rig *r, const struct rig_fragment *f, uint32_t publisher)
@@ -263,7 +264,7 @@ static bool sequence_next(struct rig *r, uint32_t publisher)
 static void on_proposals(struct rig *r, const struct rig_sent *d)
 {
     struct proposal_header h;
-    ck_assert_int_eq(proposal_decode(d->bytes, d->length, RIG_STREAM, &h), WIRE_OK);
+    MUST(proposal_decode(d->bytes, d->length, RIG_STREAM, &h) == WIRE_OK);
     const struct catalog_publisher *p = catalog_publisher(r->catalog, h.publisher);
     if (h.publisher >= catalog_publisher_end(r->catalog) || p->incarnation != h.incarnation ||
         !epoch_table_has(catalog_epochs(r->catalog), rig_tip(r), h.position))
@@ -278,7 +279,9 @@ static void on_proposals(struct rig *r, const struct rig_sent *d)
         if (held(r, h.publisher, number) == NULL && r->order_count < RIG_LOG_MAX)
             r->order[r->order_count++] = h.publisher;
         struct rig_fragment *f = &r->held[h.publisher * RIG_WINDOW + number % RIG_WINDOW];
-        *f = (struct rig_fragment) { .number = number, .e = e };
+        *f = (struct rig_fragment) { .number = number,
+                                     .generation = r->generations[h.publisher],
+                                     .e = e };
         memcpy(f->bytes, e.payload, e.length);
     }
     while (sequence_next(r, h.publisher)) {
@@ -327,6 +330,6 @@ void rig_leader_delivers(struct rig *r)
                            .epoch_first_seq = t->entries[t->count - 1].first_seq };
     uint8_t bytes[SIGNAL_SIZE_MAX];
     size_t length = heartbeat_encode(&h, RIG_STREAM, bytes, sizeof bytes);
-    ck_assert_uint_gt(length, 0);
+    MUST(length > 0);
     feed(r, bytes, (uint32_t)length);
 }
