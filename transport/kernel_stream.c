@@ -17,7 +17,8 @@
 
 enum {
     EVENTS_MAX = 256,
-    LOOK_EVERY_NS = 8000,  /* a spinning loop asks the kernel for stream events this often */
+    LOOK_EVERY_NS = 8000,  /* a spinning loop asks the kernel for stream events this often, */
+    BUSY_NS = 100000,      /* but in each round while one came so short a time ago */
     DEAD_AFTER_MS = 10000, /* a peer that acknowledges nothing */
     CLOSE_WITHIN_S = 5     /* what was written before a close has this long to leave */
 };
@@ -596,7 +597,8 @@ bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops,
     struct kernel_streams *s = &k->streams;
     if (s->active == 0 && s->listen[0] < 0 && s->listen[1] < 0)
         return false;
-    if (!s->look_again && now.mono_ns - s->looked_ns < LOOK_EVERY_NS)
+    if (!s->look_again && now.mono_ns - s->busy_ns >= BUSY_NS &&
+        now.mono_ns - s->looked_ns < LOOK_EVERY_NS)
         return false;
     s->looked_ns = now.mono_ns;
     struct round r = { .k = k, .ops = ops, .core = core, .now = now };
@@ -612,6 +614,8 @@ bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops,
         look_after(&r);
     if (s->active > 0 && now.mono_ns - s->swept_ns >= SWEEP_EVERY_NS)
         sweep(s, now);
+    if (r.any)
+        s->busy_ns = now.mono_ns;
     s->look_again = r.any;
     return r.any;
 }
