@@ -181,8 +181,7 @@ static void hang_up(struct history *h, struct lane *l)
     if (l->state == LANE_CONNECTING || l->state == LANE_ASKED)
         h->port->ops->stream_close(h->port, l->stream);
     l->state = LANE_PAUSED;
-    l->resumed = false;
-    l->offered = 0;
+    l->resumed = l->refused = false; /* the batch in front comes again, and goes on where it was */
 }
 
 static void free_lane(struct history *h, struct lane *l)
@@ -279,6 +278,7 @@ static void pruned(struct history *h, struct lane *l, uint64_t oldest_seq)
         l->due_ns = h->now_ns;
         l->next_seq = oldest_seq;
         l->linked = l->between = false;
+        l->offered = l->run_count = 0;
         run_reset(&l->assembler);
         return;
     }
@@ -412,7 +412,8 @@ static bool on_batch(struct history *h, struct lane *l, const uint8_t *bytes, si
     l->next_seq = batch_end_seq(&b);
     l->digest = b.digest;
     l->linked = true;
-    if (l->next_seq >= h->jobs[l->job].end_seq)
+    /* A group that is open there has messages below the end. */
+    if (l->next_seq - l->assembler.parts >= h->jobs[l->job].end_seq)
         finish(h, l);
     return true;
 }
@@ -465,7 +466,7 @@ static void send_request(struct history *h, struct lane *l)
     const struct search *s = &h->search;
     struct replay_request request = { .stream = h->o.stream, .first_seq = l->next_seq };
     if (l->job != NONE) {
-        request.end_seq = h->jobs[l->job].end_seq;
+        request.end_seq = h->jobs[l->job].end_seq + RUN_MESSAGES_MAX;
     } else {
         request.first_seq = s->low + (s->high - s->low) / 2;
         request.end_seq = request.first_seq + 1;
