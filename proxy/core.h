@@ -53,10 +53,11 @@ struct proxy_options {
     uint64_t
         publisher_bytes; /* published and not yet stable, of one publisher; default 256 KiB, at most
                                  half of which one message may have */
-    uint64_t relay_bytes;   /* of all publishers; default 256 MiB */
-    uint32_t window;        /* numbers in flight, of one publisher; a power of two; default 256 */
-    uint64_t login_ns;      /* from connect to PROVE; default 5 s */
-    uint64_t idle_ns;       /* without a byte from the client; default 60 s; 0: for ever */
+    uint64_t relay_bytes; /* of all publishers, which are as many as fit: each takes publisher_bytes
+                               and 400 bytes for each number of its window; default 256 MiB */
+    uint32_t window;      /* numbers in flight, of one publisher; a power of two; default 256 */
+    uint64_t login_ns;    /* from connect to PROVE; default 5 s */
+    uint64_t idle_ns;     /* without a byte from the client; default 60 s; 0: for ever */
     uint32_t quantum_bytes; /* deficit round robin between publishing sessions; default 16384 */
     uint64_t *counters;     /* [COUNTER_END], zeroed by the owner; NULL: its own memory */
     uint32_t sabotage;      /* enum proxy_sabotage, a bit set; the simulator only */
