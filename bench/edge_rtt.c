@@ -36,6 +36,7 @@ struct rtt {
     struct cantus_client *client;
     struct cantus_pipe *pipe;
     uint64_t delivered;
+    cpu_set_t cores; /* that we may use, before we stay on one */
 };
 
 /* ---- the other processes --------------------------------------------------------------------- */
@@ -170,8 +171,13 @@ static bool start(struct rtt *r, char *error)
     struct stage_options options = { .spin = r->spin };
     struct stage *s = &r->edge.stage;
     if (!edge_stage_open(&r->edge, &options, error) || !open_floor(r, error) ||
-        !stage_fork(s, serve, r, -1, error) || !stage_fork(s, proxy, r, -1, error) ||
-        !open_client(r, error))
+        !stage_fork(s, serve, r, r->spin ? 0 : -1, error) ||
+        !stage_fork(s, proxy, r, r->spin ? 1 : -1, error))
+        return false;
+    sched_getaffinity(0, sizeof r->cores, &r->cores);
+    if (r->spin) /* every hop goes to another core */
+        stage_stay_on_core(0);
+    if (!open_client(r, error))
         return false;
     if (!nats_is_installed())
         return true;
@@ -189,6 +195,8 @@ static void stop(struct rtt *r)
         cantus_client_close(r->client);
     nats_stop(&r->nats);
     stage_close(&r->edge.stage);
+    if (CPU_COUNT(&r->cores) > 0)
+        sched_setaffinity(0, sizeof r->cores, &r->cores);
     floor_close(&r->relay);
     floor_close(&r->echo);
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
