@@ -53,7 +53,7 @@ static uint32_t find_skews(struct processes *p, struct examine_skew *skews)
     uint32_t count = 0;
     processes_ask(p);
     for (uint32_t i = 0; i < p->count; i++) {
-        if (!p->all[i].answered)
+        if (!p->all[i].answered || p->all[i].kind == PROCESS_PROXY) /* its clock stamps nothing */
             continue;
         uint64_t before = wall_ns();
         ask_for_status(&ask, p->all[i].address);

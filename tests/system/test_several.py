@@ -137,7 +137,7 @@ class InitTest(SeveralCase):
                          {(made["stream"], 1, walks[0]["digest"])})
         with open(config_path(self.d), encoding="utf-8") as f:
             text = f.read()
-        self.assertEqual(re.findall(r'name: "(\w+)"', text), ["s1", "s2", "r1", "r2", "r3"])
+        self.assertEqual(re.findall(r'name: "(\w+)"', text), ["s1", "s2", "r1", "r2", "r3", "p1"])
 
     def test_what_a_quorum_means_is_said(self):
         for stores, quorum, words in ((3, 1, ("fixes the membership", "one lost store blocks failover")),
@@ -176,7 +176,7 @@ class DevTest(SeveralCase):
         self.publish(100)
         self.check_stream()
         status = self.status(self.d)
-        self.assertEqual([p["name"] for p in status["processes"]], ["s1", "s2", "r1", "r2", "r3"])
+        self.assertEqual([p["name"] for p in status["processes"]], ["s1", "s2", "r1", "r2", "r3", "p1"])
         self.assertEqual((status["leader"], status["quorum"], len(status["members"])), ("s1", 2, 3))
         self.assertTrue(self.wait_verified()["agree"])
         # The other one leads when it is told to, and dev says so.
@@ -355,10 +355,13 @@ class MemberTest(SeveralCase):
         """Another retransmitter in cantus.yaml, with a fresh store."""
         with open(config_path(self.d), encoding="utf-8") as f:
             text = f.read()
-        port = max(int(p) for p in re.findall(r"stream_port: (\d+)", text)) + offset
-        with open(config_path(self.d), "a", encoding="utf-8") as f:
-            f.write(f'  - name: {name}\n    unicast: 127.0.0.1:{port}\n    stream_port: {port}\n'
-                    f'    directory: {name}\n')
+        port = max(Endpoints(self.d).proxies)[1] + offset
+        item = (f"  - name: {name}\n    unicast: 127.0.0.1:{port}\n    stream_port: {port}\n"
+                f"    directory: {name}\n")
+        text, count = re.subn(r"(?m)^((?:#[^\n]*\n)*proxies:)", rf"{item}\1", text)
+        self.assertEqual(count, 1)
+        with open(config_path(self.d), "w", encoding="utf-8") as f:
+            f.write(text)
         return self.execute([program("cantus-retransmitter"), "--config", config_path(self.d),
                              "--name", name, "--format"]).out.strip()
 
