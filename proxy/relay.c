@@ -214,6 +214,8 @@ static void count_kept(struct relay_publisher *q, uint64_t kept)
 
 void relay_touch(struct relay_publisher *q)
 {
+    if (q->over)
+        return;
     count_kept(q, publisher_kept_bytes(q->publisher));
     q->deadline_ns = 0;
     become_busy(q);
@@ -277,7 +279,7 @@ void relay_drop(struct relay_publisher *q)
         link = &r->publishers[*link].next_of_session;
     *link = q->next_of_session;
     s->publishers--;
-    if (q->opened && s->reader != NULL)
+    if (q->opened && !q->over && s->reader != NULL)
         reader_disown(s->reader, q->id);
     q->session = NULL;
     q->next = r->free;
@@ -473,6 +475,15 @@ void relay_hint(struct relay *r, const struct hint *h)
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
+static void retire(struct relay_publisher *q)
+{
+    count_kept(q, 0);
+    if (q->opened && q->session->reader != NULL)
+        reader_disown(q->session->reader, q->id);
+    become_idle(q);
+    q->over = true;
+}
+
 static void step_one(struct relay_publisher *q, uint64_t *deadline)
 {
     struct proxy *p = q->relay->p;
@@ -487,7 +498,7 @@ static void step_one(struct relay_publisher *q, uint64_t *deadline)
     if (!q->superseded)
         relay_tell(q);
     else
-        relay_drop(q);
+        retire(q);
 }
 
 /* Nobody joins before that, and in a volatile stream nothing else comes that would remind them. */
