@@ -30,6 +30,9 @@ static const char *const invariant_names[] = {
     [SIM_PERMISSIONS] = "permissions",
     [SIM_BOUNDED] = "bounded",
     [SIM_LIVE] = "live",
+    [SIM_VIEWS] = "views",
+    [SIM_READERS] = "readers",
+    [SIM_IDENTITIES] = "identities",
 };
 
 const char *sim_invariant_name(enum sim_invariant invariant)
@@ -63,7 +66,7 @@ bool sim_sabotage_named(const char *wanted, const char *name)
 
 static const struct sabotage {
     const char *name;
-    uint32_t sequencer, retransmitter, client, follower;
+    uint32_t sequencer, retransmitter, client, follower, proxy;
 } sabotages[] = {
     { "send_before_persist", .retransmitter = RETRANSMITTER_SEND_BEFORE_PERSIST },
     { "dedup_forgotten", .sequencer = SEQUENCER_DEDUP_FORGOTTEN },
@@ -107,6 +110,13 @@ static const struct sabotage {
     { "rights_of_batch", .sequencer = SEQUENCER_RIGHTS_OF_BATCH },
     { "revocation_ignored", .sequencer = SEQUENCER_REVOCATION_IGNORED },
     { "restored_votes", .sequencer = SEQUENCER_RESTORED_VOTES },
+    { "forgets_revoked", .proxy = PROXY_FORGETS_REVOKED },
+    { "skips_a_match", .proxy = PROXY_SKIPS_A_MATCH },
+    { "any_identity", .proxy = PROXY_ANY_IDENTITY },
+    { "same_challenge", .proxy = PROXY_SAME_CHALLENGE },
+    { "joins_with_gap", .proxy = PROXY_JOINS_WITH_GAP },
+    { "fork_untold", .proxy = PROXY_FORK_UNTOLD },
+    { "stable_early", .proxy = PROXY_STABLE_EARLY },
     { "restless", .sequencer = SEQUENCER_RESTLESS },
 };
 
@@ -118,7 +128,7 @@ _Static_assert(sizeof sabotages / sizeof sabotages[0] == 0 SIM_SABOTAGES(SIM_COU
 bool sim_plant(struct sim *s, const char *name)
 {
     s->sabotage_sequencer = s->sabotage_retransmitter = 0;
-    s->sabotage_client = s->sabotage_follower = 0;
+    s->sabotage_client = s->sabotage_follower = s->sabotage_proxy = 0;
     s->sabotage_wiped_votes = s->sabotage_unsynced_votes = s->sabotage_lying_quorum = false;
     s->sabotage_false_digest = false;
     if (name == NULL || name[0] == '\0')
@@ -130,6 +140,7 @@ bool sim_plant(struct sim *s, const char *name)
         s->sabotage_retransmitter = sabotages[i].retransmitter;
         s->sabotage_client = sabotages[i].client;
         s->sabotage_follower = sabotages[i].follower;
+        s->sabotage_proxy = sabotages[i].proxy;
         s->sabotage_wiped_votes = sim_sabotage_named("wiped_votes", sabotages[i].name);
         s->sabotage_unsynced_votes = sim_sabotage_named("unsynced_votes", sabotages[i].name);
         s->sabotage_lying_quorum = sim_sabotage_named("lying_quorum", sabotages[i].name);
@@ -179,6 +190,8 @@ void sim_destroy(struct sim *s)
     sim_stream_close_all(s);
     sim_net_close(s);
     sim_queue_close(&s->queue);
+    for (uint32_t i = 0; i < SIM_BRANCHES_MAX; i++)
+        free(s->timelines[i]);
     free(s->trace);
     free(s);
 }
@@ -215,6 +228,7 @@ static void count_faults(struct sim *s)
 static void probe(struct sim *s)
 {
     count_faults(s);
+    sim_edge_look(s);
     char why[SIM_TEXT_MAX] = "";
     enum sim_invariant what = SIM_FINE;
     if (!s->healed) {

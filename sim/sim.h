@@ -29,7 +29,11 @@ enum sim_invariant {
     SIM_DETERMINISM = 7,
     SIM_PERMISSIONS = 8,
     SIM_BOUNDED = 9,
-    SIM_LIVE = 10
+    SIM_LIVE = 10,
+    /* of the edge, section 4 */
+    SIM_VIEWS = 11,     /* a client's view is exactly the filter of the one order */
+    SIM_READERS = 12,   /* nobody is handed what he may not read */
+    SIM_IDENTITIES = 13 /* nobody acts as a key that he does not have */
 };
 
 /* X(NAME, what it does, which invariant's checker finds it). Those of the executable specification
@@ -78,6 +82,13 @@ enum sim_invariant {
     X(rights_of_batch, "a sequencer checks rights as of the beginning of a batch", 8)              \
     X(revocation_ignored, "a sequencer takes no notice of revocations", 8)                         \
     X(restored_votes, "a store restored from an older copy of itself is believed", 2)              \
+    X(forgets_revoked, "a proxy goes on sending what may no longer be read", 12)                   \
+    X(skips_a_match, "a proxy now and then leaves a message out", 11)                              \
+    X(any_identity, "a proxy opens publishers of other keys", 13)                                  \
+    X(same_challenge, "a proxy gives everyone the same challenge", 13)                             \
+    X(joins_with_gap, "a proxy goes from behind to live without looking whether they meet", 11)    \
+    X(fork_untold, "a proxy goes on behind a fork as if nothing had been sent", 11)                \
+    X(stable_early, "a proxy sends what is not stable to readers at stable", 11)                   \
     X(restless, "a leader asks to be called again at once, for ever", 9)
 
 struct sim_options {
@@ -90,6 +101,7 @@ struct sim_options {
     uint32_t followers;    /* default drawn 2..4; half at sequenced, half at stable */
     uint32_t messages_min; /* sequenced before the healed phase ends; default 1000 */
     uint32_t faults_min;   /* that really fired; default 20 */
+    bool core_only;        /* no proxies, whatever is drawn */
     const char *sabotage;  /* NULL or a name of SIM_SABOTAGES, with '-' for '_' */
     const struct cantus_app *app; /* a user's app to run on every follower, with config and */
     const char *app_config;       /* publisher identities app-1, app-2, ...; may be NULL */
@@ -107,7 +119,7 @@ struct sim_result {
     uint64_t faults;   /* fired, by kind below */
     uint64_t lost, duplicated, reordered, delayed, corrupted, repeated, partitions, crashes,
         half_steps, freezes, torn_writes, lost_writes, disk_full, bit_flips, clock_jumps, wipes,
-        restores;
+        restores, logins, refusals;
     uint64_t fault_kinds; /* of those that are scheduled, which struck: a bit each */
     uint64_t forks, epochs, promotions, member_changes;
     uint32_t stores, sequencers; /* as drawn */

@@ -384,6 +384,8 @@ static void append_batch(struct sim *s, const struct sim_node *n, uint32_t branc
     while (batch_next(&cursor, &m)) {
         check_basis(s, branch, &m);
         sim_check_permitted(s, branch, &m);
+        if (s->proxy_count > 0)
+            sim_check_edge_record(s, &m);
         e = sim_history_append(h, branch, &m);
         if (e == NULL) {
             sim_violate(s, SIM_BOUNDED, "out of memory");

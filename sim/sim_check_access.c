@@ -3,9 +3,11 @@
  *
  * What was permitted is read off the history alone, record by record from its beginning, each time
  * anew, by rules written down here once more: the cores' table of rights has no part in it. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "proto/access.h"
+#include "proto/sys_edge.h"
 #include "sim/sim_private.h"
 
 enum { PAIRS_MAX = 64, MEMBERS_KEPT = 16, ANYONE = 1, KEY = 2, GROUP = 3 };
@@ -96,17 +98,20 @@ static void follow_group(struct rights *r, const struct sim_entry *e)
     }
 }
 
+static void follow(struct rights *r, const struct sim_entry *e)
+{
+    if (e->topic == TOPIC_GRANT)
+        follow_grant(r, e);
+    else if (e->topic == TOPIC_GROUP)
+        follow_group(r, e);
+}
+
 static struct rights read_rights(const struct sim *s, uint32_t branch)
 {
     struct rights r = { .pair_count = 0 };
     const struct sim_tally *t = &s->history.branches[branch].tally;
-    for (uint32_t i = 0; i < t->access_count; i++) {
-        const struct sim_entry *e = sim_history_at(&s->history, branch, t->access_seq[i]);
-        if (e->topic == TOPIC_GRANT)
-            follow_grant(&r, e);
-        else if (e->topic == TOPIC_GROUP)
-            follow_group(&r, e);
-    }
+    for (uint32_t i = 0; i < t->access_count; i++)
+        follow(&r, sim_history_at(&s->history, branch, t->access_seq[i]));
     return r;
 }
 
@@ -250,4 +255,131 @@ void sim_check_permitted(struct sim *s, uint32_t branch, const struct message *m
     if (!permitted)
         sim_violate(s, SIM_PERMISSIONS, "seq %lu: publisher id %u writes topic %u, and may not",
                     m->seq, m->publisher, m->topic);
+}
+
+/* ---- who may read ---------------------------------------------------------------------------- */
+
+/* The right to read of each key of the edge's clients in each topic, after each record of rights of one branch:
+ * a bit for each. */
+struct sim_timeline {
+    uint32_t branch;
+    uint32_t count; /* records followed */
+    uint32_t topics;
+    struct rights rights;
+    uint64_t held[SIM_EDGE_KEYS][SIM_TOPICS_MAX][SIM_ACCESS_MAX / 64 + 1];
+};
+
+static void note_held(const struct sim *s, struct sim_timeline *l, uint32_t topic)
+{
+    struct text path = path_of(s, l->branch, topic + TOPIC_FIRST_USER);
+    for (uint32_t key = 0; key < SIM_EDGE_KEYS; key++) {
+        struct text who = { sim_edge_key(key)->public_key, ACCESS_KEY_SIZE };
+        uint64_t bit = UINT64_C(1) << l->count % 64;
+        uint64_t *word = &l->held[key][topic][l->count / 64];
+        *word = has(&l->rights, who, READ, path) ? *word | bit : *word & ~bit;
+    }
+}
+
+/* A topic counts from the record on before which it was made. */
+static void follow_timeline(const struct sim *s, struct sim_timeline *l)
+{
+    const struct sim_tally *t = &s->history.branches[l->branch].tally;
+    for (;;) {
+        uint64_t next = l->count < t->access_count ? t->access_seq[l->count] : UINT64_MAX;
+        while (l->topics < t->topic_count && t->topic_seq[l->topics] < next)
+            note_held(s, l, l->topics++);
+        if (l->count == t->access_count)
+            return;
+        follow(&l->rights, sim_history_at(&s->history, l->branch, next));
+        l->count++;
+        for (uint32_t topic = 0; topic < l->topics; topic++)
+            note_held(s, l, topic);
+    }
+}
+
+static const struct sim_timeline *timeline_of(struct sim *s, uint32_t branch)
+{
+    struct sim_timeline **l = &s->timelines[branch];
+    if (*l == NULL)
+        *l = calloc(1, sizeof **l);
+    assert(*l != NULL);
+    (*l)->branch = branch;
+    follow_timeline(s, *l);
+    return *l;
+}
+
+static struct sim_may may_read_on(struct sim *s, uint32_t branch, uint32_t key, uint32_t topic,
+                                  uint64_t seq)
+{
+    struct sim_may may = { .ever = false, .always = true };
+    const struct sim_timeline *l = timeline_of(s, branch);
+    const struct sim_tally *t = &s->history.branches[branch].tally;
+    uint32_t index = topic - TOPIC_FIRST_USER;
+    if (topic < TOPIC_FIRST_USER || index >= l->topics)
+        return (struct sim_may) { false, false };
+    for (uint32_t i = l->count;; i--) {
+        bool held = (l->held[key][index][i / 64] >> i % 64 & 1) != 0;
+        may.ever = may.ever || held;
+        may.always = may.always && held;
+        if (i == 0 || t->access_seq[i - 1] < seq)
+            return may;
+    }
+}
+
+/* Of all histories that a proxy may follow: which of them it did when it looked is not known. All have what was
+ * stable when the first client was let in. */
+struct sim_may sim_check_may_read(struct sim *s, uint32_t branch, uint32_t key, uint32_t topic,
+                                  uint64_t seq)
+{
+    const struct sim_history *h = &s->history;
+    struct sim_may may = { .ever = false, .always = true };
+    uint32_t owner = sim_history_owner(h, branch, seq);
+    for (uint32_t i = h->branch_count; i-- > 0;) {
+        if (!sim_history_has(h, i, s->edge_opened) || seq >= h->branches[i].end_seq ||
+            sim_history_owner(h, i, seq) != owner)
+            continue;
+        struct sim_may on = may_read_on(s, i, key, topic, seq);
+        may.ever = may.ever || on.ever;
+        may.always = may.always && on.always;
+    }
+    return may;
+}
+
+const char *sim_check_path(const struct sim *s, uint32_t branch, uint32_t topic, uint32_t *length)
+{
+    struct text path = { NULL, 0 };
+    if (topic >= TOPIC_FIRST_USER)
+        path = path_of(s, branch, topic);
+    *length = path.length;
+    return (const char *)path.bytes;
+}
+
+/* A login, or a join, of a key that is only used by others. */
+void sim_check_edge_record(struct sim *s, const struct message *m)
+{
+    struct sys_edge record;
+    struct sys_join join;
+    if (m->topic == TOPIC_EDGE && sys_edge_decode(m->payload, m->length, &record) &&
+        record.kind == SYS_EDGE_LOGIN) {
+        uint32_t node = record.ip - sim_net_address(0).ip;
+        const struct sim_node *n = node < s->node_count ? s->nodes[node] : NULL;
+        uint32_t key = n == NULL || n->kind == SIM_HOSTILE            ? SIM_EDGE_FOREIGN
+                       : n->client != NULL && n->client->edge != NULL ? n->client->edge->key
+                                                                      : SIM_EDGE_NOBODY;
+        s->result.logins++;
+        if (record.has_key &&
+            memcmp(record.key, sim_edge_key(key)->public_key, sizeof record.key) != 0)
+            sim_violate(s, SIM_IDENTITIES, "seq %lu: %s is let in with a key that it has not",
+                        m->seq, n != NULL ? n->name : "a stranger");
+    }
+    if (m->topic == TOPIC_JOIN && m->publisher == 0 &&
+        sys_join_decode(m->payload, m->length, &join)) {
+        char key[ACCESS_KEY_TEXT + 1];
+        access_key_write(sim_edge_key(SIM_EDGE_FOREIGN)->public_key, key);
+        const char *name = strrchr(join.identity, ':');
+        if (name != NULL && strcmp(name, SIM_HOSTILE_NAME) == 0 &&
+            strncmp(join.identity + 1, key, ACCESS_KEY_TEXT) != 0)
+            sim_violate(s, SIM_IDENTITIES, "seq %lu: somebody has joined as %s, and is not", m->seq,
+                        join.identity);
+    }
 }

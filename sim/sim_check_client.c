@@ -14,6 +14,8 @@ static struct sim *sim_of(const struct sim_node *n)
 /* The history that a client's newest leader stands for; SIM_NONE: it has heard of none. */
 static uint32_t heard_branch(const struct sim_node *n)
 {
+    if (n->client->edge != NULL)
+        return sim_check_edge_branch(n);
     const struct follower *f = client_core_follower(n->core);
     return sim_history_branch(&sim_of(n)->history, follower_heard(f));
 }
@@ -41,8 +43,7 @@ static uint64_t run_end(const struct sim_history *h, uint32_t branch, uint64_t s
     return e != NULL && e->topic != TOPIC_EPOCH ? seq : 0;
 }
 
-/* Whether a client at this place of the history is handed a message with this seq. */
-static bool is_delivered(const struct sim_history *h, uint32_t branch, uint64_t seq)
+bool sim_check_is_delivered(const struct sim_history *h, uint32_t branch, uint64_t seq)
 {
     const struct sim_entry *e = sim_history_at(h, branch, seq);
     if (e == NULL || e->topic < TOPIC_FIRST_USER || e->is_digest ||
@@ -51,9 +52,8 @@ static bool is_delivered(const struct sim_history *h, uint32_t branch, uint64_t 
     return (e->flags & MESSAGE_MORE) == 0 || !voided(h, branch, seq);
 }
 
-/* Compares a delivered message with the fragments it was sequenced in, the last of which is seq. */
-static bool same_bytes(const struct sim_history *h, uint32_t branch, uint64_t seq,
-                       const struct cantus_message *m)
+bool sim_check_same_bytes(const struct sim_history *h, uint32_t branch, uint64_t seq,
+                          const struct cantus_message *m)
 {
     size_t left = m->length;
     const uint8_t *end = (const uint8_t *)m->payload + m->length;
@@ -102,11 +102,11 @@ void sim_check_message(void *ctx, const struct cantus_message *m)
     if (m->seq <= r->seq)
         sim_violate(s, SIM_ONE_ORDER, "%s is handed %lu after %lu", n->name, m->seq, r->seq);
     for (uint64_t seq = r->seq + 1; seq < m->seq; seq++)
-        if (is_delivered(h, branch, seq))
+        if (sim_check_is_delivered(h, branch, seq))
             sim_violate(s, SIM_ONE_ORDER, "%s is handed %lu after %lu, and not %lu", n->name,
                         m->seq, r->seq, seq);
-    if (!is_delivered(h, branch, m->seq) || e->timestamp_ns != m->timestamp_ns ||
-        !same_bytes(h, branch, m->seq, m))
+    if (!sim_check_is_delivered(h, branch, m->seq) || e->timestamp_ns != m->timestamp_ns ||
+        !sim_check_same_bytes(h, branch, m->seq, m))
         sim_violate(s, SIM_ONE_ORDER, "%s is handed other bytes for %lu than were sequenced",
                     n->name, m->seq);
     if (n->client->level == CANTUS_STABLE && (e->flags & MESSAGE_MORE) != 0 &&
@@ -131,6 +131,10 @@ static void check_forked(struct sim *s, struct sim_node *n, uint64_t seq)
     s->result.forks++;
     if (n->client->level == CANTUS_STABLE) {
         sim_violate(s, SIM_ONE_ORDER, "%s, at stable, reports FORKED at %lu", n->name, seq);
+        return;
+    }
+    if (n->client->edge != NULL) {
+        sim_check_edge_forked(s, n, seq);
         return;
     }
     uint32_t branch = heard_branch(n);
@@ -169,6 +173,8 @@ void sim_check_report(void *ctx, const struct cantus_report *report)
     if (sim_tracing(s))
         sim_trace_line(s, "%s reports %s %lu %s", n->name, names[report->kind], report->seq,
                        report->text != NULL ? report->text : "");
+    if (report->kind == CANTUS_REPORT_HINT)
+        snprintf(n->client->error, sizeof n->client->error, "%.159s", report->text);
     if (report->kind == CANTUS_REPORT_FORKED)
         check_forked(s, n, report->seq);
     else if (report->kind == CANTUS_REPORT_QUARANTINED)
@@ -228,6 +234,12 @@ static enum sim_invariant client_live(const struct sim *s, const struct sim_node
                          : c->injector != NULL ? cantus_injector_sequenced(c->injector)
                                                : c->goal;
     bool over = is_superseded(n), pipe = c->work == SIM_WORK_PIPE;
+    if (c->edge != NULL)
+        return sim_edge_live(s, n, tip, why, capacity);
+    if (c->grant_role == SIM_GRANT_EDGE && !sim_grant_edge_over(s, n)) {
+        snprintf(why, capacity, "%s has not said everything", n->name);
+        return SIM_LIVE;
+    }
     if (client_core_status(n->core) != CANTUS_OK && !over) {
         snprintf(why, capacity, "%s has stopped with status %d: %.200s", n->name,
                  client_core_status(n->core), client_core_error(n->core));
@@ -400,7 +412,9 @@ static uint64_t check_alike(struct sim *s, const struct cantus_app *app)
     for (uint32_t i = 0; i < s->node_count; i++) {
         const struct sim_node *n = s->nodes[i];
         for (uint32_t j = 0; n->kind == SIM_CLIENT && j < n->client->app_count; j++) {
-            if (n->client->apps[j] != app)
+            /* Behind the last tick of the stream nothing is told through a proxy, nor what time it is. */
+            if (n->client->apps[j] != app ||
+                (n->client->edge != NULL && client_core_seq(n->core) != s->history.stable_seq))
                 continue;
             uint64_t mine = machine_digest(n->client->machines[j]);
             if (first != NULL && mine != digest)

@@ -178,6 +178,8 @@ static bool furnish_client(struct sim *s, struct sim_node *n, char *error)
             return false;
     }
     /* Of what all replicas are alike in, by publishers of their own. */
+    if (c->edge != NULL)
+        return sim_edge_furnish(s, n, error);
     if ((s->extras & SIM_EXTRA_DIGESTS) != 0 && c->app_count > 0 &&
         c->apps[0] == &sim_follower_app) {
         char identity[SIM_NAME_MAX + 8];
@@ -209,6 +211,11 @@ static bool create_client(struct sim *s, struct sim_node *n)
         .sabotage = s->sabotage_client,
     };
     o.follower.source_count = sources(s, NULL, o.follower.sources);
+    struct edge_options edge;
+    if (n->client->edge != NULL) {
+        edge = sim_edge_options(s, n);
+        o.edge = &edge;
+    }
     if (n->client->work == SIM_WORK_GROUPS || n->client->work == SIM_WORK_GRANTS)
         n->client->nonce = sim_random_next(&s->random) | 1;
     n->client->proposed = 0;
@@ -238,6 +245,12 @@ bool sim_create_core(struct sim *s, struct sim_node *n)
     case SIM_OPERATOR:
         n->ops = &sim_operator_participant;
         n->core = sim_operator_create(s, n);
+        return n->core != NULL;
+    case SIM_PROXY:
+        return sim_edge_create_proxy(s, n);
+    case SIM_HOSTILE:
+        n->ops = &sim_hostile_participant;
+        n->core = sim_hostile_create(s, n);
         return n->core != NULL;
     }
     return false;
@@ -336,7 +349,7 @@ static bool deploy_extras(struct sim *s)
         n->client->grant_role = role;
         sim_grant_identity(role, n->client->identity);
     }
-    return true;
+    return (s->extras & SIM_EXTRA_EDGE) == 0 || sim_edge_deploy(s);
 }
 
 static bool deploy_clients(struct sim *s)

@@ -390,6 +390,12 @@ static bool strike(struct sim *s, enum sim_fault kind)
         return sim_fault_lie(s);
     case SIM_FAULT_RESTORE:
         return sim_fault_restore(s);
+    case SIM_FAULT_CRASH_PROXY:
+    case SIM_FAULT_CUT:
+    case SIM_FAULT_STORM:
+    case SIM_FAULT_SLOW:
+    case SIM_FAULT_DRAIN:
+        return sim_fault_edge(s, kind);
     case SIM_FAULT_KINDS:
         break;
     }
@@ -424,6 +430,11 @@ static const char *const fault_names[SIM_FAULT_KINDS] = {
     [SIM_FAULT_WIPE] = "wipe",
     [SIM_FAULT_LIE] = "a disk lies",
     [SIM_FAULT_RESTORE] = "an older copy of a store",
+    [SIM_FAULT_CRASH_PROXY] = "crash of a proxy",
+    [SIM_FAULT_CUT] = "clients' connections cut",
+    [SIM_FAULT_STORM] = "all connections of a proxy cut",
+    [SIM_FAULT_SLOW] = "clients read slowly",
+    [SIM_FAULT_DRAIN] = "a proxy drains",
 };
 
 static void schedule_next(struct sim *s)
@@ -447,6 +458,8 @@ void sim_fault_strike(struct sim *s)
         kind = SIM_FAULT_LIE;
     if ((s->extras & SIM_EXTRA_RESTORED) != 0 && sim_random_below(&s->random, 3) == 0)
         kind = SIM_FAULT_RESTORE;
+    if ((s->extras & SIM_EXTRA_EDGE) != 0 && sim_random_below(&s->random, 3) == 0)
+        kind = SIM_FAULT_CRASH_PROXY + (uint32_t)sim_random_below(&s->random, 5);
     if (sim_tracing(s))
         sim_trace_line(s, "fault: %s", fault_names[kind]);
     bool struck = strike(s, (enum sim_fault)kind);
@@ -459,6 +472,8 @@ void sim_fault_end(struct sim *s, uint32_t node, uint32_t kind)
 {
     if (kind == SIM_FAULT_LIE)
         sim_fault_end_lie(s, s->nodes[node]);
+    else if (kind == SIM_FAULT_DRAIN)
+        sim_fault_end_drain(s, s->nodes[node]);
     else
         end_disk_trouble(s, node, (enum sim_fault)kind);
 }
@@ -496,6 +511,8 @@ void sim_fault_heal(struct sim *s)
     sim_check_disks(s);
     s->healed = true;
     s->healed_at = s->now;
+    for (uint32_t i = 0; i < s->connections_end; i++)
+        s->connections[i].way[1].slow_until = 0;
     if (sim_tracing(s))
         sim_trace_line(s, "the network heals");
     struct sim_weather *w = &s->network.weather;
@@ -510,7 +527,8 @@ void sim_fault_heal(struct sim *s)
         }
         n->frozen_until = 0;
         n->dies = SIM_DIES_NOT;
-        if (!n->up && !sim_node_start(s, n))
+        bool waits = n->client != NULL && n->client->edge != NULL && !s->edge_open;
+        if (!n->up && !waits && !sim_node_start(s, n))
             sim_violate(s, SIM_LIVE, "%s does not start: %s", n->name, s->text);
         else
             sim_node_wake(s, n, s->now);

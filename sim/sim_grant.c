@@ -19,8 +19,32 @@ enum {
 };
 
 static const char *const topics[] = { "/w", "/w/a", "/w/a/c", "/w/b", "/v" };
+static const char *const edge_topics[] = { "/edge/a", "/edge/a/x", "/edge/b", "/edge/c" };
 static const char *const subtrees[] = { "/w", "/w/a", "/w/a/c", "/v", "/" };
 enum { TOPICS = sizeof topics / sizeof topics[0], SUBTREES = sizeof subtrees / sizeof subtrees[0] };
+enum { EDGE_TOPICS = sizeof edge_topics / sizeof edge_topics[0] };
+
+/* Rights of the edge's clients (sim_edge.c) that stay, first; and at the end those that came and went stay. */
+static const struct edge_right {
+    uint32_t key; /* SIM_EDGE_NOBODY: for anyone */
+    uint8_t rights;
+    const char *subtree;
+} edge_begins[] = {
+    { 1, ACCESS_READ | ACCESS_WRITE, "/" },
+    { 2, ACCESS_READ | ACCESS_WRITE, "/edge/feed" },
+    { 3, ACCESS_READ | ACCESS_WRITE, "/items" },
+    { SIM_EDGE_NOBODY, ACCESS_READ, "/edge/c" },
+    { 5, ACCESS_READ | ACCESS_WRITE, "/edge/a" },
+}, edge_ends[] = {
+    { 4, ACCESS_READ, "/edge/b" },
+    { 4, ACCESS_READ, "/v" },
+    { 5, ACCESS_READ | ACCESS_WRITE, "/edge" },
+};
+enum {
+    EDGE_BEGINS = sizeof edge_begins / sizeof edge_begins[0],
+    EDGE_ENDS = sizeof edge_ends / sizeof edge_ends[0],
+    EDGE_OPERATIONS = 90
+};
 
 /* ---- content --------------------------------------------------------------------------------- */
 
@@ -35,15 +59,21 @@ static uint64_t drawn(uint32_t role, uint64_t number)
 /* The administrator's key is the genesis': zeros. */
 void sim_grant_identity(uint32_t role, char out[IDENTITY_MAX + 1])
 {
-    uint8_t key[ACCESS_KEY_SIZE] = { (uint8_t)(role == OPERATOR ? 0 : role) };
+    bool admin = role == OPERATOR || role == SIM_GRANT_EDGE;
+    uint8_t key[ACCESS_KEY_SIZE] = { (uint8_t)(admin ? 0 : role) };
     out[0] = '@';
     access_key_write(key, out + 1);
-    memcpy(out + 1 + ACCESS_KEY_TEXT, role == OPERATOR ? ":oper" : ":team", 6);
+    memcpy(out + 1 + ACCESS_KEY_TEXT,
+           role == SIM_GRANT_EDGE ? ":edge"
+           : admin                ? ":oper"
+                                  : ":team",
+           6);
 }
 
 static bool begins_pair(uint32_t role, uint64_t number)
 {
-    return role != OPERATOR && number % 2 == 1 && drawn(role, number) % 8 == 0;
+    return role != OPERATOR && role != SIM_GRANT_EDGE && number % 2 == 1 &&
+           drawn(role, number) % 8 == 0;
 }
 
 static bool ends_pair(uint32_t role, uint64_t number)
@@ -90,10 +120,62 @@ static size_t group_payload(uint32_t role, uint64_t number, uint8_t *out, size_t
     return sys_group_encode(&g, out, capacity);
 }
 
+static size_t edge_payload(const struct edge_right *right, bool revoke, uint8_t *out,
+                           size_t capacity)
+{
+    struct sys_grant g = { .revoke = revoke,
+                           .rights = right->rights,
+                           .whom = { .who = ACCESS_KEY } };
+    if (right->key == SIM_EDGE_NOBODY)
+        g.whom.who = ACCESS_ANYONE;
+    else
+        memcpy(g.whom.key, sim_edge_key(right->key)->public_key, sizeof g.whom.key);
+    memcpy(g.subtree, right->subtree, strlen(right->subtree) + 1);
+    return sys_grant_encode(&g, out, capacity);
+}
+
+/* Rights of the edge's clients, and between them words that they may read or not. */
+static size_t edge_content(uint64_t number, uint32_t *topic, uint8_t *out, size_t capacity)
+{
+    static const struct edge_right come_and_go[] = {
+        { 4, ACCESS_READ, "/edge/a" },
+        { 4, ACCESS_READ, "/edge/a/x" },
+        { 4, ACCESS_READ, "/edge" },
+        { 4, ACCESS_READ, "/edge/b" },
+        { 4, ACCESS_READ, "/v" },
+        { 5, ACCESS_WRITE, "/edge/a" },
+        { 5, ACCESS_WRITE, "/edge" },
+        { 5, ACCESS_READ, "/edge/a" },
+        { SIM_EDGE_NOBODY, ACCESS_READ, "/edge/b" },
+        { SIM_EDGE_NOBODY, ACCESS_READ, "/edge/a/x" },
+    };
+    uint64_t d = drawn(SIM_GRANT_EDGE, number);
+    *topic = TOPIC_GRANT;
+    if (number <= EDGE_BEGINS)
+        return edge_payload(&edge_begins[number - 1], false, out, capacity);
+    if (number > EDGE_OPERATIONS - EDGE_ENDS && number <= EDGE_OPERATIONS)
+        return edge_payload(&edge_ends[EDGE_OPERATIONS - number], false, out, capacity);
+    if (d % 8 == 0) {
+        struct sys_group g = { .remove = (d >> 8 & 1) != 0, .group = "team" };
+        memcpy(g.key, sim_edge_key(4 + (uint32_t)(d >> 16 & 1))->public_key, sizeof g.key);
+        *topic = TOPIC_GROUP;
+        return sys_group_encode(&g, out, capacity);
+    }
+    if (d % 8 <= 3 && number <= EDGE_OPERATIONS)
+        return edge_payload(&come_and_go[(d >> 16) % (sizeof come_and_go / sizeof come_and_go[0])],
+                            (d >> 8 & 1) != 0, out, capacity);
+    *topic = TOPIC_FIRST_USER + (uint32_t)(d >> 16) % EDGE_TOPICS;
+    memset(out, (int)d, SIM_ITEM_HEADER);
+    wire_store32(out, MAGIC_GRANT);
+    return SIM_ITEM_HEADER;
+}
+
 /* What this number says: on a fixed topic a record, else the index of a topic in *topic. */
 static size_t content(uint32_t role, uint64_t number, uint32_t *topic, uint8_t *out,
                       size_t capacity)
 {
+    if (role == SIM_GRANT_EDGE)
+        return edge_content(number, topic, out, capacity);
     uint64_t d = drawn(role, number);
     bool pair = begins_pair(role, number) || ends_pair(role, number);
     bool record = role == OPERATOR || (!pair && number < RECORDS_BELOW && d % 4 == 1);
@@ -139,11 +221,13 @@ static bool find_topics(const struct sim *s, struct sim_node *n, uint32_t publis
                         uint32_t ids[TOPICS])
 {
     const struct catalog *catalog = client_core_catalog(n->core);
-    for (uint32_t i = 0; i < TOPICS; i++) {
-        ids[i] = catalog_topic_find(catalog, topics[i], strlen(topics[i]));
+    bool edge = n->client->grant_role == SIM_GRANT_EDGE;
+    const char *const *paths = edge ? edge_topics : topics;
+    for (uint32_t i = 0; i < (uint32_t)(edge ? EDGE_TOPICS : TOPICS); i++) {
+        ids[i] = catalog_topic_find(catalog, paths[i], strlen(paths[i]));
         if (ids[i] != 0)
             continue;
-        ask_topic(s, n, publisher, topics[i]);
+        ask_topic(s, n, publisher, paths[i]);
         return false;
     }
     return true;
@@ -155,7 +239,7 @@ static uint64_t propose(const struct sim *s, struct sim_node *n, const uint32_t 
 {
     uint32_t role = n->client->grant_role;
     uint64_t number = header.first_publisher_seq, end = number + count;
-    static _Thread_local uint8_t datagrams[SIM_GRANT_ROLES + 1]
+    static _Thread_local uint8_t datagrams[SIM_GRANT_EDGE + 1]
                                           [SIM_DATAGRAM_MAX]; /* until the flush */
     uint8_t *out = datagrams[role];
     struct proposal_builder b;
@@ -194,6 +278,9 @@ void sim_grant_work(struct sim *s, struct sim_node *n)
     const struct sim_tally *t = &s->history.branches[branch].tally;
     uint64_t next = t->next[id];
     bool enough = s->quiet || (c->grant_role == OPERATOR && next > OPERATIONS);
+    if (c->grant_role == SIM_GRANT_EDGE) /* to its end, but not all at once */
+        enough = next > EDGE_OPERATIONS ||
+                 (next > EDGE_BEGINS && !s->healed && sim_random_below(&s->random, 6) != 0);
     if (t->run_publisher != 0 || (enough && next > c->proposed))
         return;
     struct proposal_header header = { .position = position,
@@ -201,7 +288,37 @@ void sim_grant_work(struct sim *s, struct sim_node *n)
                                       .publisher = id,
                                       .incarnation = p->incarnation };
     uint32_t count = (uint32_t)sim_random_between(&s->random, 1, ITEMS_MAX - 1);
+    if (c->grant_role == SIM_GRANT_EDGE && next <= EDGE_OPERATIONS &&
+        count > EDGE_OPERATIONS + 1 - next)
+        count = (uint32_t)(EDGE_OPERATIONS + 1 - next);
     uint64_t last = propose(s, n, ids, header, count);
     if (c->proposed < last)
         c->proposed = last;
+}
+
+/* The last of its numbers that is stable. */
+static uint64_t said(const struct sim *s, const struct sim_node *n)
+{
+    const struct sim_history *h = &s->history;
+    if (n->core == NULL)
+        return 0;
+    uint32_t id = catalog_publisher_find(client_core_catalog(n->core), n->client->identity);
+    if (id == 0 || id >= SIM_PUBLISHERS_MAX)
+        return 0;
+    for (uint64_t seq = h->stable_seq; seq > 0; seq--) {
+        const struct sim_entry *e = sim_history_at(h, h->stable_branch, seq);
+        if (e->publisher == id)
+            return e->publisher_seq;
+    }
+    return 0;
+}
+
+bool sim_grant_edge_begun(const struct sim *s, const struct sim_node *n)
+{
+    return said(s, n) >= EDGE_BEGINS;
+}
+
+bool sim_grant_edge_over(const struct sim *s, const struct sim_node *n)
+{
+    return said(s, n) >= EDGE_OPERATIONS;
 }

@@ -141,6 +141,8 @@ uint32_t sim_epoch(struct sim *s, uint32_t node)
     case SIM_CLIENT:
         return follower_heard(client_core_follower(n->core)).number;
     case SIM_OPERATOR:
+    case SIM_PROXY:
+    case SIM_HOSTILE:
         break;
     }
     return 0;
@@ -194,6 +196,8 @@ uint64_t sim_seq(struct sim *s, uint32_t node)
     case SIM_CLIENT:
         return client_core_seq(n->core);
     case SIM_OPERATOR:
+    case SIM_PROXY:
+    case SIM_HOSTILE:
         break;
     }
     return 0;

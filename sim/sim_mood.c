@@ -179,6 +179,13 @@ static const struct leaning {
     { "rights-of-batch", "weather", 1, 1, 0, 0, SIM_EXTRA_GRANTS },
     { "revocation-ignored", "weather", 1, 1, 0, 0, SIM_EXTRA_GRANTS },
     { "half-group", "power", 3, 2, 0, 0, SIM_EXTRA_GROUPS },
+    { "forgets-revoked", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
+    { "skips-a-match", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
+    { "any-identity", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
+    { "same-challenge", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
+    { "joins-with-gap", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
+    { "fork-untold", "failovers", 3, 3, 0, 0, SIM_EXTRA_EDGE },
+    { "stable-early", "calm", 3, 2, 0, 0, SIM_EXTRA_EDGE },
 };
 
 static const struct sim_mood *mood_named(const char *name)
@@ -229,5 +236,7 @@ uint32_t sim_extras_draw(const struct sim_options *o)
         if (sim_random_below(&r, 4) == 0)
             extras |= extra;
     const struct leaning *l = leaning_of(o->sabotage);
+    if (o->core_only || l != NULL)
+        extras &= ~(uint32_t)SIM_EXTRA_EDGE; /* a mistake of the core shows without, and sooner */
     return l != NULL ? extras | l->extras : extras;
 }

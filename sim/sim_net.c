@@ -402,7 +402,7 @@ void sim_port_init(struct sim *s, struct sim_node *n)
     n->port = (struct sim_port) {
         .port = { .ops = &port_ops,
                   .self = sim_net_address(node),
-                  .stream_port = n->kind == SIM_CLIENT ? 0 : PORT_NUMBER,
+                  .stream_port = n->kind == SIM_CLIENT || n->kind == SIM_HOSTILE ? 0 : PORT_NUMBER,
                   .datagram_max = SIM_DATAGRAM_MAX },
         .sim = s,
         .node = node,

@@ -56,8 +56,9 @@ struct sim_node *sim_node_add(struct sim *s, enum sim_kind kind, uint32_t index,
     if (n->client != NULL)
         n->client->reader.branch = SIM_NONE;
     n->join[PORT_INGRESS] = kind == SIM_SEQUENCER;
-    n->join[PORT_EGRESS_A] = kind != SIM_OPERATOR;
-    n->join[PORT_EGRESS_B] = kind != SIM_OPERATOR && s->line_b;
+    bool follows = kind != SIM_OPERATOR && kind != SIM_HOSTILE;
+    n->join[PORT_EGRESS_A] = follows;
+    n->join[PORT_EGRESS_B] = follows && s->line_b;
     s->nodes[s->node_count++] = n;
     sim_port_init(s, n);
     if (!s->by_hand) {
@@ -89,7 +90,11 @@ static void destroy_core(struct sim_node *n)
         n->client->machines[0] = n->client->machines[1] = NULL;
         n->client->started = false;
         break;
+    case SIM_PROXY:
+        proxy_destroy(n->core);
+        break;
     case SIM_OPERATOR:
+    case SIM_HOSTILE:
         free(n->core);
         break;
     }
@@ -179,6 +184,10 @@ void sim_node_step(struct sim *s, struct sim_node *n)
     struct port_time now = sim_node_time(s, n);
     uint64_t next = n->ops->step(n->core, now);
     sim_net_flush(s, n);
+    if (n->kind == SIM_PROXY)
+        sim_check_edge_proxy(s, n);
+    else if (n->kind == SIM_CLIENT && n->client->edge != NULL)
+        sim_check_edge_client(s, n);
     if (n->disk != NULL && n->disk->misuse != NULL)
         sim_violate(s, SIM_BOUNDED, "%s: %s", n->name, n->disk->misuse);
     uint64_t at;

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 
 #include "proto/command.h"
+#include "proxy/core.h"
 #include "sim/sim.h"
 #include "sim/sim_clock.h"
 #include "sim/sim_disk.h"
@@ -24,7 +25,7 @@ enum {
     SIM_STREAMS_MAX = 64, /* connections at a time, of the whole deployment */
     SIM_STREAM_BUFFER = 64 * 1024,
     SIM_FLIGHT_MAX = 8192, /* datagrams in flight, by hand */
-    SIM_AGAIN_MAX = 8000, /* steps in a row that want another at once: a livelock */
+    SIM_AGAIN_MAX = 8000,  /* steps in a row that want another at once: a livelock */
     SIM_STORES_MAX = MEMBERS_MAX,
     SIM_NAME_MAX = 31,
     SIM_HOARD_MAX = 256,  /* old datagrams kept, to be heard again */
@@ -108,8 +109,10 @@ struct sim_direction {
     uint32_t arrived; /* of them, what the receiver can see */
     uint32_t offered; /* of them, what the receiver has been shown */
     uint32_t room_wanted;
-    bool closing; /* the writer has closed; what is in it still arrives */
-    bool moving;  /* an event is scheduled */
+    uint32_t capacity;
+    bool closing;        /* the writer has closed; what is in it still arrives */
+    bool moving;         /* an event is scheduled */
+    uint64_t slow_until; /* the reader does not look */
 };
 
 struct sim_connection {
@@ -124,7 +127,7 @@ struct sim_connection {
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
-enum sim_kind { SIM_SEQUENCER = 1, SIM_STORE, SIM_CLIENT, SIM_OPERATOR };
+enum sim_kind { SIM_SEQUENCER = 1, SIM_STORE, SIM_CLIENT, SIM_OPERATOR, SIM_PROXY, SIM_HOSTILE };
 
 /* Where in its next run a process dies. */
 enum sim_dies {
@@ -153,19 +156,24 @@ enum sim_work {
     SIM_WORK_INJECTOR,
     SIM_WORK_GROUPS,
     SIM_WORK_GRANTS,
-    SIM_WORK_BY_HAND
+    SIM_WORK_BY_HAND,
+    SIM_WORK_EDGE_READ, /* through a proxy: only reads, */
+    SIM_WORK_EDGE_PIPE, /* pushes items, */
+    SIM_WORK_EDGE_FEED, /* has an injector, */
+    SIM_WORK_EDGE_WRITE /* pushes where it may not always */
 };
 
 /* What only some runs have, for it costs; a bit set. */
 enum sim_extra {
-    SIM_EXTRA_TWIN = 1,     /* another process takes over a publisher's identity */
-    SIM_EXTRA_GROUPS = 2,   /* a publisher of groups */
-    SIM_EXTRA_UNSYNCED = 4, /* stores that acknowledge before they sync */
-    SIM_EXTRA_DIGESTS = 8,  /* replicas publish digests of their states */
-    SIM_EXTRA_LIARS = 16,   /* a disk lies about syncs, and more than a majority makes stable */
-    SIM_EXTRA_GRANTS = 32,  /* publishers of keys, while rights are given and taken */
+    SIM_EXTRA_TWIN = 1,      /* another process takes over a publisher's identity */
+    SIM_EXTRA_GROUPS = 2,    /* a publisher of groups */
+    SIM_EXTRA_UNSYNCED = 4,  /* stores that acknowledge before they sync */
+    SIM_EXTRA_DIGESTS = 8,   /* replicas publish digests of their states */
+    SIM_EXTRA_LIARS = 16,    /* a disk lies about syncs, and more than a majority makes stable */
+    SIM_EXTRA_GRANTS = 32,   /* publishers of keys, while rights are given and taken */
     SIM_EXTRA_RESTORED = 64, /* a store is restored from an older copy of its disk */
-    SIM_EXTRA_END = 128
+    SIM_EXTRA_EDGE = 128,    /* proxies, their clients, and whoever else comes to them */
+    SIM_EXTRA_END = 256
 };
 
 struct sim_queued {
@@ -197,6 +205,11 @@ struct sim_client {
     uint64_t nonce;      /* of a publisher of groups or of a key: its join */
     uint32_t grant_role; /* of a publisher of a key: 1 the operator */
     uint64_t proposed;   /* number of the last it has proposed; 0: none */
+
+    /* through a proxy */
+    const struct sim_edge_role *edge; /* NULL: on the core network */
+    const char *edge_name;            /* of its publisher, behind "@KEY:" */
+    char error[160];                  /* why its last process gave up */
 
     /* what the checkers know of its deliveries */
     struct sim_reader reader;
@@ -273,10 +286,15 @@ enum sim_fault {
     SIM_FAULT_REPEAT,       /* datagrams of long ago arrive again */
     SIM_FAULT_RIVALS,       /* several standbys are promoted at once */
     SIM_FAULT_COMMAND,      /* the operator promotes, adds or removes by command */
-    SIM_FAULT_ISLAND, /* the leader and one store go on apart from the others, who go on too */
-    SIM_FAULT_WIPE,   /* a store loses its disk, and comes back as another */
-    SIM_FAULT_LIE,    /* a disk lies about syncs, until its power fails */
+    SIM_FAULT_ISLAND,  /* the leader and one store go on apart from the others, who go on too */
+    SIM_FAULT_WIPE,    /* a store loses its disk, and comes back as another */
+    SIM_FAULT_LIE,     /* a disk lies about syncs, until its power fails */
     SIM_FAULT_RESTORE, /* a copy is taken of a store's disk, or put in its place */
+    SIM_FAULT_CRASH_PROXY,
+    SIM_FAULT_CUT,   /* some clients' connections */
+    SIM_FAULT_STORM, /* all connections of a proxy: they come back at once */
+    SIM_FAULT_SLOW,  /* some clients do not read for a while */
+    SIM_FAULT_DRAIN, /* a proxy sends its clients elsewhere, and is started anew */
     SIM_FAULT_KINDS
 };
 
@@ -285,7 +303,13 @@ struct sim_mood {
     uint32_t weight[SIM_FAULT_KINDS];
     uint64_t gap_min_ns, gap_max_ns; /* between faults */
     uint64_t outage_max_ns;
-    uint32_t packet_chance;          /* scale of the datagram faults, percent of usual */
+    uint32_t packet_chance; /* scale of the datagram faults, percent of usual */
+};
+
+enum { SIM_OVERHEARD_MAX = 8, SIM_PROOF_SIZE = EDGE_HEADER + EDGE_SIGNATURE_SIZE };
+struct sim_overheard { /* an honest client's PROVE */
+    uint32_t key, proxy, length;
+    uint8_t bytes[SIM_PROOF_SIZE];
 };
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -312,6 +336,7 @@ struct sim {
     uint32_t store_count; /* spares included */
     uint32_t sequencer_count;
     uint32_t sabotage_sequencer, sabotage_retransmitter, sabotage_client, sabotage_follower;
+    uint32_t sabotage_proxy;
     bool sabotage_wiped_votes, sabotage_unsynced_votes, sabotage_lying_quorum,
         sabotage_false_digest;
     bool has_lied;       /* a disk; once a run */
@@ -319,6 +344,15 @@ struct sim {
     uint64_t silence_ns; /* after which standbys promote themselves; 0: never */
     struct sim_node *operator;
     uint64_t disks_checked_at; /* in the phase of faults; 0: not yet */
+    uint32_t proxy_count;      /* 0: none, and of the following nothing */
+    bool edge_open;            /* the rights that stay are stable: its clients run */
+    uint64_t edge_restarts;    /* of clients that were refused */
+    struct proxy_options edge; /* of all proxies */
+    uint32_t edge_buffer;      /* of a client's connection */
+    struct sim_overheard overheard[SIM_OVERHEARD_MAX]; /* a ring */
+    uint32_t overheard_count;
+    struct position edge_opened;                      /* stable then */
+    struct sim_timeline *timelines[SIM_BRANCHES_MAX]; /* of rights; sim_check_access.c */
     bool line_b;
     uint64_t ring_bytes; /* limits of the cores, drawn so that they are reached now and then */
     uint32_t pending_max, queue_max;
@@ -375,6 +409,60 @@ bool sim_create_core(struct sim *s, struct sim_node *n);
 /* The disk is lost; the store will be formatted as another, without a history. */
 void sim_deploy_wipe(struct sim *s, struct sim_node *n);
 
+/* sim_edge.c: proxies, and clients that come and go */
+enum { SIM_EDGE_KEYS = 7, SIM_EDGE_NOBODY = 0, SIM_EDGE_FOREIGN = 6, SIM_EDGE_SUBTREES = 2 };
+struct sim_edge_role {
+    const char *name; /* of its node */
+    uint32_t key;     /* SIM_EDGE_NOBODY: none */
+    enum sim_work work;
+    const char *publisher; /* NULL: none */
+    const char *subtrees[SIM_EDGE_SUBTREES + 1];
+    bool rights_stay; /* it is refused nothing */
+    bool replica, twin;
+};
+struct sim_edge_key {
+    uint8_t public_key[ACCESS_KEY_SIZE];
+    uint8_t secret[64];
+};
+const struct sim_edge_key *sim_edge_key(uint32_t key); /* of SIM_EDGE_NOBODY: one that nobody has */
+void sim_edge_sign(void *ctx, const uint8_t message[EDGE_SIGNED_SIZE],
+                   uint8_t signature[EDGE_SIGNATURE_SIZE]); /* ctx: a sim_edge_key */
+bool sim_edge_deploy(struct sim *s);
+bool sim_edge_create_proxy(struct sim *s, struct sim_node *n);
+bool sim_edge_furnish(struct sim *s, struct sim_node *n, char *error);
+struct edge_options sim_edge_options(struct sim *s, const struct sim_node *n);
+uint32_t sim_edge_proxies(const struct sim *s, struct port_addr out[EDGE_PROXIES_MAX]);
+void sim_edge_work(struct sim *s, struct sim_node *n);
+/* Starts its clients, once they are let in. */
+void sim_edge_look(struct sim *s);
+/* SIM_FINE: all of it is live. */
+enum sim_invariant sim_edge_live(const struct sim *s, const struct sim_node *n, uint64_t tip,
+                                 char *why, size_t capacity);
+bool sim_fault_edge(struct sim *s, enum sim_fault kind);
+void sim_fault_end_drain(struct sim *s, struct sim_node *n);
+
+/* sim_hostile.c: who comes to a proxy and means it no good */
+#define SIM_HOSTILE_NAME ":stolen" /* of publishers that only it opens */
+extern const struct participant_ops sim_hostile_participant;
+struct sim_hostile;
+struct sim_hostile *sim_hostile_create(struct sim *s, struct sim_node *n);
+/* Bytes of an honest client, that it overhears. */
+void sim_hostile_overhear(struct sim *s, const struct sim_connection *c, const uint8_t *bytes,
+                          size_t length);
+
+/* sim_check_edge.c */
+void sim_check_edge_message(void *ctx, const struct cantus_message *message);
+/* Of the history that it was told; SIM_NONE: it was told nothing yet. */
+uint32_t sim_check_edge_branch(const struct sim_node *n);
+void sim_check_edge_forked(struct sim *s, struct sim_node *n, uint64_t first_seq);
+/* After each of its runs. */
+void sim_check_edge_client(struct sim *s, struct sim_node *n);
+void sim_check_edge_proxy(struct sim *s, const struct sim_node *n);
+/* The next seq above `after`, through `through`, that it should have been handed; 0: none. */
+uint64_t sim_check_edge_missing(struct sim *s, const struct sim_node *n, uint32_t branch,
+                                uint64_t after, uint64_t through);
+void sim_check_edge_record(struct sim *s, const struct message *m);
+
 /* sim_net.c */
 bool sim_net_init(struct sim *s);
 void sim_net_close(struct sim *s);
@@ -404,6 +492,10 @@ void sim_stream_event(struct sim *s, uint32_t connection, uint32_t what);
 void sim_stream_offer(struct sim *s, struct sim_node *n);
 void sim_stream_node_down(struct sim *s, uint32_t node);
 uint32_t sim_stream_reset_some(struct sim *s);
+/* All connections of a proxy's clients, or of some of everybody's (SIM_NONE). Returns how many. */
+uint32_t sim_stream_cut(struct sim *s, uint32_t proxy);
+/* Some clients of proxies do not read for a while. */
+uint32_t sim_stream_slow(struct sim *s);
 
 /* sim_fault.c */
 /* sim_mood.c */
@@ -436,6 +528,7 @@ void sim_fault_end_lie(struct sim *s, struct sim_node *n);
 
 /* sim_workload.c */
 enum { SIM_RUN_BYTES_MAX = 40 * 1024, SIM_ITEM_HEADER = 16 };
+enum { SIM_EDGE_PIPE = 22 }; /* the author behind sim_edge.c's pipes */
 enum sim_item_kind { SIM_ITEM_PLAIN = 1, SIM_ITEM_RACE };
 struct sim_item_header {
     enum sim_item_kind kind;
@@ -462,14 +555,28 @@ struct sim_group_part {
 bool sim_group_part(const uint8_t *payload, size_t length, struct sim_group_part *out);
 void sim_group_work(struct sim *s, struct sim_node *n);
 /* sim_grant.c */
-enum { SIM_GRANT_ROLES = 3 }; /* the operator and two teams */
+enum {
+    SIM_GRANT_ROLES = 3,
+    SIM_GRANT_EDGE = 4
+}; /* the operator and two teams; and of the edge's rights */
 void sim_grant_identity(uint32_t role, char out[IDENTITY_MAX + 1]);
 void sim_grant_work(struct sim *s, struct sim_node *n);
+/* The rights that stay are given. */
+bool sim_grant_edge_begun(const struct sim *s, const struct sim_node *n);
+bool sim_grant_edge_over(const struct sim *s, const struct sim_node *n);
 /* sim_check_access.c */
 /* A message at the end of a branch, before it counts there. */
 void sim_check_permitted(struct sim *s, uint32_t branch, const struct message *m);
 void sim_check_access_tally(const struct sim *s, struct sim_tally *t, uint32_t branch,
                             const struct sim_entry *e, uint64_t seq);
+/* Whether a key may read a topic at a seq, or at any time from then to the end of the branch; and all the time. */
+struct sim_may {
+    bool ever, always;
+};
+struct sim_may sim_check_may_read(struct sim *s, uint32_t branch, uint32_t key, uint32_t topic,
+                                  uint64_t seq);
+/* NULL: there is none. Not terminated. */
+const char *sim_check_path(const struct sim *s, uint32_t branch, uint32_t topic, uint32_t *length);
 /* What it has proposed is in the stream, or refused there. */
 bool sim_group_answered(const struct sim *s, const struct sim_node *n);
 
@@ -483,6 +590,11 @@ void sim_check_disks(struct sim *s); /* sim_check_disk.c */
 void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_report *report);
 /* sim_check_client.c */
 void sim_check_message(void *ctx, const struct cantus_message *message);
+/* Whether a client at this place of the history is handed a message with this seq. */
+bool sim_check_is_delivered(const struct sim_history *h, uint32_t branch, uint64_t seq);
+/* Compares a delivered message with the fragments it was sequenced in, the last of which is seq. */
+bool sim_check_same_bytes(const struct sim_history *h, uint32_t branch, uint64_t seq,
+                          const struct cantus_message *m);
 void sim_check_report(void *ctx, const struct cantus_report *report);
 void sim_check_applied(struct sim *s, uint32_t node, uint64_t seq, uint64_t digest);
 /* SIM_FINE once all is live again; else what is not yet as promised: SIM_LIVE or SIM_ANSWERED. */

@@ -100,8 +100,11 @@ uint32_t sim_stream_connect(struct port *port, struct port_addr to)
         .used = true,
         .generation = (uint16_t)(c->generation + 1),
         .node = { (uint16_t)p->node, (uint16_t)(there ? peer : p->node) },
-        .way = { { .bytes = c->way[0].bytes }, { .bytes = c->way[1].bytes } },
+        .way = { { .bytes = c->way[0].bytes, .capacity = SIM_STREAM_BUFFER },
+                 { .bytes = c->way[1].bytes, .capacity = SIM_STREAM_BUFFER } },
     };
+    if (there && s->nodes[peer]->kind == SIM_PROXY)
+        c->way[1].capacity = s->edge_buffer;
     later(s, c, there ? OPEN : REFUSE, there ? 1 : 0);
     return id_of(s, c, 0);
 }
@@ -113,9 +116,10 @@ size_t sim_stream_room(struct port *port, uint32_t stream, size_t want)
     struct sim_connection *c = find(p->sim, p->node, stream, &end);
     if (c == NULL)
         return 0;
-    size_t room = SIM_STREAM_BUFFER - c->way[end].used;
+    struct sim_direction *d = &c->way[end];
+    size_t room = d->capacity - d->used;
     if (room < want)
-        c->way[end].room_wanted = want < SIM_STREAM_BUFFER ? (uint32_t)want : SIM_STREAM_BUFFER;
+        d->room_wanted = want < d->capacity ? (uint32_t)want : d->capacity;
     return room;
 }
 
@@ -136,11 +140,13 @@ void sim_stream_write(struct port *port, uint32_t stream, const void *bytes, siz
     if (c == NULL)
         return;
     struct sim_direction *d = &c->way[end];
-    if (length > SIM_STREAM_BUFFER - d->used) {
+    if (length > d->capacity - d->used) {
         sim_violate(p->sim, SIM_BOUNDED, "%s writes more than there is room for",
                     p->sim->nodes[p->node]->name);
         return;
     }
+    if (end == 0 && p->sim->proxy_count > 0)
+        sim_hostile_overhear(p->sim, c, bytes, length);
     memcpy(d->bytes + d->used, bytes, length);
     d->used += (uint32_t)length;
     move(p->sim, c, end);
@@ -171,6 +177,7 @@ static size_t tell(struct sim *s, struct sim_connection *c, uint32_t end,
         .type = type,
         .stream = id_of(s, c, end),
         .peer = sim_net_address(c->node[1 - end]),
+        .client = n->kind == SIM_PROXY && end == 1,
         .bytes = bytes,
         .length = length,
     };
@@ -203,7 +210,7 @@ static void consume(struct sim *s, struct sim_connection *c, uint32_t writer, si
     d->used -= (uint32_t)consumed;
     d->arrived -= (uint32_t)consumed;
     d->offered -= d->offered < consumed ? d->offered : (uint32_t)consumed;
-    if (d->room_wanted > 0 && SIM_STREAM_BUFFER - d->used >= d->room_wanted) {
+    if (d->room_wanted > 0 && d->capacity - d->used >= d->room_wanted) {
         d->room_wanted = 0;
         later(s, c, ROOM, writer);
     }
@@ -278,7 +285,8 @@ void sim_stream_event(struct sim *s, uint32_t connection, uint32_t event)
     struct sim_node *n = s->nodes[c->node[end]];
     bool stuck = sim_net_blocked(s, c->node[1 - end], c->node[end]) ||
                  sim_net_blocked(s, c->node[end], c->node[1 - end]);
-    if ((stuck && what != REFUSE) || sim_node_frozen(s, n)) {
+    bool slow = what == DATA && c->way[1 - end].slow_until > s->now;
+    if ((stuck && what != REFUSE) || slow || sim_node_frozen(s, n)) {
         sim_schedule(s, s->now + 2 * SIM_MS, SIM_EVENT_STREAM, c->node[end], connection, event);
         return;
     }
@@ -351,6 +359,40 @@ uint32_t sim_stream_reset_some(struct sim *s)
         for (uint32_t end = 0; end < 2; end++)
             if (!c->dead[end])
                 later(s, c, SHUT, end);
+    }
+    return count;
+}
+
+static bool is_of_client(const struct sim *s, const struct sim_connection *c)
+{
+    return c->used && c->open && s->nodes[c->node[1]]->kind == SIM_PROXY;
+}
+
+uint32_t sim_stream_cut(struct sim *s, uint32_t proxy)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->connections_end; i++) {
+        struct sim_connection *c = &s->connections[i];
+        if (!is_of_client(s, c) ||
+            (proxy != SIM_NONE ? c->node[1] != proxy : sim_random_below(&s->random, 2) == 0))
+            continue;
+        count++;
+        for (uint32_t end = 0; end < 2; end++)
+            if (!c->dead[end])
+                later(s, c, SHUT, end);
+    }
+    return count;
+}
+
+uint32_t sim_stream_slow(struct sim *s)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->connections_end; i++) {
+        struct sim_connection *c = &s->connections[i];
+        if (!is_of_client(s, c) || sim_random_below(&s->random, 2) == 0)
+            continue;
+        count++;
+        c->way[1].slow_until = s->now + sim_random_scale(&s->random, 2 * SIM_MS, 200 * SIM_MS);
     }
     return count;
 }

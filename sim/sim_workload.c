@@ -40,6 +40,8 @@ uint32_t sim_item_length(uint32_t author, uint64_t item)
     uint32_t large_every = current != NULL ? current->large_every : 400;
     uint32_t kind = (uint32_t)(drawn % large_every);
     drawn >>= 16;
+    if (author == SIM_EDGE_PIPE) /* each takes one number, for its pipe counts numbers */
+        return SIM_ITEM_HEADER + (uint32_t)(drawn % 64);
     if (kind == 0)
         return 4096 + (uint32_t)(drawn % (ITEM_BYTES_MAX - 4096) * (drawn >> 32 & 0xff) >> 8);
     if (kind < large_every / 32)
@@ -140,6 +142,7 @@ static void push_queued(struct sim_node *n)
 void sim_work(struct sim *s, struct sim_node *n)
 {
     struct sim_client *c = n->client;
+    bool edge = c->edge != NULL;
     if (c->work == SIM_WORK_BY_HAND) {
         if (n->up && c->queued_count > 0) {
             push_queued(n);
@@ -149,7 +152,7 @@ void sim_work(struct sim *s, struct sim_node *n)
     }
     /* A publisher that was restarted behind its goal has lost what it had not got rid of, and the
      * outside world still has it: it goes on pushing even when the others are done. */
-    bool busy = !s->quiet || c->work == SIM_WORK_GROUPS || c->work == SIM_WORK_GRANTS ||
+    bool busy = !s->quiet || c->work == SIM_WORK_GROUPS || c->work == SIM_WORK_GRANTS || edge ||
                 (c->work == SIM_WORK_PIPE && (!c->started || c->items < c->goal));
     if (n->up && !sim_node_frozen(s, n) && busy) {
         if (c->work == SIM_WORK_PIPE) {
@@ -158,6 +161,8 @@ void sim_work(struct sim *s, struct sim_node *n)
             sim_group_work(s, n);
         } else if (c->work == SIM_WORK_GRANTS) {
             sim_grant_work(s, n);
+        } else if (edge) {
+            sim_edge_work(s, n);
         } else {
             uint64_t more = sim_random_between(&s->random, 1, PUSHES_MAX);
             if (s->injector_limit < cantus_injector_sequenced(c->injector) + IN_FLIGHT_MAX)
