@@ -70,7 +70,11 @@ void slot_release(struct reader *r)
     if (slot->source == SOURCE_HISTORY)
         history_cancel(r->s->history, slot->replay);
     slot->reader = NULL;
-    r->s->free_slots[r->s->free_slot_count++] = r->slot;
+    struct readers *s = r->s;
+    uint32_t first_used = s->slot_order[s->free_slot_count];
+    s->slot_order[slot->place] = first_used;
+    s->slots[first_used].place = slot->place;
+    s->slot_order[s->free_slot_count++] = r->slot;
     r->slot = NONE;
 }
 
@@ -264,9 +268,10 @@ static void begin_walk(struct slot *slot)
 static void slot_start(struct reader *r)
 {
     struct readers *s = r->s;
-    r->slot = s->free_slots[--s->free_slot_count];
+    r->slot = s->slot_order[--s->free_slot_count];
     struct slot *slot = slot_of(r);
     slot->reader = r;
+    slot->place = s->free_slot_count;
     slot->begin = slot->end = 0;
     slot->moved = false;
     slot->moved_ns = s->now_ns;
@@ -324,6 +329,10 @@ static bool unmute(struct slot *slot)
         if (slot->names_skip > 0)
             reader_break(r); /* they are not what they were */
     } else if (rights_changed(r)) {
+        if (r->place.previous >= r->place.next) {
+            reader_break(r); /* what it was told last went with a fork */
+            return false;
+        }
         memset(slot->encoder.names, 0, sizeof slot->encoder.names);
         slot->encoder.previous = r->place.previous;
     }
@@ -630,16 +639,20 @@ static void serve_line(struct readers *s)
     }
 }
 
+static uint32_t slots_used(const struct readers *s)
+{
+    return s->o.catch_ups_max - s->free_slot_count;
+}
+
 bool slots_step(struct readers *s)
 {
-    uint32_t count = s->o.catch_ups_max, ran = 0;
+    uint32_t ran = 0;
     bool more = false;
     serve_line(s);
-    for (uint32_t i = 0; i < count && ran < SLOTS_PER_STEP; i++) {
-        s->slot_turn = s->slot_turn % count + 1;
-        struct slot *slot = &s->slots[s->slot_turn];
-        if (slot->reader == NULL)
-            continue;
+    uint32_t left = slots_used(s);
+    for (; left > 0 && slots_used(s) > 0 && ran < SLOTS_PER_STEP; left--) {
+        s->slot_turn = (s->slot_turn + 1) % slots_used(s);
+        struct slot *slot = &s->slots[s->slot_order[s->free_slot_count + s->slot_turn]];
         preempt(s, slot);
         if (slot->reader == NULL || slot->reader->joined || slot->reader->lost)
             continue;

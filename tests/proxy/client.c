@@ -7,20 +7,10 @@
 #include <string.h>
 
 char client_fault[256];
-#ifdef TRACING
-#define TRACE(...)                                                                                 \
-    (fprintf(stderr, "%p ", (void *)c), fprintf(stderr, __VA_ARGS__),                              \
-     fprintf(stderr, " [tip %lu stable %lu received %zu of %zu]\n", last_seq(c->stream),           \
-             c->stream->stable, c->received, c->length))
-static uint64_t last_seq(const struct stream *s);
-#else
-#define TRACE(...) ((void)0)
-#endif
 
-static void fault(struct client *c, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void fault(struct client *c, const char *format, ...)
 {
     va_list args;
-    TRACE("fault");
     c->closed = true;
     if (client_fault[0] != 0)
         return;
@@ -188,7 +178,6 @@ void client_open(struct client *c, struct stream *s, struct readers *readers, ui
                            .tick_ns = EDGE_TICK_DEFAULT_MS * UINT64_C(1000000) };
     memset(c->own_from, 0xff, sizeof c->own_from);
     c->reader = reader_open(readers, principal, stable ? EDGE_STABLE : EDGE_SEQUENCED, c);
-    TRACE("open");
     assert(c->reader != NULL);
     const struct epoch_entry *e = epoch_table_find(catalog_epochs(s->catalog), last_seq(s));
     c->epoch_said = e != NULL ? e->first_seq : 0;
@@ -233,8 +222,6 @@ void client_subscribe(struct client *c, const struct edge_subscribe *request,
     c->tick_ns = request->tick_ms == 0 ? 1 : request->tick_ms * UINT64_C(1000000);
     put_set(c, 0, subtrees, count);
     c->joined = true;
-    TRACE("subscribe from %d pos %u/%lu %s", request->from, c->asked.epoch.number, c->asked.seq,
-          c->stable ? "stable" : "");
     enum reader_refusal refusal = reader_subscribe(c->reader, &c->request, tip);
     assert(refusal == READER_OK);
 }
@@ -272,7 +259,6 @@ void client_change(struct client *c, const char *const *subtrees, uint32_t count
     if (reader_change(c->reader, &now, seq) != READER_OK)
         return;
     expect_all(c);
-    TRACE("change at %lu", seq);
     put_set(c, seq, subtrees, count);
     if (!c->exact)
         return;
@@ -294,7 +280,6 @@ void client_insert(struct client *c)
     uint64_t seq = last_seq(c->stream);
     if (!c->started || !reader_insert(c->reader, seq, frame, opened(seq, frame)))
         return;
-    TRACE("insert at %lu", seq);
     expect_all(c);
     if (!c->exact)
         return;
@@ -318,7 +303,6 @@ void client_before_fork(struct client *c, struct position common)
     if (c->closed)
         return;
     expect_all(c);
-    TRACE("fork to %lu", common.seq);
     c->common = common;
     c->forked = !c->stable && reader_seq(c->reader) > common.seq;
     bool beyond = false, partly = false;
@@ -358,7 +342,6 @@ static void begin_forked(struct client *c)
 void client_after_fork(struct client *c)
 {
     const struct stream *s = c->stream;
-    TRACE("forked to %lu", c->common.seq);
     if (c->closed) {
         if (client_fault[0] == 0 && reader_state(c->reader) != READER_BROKEN)
             fault(c, "in the middle of a frame that no longer holds, and not broken");
@@ -507,8 +490,6 @@ static void judge_gap(struct client *c, uint64_t seq)
 
 static void judge_message(struct client *c, const struct edge_message *m)
 {
-    TRACE("message %lu previous %lu topic %u; last %lu previous %lu", m->seq, m->previous, m->topic,
-          c->last_seq, c->previous);
     const struct stream *s = c->stream;
     uint32_t i = stream_index(s, m->seq);
     c->messages++;
@@ -537,8 +518,6 @@ static void judge_message(struct client *c, const struct edge_message *m)
 static void judge_progress(struct client *c, const struct edge_progress *p)
 {
     c->progresses++;
-    TRACE("progress %lu previous %lu; last %lu previous %lu", p->through, p->previous, c->last_seq,
-          c->previous);
     if (!chain_holds(c, p->previous))
         fault(c, "PROGRESS %lu says %lu, which was %lu", p->through, p->previous, c->previous);
     judge_gap(c, p->through + 1);
@@ -575,7 +554,6 @@ static void judge_frame(struct client *c, enum edge_type type, const uint8_t *bo
         c->last_seq = sub.position.seq;
         c->joined = true;
     } else if (type == EDGE_CHANGED) {
-        TRACE("changed");
         c->joined = true;
     }
 }
@@ -622,7 +600,6 @@ static uint64_t segment_seq(const struct client *c, size_t offset)
 
 static void compare(struct client *c, const uint8_t *bytes, size_t length)
 {
-    TRACE("got type %d, %zu bytes", bytes[4], length);
     while (length > 0 && !c->closed) {
         if (!c->started && c->received == c->length) {
             start_from(c, bytes, length);

@@ -93,8 +93,12 @@ static void do_close(struct port *port, uint32_t stream)
 
 void store_init(struct store *s, struct stream *stream)
 {
-    static const struct port_ops ops = { no_send, no_scratch, do_connect,
-                                         do_room, do_write,   do_close };
+    static const struct port_ops ops = { .send = no_send,
+                                         .scratch = no_scratch,
+                                         .stream_connect = do_connect,
+                                         .stream_room = do_room,
+                                         .stream_write = do_write,
+                                         .stream_close = do_close };
     *s = (struct store) { .port = { .ops = &ops }, .stream = stream };
 }
 

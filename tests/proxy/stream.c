@@ -157,7 +157,7 @@ static void write_users(struct stream *s, uint32_t *first)
     begin(s, &d);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t publisher = open != 0 ? open : 1 + stream_draw(s, STREAM_PUBLISHERS);
-        uint32_t length = stream_draw(s, 30) == 0 ? stream_draw(s, 1200) : stream_draw(s, 60);
+        uint32_t length = stream_draw(s, s->large) == 0 ? stream_draw(s, 1200) : stream_draw(s, 60);
         if (!batch_fits(&d.builder, length))
             break;
         bool more = stream_draw(s, open != 0 ? 4 : 12) != 0 ? open != 0 : open == 0;
@@ -259,6 +259,7 @@ struct stream *stream_new(uint64_t seed)
     s->next_seq = 1;
     s->time_ns = 1000000000;
     s->busy = 20;
+    s->large = 30;
     memset(s->admin, 7, sizeof s->admin);
     memset(s->keys[0], 8, sizeof s->keys[0]);
     memset(s->keys[1], 9, sizeof s->keys[1]);

@@ -52,6 +52,7 @@ struct stream {
     uint32_t open_parts; /* of the run that the last batch left open */
     uint8_t admin[ACCESS_KEY_SIZE], keys[2][ACCESS_KEY_SIZE];
     uint32_t busy;     /* how many messages a batch has at most */
+    uint32_t large;    /* one message in so many may be large */
     bool quiet_rights; /* nothing is granted or revoked any more */
 };
 

@@ -211,7 +211,8 @@ static void fork_stream(struct rig *g)
     g->dead = stream_position(s, s->next_seq - 1);
     for (uint32_t i = 0; i < CLIENTS; i++) /* so that they know where they began */
         if (g->clients[i].reader != NULL && !g->clients[i].started && !g->clients[i].closed)
-            client_read(&g->clients[i], 1, 64);
+            for (uint32_t k = 0; k < 600 && !g->clients[i].started; k++)
+                client_read(&g->clients[i], 1, 64);
     for (uint32_t i = 0; i < CLIENTS; i++)
         if (g->clients[i].reader != NULL)
             client_before_fork(&g->clients[i], common);
@@ -287,6 +288,7 @@ static struct rig *run_seed(uint64_t seed, uint32_t sabotage, uint32_t rounds)
     g->history = seed % 3 != 0;
     g->forks = seed % 4 != 0;
     g->stream->busy = seed % 2 == 0 ? 20 : 60;
+    g->stream->large = seed % 3 == 1 ? 1 : 30;
     g->store.breaks = seed % 5 == 0 ? 50 : 0;
     g->store.lies = seed % 5 == 1 ? 200 : 0;
     g->store.refuses = seed % 5 == 2 ? 3 : 0;
