@@ -70,7 +70,7 @@ static bool take_memory(struct readers *s)
     s->groups = calloc(o->readers_max + 1, sizeof s->groups[0]);
     s->slots = calloc(o->catch_ups_max + 1, sizeof s->slots[0]);
     s->slot_bytes = calloc(o->catch_ups_max + 1, o->catch_up_bytes);
-    s->free_slots = calloc(o->catch_ups_max, sizeof s->free_slots[0]);
+    s->slot_order = calloc(o->catch_ups_max, sizeof s->slot_order[0]);
     s->waiting = calloc(views, sizeof(struct reader *));
     s->waiting_stable = calloc(views, sizeof(struct reader *));
     s->is_unstable = calloc(views, sizeof s->is_unstable[0]);
@@ -78,7 +78,7 @@ static bool take_memory(struct readers *s)
     s->unstable_seq = calloc(s->unstable_mask + 1, sizeof s->unstable_seq[0]);
     return s->readers != NULL && s->items != NULL && s->owners != NULL && s->owner_index != NULL &&
            s->groups != NULL && s->slots != NULL && s->slot_bytes != NULL &&
-           s->free_slots != NULL && s->waiting != NULL && s->waiting_stable != NULL &&
+           s->slot_order != NULL && s->waiting != NULL && s->waiting_stable != NULL &&
            s->is_unstable != NULL && s->unstable != NULL && s->unstable_seq != NULL;
 }
 
@@ -106,7 +106,7 @@ struct readers *readers_create(const struct readers_options *o, struct port *por
         return NULL;
     }
     for (uint32_t i = s->o.catch_ups_max; i > 0; i--)
-        s->free_slots[s->free_slot_count++] = i;
+        s->slot_order[s->free_slot_count++] = i;
     struct history_callbacks callbacks = { .message = slot_history_message,
                                            .done = slot_history_done,
                                            .failed = slot_history_failed,
@@ -120,7 +120,7 @@ void readers_destroy(struct readers *s)
     if (s == NULL)
         return;
     void *tables[] = { s->readers,  s->items,        s->owners,     s->owner_index,
-                       s->groups,   s->slots,        s->slot_bytes, s->free_slots,
+                       s->groups,   s->slots,        s->slot_bytes, s->slot_order,
                        s->unstable, s->unstable_seq, s->is_unstable };
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
         free(tables[i]);

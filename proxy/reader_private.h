@@ -129,6 +129,7 @@ struct slot {
     struct reader *reader;
     enum source source;
     uint32_t replay;
+    uint32_t place; /* in slot_order, while it is in use */
     struct recent_cursor cursor;
     struct block block;
     uint64_t next; /* first seq that was not offered; 0: the block's beginning is to be found */
@@ -174,7 +175,7 @@ struct readers {
     uint32_t group_end;
     struct slot *slots;
     uint8_t *slot_bytes;
-    uint32_t *free_slots;
+    uint32_t *slot_order; /* [catch_ups_max]: free_slot_count that are free, then those in use */
     uint32_t free_slot_count;
     struct reader **waiting;        /* by view: at sequenced, who has everything */
     struct reader **waiting_stable; /* and at stable */
