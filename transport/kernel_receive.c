@@ -247,12 +247,19 @@ uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t
     rearm(r);
     if (now_ns == 0)
         return receive_anywhere(k, out, max);
+    bool found = false;
     enum port_channel channel = r->hot;
     if (now_ns - r->looked_ns >= TRANSPORT_LOOK_NS) {
         r->looked_ns = now_ns;
         channel = next_channel(k);
+        found = channel != r->hot && read_socket(k, channel, max, false);
     }
-    if (!read_socket(k, channel, max, false))
+    /* Where rounds are long, on a core that is shared, one of the others has its turn in each. */
+    if (!found) {
+        channel = r->hot;
+        found = read_socket(k, channel, max, false);
+    }
+    if (!found)
         return 0;
     warm(r, channel);
     return hand_out(k, out, max);
