@@ -86,6 +86,8 @@ size_t catalog_memory(const struct catalog_options *options)
     return layout_of(catalog_options_resolve(options)).size;
 }
 
+enum { FRESH_PAGES_MIN = 8 << 20 };
+
 static void add_topic(struct catalog *c, uint32_t id, const char *path, size_t length);
 
 /* The rest of the state as it is before the first message, over tables that are all zeros. */
@@ -104,11 +106,16 @@ struct catalog *catalog_create(const struct catalog_options *options)
 {
     struct catalog_options o = catalog_options_resolve(options);
     struct layout l = layout_of(o);
-    struct catalog *c = malloc(l.size);
+    /* A large one is pages that are zero and cost nothing until they are touched; of a small one only what
+     * must be zero is written. */
+    bool fresh = l.size >= FRESH_PAGES_MIN;
+    struct catalog *c = fresh ? calloc(1, l.size) : malloc(l.size);
     if (c == NULL)
         return NULL;
-    memset(c, 0, offsetof(struct catalog, epochs) + offsetof(struct epoch_table, entries));
-    memset(catalog_table(c, l.topics), 0, l.access - l.topics);
+    if (!fresh) {
+        memset(c, 0, offsetof(struct catalog, epochs) + offsetof(struct epoch_table, entries));
+        memset(catalog_table(c, l.topics), 0, l.access - l.topics);
+    }
     c->options = o;
     c->layout = l;
     (void)access_place(catalog_access_table(c), NULL);
