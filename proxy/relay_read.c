@@ -63,7 +63,8 @@ enum relay_verdict relay_open(struct relay *r, struct session *s, const struct e
     snprintf(refused->subject, sizeof refused->subject, "%s", open->name);
     if (!s->has_key) {
         refused->right = ACCESS_WRITE;
-        return refuse(refused, EDGE_REFUSED_RIGHT, "not permitted: to publish without a key");
+        return refuse(refused, EDGE_REFUSED_RIGHT,
+                      "to publish takes a key: cantus key new FILE makes one");
     }
     if (!identity_of(s, open->name, o.identity))
         return refuse(refused, EDGE_REFUSED_NAME,

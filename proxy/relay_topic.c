@@ -73,15 +73,15 @@ static enum relay_verdict check(const struct relay_publisher *q, uint32_t topic,
     enum reject_reason reason = 0;
     if (right == ACCESS_READ &&
         !access_may_subtree(catalog_access(c), q->session->principal, ACCESS_READ, path, length))
-        return refuse(refused, EDGE_REFUSED_RIGHT, right,
-                      "not permitted: a condition on what may not be read");
+        return refuse(refused, EDGE_REFUSED_RIGHT, right, "a condition on what it may not read");
     if (right == ACCESS_WRITE && topic != 0)
         reason = catalog_refuses(c, q->id, topic);
     if (topic == 0)
         reason = catalog_refuses_topic(c, q->id, path, length);
     switch (reason) {
     case REJECT_NOT_PERMITTED:
-        return refuse(refused, EDGE_REFUSED_RIGHT, ACCESS_WRITE, "not permitted: to write there");
+        return refuse(refused, EDGE_REFUSED_RIGHT, ACCESS_WRITE,
+                      "who may grant there gives it: cantus grant KEY write SUBTREE");
     case REJECT_FULL:
         return refuse(refused, EDGE_REFUSED_QUOTA, ACCESS_WRITE, "the stream has no more topics");
     case REJECT_BAD_PATH:

@@ -126,8 +126,8 @@ static bool may_read(struct session *e, struct edge_subtrees subtrees, uint8_t r
                                         .reason = EDGE_REFUSED_RIGHT,
                                         .right = ACCESS_READ };
         memcpy(refused.subject, subtree, length);
-        snprintf(refused.text, sizeof refused.text, "not permitted: to read %.200s",
-                 refused.subject);
+        snprintf(refused.text, sizeof refused.text,
+                 "who may grant there gives it: cantus grant KEY read %.200s", refused.subject);
         session_refuse(e, &refused);
         return false;
     }
