@@ -62,7 +62,7 @@ const struct bench_case bench_cases[] = {
       edge_rtt },
     { "edge", "rtt-nats", "the same; the floor is a publication to oneself through nats-server",
       edge_rtt_nats },
-    { "edge", "rtt-nats-idle", "the same when all wait after having spun for 20 us",
+    { "edge", "rtt-nats-idle", "the same when all wait after having spun for 50 us",
       edge_rtt_nats_idle },
     { "edge", "fanout-1", "from the core through a proxy to a subscriber; floor: nats-server",
       edge_fanout_1 },

@@ -48,7 +48,7 @@ static void describe(const struct chain *c, struct bench_result *result)
     bench_set_u64(result, "processes", o->recorded ? 4 : 3);
     bench_set_u64(result, "digests", o->hashed ? 5 : 0);
     bench_set_text(result, "segmentation", o->segmentation ? "on" : "off");
-    bench_set_text(result, "idle", "spin 20 us, then wait");
+    bench_set_text(result, "idle", "spin 50 us, then wait");
 }
 
 /* What a case is. */

@@ -263,7 +263,7 @@ static bool measure(struct stable *t, struct bench_result *r, char *error)
     bench_set_u64(r, "processes", STORES + 2);
     bench_set_u64(r, "floor_lost", t->floor_lost);
     bench_set_text(r, "transport", "kernel");
-    bench_set_text(r, "idle", "spin 20 us, then wait");
+    bench_set_text(r, "idle", "spin 50 us, then wait");
     bench_set_text(r, "file_system", file_system);
     r->floor =
         "a bare sender and three bare recorders: multicast, append, acknowledge; two of three";

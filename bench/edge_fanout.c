@@ -259,7 +259,7 @@ static void describe(const struct fanout *f, struct bench_result *result, uint32
     bench_set_u64(result, "processes", 4);
     bench_set_text(result, "publisher", "on the core");
     bench_set_text(result, "transport", "kernel");
-    bench_set_text(result, "idle", "spin 20 us, then wait");
+    bench_set_text(result, "idle", "spin 50 us, then wait");
     bench_set_text(result, "peer", judged ? "nats-server" : NATS_MISSING);
     result->wanted = judged ? BENCH_AT_LEAST : BENCH_NO_TARGET;
     result->target = f->plan.target;

@@ -19,7 +19,7 @@
 
 enum { PAYLOAD_MAX = 1024, FRAME_MAX = 2048, STAGE_PEER = STAGE_CHAIN };
 #define PATIENCE_NS UINT64_C(5000000000)
-#define SPIN_NS     UINT64_C(20000) /* what waits when idle: as the loop does by default */
+#define SPIN_NS     UINT64_C(50000) /* what waits when idle: as the loop does by default */
 
 struct rtt {
     const struct bench_knobs *knobs;
@@ -292,7 +292,7 @@ static void describe(const struct rtt *r, struct bench_result *result, uint32_t 
     bench_set_u64(result, "trips", result->latency.total);
     bench_set_u64(result, "rounds", rounds);
     bench_set_text(result, "transport", "kernel");
-    bench_set_text(result, "idle", r->spin ? "spin, yielding" : "spin 20 us, then wait");
+    bench_set_text(result, "idle", r->spin ? "spin, yielding" : "spin 50 us, then wait");
     bench_set_u64(result, "processes", 3);
     bool judged = !r->against_peer || r->peer >= 0;
     result->wanted = judged ? BENCH_AT_MOST : BENCH_NO_TARGET;

@@ -48,7 +48,7 @@ struct stage_options {
     bool store;           /* one retransmitter; else the stream is volatile */
     uint32_t stores;      /* that many, with `store`; 0: one */
     bool no_segmentation; /* without UDP_SEGMENT and UDP_GRO */
-    bool spin; /* with sched_yield; else they spin for 20 us and then wait, the default */
+    bool spin; /* with sched_yield; else they spin for 50 us and then wait, the default */
 };
 
 /* The deployment. False with a text in error[BENCH_ERROR_MAX]; close it all the same. */

@@ -250,7 +250,7 @@ static void describe(const struct throughput *t, struct bench_result *result, ui
     bench_set_u64(result, "resent", client_core_counters(t->client->core)[COUNTER_RESENT]);
     bench_set_text(result, "segmentation", p->no_segmentation ? "off" : "on");
     bench_set_text(result, "transport", "kernel");
-    bench_set_text(result, "idle", "spin 20 us, then wait");
+    bench_set_text(result, "idle", "spin 50 us, then wait");
     result->wanted = p->target > 0 ? BENCH_AT_LEAST : BENCH_NO_TARGET;
     result->target = p->target;
     result->floor = is_loss(p) ? "the same processes while nothing is lost"

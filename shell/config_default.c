@@ -31,7 +31,7 @@ void config_default(struct config *c)
         .ttl = 1,
         .segmentation = true,
         .idle = LOOP_IDLE_SPIN_THEN_WAIT,
-        .spin_us = 20,
+        .spin_us = 50,
         .yield = true,
         .sequencer = { .ring_mib = 64,
                        .queue_max = 8192,

@@ -20,8 +20,8 @@
 
 /* An arrival after a silence of so many times spin_ns is not spun after: the next one is far off,
  * too. */
-enum { COMPLETIONS_MAX = DISK_REQUESTS_MAX, EVENTS_MAX = 16, SPARSE_SPINS = 500 };
-static const uint64_t spin_default_ns = 20000;
+enum { COMPLETIONS_MAX = DISK_REQUESTS_MAX, EVENTS_MAX = 16, SPARSE_SPINS = 200 };
+static const uint64_t spin_default_ns = 50000;
 /* A disk without a descriptor is looked at this often while the loop waits. */
 static const uint64_t disk_poll_ns = 10000000;
 /* Between two readings of the wall clock it is taken to run like the monotonic one. */

@@ -23,7 +23,7 @@ struct loop_options {
     bool yield;  /* spinning gives way to other processes: when cores are fewer than spinners */
     bool polled; /* from outside: whoever polls has just given the participants something to do, so
                     they are stepped before arrivals are looked for */
-    uint64_t spin_ns; /* of LOOP_IDLE_SPIN_THEN_WAIT, since something last arrived; default 20 us */
+    uint64_t spin_ns; /* of LOOP_IDLE_SPIN_THEN_WAIT, since something last arrived; default 50 us */
 };
 
 struct loop;
