@@ -77,6 +77,7 @@ static const struct port_ops port_ops = {
     .stream_room = kernel_stream_room,
     .stream_write = kernel_stream_write,
     .stream_close = kernel_stream_close,
+    .stream_binding = kernel_stream_binding,
 };
 
 static const struct transport_ops transport_ops = {

@@ -20,6 +20,7 @@ enum {
     KERNEL_FLOW_ENDS = 256,       /* looks in a row that found nothing, or one datagram */
     KERNEL_STREAMS_LIMIT = 65000, /* an id has 16 bits for them */
     KERNEL_ACCEPTS_MAX = 16,      /* per round, of each listener */
+    KERNEL_HANDSHAKES_MAX = 8,    /* steps of them per round: each may take a signature */
     KERNEL_LISTENERS = 2          /* our own address, and where clients are accepted */
 };
 
@@ -106,6 +107,10 @@ struct kernel_stream {
     uint8_t *out; /* ring: `out_used` bytes from out_start */
     uint32_t out_start, out_used;
     uint32_t room_wanted; /* 0: nobody waits */
+    struct tls_link *tls; /* NULL: plain */
+    bool shakes;          /* hands: nothing else moves meanwhile */
+    bool wants_write;     /* TLS does, to go on reading or shaking hands */
+    bool more_in;         /* TLS may hold bytes for which there was no room */
 };
 
 struct kernel_streams {
@@ -128,6 +133,7 @@ struct kernel_streams {
     uint64_t looked_ns;
     uint64_t busy_ns;  /* something came */
     uint64_t swept_ns; /* memory was given back */
+    uint32_t shakes_left; /* of this round */
     bool look_again;
 };
 
@@ -171,6 +177,14 @@ void kernel_receiver_close(struct kernel *k);
 uint32_t kernel_receive(struct transport *t, struct port_datagram *out, uint32_t max,
                         uint64_t now_ns);
 
+/* kernel_tls.c. Of a stream's own descriptor; server_name as in tls_begin. */
+bool kernel_tls_begin(struct kernel *k, struct kernel_stream *stream, const char *server_name);
+bool kernel_tls_shake(struct kernel_stream *stream); /* false: it has failed */
+/* Behind in_end; what came before `over` counts. */
+size_t kernel_tls_read(struct kernel_stream *stream, size_t room, bool *over);
+/* -1: no more for now, or never again, which reading will show. */
+ssize_t kernel_tls_write(struct kernel_stream *stream, const uint8_t *bytes, size_t length);
+
 bool kernel_streams_init(struct kernel *k);
 void kernel_streams_close(struct kernel *k);
 void kernel_stream_options(const struct kernel_streams *s, int fd, bool client);
@@ -178,6 +192,7 @@ uint32_t kernel_stream_connect(struct port *port, struct port_addr to);
 size_t kernel_stream_room(struct port *port, uint32_t id, size_t want);
 void kernel_stream_write(struct port *port, uint32_t id, const void *bytes, size_t length);
 void kernel_stream_close(struct port *port, uint32_t id);
+void kernel_stream_binding(struct port *port, uint32_t id, uint8_t out[PORT_BINDING_SIZE]);
 bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops, void *core,
                          struct port_time now);
 void kernel_streams_flush(struct kernel *k);

@@ -98,6 +98,7 @@ static void set_interest(struct kernel_streams *s, struct kernel_stream *stream)
 {
     uint32_t wanted = 0;
     bool full = stream->in_end - stream->in_start == s->buffer_bytes;
+    bool shakes = stream->shakes && stream->state == KERNEL_STREAM_OPEN;
     if (stream->state == KERNEL_STREAM_CONNECTING)
         wanted = EPOLLOUT;
     else if (stream->state == KERNEL_STREAM_DRAINING ||
@@ -105,7 +106,7 @@ static void set_interest(struct kernel_streams *s, struct kernel_stream *stream)
         wanted = EPOLLIN | EPOLLRDHUP;
     /* While somebody waits for room the socket is watched even when everything has been handed to
      * it: that it is writable is what wakes the loop to give the ROOM event. */
-    if (stream->out_used > 0 || stream->room_wanted > 0)
+    if (stream->wants_write || (!shakes && (stream->out_used > 0 || stream->room_wanted > 0)))
         wanted |= EPOLLOUT;
     if (wanted == stream->interest)
         return;
@@ -128,6 +129,8 @@ static void give_back(const struct kernel_streams *s, struct kernel_stream *stre
 
 static void release(struct kernel_streams *s, struct kernel_stream *stream)
 {
+    tls_end(stream->tls);
+    stream->tls = NULL;
     close(stream->fd);
     stream->fd = -1;
     stream->state = KERNEL_STREAM_FREE;
@@ -233,6 +236,13 @@ uint32_t kernel_stream_connect(struct port *port, struct port_addr to)
         close(fd);
         return 0;
     }
+    const char *name = k->options.tls_name != NULL ? k->options.tls_name(k->options.tls_ctx, to)
+                                                   : NULL;
+    if (name != NULL && !kernel_tls_begin(k, stream, name)) {
+        k->transport.counters.streams_refused++;
+        release(s, stream);
+        return 0;
+    }
     return id_of(s, stream);
 }
 
@@ -279,6 +289,14 @@ void kernel_stream_write(struct port *port, uint32_t id, const void *bytes, size
         mark_dirty(s, stream);
 }
 
+void kernel_stream_binding(struct port *port, uint32_t id, uint8_t out[PORT_BINDING_SIZE])
+{
+    _Static_assert((int)PORT_BINDING_SIZE == (int)TLS_BINDING_SIZE, "one size");
+    struct kernel_stream *stream = find(&kernel_of(port)->streams, id);
+    if (stream != NULL && stream->tls != NULL)
+        tls_binding(stream->tls, out);
+}
+
 void kernel_stream_close(struct port *port, uint32_t id)
 {
     struct kernel_streams *s = &kernel_of(port)->streams;
@@ -291,6 +309,7 @@ void kernel_stream_close(struct port *port, uint32_t id)
     }
     stream->state = KERNEL_STREAM_CLOSING;
     stream->room_wanted = 0;
+    stream->wants_write = false;
     mark_dirty(s, stream);
     watch(s, stream);
 }
@@ -300,13 +319,19 @@ void kernel_stream_close(struct port *port, uint32_t id)
 /* Hands what is queued to the kernel. An error is left for epoll to report. */
 static void send_out(struct kernel_streams *s, struct kernel_stream *stream)
 {
+    if (stream->shakes && stream->state == KERNEL_STREAM_OPEN)
+        return; /* afterwards */
+    if (stream->shakes)
+        stream->out_used = 0; /* the other side can't be told */
     while (stream->out_used > 0) {
         uint32_t chunk = s->buffer_bytes - stream->out_start;
         if (chunk > stream->out_used)
             chunk = stream->out_used;
-        ssize_t sent =
-            send(stream->fd, stream->out + stream->out_start, chunk, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent < 0 && errno == EINTR)
+        const uint8_t *from = stream->out + stream->out_start;
+        ssize_t sent = stream->tls != NULL
+                           ? kernel_tls_write(stream, from, chunk)
+                           : send(stream->fd, from, chunk, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && stream->tls == NULL && errno == EINTR)
             continue;
         if (sent <= 0)
             break;
@@ -319,6 +344,8 @@ static void send_out(struct kernel_streams *s, struct kernel_stream *stream)
     if (stream->state == KERNEL_STREAM_CLOSING && stream->out_used == 0) {
         /* Closing with unread bytes in the kernel would reset the connection and might destroy what
          * was just sent: end our half, and read on until the other side ends too. */
+        if (stream->tls != NULL)
+            tls_say_end(stream->tls);
         shutdown(stream->fd, SHUT_WR);
         stream->state = KERNEL_STREAM_DRAINING;
         s->look_again = true;
@@ -348,6 +375,14 @@ struct round {
     bool any;
 };
 
+static const char *closed_by(const struct kernel_stream *stream, enum port_stream_event_type type)
+{
+    if (stream->tls == NULL || type != PORT_STREAM_CLOSED)
+        return NULL;
+    const char *reason = tls_reason(stream->tls);
+    return reason[0] != '\0' ? reason : NULL;
+}
+
 static size_t tell(struct round *r, const struct kernel_stream *stream, uint32_t id,
                    enum port_stream_event_type type, const uint8_t *bytes, size_t length)
 {
@@ -356,7 +391,8 @@ static size_t tell(struct round *r, const struct kernel_stream *stream, uint32_t
                                              .client = stream->client,
                                              .peer = stream->peer,
                                              .bytes = bytes,
-                                             .length = length };
+                                             .length = length,
+                                             .reason = closed_by(stream, type) };
     r->any = true;
     if (r->ops->on_stream == NULL)
         return length;
@@ -373,9 +409,11 @@ static void die(struct round *r, struct kernel_stream *stream)
     uint32_t id = id_of(s, stream);
     bool silent = stream->state == KERNEL_STREAM_CLOSING || stream->state == KERNEL_STREAM_DRAINING;
     const struct kernel_stream was = *stream;
+    stream->tls = NULL; /* it has the reason */
     release(s, stream);
     if (!silent)
         tell(r, &was, id, PORT_STREAM_CLOSED, NULL, 0);
+    tls_end(was.tls);
 }
 
 /* Offers what is not consumed. False if the stream is no longer the core's afterwards. */
@@ -407,9 +445,17 @@ static bool read_in(struct round *r, struct kernel_stream *stream, uint32_t id)
     uint32_t room = s->buffer_bytes - stream->in_end;
     if (room == 0)
         return true;
-    ssize_t got = recv(stream->fd, stream->in + stream->in_end, room, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return true;
+    bool over = false;
+    ssize_t got;
+    if (stream->tls != NULL) {
+        got = (ssize_t)kernel_tls_read(stream, room, &over);
+        if (got == 0 && !over)
+            return true;
+    } else {
+        got = recv(stream->fd, stream->in + stream->in_end, room, MSG_DONTWAIT);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            return true;
+    }
     if (got <= 0) {
         die(r, stream);
         return false;
@@ -417,7 +463,33 @@ static bool read_in(struct round *r, struct kernel_stream *stream, uint32_t id)
     stream->in_end += (uint32_t)got;
     stream->spread = stream->spread || stream->in_end > s->page_bytes;
     stream->rests = false;
-    return offer(r, stream, id);
+    if (stream->more_in)
+        watch(s, stream);
+    if (!offer(r, stream, id))
+        return false;
+    if (over)
+        die(r, stream); /* the socket may be fine, and epoll have nothing more to report */
+    return !over;
+}
+
+/* A step of TLS's handshake, of which each round takes so many: epoll reports the others again. False if
+ * the stream is no longer the core's afterwards. */
+static bool shake(struct round *r, struct kernel_stream *stream, uint32_t id)
+{
+    struct kernel_streams *s = &r->k->streams;
+    r->any = true;
+    if (s->shakes_left == 0)
+        return true;
+    s->shakes_left--;
+    if (!kernel_tls_shake(stream)) {
+        die(r, stream);
+        return false;
+    }
+    if (stream->shakes)
+        return true;
+    if (stream->out_used > 0)
+        mark_dirty(s, stream); /* written meanwhile */
+    return read_in(r, stream, id);
 }
 
 /* Throws away what still comes in on a stream that we closed. */
@@ -451,6 +523,11 @@ static void on_connected(struct round *r, struct kernel_stream *stream, uint32_t
 static void on_open(struct round *r, struct kernel_stream *stream, uint32_t id, uint32_t events)
 {
     struct kernel_streams *s = &r->k->streams;
+    if (stream->shakes) {
+        if (shake(r, stream, id))
+            set_interest(s, stream);
+        return;
+    }
     if ((events & EPOLLOUT) != 0) {
         send_out(s, stream);
         uint32_t room = s->buffer_bytes - stream->out_used;
@@ -461,7 +538,8 @@ static void on_open(struct round *r, struct kernel_stream *stream, uint32_t id, 
                 return;
         }
     }
-    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 && !read_in(r, stream, id))
+    bool reads = (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+    if ((reads || stream->wants_write) && !read_in(r, stream, id))
         return;
     /* With the buffer full, nothing is read and so no end is noticed; an error still is. */
     if ((events & (EPOLLERR | EPOLLHUP)) != 0 &&
@@ -532,6 +610,11 @@ static void on_listen(struct round *r, uint32_t number)
             continue;
         }
         stream->client = number > 0;
+        if (number > 0 && r->k->options.tls != NULL && !kernel_tls_begin(r->k, stream, NULL)) {
+            release(s, stream);
+            r->k->transport.counters.streams_refused++;
+            continue;
+        }
         tell(r, stream, id_of(s, stream), PORT_STREAM_ACCEPTED, NULL, 0);
     }
 }
@@ -552,8 +635,15 @@ static bool look_at(struct round *r, struct kernel_stream *stream, bool *any)
         else if (r->now.mono_ns >= stream->close_by_ns)
             die(r, stream);
     }
+    if (stream->state == KERNEL_STREAM_OPEN && stream->more_in &&
+        stream->in_end - stream->in_start < s->buffer_bytes) {
+        *any = true;
+        if (read_in(r, stream, id_of(s, stream)))
+            set_interest(s, stream);
+    }
     return stream->state == KERNEL_STREAM_CLOSING || stream->state == KERNEL_STREAM_DRAINING ||
-           (stream->state == KERNEL_STREAM_OPEN && stream->in_end > stream->in_start);
+           (stream->state == KERNEL_STREAM_OPEN &&
+            (stream->in_end > stream->in_start || stream->more_in));
 }
 
 /* What epoll does not tell: what was not consumed is offered again (the core may be able to take
@@ -601,6 +691,7 @@ bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops,
         now.mono_ns - s->looked_ns < LOOK_EVERY_NS)
         return false;
     s->looked_ns = now.mono_ns;
+    s->shakes_left = KERNEL_HANDSHAKES_MAX;
     struct round r = { .k = k, .ops = ops, .core = core, .now = now };
     struct epoll_event events[EVENTS_MAX];
     int count = epoll_wait(s->epoll, events, EVENTS_MAX, 0);

@@ -57,7 +57,10 @@ struct port_stream_event {
     struct port_addr peer;
     const uint8_t *bytes;
     size_t length;
+    const char *reason; /* of CLOSED, for humans; NULL: none is known */
 };
+
+enum { PORT_BINDING_SIZE = 32 };
 
 struct port;
 
@@ -79,6 +82,9 @@ struct port_ops {
     void (*stream_write)(struct port *port, uint32_t stream, const void *bytes, size_t length);
     /* Closes once what was written is sent. No event follows. */
     void (*stream_close)(struct port *port, uint32_t stream);
+    /* What both ends of this connection know and nobody else does (RFC 9266), to be signed by who logs in
+     * over it; zeros for a stream that is not encrypted. NULL: no stream is. */
+    void (*stream_binding)(struct port *port, uint32_t stream, uint8_t out[PORT_BINDING_SIZE]);
 };
 
 enum { PORT_SCRATCH_MAX = 512 };
@@ -99,6 +105,15 @@ static inline void port_send(struct port *p, enum port_channel channel, struct p
 static inline uint8_t *port_scratch(struct port *p, uint32_t length)
 {
     return p->ops->scratch(p, length);
+}
+
+static inline void port_stream_binding(struct port *p, uint32_t stream,
+                                       uint8_t out[PORT_BINDING_SIZE])
+{
+    for (int i = 0; i < PORT_BINDING_SIZE; i++)
+        out[i] = 0;
+    if (p->ops->stream_binding != NULL)
+        p->ops->stream_binding(p, stream, out);
 }
 
 struct disk_completion;

@@ -1,11 +1,13 @@
 /* A transport back end: a `struct port` for a core, and the driver's side of it.
  *
  * Back ends: kernel sockets (kernel.c), the simulator's network (sim/). A user-space stack
- * fits the same interface: nothing here names a socket. One thread; no allocation after open. */
+ * fits the same interface: nothing here names a socket. One thread; no allocation after open, but
+ * for TLS's (tls.h). */
 #ifndef CANTUS_TRANSPORT_TRANSPORT_H
 #define CANTUS_TRANSPORT_TRANSPORT_H
 
 #include "transport/port.h"
+#include "transport/tls.h"
 
 enum { TRANSPORT_ERROR_MAX = 256, TRANSPORT_RECEIVE_MAX = 256, TRANSPORT_LOOK_NS = 3000 };
 
@@ -25,6 +27,11 @@ struct transport_options {
                                                given back by those that rest; default 256 KiB */
     uint8_t ttl;                            /* of multicast; default 1 */
     bool segmentation;                      /* UDP_SEGMENT / UDP_GRO where it helps */
+    /* What is accepted at `clients` speaks TLS, or where we connect to, if tls_name says whose certificate
+     * is wanted there (NULL: plain). It must outlive the transport. NULL: all streams are plain. */
+    struct tls *tls;
+    const char *(*tls_name)(void *ctx, struct port_addr to);
+    void *tls_ctx;
 };
 
 struct transport;
