@@ -249,6 +249,8 @@ static bool on_superseded(void *ctx, const struct edge_superseded *s)
 {
     struct client_core *c = ctx;
     struct author *a = author_of(c, s->publisher);
+    if (a == NULL && c->opening != NULL && publisher_join_seq(c->opening->publisher) == 0)
+        a = c->opening; /* before it was told its number */
     if (a == NULL)
         return false;
     if (c->opening == a)
@@ -305,6 +307,8 @@ static bool on_refused(void *ctx, const struct edge_refused *r)
 {
     struct client_core *c = ctx;
     char text[CLIENT_TEXT_MAX];
+    if (stopped(c))
+        return true; /* what was sent behind an item that was refused is refused, too */
     refusal_text(r, text);
     if (r->reason == EDGE_REFUSED_QUOTA) {
         edge_give_up(c->edge, "%s", text); /* elsewhere, or later */

@@ -74,6 +74,7 @@ struct edge {
 
     struct position position; /* handed over through */
     struct epoch epoch;       /* of what comes next */
+    uint64_t epoch_first_seq; /* of it, if it was told since the last FORKED; else 0 */
     uint64_t timestamp_ns;    /* nothing older comes */
     uint64_t last;            /* match in the block, or in one that has ended; 0: none */
     bool covered;             /* a PROGRESS has named it: its block may be over */

@@ -36,6 +36,7 @@ static void go_to(struct edge *e, uint64_t seq)
 
 static void go_back(struct edge *e, struct position common)
 {
+    e->epoch_first_seq = 0;
     if (epoch_compare(common.epoch, e->epoch) < 0)
         e->epoch = common.epoch;
     if (common.seq >= e->position.seq) {
@@ -85,6 +86,7 @@ static void on_subscribed(struct edge *e, const uint8_t *body, size_t length)
     e->subscribed = true;
     e->position = s.position;
     e->epoch = s.position.epoch;
+    e->epoch_first_seq = 0;
     begin_behind(e, s.position.seq);
     e->call.subscribed(e->call.ctx);
 }
@@ -104,6 +106,7 @@ static void on_epoch(struct edge *e, const uint8_t *body, size_t length)
         return;
     }
     e->epoch = p.epoch;
+    e->epoch_first_seq = p.first_seq;
     e->call.epoch(e->call.ctx, p.epoch, p.first_seq);
 }
 
@@ -191,10 +194,11 @@ static void on_forked(struct edge *e, const uint8_t *body, size_t length)
 
 /* ---- publishers ------------------------------------------------------------------------------ */
 
-/* What is of a seq comes behind everything below it. */
+/* What is of a seq comes behind everything below it. An answer to an OPEN may come behind the EPOCH that
+ * follows its seq: no position is told by that. */
 static void have_all_through(struct edge *e, uint64_t seq)
 {
-    if (!alive(e) || seq <= e->position.seq)
+    if (!alive(e) || seq <= e->position.seq || seq < e->epoch_first_seq)
         return;
     go_to(e, seq);
     e->call.progress(e->call.ctx, seq, e->timestamp_ns);
