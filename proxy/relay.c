@@ -353,7 +353,7 @@ void relay_tell(struct relay_publisher *q)
     const struct publisher *publisher = q->publisher;
     uint64_t join_seq = publisher_join_seq(publisher);
     bool settled = proxy_is_volatile(q->relay->p) || join_seq <= q->relay->p->stable;
-    if (!q->opened && join_seq != 0 && settled)
+    if (!q->opened && !q->superseded && join_seq != 0 && settled)
         say_opened(q);
     else if (!q->superseded && publisher_superseded_seq(publisher) != 0)
         say_superseded(q, publisher_superseded_seq(publisher));
