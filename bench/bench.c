@@ -70,6 +70,12 @@ const struct bench_case bench_cases[] = {
       edge_fanout_10 },
     { "edge", "fanout-100", "to 100", edge_fanout_100 },
     { "edge", "fanout-1000", "to 1,000", edge_fanout_1000 },
+    { "edge", "filter-1", "99 % of what the proxy follows is wanted by nobody: a subscription",
+      edge_filter_1 },
+    { "edge", "filter-100", "the same with 100 subscriptions", edge_filter_100 },
+    { "edge", "filter-10000", "the same with 10,000", edge_filter_10000 },
+    { "edge", "idle", "the CPU time of a second, of a proxy with 10,000 clients that are idle",
+      edge_idle },
     { "dev", "start", "a default `cantus dev`, from nothing to `ready`", dev_start },
     { "dev", "idle", "the CPU time of a second in which nobody wants anything of it", dev_idle },
 };
@@ -119,6 +125,8 @@ bool bench_reached(const struct bench_result *r)
 {
     if (r->rate_per_s < r->target_rate_per_s)
         return false;
+    if (r->target_memory_mb > 0 && r->memory_mb > r->target_memory_mb)
+        return false;
     if (r->target_p50_us > 0 && (double)histogram_at(&r->latency, .5) / 1e3 > r->target_p50_us)
         return false;
     if (r->target_p999_us > 0 && (double)histogram_at(&r->latency, .999) / 1e3 > r->target_p999_us)
@@ -165,6 +173,9 @@ void bench_print(FILE *f, const struct bench_case *c, const struct bench_result 
         fprintf(f, ",\"wanted_p50_us\":%.0f", r->target_p50_us);
     if (r->target_p999_us > 0)
         fprintf(f, ",\"wanted_p999_us\":%.0f", r->target_p999_us);
+    if (r->target_memory_mb > 0)
+        fprintf(f, ",\"memory_mb\":%.0f,\"wanted_memory_mb\":%.0f", r->memory_mb,
+                r->target_memory_mb);
     if (r->wanted != BENCH_NO_TARGET || r->target_rate_per_s > 0 || r->target_p50_us > 0 ||
         r->target_p999_us > 0)
         fprintf(f, ",\"reached\":%s", bench_reached(r) ? "true" : "false");

@@ -47,10 +47,11 @@ struct bench_result {
     double series_interval_s;
     double series[BENCH_SERIES_MAX];
     enum bench_target wanted;
-    double target;            /* of the ratio */
-    double target_p50_us;     /* wanted at most, whatever the floor; 0: no such target */
-    double target_p999_us;    /* the same */
-    double target_rate_per_s; /* wanted at least, whatever the floor; 0: no such target */
+    double target;                      /* of the ratio */
+    double target_p50_us;               /* wanted at most, whatever the floor; 0: no such target */
+    double target_p999_us;              /* the same */
+    double memory_mb, target_memory_mb; /* of a process, and wanted at most; 0: not measured */
+    double target_rate_per_s;           /* wanted at least, whatever the floor; 0: no such target */
     const char
         *floor; /* what the floor is, for the report: "two processes, sendmmsg and recvmmsg" */
     uint32_t setting_count;

@@ -17,5 +17,12 @@ bool edge_fanout_1(const struct bench_knobs *k, struct bench_result *result, cha
 bool edge_fanout_10(const struct bench_knobs *k, struct bench_result *result, char *error);
 bool edge_fanout_100(const struct bench_knobs *k, struct bench_result *result, char *error);
 bool edge_fanout_1000(const struct bench_knobs *k, struct bench_result *result, char *error);
+/* The floor is a receiver on the core. One message in a hundred is wanted by one session; the subscriptions beside it
+ * are of subtrees on which nothing ever is. */
+bool edge_filter_1(const struct bench_knobs *k, struct bench_result *result, char *error);
+bool edge_filter_100(const struct bench_knobs *k, struct bench_result *result, char *error);
+bool edge_filter_10000(const struct bench_knobs *k, struct bench_result *result, char *error);
+/* With progress at the default interval; memory, too. */
+bool edge_idle(const struct bench_knobs *k, struct bench_result *result, char *error);
 
 #endif

@@ -25,6 +25,32 @@ uint64_t stage_mono_ns(void)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+uint64_t stage_cpu_ns(pid_t process)
+{
+    char path[64];
+    unsigned long long ns = 0;
+    snprintf(path, sizeof path, "/proc/%d/schedstat", (int)process);
+    FILE *f = fopen(path, "re");
+    if (f == NULL || fscanf(f, "%llu", &ns) != 1)
+        ns = 0;
+    if (f != NULL)
+        fclose(f);
+    return ns;
+}
+
+uint64_t stage_memory_bytes(pid_t process)
+{
+    char path[64];
+    unsigned long long pages = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)process);
+    FILE *f = fopen(path, "re");
+    if (f == NULL || fscanf(f, "%*u %llu", &pages) != 1)
+        pages = 0;
+    if (f != NULL)
+        fclose(f);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 void stage_sleep_ms(uint32_t ms)
 {
     struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };

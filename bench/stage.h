@@ -74,5 +74,8 @@ void stage_set_phase(struct stage *s, enum stage_phase phase);
 void stage_stay_on_core(int n);
 uint64_t stage_mono_ns(void);
 void stage_sleep_ms(uint32_t ms);
+/* Of a process of one thread: its CPU time so far, and the memory that it has touched; 0: can't be read. */
+uint64_t stage_cpu_ns(pid_t process);
+uint64_t stage_memory_bytes(pid_t process);
 
 #endif
