@@ -9,6 +9,7 @@
 #define SILENCE_NS     UINT64_C(2000000000)
 #define JOURNAL_PREFIX "journal:"
 #define PROXY_PREFIX   "proxy:"
+#define PROXYS_PREFIX  "proxys:"
 
 static uint64_t random_seed(void)
 {
@@ -204,7 +205,9 @@ static bool open_source(struct cantus_client *c, const char *source, char *error
     if (strncmp(source, JOURNAL_PREFIX, strlen(JOURNAL_PREFIX)) == 0)
         return client_open_journal(c, source + strlen(JOURNAL_PREFIX), error);
     if (strncmp(source, PROXY_PREFIX, strlen(PROXY_PREFIX)) == 0)
-        return client_open_proxy(c, source + strlen(PROXY_PREFIX), error);
+        return client_open_proxy(c, source + strlen(PROXY_PREFIX), false, error);
+    if (strncmp(source, PROXYS_PREFIX, strlen(PROXYS_PREFIX)) == 0)
+        return client_open_proxy(c, source + strlen(PROXYS_PREFIX), true, error);
     return open_deployment(c, source, error);
 }
 
@@ -215,7 +218,8 @@ struct cantus_client *cantus_client_open(const struct cantus_client_options *opt
     error[0] = '\0';
     if (options->source == NULL || options->source[0] == '\0') {
         snprintf(error, CANTUS_ERROR_MAX,
-                 "no source: name a deployment's directory, proxy:HOST:PORT, or journal:DIR");
+                 "no source: name a deployment's directory, proxy:HOST:PORT, proxys:HOST:PORT, or "
+                 "journal:DIR");
         return NULL;
     }
     struct cantus_client *c = calloc(1, sizeof *c);

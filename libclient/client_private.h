@@ -19,6 +19,10 @@ struct client_proxies {
     struct client_proxy_host hosts[EDGE_PROXIES_MAX];
     struct key_pair key;
     struct edge_options edge;
+    struct tls *tls; /* NULL: plain */
+    uint32_t found_count;
+    struct port_addr found[EDGE_PROXIES_MAX];
+    uint8_t found_as[EDGE_PROXIES_MAX]; /* which of the hosts */
 };
 
 struct cantus_client {
@@ -53,7 +57,7 @@ struct client_core_options client_core_options_of(struct cantus_client *c);
 bool client_open_journal(struct cantus_client *c, const char *directory, char *error);
 enum cantus_status client_poll_journal(struct cantus_client *c);
 void client_close_journal(struct cantus_client *c);
-bool client_open_proxy(struct cantus_client *c, const char *list, char *error);
+bool client_open_proxy(struct cantus_client *c, const char *list, bool tls, char *error);
 void client_find_proxies(struct cantus_client *c); /* if it wants to know where they are */
 void client_close_proxy(struct cantus_client *c);
 

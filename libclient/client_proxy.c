@@ -11,56 +11,67 @@ enum { PORT_TEXT_MAX = 5 };
 
 /* ---- where they are -------------------------------------------------------------------------- */
 
-static bool add(struct client_proxies *p, struct port_addr *found, uint32_t *count, uint32_t ip,
-                uint16_t port)
+static void add(struct client_proxies *p, uint32_t host, uint32_t ip)
 {
-    (void)p;
-    struct port_addr a = { .ip = ip, .port = port };
-    for (uint32_t i = 0; i < *count; i++) {
-        if (port_addr_equal(found[i], a))
-            return true;
+    struct port_addr a = { .ip = ip, .port = p->hosts[host].port };
+    for (uint32_t i = 0; i < p->found_count; i++) {
+        if (port_addr_equal(p->found[i], a))
+            return;
     }
-    if (*count == EDGE_PROXIES_MAX)
-        return false; /* as many as are ever tried */
-    found[(*count)++] = a;
-    return true;
+    if (p->found_count == EDGE_PROXIES_MAX)
+        return; /* as many as are ever tried */
+    p->found_as[p->found_count] = (uint8_t)host;
+    p->found[p->found_count++] = a;
 }
 
 /* All addresses of a host, in the order in which the system gives them. */
-static bool resolve(struct client_proxies *p, const struct client_proxy_host *host,
-                    struct port_addr *found, uint32_t *count, char *error)
+static void resolve(struct client_proxies *p, uint32_t index, char *error)
 {
+    const struct client_proxy_host *host = &p->hosts[index];
     struct in_addr numeric;
     if (inet_pton(AF_INET, host->name, &numeric) == 1) {
-        add(p, found, count, ntohl(numeric.s_addr), host->port);
-        return true;
+        add(p, index, ntohl(numeric.s_addr));
+        return;
     }
     struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM }, *all = NULL;
     int result = getaddrinfo(host->name, NULL, &hints, &all);
     if (result != 0) {
         snprintf(error, CANTUS_ERROR_MAX, "proxy host \"%.200s\": %s", host->name,
                  result == EAI_SYSTEM ? strerror(errno) : gai_strerror(result));
-        return false;
+        return;
     }
     for (const struct addrinfo *a = all; a != NULL; a = a->ai_next) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)a->ai_addr;
-        add(p, found, count, ntohl(in->sin_addr.s_addr), host->port);
+        add(p, index, ntohl(in->sin_addr.s_addr));
     }
     freeaddrinfo(all);
-    return true;
 }
 
 /* False if none is found, with a text of the last in error. */
 static bool find_proxies(struct cantus_client *c, char *error)
 {
-    struct port_addr found[EDGE_PROXIES_MAX];
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < c->proxies->count; i++)
-        resolve(c->proxies, &c->proxies->hosts[i], found, &count, error);
-    if (count == 0)
+    struct client_proxies *p = c->proxies;
+    uint32_t before = p->found_count;
+    p->found_count = 0;
+    for (uint32_t i = 0; i < p->count; i++)
+        resolve(p, i, error);
+    if (p->found_count == 0) {
+        p->found_count = before; /* where they were: nothing was written over them */
         return false;
-    edge_set_proxies(client_core_edge(c->core), found, count);
+    }
+    edge_set_proxies(client_core_edge(c->core), p->found, p->found_count);
     return true;
+}
+
+/* Whose certificate is wanted there. */
+static const char *name_of(void *ctx, struct port_addr to)
+{
+    const struct client_proxies *p = ctx;
+    for (uint32_t i = 0; i < p->found_count; i++) {
+        if (port_addr_equal(p->found[i], to))
+            return p->hosts[p->found_as[i]].name;
+    }
+    return p->hosts[0].name; /* not reached: they are all from there */
 }
 
 void client_find_proxies(struct cantus_client *c)
@@ -122,7 +133,11 @@ static void sign(void *ctx, const uint8_t message[EDGE_SIGNED_SIZE],
 
 static bool open_sockets(struct cantus_client *c, char *error)
 {
-    struct transport_options t = { .streams_max = 4 };
+    struct client_proxies *p = c->proxies;
+    struct transport_options t = { .streams_max = 4,
+                                   .tls = p->tls,
+                                   .tls_name = p->tls != NULL ? name_of : NULL,
+                                   .tls_ctx = p };
     char text[TRANSPORT_ERROR_MAX] = "";
     c->transport = transport_open_kernel(&t, text);
     if (c->transport == NULL) {
@@ -138,15 +153,30 @@ static bool open_sockets(struct cantus_client *c, char *error)
     return c->loop != NULL;
 }
 
-bool client_open_proxy(struct cantus_client *c, const char *list, char *error)
+static bool open_tls(struct cantus_client *c, char *error)
+{
+    char text[TLS_ERROR_MAX] = "";
+    c->proxies->tls = tls_client(c->options.ca_file, text);
+    if (c->proxies->tls == NULL)
+        snprintf(error, CANTUS_ERROR_MAX, "%s", text);
+    return c->proxies->tls != NULL;
+}
+
+bool client_open_proxy(struct cantus_client *c, const char *list, bool tls, char *error)
 {
     struct client_proxies *p = c->proxies = calloc(1, sizeof *p);
     if (p == NULL) {
         snprintf(error, CANTUS_ERROR_MAX, "no memory for a client");
         return false;
     }
-    if (!parse_hosts(p, list, error))
+    if (!parse_hosts(p, list, error) || (tls && !open_tls(c, error)))
         return false;
+    if (!tls && c->options.ca_file != NULL) {
+        snprintf(error, CANTUS_ERROR_MAX,
+                 "authorities are named (%.200s), but not TLS: use proxys:HOST:PORT",
+                 c->options.ca_file);
+        return false;
+    }
     if (c->options.key_file != NULL) {
         char text[KEY_PAIR_ERROR_MAX];
         if (!key_pair_read(c->options.key_file, &p->key, text)) {
@@ -188,7 +218,9 @@ bool client_open_proxy(struct cantus_client *c, const char *list, char *error)
 
 void client_close_proxy(struct cantus_client *c)
 {
-    if (c->proxies != NULL)
+    if (c->proxies != NULL) {
         key_pair_forget(&c->proxies->key);
+        tls_free(c->proxies->tls);
+    }
     free(c->proxies);
 }

@@ -292,6 +292,8 @@ void core_take_back(struct client_core *c, struct position common)
 {
     if (c->stable > common.seq)
         c->stable = common.seq;
+    if (c->stable_told > common.seq)
+        c->stable_told = common.seq;
     for (uint32_t i = 0; i < c->subscription_count; i++) {
         struct client_subscription *s = &c->subscriptions[i];
         if (s->next_seq > common.seq + 1)

@@ -59,6 +59,18 @@ static void check_held(struct client_core *c, uint64_t seq)
     core_take_back(c, common_below(c, first_seq));
 }
 
+/* What is stable is so on the proxy's history. Publishers keep what has an outcome until it is known that this
+ * one leads there: an outcome on a history that is off is taken back. */
+static void tell_stable(struct client_core *c)
+{
+    uint64_t seq = c->stable < c->position.seq ? c->stable : c->position.seq;
+    if (seq <= c->stable_told)
+        return;
+    c->stable_told = seq;
+    for (uint32_t i = 0; i < c->author_count; i++)
+        publisher_on_stable(c->authors[i]->publisher, seq);
+}
+
 static void stand_at(struct client_core *c, uint64_t seq)
 {
     c->position = edge_position(c->edge);
@@ -68,6 +80,7 @@ static void stand_at(struct client_core *c, uint64_t seq)
         c->next = c->position.seq + 1;
     if (c->next > c->held_next)
         c->held_next = c->next;
+    tell_stable(c);
 }
 
 /* ---- the stream ------------------------------------------------------------------------------ */
@@ -175,8 +188,7 @@ static void on_stable(void *ctx, uint64_t stable)
 {
     struct client_core *c = ctx;
     c->stable = stable;
-    for (uint32_t i = 0; i < c->author_count; i++)
-        publisher_on_stable(c->authors[i]->publisher, stable);
+    tell_stable(c);
 }
 
 /* Apps are rebuilt from the beginning, over a new connection. */

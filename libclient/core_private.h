@@ -129,6 +129,7 @@ struct client_core {
     uint64_t timer_due_ns;    /* the earliest of all machines, or earlier */
     uint64_t digest_due_seq;  /* the next message after which a digest is due */
     uint64_t stable;
+    uint64_t stable_told; /* through a proxy: to its publishers */
     uint64_t random;
     uint64_t hint_reported_ns;
     uint64_t arrived; /* datagrams, for the planted mistakes' clock */

@@ -305,6 +305,13 @@ static void on_bytes(struct edge *e, const uint8_t *bytes, size_t length)
     e->in_used = length - at;
 }
 
+/* What a TLS server says to who does not speak it: a record of an alert, RFC 8446. */
+static bool is_alert(const struct edge *e, const struct port_stream_event *event)
+{
+    return e->in_used == 0 && event->length >= 5 && event->bytes[0] == 21 && event->bytes[1] == 3 &&
+           event->bytes[3] == 0 && event->bytes[4] == 2;
+}
+
 bool edge_on_stream(struct edge *e, const struct port_stream_event *event, struct port_time now,
                     size_t *consumed)
 {
@@ -321,6 +328,10 @@ bool edge_on_stream(struct edge *e, const struct port_stream_event *event, struc
         return true;
     case PORT_STREAM_BYTES:
         e->heard_ns = now.mono_ns;
+        if (e->state == EDGE_STATE_HELLO && is_alert(e, event)) {
+            edge_give_up(e, "it wants TLS");
+            return true;
+        }
         on_bytes(e, event->bytes, event->length);
         return true;
     case PORT_STREAM_ROOM:
@@ -329,7 +340,9 @@ bool edge_on_stream(struct edge *e, const struct port_stream_event *event, struc
     case PORT_STREAM_CLOSED: {
         enum edge_state was = e->state;
         e->stream = 0; /* it is dead already */
-        if (was == EDGE_STATE_CONNECT)
+        if (event->reason != NULL)
+            edge_give_up(e, "%s", event->reason);
+        else if (was == EDGE_STATE_CONNECT)
             edge_give_up(e, "no connection");
         else
             edge_give_up(e, "the connection was lost");

@@ -37,10 +37,11 @@ void edge_on_welcome(struct edge *e, const uint8_t *body, size_t length)
     e->state = EDGE_STATE_PROVE;
     if (!e->options.has_key)
         return;
-    static const uint8_t no_binding[32]; /* without TLS */
+    uint8_t binding[PORT_BINDING_SIZE];
     uint8_t message[EDGE_SIGNED_SIZE];
     struct edge_prove p;
-    edge_signed(&w, e->options.key, no_binding, message);
+    port_stream_binding(e->port, e->stream, binding);
+    edge_signed(&w, e->options.key, binding, message);
     e->options.sign(e->options.sign_ctx, message, p.signature);
     uint8_t *to = edge_frame_room(e, EDGE_HEADER + sizeof p.signature);
     assert(to != NULL);
@@ -65,10 +66,6 @@ void edge_on_accepted(struct edge *e, const uint8_t *body, size_t length)
         e->tip = a.tip.seq;
     if (!e->call.accepted(e->call.ctx, &a))
         return;
-    if (a.stable > e->stable) {
-        e->stable = a.stable;
-        e->call.stable(e->call.ctx, e->stable);
-    }
     edge_subscribe(e);
 }
 

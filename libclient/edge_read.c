@@ -89,6 +89,8 @@ static void on_subscribed(struct edge *e, const uint8_t *body, size_t length)
     e->epoch_first_seq = 0;
     begin_behind(e, s.position.seq);
     e->call.subscribed(e->call.ctx);
+    if (e->subscribed)
+        note_stable(e, e->accepted.stable); /* of this history */
 }
 
 static void on_epoch(struct edge *e, const uint8_t *body, size_t length)

@@ -52,6 +52,7 @@ struct cantus_report {
 struct cantus_client_options {
     /* "DIR": the deployment that DIR/cantus.yaml describes. "proxy:HOST:PORT[,HOST:PORT...]": through
      * one of these proxies, and another when it is lost; a name in the DNS stands for all its addresses.
+     * "proxys:HOST:PORT[,...]": the same over TLS; HOST is the name that its certificate must have.
      * "journal:DIR": a store's files, offline. */
     const char *source;
     enum cantus_level level;
@@ -67,6 +68,8 @@ struct cantus_client_options {
      * anyone may and publishes nothing. An identity given to an app or a pipe is a name of this key, of at
      * most 18 bytes: "@KEY:NAME" in the stream. */
     const char *key_file;
+    /* With "proxys:": a PEM file of the authorities that are trusted. NULL: the system's. */
+    const char *ca_file;
 };
 
 struct cantus_client;
