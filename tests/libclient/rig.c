@@ -62,8 +62,8 @@ static void fake_close(struct port *port, uint32_t stream)
     (void)stream;
 }
 
-static const struct port_ops fake = { fake_send, fake_scratch, fake_connect,
-                                      fake_room, fake_write,   fake_close };
+static const struct port_ops fake = { fake_send,  fake_scratch, fake_connect, fake_room,
+                                      fake_write, fake_close,   NULL };
 
 void rig_port_init(struct rig *r)
 {
