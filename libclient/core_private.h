@@ -106,7 +106,7 @@ struct client_core {
     struct follower *follower; /* NULL through a proxy, as is the catalog */
     struct catalog *catalog;
     struct run_assembler run;
-    struct edge *edge; /* NULL on the core network */
+    struct edge *edge;  /* NULL on the core network */
     uint64_t *counters; /* the owner's memory or own_counters */
     uint64_t own_counters[COUNTER_END];
 
@@ -120,14 +120,14 @@ struct client_core {
     uint64_t next;      /* seq of the next message of the stream */
     uint64_t held_next; /* of what was handed over and not taken back: `next`, or above it while
                                * a fork's history is applied again */
-    struct epoch_table *held; /* of that history, while it reaches above `next` */
+    struct epoch_table *held;   /* of that history, while it reaches above `next` */
     struct epoch_table *epochs; /* through a proxy: of the history that is handed over now */
     struct author *opening;     /* likewise: asked for, and not answered yet */
-    struct digest digest;     /* of the history before it */
-    bool any;                 /* a batch was applied: the digest is to be checked */
-    struct position position; /* applied through; between runs */
-    uint64_t timer_due_ns;    /* the earliest of all machines, or earlier */
-    uint64_t digest_due_seq;  /* the next message after which a digest is due */
+    struct digest digest;       /* of the history before it */
+    bool any;                   /* a batch was applied: the digest is to be checked */
+    struct position position;   /* applied through; between runs */
+    uint64_t timer_due_ns;      /* the earliest of all machines, or earlier */
+    uint64_t digest_due_seq;    /* the next message after which a digest is due */
     uint64_t stable;
     uint64_t stable_told; /* through a proxy: to its publishers */
     uint64_t random;

@@ -72,13 +72,15 @@ struct edge {
     uint32_t tick_ms;
     bool subscribing, subscribed;
 
-    struct position position; /* handed over through */
-    struct epoch epoch;       /* of what comes next */
-    uint64_t epoch_first_seq; /* of it, if it was told since the last FORKED; else 0 */
-    uint64_t timestamp_ns;    /* nothing older comes */
-    uint64_t last;            /* match in the block, or in one that has ended; 0: none */
-    bool covered;             /* a PROGRESS has named it: its block may be over */
-    bool fresh;               /* whatever matched at or below `boundary` may be named as previous */
+    struct position position;  /* handed over through */
+    struct epoch epoch;        /* of what comes next */
+    uint64_t epoch_first_seq;  /* of it, if it was told since the last FORKED; else 0 */
+    struct epoch epoch_before; /* up to there, from before_first_seq on */
+    uint64_t before_first_seq;
+    uint64_t timestamp_ns; /* nothing older comes */
+    uint64_t last;         /* match in the block, or in one that has ended; 0: none */
+    bool covered;          /* a PROGRESS has named it: its block may be over */
+    bool fresh;            /* whatever matched at or below `boundary` may be named as previous */
     uint64_t boundary;
     struct edge_names names;
 };

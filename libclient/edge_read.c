@@ -26,10 +26,14 @@ static void begin_behind(struct edge *e, uint64_t seq)
     e->boundary = seq;
 }
 
+/* What ends a block, or answers an OPEN, may come behind the EPOCH that follows its seq; of a position further
+ * back the epoch is not known any more, and it is passed over. */
 static void go_to(struct edge *e, uint64_t seq)
 {
-    if (seq > e->position.seq)
+    if (seq > e->position.seq && seq >= e->epoch_first_seq)
         e->position = (struct position) { .epoch = e->epoch, .seq = seq };
+    else if (seq > e->position.seq && seq >= e->before_first_seq)
+        e->position = (struct position) { .epoch = e->epoch_before, .seq = seq };
     if (seq > e->tip)
         e->tip = seq;
 }
@@ -107,6 +111,8 @@ static void on_epoch(struct edge *e, const uint8_t *body, size_t length)
                        (unsigned long long)p.first_seq);
         return;
     }
+    e->epoch_before = e->epoch;
+    e->before_first_seq = e->epoch_first_seq;
     e->epoch = p.epoch;
     e->epoch_first_seq = p.first_seq;
     e->call.epoch(e->call.ctx, p.epoch, p.first_seq);
@@ -196,13 +202,14 @@ static void on_forked(struct edge *e, const uint8_t *body, size_t length)
 
 /* ---- publishers ------------------------------------------------------------------------------ */
 
-/* What is of a seq comes behind everything below it. An answer to an OPEN may come behind the EPOCH that
- * follows its seq: no position is told by that. */
+/* What is of a seq comes behind everything below it. */
 static void have_all_through(struct edge *e, uint64_t seq)
 {
-    if (!alive(e) || seq <= e->position.seq || seq < e->epoch_first_seq)
+    if (!alive(e) || seq <= e->position.seq)
         return;
     go_to(e, seq);
+    if (seq > e->position.seq)
+        return;
     e->call.progress(e->call.ctx, seq, e->timestamp_ns);
 }
 
