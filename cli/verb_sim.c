@@ -9,7 +9,7 @@
 
 static const char help[] =
     "usage: cantus sim --seed N [--runs K] [--sabotage NAME] [--app LIB.so [--config TEXT]]\n"
-    "                  [--stores N] [--sequencers N] [--trace] | --list-sabotage\n"
+    "                  [--stores N] [--sequencers N] [--edge] [--trace] | --list-sabotage\n"
     "\n"
     "Runs whole deployments in one thread, on a seeded network, disk and clock: a phase of faults,\n"
     "then a healed phase in which everything must become live again. Prints one JSON line a run. The\n"
@@ -25,6 +25,7 @@ static const char help[] =
     "  --replicas N     of it (default 2)\n"
     "  --stores N       retransmitters, all of them members (default drawn: 1, 3 or 5, and spares)\n"
     "  --sequencers N   one leads, the others stand by (default drawn: 1 to 3)\n"
+    "  --edge           proxies and their clients in every run (default drawn: in a quarter)\n"
     "  --trace          print every step of each run on standard error\n"
     "  --quiet          print a summary line instead of a line a run\n";
 
@@ -45,6 +46,7 @@ enum {
     OPTION_REPLICAS,
     OPTION_STORES,
     OPTION_SEQUENCERS,
+    OPTION_EDGE,
     OPTION_TRACE,
     OPTION_QUIET
 };
@@ -58,6 +60,7 @@ static const struct option options[] = {
     { "replicas", required_argument, NULL, OPTION_REPLICAS },
     { "stores", required_argument, NULL, OPTION_STORES },
     { "sequencers", required_argument, NULL, OPTION_SEQUENCERS },
+    { "edge", no_argument, NULL, OPTION_EDGE },
     { "trace", no_argument, NULL, OPTION_TRACE },
     { "quiet", no_argument, NULL, OPTION_QUIET },
     { 0 },
@@ -88,6 +91,8 @@ static bool parse(void *ctx, int option, const char *value)
         return true;
     case OPTION_LIST:
         return a->list = true;
+    case OPTION_EDGE:
+        return a->sim.edge = true;
     case OPTION_TRACE:
         return a->sim.trace = true;
     default:

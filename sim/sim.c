@@ -386,12 +386,13 @@ size_t sim_result_json(const struct sim_result *r, char *out, size_t capacity)
                  ",\"disk_full\":%" PRIu64 ",\"bit_flips\":%" PRIu64 ",\"clock_jumps\":%" PRIu64
                  ",\"repeated\":%" PRIu64 ",\"half_steps\":%" PRIu64 ",\"wipes\":%" PRIu64
                  ",\"restores\":%" PRIu64 ",\"stores\":%u,\"sequencers\":%u,\"promotions\":%" PRIu64
-                 ",\"member_changes\":%" PRIu64 ",\"epochs\":%" PRIu64 ",\"forks\":%" PRIu64,
+                 ",\"member_changes\":%" PRIu64 ",\"epochs\":%" PRIu64 ",\"forks\":%" PRIu64
+                 ",\"logins\":%" PRIu64,
                  r->seed, r->steps, r->messages, r->digest, r->faults, r->lost, r->duplicated,
                  r->reordered, r->delayed, r->corrupted, r->partitions, r->crashes, r->freezes,
                  r->torn_writes, r->lost_writes, r->disk_full, r->bit_flips, r->clock_jumps,
                  r->repeated, r->half_steps, r->wipes, r->restores, r->stores, r->sequencers,
-                 r->promotions, r->member_changes, r->epochs, r->forks);
+                 r->promotions, r->member_changes, r->epochs, r->forks, r->logins);
     if (length < 0 || (size_t)length >= capacity)
         return 0;
     size_t used = (size_t)length;

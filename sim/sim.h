@@ -102,6 +102,7 @@ struct sim_options {
     uint32_t messages_min; /* sequenced before the healed phase ends; default 1000 */
     uint32_t faults_min;   /* that really fired; default 20 */
     bool core_only;        /* no proxies, whatever is drawn */
+    bool edge;             /* proxies, whatever is drawn */
     const char *sabotage;  /* NULL or a name of SIM_SABOTAGES, with '-' for '_' */
     const struct cantus_app *app; /* a user's app to run on every follower, with config and */
     const char *app_config;       /* publisher identities app-1, app-2, ...; may be NULL */
@@ -119,7 +120,7 @@ struct sim_result {
     uint64_t faults;   /* fired, by kind below */
     uint64_t lost, duplicated, reordered, delayed, corrupted, repeated, partitions, crashes,
         half_steps, freezes, torn_writes, lost_writes, disk_full, bit_flips, clock_jumps, wipes,
-        restores, logins, refusals;
+        restores, logins;
     uint64_t fault_kinds; /* of those that are scheduled, which struck: a bit each */
     uint64_t forks, epochs, promotions, member_changes;
     uint32_t stores, sequencers; /* as drawn */

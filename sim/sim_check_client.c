@@ -229,13 +229,13 @@ static enum sim_invariant client_live(const struct sim *s, const struct sim_node
                                       char *why, size_t capacity)
 {
     const struct sim_client *c = n->client;
+    if (c->edge != NULL)
+        return sim_edge_live(s, n, tip, why, capacity);
     uint64_t seq = client_core_seq(n->core);
     uint64_t sequenced = c->pipe != NULL       ? cantus_pipe_sequenced(c->pipe)
                          : c->injector != NULL ? cantus_injector_sequenced(c->injector)
                                                : c->goal;
     bool over = is_superseded(n), pipe = c->work == SIM_WORK_PIPE;
-    if (c->edge != NULL)
-        return sim_edge_live(s, n, tip, why, capacity);
     if (c->grant_role == SIM_GRANT_EDGE && !sim_grant_edge_over(s, n)) {
         snprintf(why, capacity, "%s has not said everything", n->name);
         return SIM_LIVE;

@@ -122,7 +122,9 @@ void sim_check_edge_client(struct sim *s, struct sim_node *n)
     struct position at = edge_position(e);
     if (edge_stats(e).violations > 0)
         sim_violate(s, SIM_VIEWS, "what a proxy sends does not add up: %s", n->client->error);
-    if (s->result.violated != SIM_FINE || at.seq <= r->seq)
+    enum cantus_status status = client_core_status(n->core);
+    bool stopped = status != CANTUS_OK && status != CANTUS_SUPERSEDED; /* nothing is handed over */
+    if (s->result.violated != SIM_FINE || at.seq <= r->seq || stopped)
         return;
     uint32_t branch = sim_check_edge_branch(n);
     if (branch == SIM_NONE || !sim_history_has(h, branch, at)) {

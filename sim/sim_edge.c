@@ -363,9 +363,35 @@ static uint64_t last_tick(const struct sim_history *h, uint64_t tip)
     return tip;
 }
 
-static enum sim_invariant publisher_live(const struct sim_node *n, char *why, size_t capacity)
+static bool is_superseded(const struct sim_node *n)
+{
+    return n->core != NULL && client_core_status(n->core) == CANTUS_SUPERSEDED;
+}
+
+/* Of several processes that are one publisher all but one are told that they were superseded. */
+static bool is_rivalled(const struct sim *s, const struct sim_node *n)
+{
+    for (uint32_t i = 0; i < s->node_count; i++) {
+        const struct sim_node *other = s->nodes[i];
+        if (other != n && other->kind == SIM_CLIENT && other->client->edge != NULL &&
+            other->client->work == SIM_WORK_EDGE_PIPE && !is_superseded(other))
+            return true;
+    }
+    return false;
+}
+
+static enum sim_invariant publisher_live(const struct sim *s, const struct sim_node *n, char *why,
+                                         size_t capacity)
 {
     const struct sim_client *c = n->client;
+    bool over = is_superseded(n), rivalled = c->work == SIM_WORK_EDGE_PIPE && is_rivalled(s, n);
+    if (over != rivalled) {
+        snprintf(why, capacity, "%s is not told that it was superseded, or is and was not",
+                 n->name);
+        return SIM_ANSWERED;
+    }
+    if (over)
+        return SIM_FINE;
     if (c->work == SIM_WORK_EDGE_FEED && cantus_injector_sequenced(c->injector) != c->goal)
         snprintf(why, capacity, "%s: %lu of %lu items have an outcome", n->name,
                  cantus_injector_sequenced(c->injector), c->goal);
@@ -391,13 +417,11 @@ enum sim_invariant sim_edge_live(const struct sim *s, const struct sim_node *n, 
     const struct edge *e = client_core_edge(n->core);
     const struct sim_history *h = &s->history;
     enum cantus_status status = client_core_status(n->core);
-    if (status == CANTUS_SUPERSEDED)
-        return SIM_FINE;
     uint64_t missing = !edge_is_subscribed(e)
                            ? 1
                            : sim_check_edge_missing((struct sim *)(uintptr_t)s, n, h->stable_branch,
                                                     c->reader.seq, tip);
-    if (status != CANTUS_OK || !edge_is_subscribed(e))
+    if ((status != CANTUS_OK && status != CANTUS_SUPERSEDED) || !edge_is_subscribed(e))
         snprintf(why, capacity, "%s is %s, status %d: %.200s", n->name, edge_state_text(e), status,
                  client_core_error(n->core));
     else if (missing != 0)
@@ -406,7 +430,7 @@ enum sim_invariant sim_edge_live(const struct sim *s, const struct sim_node *n, 
     else if (c->edge->replica && client_core_seq(n->core) < last_tick(h, tip))
         snprintf(why, capacity, "%s stands at %lu of %lu", n->name, client_core_seq(n->core), tip);
     else
-        return publisher_live(n, why, capacity);
+        return publisher_live(s, n, why, capacity);
     return SIM_LIVE;
 }
 

@@ -238,5 +238,7 @@ uint32_t sim_extras_draw(const struct sim_options *o)
     const struct leaning *l = leaning_of(o->sabotage);
     if (o->core_only || l != NULL)
         extras &= ~(uint32_t)SIM_EXTRA_EDGE; /* a mistake of the core shows without, and sooner */
+    if (o->edge)
+        extras |= SIM_EXTRA_EDGE;
     return l != NULL ? extras | l->extras : extras;
 }

@@ -16,7 +16,7 @@ static const struct planted {
 #undef PLANTED
 };
 
-enum { PLANTED_COUNT = sizeof planted / sizeof planted[0], SEARCH_MAX = 200 };
+enum { PLANTED_COUNT = sizeof planted / sizeof planted[0], SEARCH_MAX = 300 };
 
 static void run(struct sim_options options, char json[2048])
 {
@@ -67,12 +67,18 @@ START_TEST(so_are_several_stores_and_sequencers)
 }
 END_TEST
 
+START_TEST(so_are_proxies_and_their_clients)
+{
+    run_clean((struct sim_options) { .seed = 300 + (uint64_t)_i, .edge = true });
+}
+END_TEST
+
 /* Every kind of deployment and of fault comes up within a few seeds. */
 START_TEST(everything_is_drawn)
 {
     uint32_t stores = 0, sequencers = 0;
     uint64_t kinds = 0, wipes = 0, changes = 0, promotions = 0, half_steps = 0, repeated = 0,
-             forks = 0;
+             forks = 0, logins = 0;
     for (uint64_t seed = 1; seed <= 100; seed++) {
         struct sim_result r;
         ck_assert(sim_run(&(struct sim_options) { .seed = seed }, &r));
@@ -86,12 +92,13 @@ START_TEST(everything_is_drawn)
         half_steps += r.half_steps;
         repeated += r.repeated;
         forks += r.forks;
+        logins += r.logins;
     }
     ck_assert_uint_eq(stores & 0x2a, 0x2a);
     ck_assert_uint_eq(sequencers, 0xe);
     ck_assert_uint_eq(kinds, (UINT64_C(1) << SIM_FAULT_KINDS) - 1);
     ck_assert(wipes > 0 && changes > 0 && promotions > 0);
-    ck_assert(half_steps > 0 && repeated > 0 && forks > 0);
+    ck_assert(half_steps > 0 && repeated > 0 && forks > 0 && logins > 0);
 }
 END_TEST
 
@@ -100,8 +107,16 @@ START_TEST(what_was_found_stays_mended)
 {
     static const uint64_t seeds[] = { 7,   50, 95,   5345, 5586, 21341, 258,
                                       467, 22, 1163, 1176, 1399, 1457,  2055 };
-    run_clean((struct sim_options) { .seed = seeds[_i] });
-    run_clean((struct sim_options) { .seed = seeds[_i], .stores = 3, .sequencers = 3 });
+    run_clean((struct sim_options) { .seed = seeds[_i], .core_only = true });
+    run_clean((struct sim_options) {
+        .seed = seeds[_i], .stores = 3, .sequencers = 3, .core_only = true });
+}
+END_TEST
+
+START_TEST(so_does_what_was_found_at_the_edge)
+{
+    static const uint64_t seeds[] = { 9, 24, 51, 76, 178, 230, 249, 270, 404, 527 };
+    run_clean((struct sim_options) { .seed = seeds[_i], .edge = true });
 }
 END_TEST
 
@@ -170,8 +185,10 @@ int main(void)
     tcase_add_test(t, a_seed_is_a_verdict);
     tcase_add_loop_test(t, sound_cores_are_clean, 0, 12);
     tcase_add_loop_test(t, so_are_several_stores_and_sequencers, 0, 6);
+    tcase_add_loop_test(t, so_are_proxies_and_their_clients, 0, 12);
     tcase_add_test(t, everything_is_drawn);
     tcase_add_loop_test(t, what_was_found_stays_mended, 0, 14);
+    tcase_add_loop_test(t, so_does_what_was_found_at_the_edge, 0, 10);
     tcase_add_loop_test(t, a_planted_mistake_is_found, 0, PLANTED_COUNT);
     tcase_add_test(t, a_trace_ends_with_the_violation);
     tcase_add_test(t, bad_options_are_refused);
