@@ -76,6 +76,10 @@ const struct bench_case bench_cases[] = {
     { "edge", "filter-10000", "the same with 10,000", edge_filter_10000 },
     { "edge", "idle", "the CPU time of a second, of a proxy with 10,000 clients that are idle",
       edge_idle },
+    { "edge", "storm", "5,000 clients dropped and back at once: until all are subscribed again",
+      edge_storm },
+    { "edge", "storm-live", "p99 of live messages meanwhile; the floor is the same without a storm",
+      edge_storm_live },
     { "dev", "start", "a default `cantus dev`, from nothing to `ready`", dev_start },
     { "dev", "idle", "the CPU time of a second in which nobody wants anything of it", dev_idle },
 };

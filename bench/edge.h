@@ -24,5 +24,9 @@ bool edge_filter_100(const struct bench_knobs *k, struct bench_result *result, c
 bool edge_filter_10000(const struct bench_knobs *k, struct bench_result *result, char *error);
 /* With progress at the default interval; memory, too. */
 bool edge_idle(const struct bench_knobs *k, struct bench_result *result, char *error);
+/* All connect and say what they want before anything is answered; live messages, one a millisecond, go through the
+ * same proxy. */
+bool edge_storm(const struct bench_knobs *k, struct bench_result *r, char *error);
+bool edge_storm_live(const struct bench_knobs *k, struct bench_result *r, char *error);
 
 #endif

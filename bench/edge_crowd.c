@@ -70,7 +70,7 @@ bool crowd_add(struct crowd *c, int fd)
 
 static size_t fail(struct crowd *c, uint32_t end, const char *why)
 {
-    if (!c->failed)
+    if (!c->failed && (c->stage == NULL || stage_phase_now(c->stage) != STAGE_END))
         fprintf(stderr, "cantus: subscriber %u, behind message %llu: %s\n", end,
                 (unsigned long long)c->seen[end], why);
     c->failed = true;
@@ -97,6 +97,7 @@ static size_t take_frame(struct crowd *c, uint32_t end, const uint8_t *at, size_
         return length > CARRY_MAX ? fail(c, end, "a frame that is no frame") : 0;
     if (at[4] == EDGE_CLOSING || at[4] == EDGE_REFUSED || at[4] == EDGE_FORKED)
         return fail(c, end, "the proxy closes, refuses, or has forked");
+    c->subscribed += at[4] == EDGE_SUBSCRIBED;
     if (at[4] != EDGE_MESSAGE)
         return length;
     uint64_t previous = wire_load64(at + PREVIOUS_AT);

@@ -94,6 +94,7 @@ static int subscribe(void *ctx, struct stage *s)
                 crowd_open(&edge, CROWD_EDGE, f->plan.subscribers, f->payload_bytes) &&
                 crowd_open(&peer, CROWD_NATS, f->plan.subscribers, f->payload_bytes) &&
                 gather(f, &edge, &peer, error);
+    edge.stage = peer.stage = s;
     if (!fine)
         fprintf(stderr, "cantus: %s\n", error);
     atomic_store(&f->shared->failed, !fine);

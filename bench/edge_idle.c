@@ -13,7 +13,7 @@
 
 enum {
     CLIENTS = 10000,
-    SECONDS = 10,        /* two of the default ticks */
+    ROUNDS = 2,          /* each as long as the default interval of progress */
     IDLE_US_MAX = 20000, /* wanted: 2 % of a core */
     MEMORY_MB_MAX = 200, /* wanted */
     SETTLE_MS = 3000     /* buffers are given back a second after a login */
@@ -52,6 +52,7 @@ static int connect_all(void *ctx, struct stage *s)
     struct crowd crowd = { 0 };
     bool fine =
         crowd_raise_descriptors(d->clients) && crowd_open(&crowd, CROWD_EDGE, d->clients, 0);
+    crowd.stage = s;
     for (uint32_t i = 0; fine && i < d->clients; i++) {
         int fd = edge_client_open(&d->edge, NULL, EDGE_SUBTREE, error);
         fine = fd >= 0 && crowd_add(&crowd, fd);
@@ -81,7 +82,8 @@ static bool start(struct idle *d, char *error)
     d->shared = memory != MAP_FAILED ? memory : NULL;
     if (d->shared == NULL || !stage_fork(s, serve, d, -1, error) ||
         !stage_fork(s, proxy, d, -1, error) || !stage_fork(s, stage_recorder, NULL, -1, error) ||
-        !edge_stage_grant(&d->edge, error) || !stage_fork(s, connect_all, d, -1, error))
+        !edge_stage_grant(&d->edge, EDGE_SUBTREE, error) ||
+        !stage_fork(s, connect_all, d, -1, error))
         return false;
     for (uint64_t began = stage_mono_ns(); !atomic_load(&d->shared->ready);) {
         stage_sleep_ms(10);
@@ -96,18 +98,18 @@ static bool start(struct idle *d, char *error)
 
 bool edge_idle(const struct bench_knobs *k, struct bench_result *r, char *error)
 {
-    const uint32_t seconds = k->rounds != 0 ? k->rounds : SECONDS;
+    const uint32_t rounds = k->rounds != 0 ? k->rounds : ROUNDS;
     struct idle d = { .knobs = k, .clients = k->count != 0 ? (uint32_t)k->count : CLIENTS };
     bool fine = start(&d, error);
     const pid_t process = d.edge.stage.children[1];
     if (fine)
         stage_sleep_ms(SETTLE_MS);
-    for (uint32_t i = 0; fine && i < seconds; i++) {
+    for (uint32_t i = 0; fine && i < rounds; i++) {
         uint64_t before = stage_cpu_ns(process), began = stage_mono_ns();
-        stage_sleep_ms(1000);
+        stage_sleep_ms(EDGE_TICK_DEFAULT_MS);
         uint64_t after = stage_cpu_ns(process), passed = stage_mono_ns() - began;
         histogram_record(&r->latency, (uint64_t)((double)(after - before) * 1e9 / (double)passed));
-        k->progress(i + 1, seconds);
+        k->progress(i + 1, rounds);
     }
     fine = fine && !atomic_load(&d.shared->failed);
     r->memory_mb = (double)stage_memory_bytes(process) / 1e6;
@@ -115,8 +117,8 @@ bool edge_idle(const struct bench_knobs *k, struct bench_result *r, char *error)
     r->target_p50_us = IDLE_US_MAX;
     bench_set_u64(r, "clients", d.clients);
     bench_set_u64(r, "tick_ms", EDGE_TICK_DEFAULT_MS);
-    bench_set_u64(r, "seconds", seconds);
-    bench_set_text(r, "clock", "CPU time in a second: 10 ms are 1 %");
+    bench_set_u64(r, "rounds", rounds);
+    bench_set_text(r, "clock", "CPU time in a second, of each round: 10 ms are 1 %");
     stage_close(&d.edge.stage);
     if (d.shared != NULL)
         munmap(d.shared, sizeof *d.shared);

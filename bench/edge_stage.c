@@ -46,6 +46,8 @@ int edge_stage_proxy(struct edge_stage *e, const struct edge_proxy_watch *watch)
         return 1;
     }
     const struct proxy *core = proxy_shell_core(shell);
+    /* How soon it notices another phase; one that idles is not to be woken for it. */
+    const uint64_t poll_ns = watch->bare != NULL ? 100 * 1000 : 20 * 1000 * 1000;
     for (enum stage_phase phase; (phase = stage_phase_now(s)) != STAGE_END;) {
         if (proxy_failed(core)) {
             fprintf(stderr, "cantus: proxy: %s\n", proxy_state(core));
@@ -56,17 +58,17 @@ int edge_stage_proxy(struct edge_stage *e, const struct edge_proxy_watch *watch)
         else if (phase != STAGE_CANTUS)
             stage_sleep_ms(1);
         else
-            loop_poll(loop, 100 * 1000);
+            loop_poll(loop, poll_ns);
         if (watch->round != NULL)
             watch->round(watch->ctx, core);
     }
     return 0;
 }
 
-bool edge_stage_grant(const struct edge_stage *e, char *error)
+bool edge_stage_grant(const struct edge_stage *e, const char *subtree, char *error)
 {
     const char *const arguments[] = { "cantus", "--dir", e->stage.dir, "grant",
-                                      "anyone", "read",  EDGE_SUBTREE, NULL };
+                                      "anyone", "read",  subtree,      NULL };
     struct programs programs;
     int status = 1;
     if (!programs_find(&programs, error))

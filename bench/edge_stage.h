@@ -26,8 +26,8 @@ struct edge_proxy_watch {
     void *ctx;
 };
 int edge_stage_proxy(struct edge_stage *e, const struct edge_proxy_watch *watch);
-/* Lets everybody read EDGE_SUBTREE, by the command; sequencer and proxy run. */
-bool edge_stage_grant(const struct edge_stage *e, char *error);
+/* Lets everybody read a subtree, by the command; a sequencer and a store run. */
+bool edge_stage_grant(const struct edge_stage *e, const char *subtree, char *error);
 
 /* A connection, logged in and subscribed to a subtree at *sequenced*, from the tip; or NULL: to nothing. With a key,
  * or as nobody in particular. Waits for the answers, at most some seconds. Below 0: failed, with a text in
