@@ -45,6 +45,7 @@ struct lane {
     bool linked;      /* digest is that before next_seq */
     bool between;     /* what comes begins no run's middle */
     bool progressed;  /* since it connected */
+    bool doubted;     /* a batch came that does not follow it */
     bool refused;     /* by the reader */
     bool resumed;     /* bytes that were left are to be looked at */
     uint32_t offered; /* messages of the batch in front that the assembler has */
@@ -205,12 +206,26 @@ static void begin_lane(struct history *h, struct lane *l, uint32_t job, uint64_t
     run_reset(&l->assembler);
 }
 
-/* The chain begins so far below that a run which is open where it is asked for is whole. */
+/* So far below that a run which is open where it is asked for is whole. */
+static uint64_t chain_begin(uint64_t first_seq)
+{
+    return first_seq > RUN_MESSAGES_MAX ? first_seq - RUN_MESSAGES_MAX : 1;
+}
+
 static void begin_job(struct history *h, struct lane *l, uint32_t j)
 {
-    uint64_t first = h->jobs[j].first_seq;
-    begin_lane(h, l, j, first > RUN_MESSAGES_MAX ? first - RUN_MESSAGES_MAX : 1);
+    begin_lane(h, l, j, chain_begin(h->jobs[j].first_seq));
     h->jobs[j].lane = (uint32_t)(l - h->lanes) + 1;
+}
+
+/* Nobody checks a chain's first batch: if no store goes on from what it led to, it was a lie. */
+static void begin_chain_anew(const struct history *h, struct lane *l)
+{
+    l->next_seq = chain_begin(h->jobs[l->job].first_seq);
+    l->linked = l->doubted = false;
+    l->between = true;
+    l->offered = l->run_count = 0;
+    run_reset(&l->assembler);
 }
 
 void history_cancel(struct history *h, uint32_t replay)
@@ -249,6 +264,8 @@ static void give_up(struct history *h, struct lane *l, bool closed)
     }
     if (++l->fruitless % (h->o.source_count > 0 ? h->o.source_count : 1) != 0)
         return;
+    if (l->doubted && l->job != NONE)
+        begin_chain_anew(h, l);
     l->due_ns = h->now_ns + l->interval_ns;
     l->interval_ns = l->interval_ns < PAUSE_MAX_NS / 2 ? l->interval_ns * 2 : PAUSE_MAX_NS;
 }
@@ -389,6 +406,7 @@ static bool on_batch(struct history *h, struct lane *l, const uint8_t *bytes, si
     if (verdict != WIRE_OK || !on_history(h, &b) ||
         (l->job != NONE ? !follows(l, &b) : batch_end_seq(&b) <= h->search.low)) {
         h->counters[verdict != WIRE_OK ? COUNTER_DROPPED_CORRUPT : COUNTER_STALE_IN]++;
+        l->doubted = l->doubted || verdict == WIRE_OK;
         give_up(h, l, false);
         return true;
     }
@@ -412,6 +430,7 @@ static bool on_batch(struct history *h, struct lane *l, const uint8_t *bytes, si
     l->next_seq = batch_end_seq(&b);
     l->digest = b.digest;
     l->linked = true;
+    l->doubted = false;
     /* A group that is open there has messages below the end. */
     if (l->next_seq - l->assembler.parts >= h->jobs[l->job].end_seq)
         finish(h, l);

@@ -4,6 +4,7 @@ enum {
     CATCH_UPS_DEFAULT = 1024,
     CATCH_UP_BYTES_DEFAULT = 65536,
     CATCH_UP_BYTES_MIN = 8192,
+    RECENT_EXTRA = 4096, /* records around two of the largest messages */
     ITEMS_EXTRA = 65536,
     ITEMS_PER_READER = 16,
     OWNERS_EXTRA = 1024
@@ -22,6 +23,11 @@ static struct readers_options resolve(const struct readers_options *in)
         o.catch_up_bytes = CATCH_UP_BYTES_DEFAULT;
     if (o.catch_up_bytes < CATCH_UP_BYTES_MIN)
         o.catch_up_bytes = CATCH_UP_BYTES_MIN;
+    if (o.history.run_bytes_max == 0)
+        o.history.run_bytes_max = RUN_BYTES_DEFAULT;
+    uint64_t least = 2 * (uint64_t)o.history.run_bytes_max + RECENT_EXTRA;
+    if (o.recent_bytes < least)
+        o.recent_bytes = least;
     return o;
 }
 
@@ -585,6 +591,20 @@ static void drop_changes(struct reader *r, uint64_t seq)
         views_close(r->s->views, r->changes[--r->change_count].view);
 }
 
+/* What is still to be said begins with a place above this seq: then nothing is said of it as of what is stable. */
+static bool begins_above(const struct reader *r, uint64_t seq)
+{
+    bool above = false;
+    for (uint32_t i = r->items.first; i != NONE; i = r->s->items[i].next) {
+        const struct item *item = &r->s->items[i];
+        if (item->kind == ITEM_SUBSCRIBED)
+            above = item->seq > seq;
+        if (item->kind == ITEM_FORKED && item->seq <= seq)
+            above = false;
+    }
+    return above;
+}
+
 static void fork_reader(struct reader *r, struct position common)
 {
     struct readers *s = r->s;
@@ -596,7 +616,7 @@ static void fork_reader(struct reader *r, struct position common)
     if (behind && !r->place.fresh && reader_rights_seq(r) > common.seq)
         reader_break(r); /* what it was encoded may lack what was taken away by what never was */
     bool beyond = r->place.next > common.seq + 1;
-    if (beyond && r->stable && !queue_has(r, ITEM_SUBSCRIBED, common.seq) &&
+    if (beyond && r->stable && !begins_above(r, common.seq) &&
         !reader_sabotaged(r, PROXY_STABLE_EARLY)) {
         /* It has nothing above the watermark, which never goes back. */
         r->place =

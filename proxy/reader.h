@@ -45,7 +45,7 @@ enum { READER_FRAME_MAX = 64, READER_INSERTED_MAX = 65536 };
 struct readers_options {
     struct views_options views; /* its lag_bytes_max: further behind its view nobody is live */
     struct history_options history;
-    uint64_t recent_bytes;
+    uint64_t recent_bytes; /* raised to two of the largest messages (history.run_bytes_max) */
     uint32_t readers_max;
     uint32_t catch_ups_max;  /* at a time: others wait their turn; default 1024 */
     uint32_t catch_up_bytes; /* encoded ahead for one that is behind; default 64 KiB */
@@ -100,7 +100,8 @@ enum reader_refusal reader_principal(struct reader *r, uint32_t principal);
 bool reader_own(struct reader *r, uint32_t publisher, uint64_t from_seq);
 void reader_disown(struct reader *r, uint32_t publisher);
 /* A frame of the session's that belongs behind everything of `seq` and below (OPENED, SUPERSEDED): in the
- * order of calls for equal seqs; at most READER_FRAME_MAX bytes. False: more than READER_INSERTED_MAX wait; the
+ * order of calls for equal seqs, but on either side of a CHANGED that counts from seq + 1 on; at most
+ * READER_FRAME_MAX bytes. False: more than READER_INSERTED_MAX wait; the
  * session ends. */
 bool reader_insert(struct reader *r, uint64_t seq, const uint8_t *frame, size_t length);
 

@@ -82,7 +82,7 @@ void slot_release(struct reader *r)
 static struct place place_of(const struct reader *r)
 {
     const struct slot *slot = slot_of(r);
-    struct place p = { .end = true };
+    struct place p = { .end = true, .other = slot != NULL && slot->other };
     const uint8_t *bytes = NULL;
     size_t available = 0;
     if (slot_in_names(r)) {
@@ -93,7 +93,8 @@ static struct place place_of(const struct reader *r)
     if (r->unit_taken > 0)
         return (struct place) { .next = r->unit_seq,
                                 .previous = r->unit_previous,
-                                .skip = r->unit_taken };
+                                .skip = r->unit_taken,
+                                .other = p.other };
     if (slot != NULL && slot->end > slot->begin) {
         bytes = slot_bytes(r) + slot->begin;
         available = slot->end - slot->begin;
@@ -261,6 +262,8 @@ static void begin_walk(struct slot *slot)
     slot->end_muted = false;
     slot->change_due = false;
     slot->blocked = false;
+    slot->own_names = slot->other = false;
+    slot->waits = false;
     slot->streaming = 0;
     encoder_begin(&slot->encoder);
 }
@@ -335,6 +338,8 @@ static bool unmute(struct slot *slot)
         }
         memset(slot->encoder.names, 0, sizeof slot->encoder.names);
         slot->encoder.previous = r->place.previous;
+        slot->own_names = true;
+        slot->other = r->place.other;
     }
     slot->end_muted = !r->place.end;
     slot->unmuted = true;
@@ -387,6 +392,7 @@ static bool begin_message(struct slot *slot, const struct run_message *m, uint64
         bool muted = !slot->unmuted || slot->end_muted;
         slot->end += (uint32_t)encoder_end(&slot->encoder, through, stable, from->timestamp_ns,
                                            muted, slot_bytes(r) + slot->end);
+        slot->own_names = false;
     }
     slot->block.seq = from->seq; /* its end is said once; block_note says the rest */
     slot->block.ended = false;
@@ -436,6 +442,7 @@ static bool offer(struct slot *slot, const struct run_message *m, uint64_t stabl
     slot->end_muted = slot->end_muted && !slot->unmuted;
     r->place.skip = slot->unmuted ? 0 : r->place.skip;
     block_note(&slot->block, &m->message);
+    slot->waits = false;
     slot->next = m->message.seq + 1;
     return true;
 }
@@ -479,8 +486,13 @@ static void reached_end(struct slot *slot)
     const struct encoder *e = view_encoder(s->views, view);
     struct block b = views_block(s->views);
     bool gap = reader_sabotaged(r, PROXY_JOINS_WITH_GAP);
+    slot->waits = true;
     if (!gap && (slot->next != b.seq + 1 || b.ended))
         return;
+    if (e == NULL && !slot->own_names && !slot->block.ended) {
+        view_know(s->views, view, &slot->encoder);
+        e = view_encoder(s->views, view);
+    }
     if (e == NULL || (!gap && !encoder_equal(e, &slot->encoder))) {
         s->counts.not_yet++;
         return;
@@ -510,9 +522,11 @@ static bool choose_source(struct slot *slot)
     }
     if (first > s->watermark)
         return false; /* it is on its way to the stores */
+    /* Not into a run that is still open: nobody knows when its end comes to the stores. */
+    uint64_t end = s->watermark < s->last_seq ? s->watermark + 1 : s->last_seq + 1;
     slot->asked_end = recent_first(s->recent);
-    if (slot->asked_end == 0 || slot->asked_end > s->watermark + 1 || slot->asked_end <= first)
-        slot->asked_end = s->watermark + 1;
+    if (slot->asked_end == 0 || slot->asked_end > end || slot->asked_end <= first)
+        slot->asked_end = end;
     slot->replay = history_ask(s->history, first, slot->asked_end, slot->reader);
     if (slot->replay == HISTORY_NONE)
         return false;
@@ -613,7 +627,7 @@ void slot_history_failed(void *ctx, void *reader, uint64_t oldest_seq)
 
 /* ---- all slots ------------------------------------------------------------------------------- */
 
-/* Whoever took nothing for a while gives way, if somebody waits. */
+/* Whoever took nothing for a while, or has everything and can't join, gives way, if somebody waits. */
 static void preempt(struct readers *s, struct slot *slot)
 {
     struct reader *r = slot->reader;
@@ -621,8 +635,8 @@ static void preempt(struct readers *s, struct slot *slot)
         slot->moved = false;
         slot->moved_ns = s->now_ns;
     }
-    if (s->free_slot_count > 0 || s->line.first == NULL || slot->end == slot->begin ||
-        s->now_ns - slot->moved_ns < PREEMPT_NS)
+    if (s->free_slot_count > 0 || s->line.first == NULL ||
+        (slot->end == slot->begin && !slot->waits) || s->now_ns - slot->moved_ns < PREEMPT_NS)
         return;
     s->counts.preempted++;
     leave(r, false);

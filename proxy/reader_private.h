@@ -136,6 +136,9 @@ struct slot {
     bool unmuted;
     bool end_muted;     /* the first block's end was said */
     bool change_due;    /* the set of subtrees changes here */
+    bool own_names;     /* in this block the encoder knows what was told, not what the block says */
+    bool other;         /* the same, somewhere in what it has encoded: by its principal */
+    bool waits;         /* everything was offered, and it could not join */
     bool blocked;       /* history has a message that there was no room for */
     uint64_t asked_end; /* of history */
     size_t names_skip;
@@ -211,8 +214,6 @@ struct readers {
 /* Behind the bytes that there are. False: no room. */
 bool queue_put(struct reader *r, enum item_kind kind, uint64_t seq, uint64_t tag,
                const uint8_t *frame, size_t length);
-/* Above this seq. */
-bool queue_has(const struct reader *r, enum item_kind kind, uint64_t above);
 bool queue_has_room(const struct reader *r, uint32_t count);
 /* Those behind the reader's place go: what can be made again, is; what can't waits. */
 void queue_cut(struct reader *r);

@@ -218,14 +218,6 @@ static void fork_queue(struct reader *r, struct queue *q, uint64_t seq)
     }
 }
 
-bool queue_has(const struct reader *r, enum item_kind kind, uint64_t above)
-{
-    for (uint32_t i = r->items.first; i != NONE; i = r->s->items[i].next)
-        if (r->s->items[i].kind == kind && r->s->items[i].seq > above)
-            return true;
-    return false;
-}
-
 void queue_fork(struct reader *r, uint64_t seq)
 {
     fork_queue(r, &r->items, seq);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BYTES_MIN = 4 << 20, BLOCK_BYTES_MIN = 2048 };
+enum { BYTES_MIN = 65536, BLOCK_BYTES_MIN = 2048 };
 
 /* In front of each payload. Of `size` bytes, payload and padding included; no seq: the rest of the ring is
  * unused, and the next one is at its beginning. */

@@ -12,7 +12,8 @@
 
 struct recent;
 
-/* `bytes` is rounded up to a power of two, at least 4 MiB. NULL: no memory. */
+/* `bytes` is rounded up to a power of two, at least 64 KiB; more than twice the largest message. NULL: no
+ * memory. */
 struct recent *recent_create(uint64_t bytes);
 void recent_destroy(struct recent *r);
 size_t recent_memory(uint64_t bytes); /* that create takes */

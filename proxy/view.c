@@ -459,6 +459,16 @@ const struct encoder *view_encoder(const struct views *v, uint32_t view)
     return w->valid_from <= v->block_count ? &w->encoder : NULL;
 }
 
+void view_know(struct views *v, uint32_t view, const struct encoder *e)
+{
+    struct view *w = &v->views[view];
+    assert(w->valid_from > v->block_count && w->joined == 0 && !v->block.ended);
+    w->encoder = *e;
+    w->valid_from = v->block_count;
+    if (e->previous != 0)
+        note_match(v, view);
+}
+
 struct views_counts views_counts(const struct views *v)
 {
     return v->counts;

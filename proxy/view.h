@@ -77,6 +77,10 @@ uint64_t view_end(const struct views *v, uint32_t view);
  * not in `recent` any more. */
 const struct encoder *view_encoder(const struct views *v, uint32_t view);
 
+/* Somebody else has offered the block so far to an encoder with this filter: for a view of which that is not
+ * known. The block has not ended. */
+void view_know(struct views *v, uint32_t view, const struct encoder *e);
+
 /* Begins at the view's end. */
 void view_join(struct views *v, uint32_t view, struct view_reader *r);
 void view_leave(struct views *v, struct view_reader *r);

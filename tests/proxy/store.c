@@ -80,10 +80,11 @@ static void do_write(struct port *port, uint32_t stream, const void *bytes, size
     t->next_seq = q.first_seq;
     t->end_seq = q.end_seq;
     s->requests++;
+    s->searches += q.end_seq == q.first_seq + 1;
     if (q.first_seq < oldest_of(s, t))
         put_end(s, t, REPLAY_PRUNED, oldest_of(s, t));
     else if (s->refuses != 0 && stream_draw(s->stream, s->refuses) == 0)
-        put_end(s, t, REPLAY_BUSY, 1);
+        s->refused++, put_end(s, t, REPLAY_BUSY, 1);
 }
 
 static void do_close(struct port *port, uint32_t stream)
@@ -137,6 +138,7 @@ static void produce(struct store *s, struct store_stream *t)
         struct batch_header header = b->header;
         header.before.low ^= 1;
         batch_close(&again, 0, &header);
+        s->lied++;
     }
     put(t, REPLAY_BATCH, bytes, b->header.length);
     s->frames++;
@@ -176,6 +178,7 @@ void store_pump(struct store *s, store_receiver *receiver, void *ctx)
             tell(s, i, PORT_STREAM_BYTES, receiver, ctx);
         if (t->open && s->breaks != 0 && stream_draw(s->stream, s->breaks) == 0) {
             t->open = false;
+            s->broke++;
             struct port_stream_event e = { .type = PORT_STREAM_CLOSED, .stream = i + 1 };
             size_t consumed;
             (void)receiver(ctx, &e, &consumed);

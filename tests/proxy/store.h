@@ -26,6 +26,7 @@ struct store {
     uint64_t oldest_seq;           /* what is below was pruned */
     uint64_t oldest_seq_of_second; /* at port 2; 0: the same */
     uint64_t requests, frames;
+    uint64_t searches, broke, lied, refused; /* of them: for one seq; and how often it did that */
 };
 
 /* What takes its events: history_on_stream or whoever calls it. */

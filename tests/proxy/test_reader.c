@@ -36,7 +36,13 @@ static bool on_event(void *ctx, const struct port_stream_event *e, size_t *consu
     return readers_on_stream(g->readers, e, g->now, consumed);
 }
 
-static struct readers_options options_of(struct rig *g, uint32_t sabotage)
+/* Then whoever is further behind reads what a store has. */
+static bool recent_is_small(uint64_t seed)
+{
+    return seed % 4 != 3;
+}
+
+static struct readers_options options_of(struct rig *g, uint64_t seed, uint32_t sabotage)
 {
     return (struct readers_options) {
         .views = { .views_max = 256,
@@ -48,8 +54,9 @@ static struct readers_options options_of(struct rig *g, uint32_t sabotage)
                      .source_count = 2,
                      .sources = { { .stream = { .ip = 1, .port = 1 } },
                                   { .stream = { .ip = 1, .port = 2 } } },
-                     .replays_max = 2 },
-        .recent_bytes = 4 << 20,
+                     .replays_max = 2,
+                     .run_bytes_max = 50000 },
+        .recent_bytes = recent_is_small(seed) ? 131072 << seed % 4 : 4 << 20,
         .readers_max = CLIENTS,
         .catch_ups_max = 6,
         .catch_up_bytes = 8192,
@@ -63,7 +70,7 @@ static struct rig *rig_new(uint64_t seed, uint32_t sabotage)
     struct rig *g = calloc(1, sizeof *g);
     g->stream = stream_new(seed);
     store_init(&g->store, g->stream);
-    struct readers_options o = options_of(g, sabotage);
+    struct readers_options o = options_of(g, seed, sabotage);
     g->readers = readers_create(&o, &g->store.port, g->stream->catalog);
     ck_assert_ptr_nonnull(g->readers);
     g->now = (struct port_time) { .mono_ns = 1000000000 };
@@ -103,7 +110,7 @@ static void subscribe(struct rig *g, struct client *c)
     struct edge_subscribe request = { .level = draw(g, 2) == 0 ? EDGE_STABLE : EDGE_SEQUENCED,
                                       .from = EDGE_FROM_TIP,
                                       .tick_ms = draw(g, 3) == 0 ? 0 : draw(g, 500) };
-    uint32_t what = draw(g, 10);
+    uint32_t what = draw(g, 12);
     uint64_t tip = s->next_seq - 1;
     if (what < 4 && g->history) {
         request.from = EDGE_FROM_POSITION;
@@ -117,7 +124,7 @@ static void subscribe(struct rig *g, struct client *c)
     } else if (what == 7) {
         request.from = EDGE_FROM_POSITION;
         request.position = g->dead;
-    } else if (what == 8 && g->history) {
+    } else if (what >= 8 && what < 11 && g->history) {
         request.from = EDGE_FROM_TIME;
         request.time_ns =
             1000000000 + draw(g, (uint32_t)((s->time_ns - 1000000000) / 1000)) * UINT64_C(1050);
@@ -303,13 +310,22 @@ START_TEST(everybody_gets_what_is_theirs)
     if (getenv("CANTUS_SEED") != NULL)
         printf("%s\n"
                "seqs %lu, left behind %lu, joined %lu, at once %lu, not yet %lu, preempted %lu, "
-               "recent %lu, history %lu, forked %lu, broken %lu, full %lu, requests %lu\n",
+               "recent %lu, history %lu, forked %lu, broken %lu, full %lu, requests %lu, "
+               "searches %lu, breaks %lu, lies %lu, refused %lu\n",
                client_fault, g->stream->next_seq, counts.left_behind, counts.joined,
                counts.joined_at_once, counts.not_yet, counts.preempted, counts.from_recent,
                counts.from_history, counts.forked, counts.broken, counts.items_full,
-               g->store.requests);
+               g->store.requests, g->store.searches, g->store.broke, g->store.lied,
+               g->store.refused);
     ck_assert_msg(client_fault[0] == 0, "seed %lu: %s", seed_of(_i), client_fault);
     ck_assert_uint_gt(counts.joined, 10);
+    if (recent_is_small(seed_of(_i)) && g->history) { /* it all did happen */
+        ck_assert_uint_gt(counts.from_history, 10000);
+        ck_assert(g->store.searches > 0 || seed_of(_i) % 4 >= 2);
+        ck_assert(g->store.broke > 0 || g->store.breaks == 0);
+        ck_assert(g->store.lied > 0 || g->store.lies == 0);
+        ck_assert(g->store.refused > 0 || g->store.refuses == 0);
+    }
     rig_free(g);
 }
 END_TEST

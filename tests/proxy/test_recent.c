@@ -125,7 +125,7 @@ static void teardown(void)
 
 START_TEST(reads_back_what_was_pushed)
 {
-    struct recent *r = recent_create(0);
+    struct recent *r = recent_create(4 << 20);
     ck_assert_ptr_nonnull(r);
     uint64_t next = 1, time_ns = 1000, left = 0;
     state = 5 + (uint64_t)_i;
@@ -173,7 +173,7 @@ END_TEST
 
 START_TEST(may_begin_anywhere)
 {
-    struct recent *r = recent_create(0);
+    struct recent *r = recent_create(4 << 20);
     ck_assert_uint_eq(recent_oldest(r), 0);
     ck_assert_uint_eq(recent_first(r), 0);
     push(r, 5000, 10, 1);
@@ -194,7 +194,7 @@ END_TEST
 
 START_TEST(a_cursor_finds_its_place_after_a_cut)
 {
-    struct recent *r = recent_create(0);
+    struct recent *r = recent_create(4 << 20);
     struct recent_cursor c;
     struct run_message m;
     uint64_t stable;

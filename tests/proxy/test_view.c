@@ -38,7 +38,7 @@ static void setup(void)
     struct catalog_options options = { .topics_max = 131072, .publishers_max = 1024 };
     seq = 0;
     catalog = catalog_create(&options);
-    recent = recent_create(0);
+    recent = recent_create(4 << 20);
     struct sys_genesis g = { .stream = STREAM,
                              .protocol_version = WIRE_VERSION,
                              .members = { .seq = 1, .count = 1, .stores = { 11 } } };
