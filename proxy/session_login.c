@@ -55,9 +55,10 @@ enum session_read session_hello(struct session *e, const uint8_t *body, size_t l
 
 static bool proves(const struct session *e, const struct edge_prove *prove)
 {
-    static const uint8_t binding[32]; /* zeros without TLS */
+    uint8_t binding[PORT_BINDING_SIZE];
     struct edge_welcome welcome = welcome_of(e);
     uint8_t signed_bytes[EDGE_SIGNED_SIZE];
+    port_stream_binding(e->all->p->port, e->stream, binding);
     edge_signed(&welcome, e->key, binding, signed_bytes);
     return crypto_sign_verify_detached(prove->signature, signed_bytes, sizeof signed_bytes,
                                        e->key) == 0;
