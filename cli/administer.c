@@ -79,6 +79,7 @@ static bool open_client(struct administer *a, const struct cli_globals *g, const
         .name = "cantus-admin",
         .source = cli_source(g, source),
         .key_file = proxy ? g->key_file : NULL,
+        .ca_file = g->ca_file,
         .level = config.is_volatile ? CANTUS_SEQUENCED : CANTUS_STABLE,
         .report = on_report,
         .ctx = a,

@@ -13,7 +13,8 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 /* What stands before the verb. */
 struct cli_globals {
     const char *dir;      /* --dir; NULL if it was not given */
-    const char *proxy;    /* --proxy: HOST:PORT[,HOST:PORT ...]; NULL */
+    const char *proxy;    /* --proxy: [tls:]HOST:PORT[,HOST:PORT ...]; NULL */
+    const char *ca_file;  /* --ca; NULL */
     const char *key_file; /* --key; NULL */
 };
 
@@ -29,7 +30,9 @@ struct cli_verb {
 #define CLI_PROXY_HELP                                                                             \
     "\n"                                                                                           \
     "  --proxy HOST:PORT[,HOST:PORT...]\n"                                                         \
-    "                  through a proxy, one of these, instead of --dir DIR\n"                      \
+    "                  through a proxy, one of these, instead of --dir DIR; tls:HOST:PORT over\n"  \
+    "                  TLS\n"                                                                      \
+    "  --ca FILE       the authorities that are trusted with tls:; default: the system's\n"         \
     "  --key FILE      as this key; without it as nobody in particular\n"
 
 extern const struct cli_verb verb_init, verb_dev, verb_pub, verb_sub, verb_status, verb_journal,
@@ -46,7 +49,7 @@ int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int ar
 
 /* Either --dir or --proxy was given. False: said on standard error. */
 bool cli_where(const struct cli_verb *verb, const struct cli_globals *globals);
-/* What a client of the library is to be opened with: DIR, or "proxy:HOST:PORT...". */
+/* What a client of the library is to be opened with: DIR, "proxy:HOST:PORT...", or "proxys:". */
 enum { CLI_SOURCE_MAX = 1024 };
 const char *cli_source(const struct cli_globals *globals, char out[CLI_SOURCE_MAX]);
 

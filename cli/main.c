@@ -119,15 +119,19 @@ bool cli_where(const struct cli_verb *verb, const struct cli_globals *globals)
     return false;
 }
 
+#define TLS_PREFIX "tls:"
+
 const char *cli_source(const struct cli_globals *globals, char out[CLI_SOURCE_MAX])
 {
     if (globals->proxy == NULL)
         return globals->dir;
-    snprintf(out, CLI_SOURCE_MAX, "proxy:%s", globals->proxy);
+    bool tls = strncmp(globals->proxy, TLS_PREFIX, strlen(TLS_PREFIX)) == 0;
+    snprintf(out, CLI_SOURCE_MAX, "%s:%s", tls ? "proxys" : "proxy",
+             globals->proxy + (tls ? strlen(TLS_PREFIX) : 0));
     return out;
 }
 
-enum { OPTION_HELP = 1000, OPTION_DIR, OPTION_PROXY, OPTION_PROXY_KEY, OPTIONS_MAX = 24 };
+enum { OPTION_HELP = 1000, OPTION_DIR, OPTION_PROXY, OPTION_PROXY_KEY, OPTION_PROXY_CA, OPTIONS_MAX = 24 };
 
 int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int argc, char **argv,
                 const struct option *options,
@@ -139,6 +143,7 @@ int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int ar
     if (through_proxy(verb)) {
         all[n++] = (struct option) { "proxy", required_argument, NULL, OPTION_PROXY };
         all[n++] = (struct option) { "key", required_argument, NULL, OPTION_PROXY_KEY };
+        all[n++] = (struct option) { "ca", required_argument, NULL, OPTION_PROXY_CA };
     } else if (globals->proxy != NULL || globals->key_file != NULL) {
         cli_fail("%s does not go through a proxy: it wants --dir DIR", verb->name);
         return -1;
@@ -161,6 +166,8 @@ int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int ar
             globals->proxy = optarg;
         else if (c == OPTION_PROXY_KEY)
             globals->key_file = optarg;
+        else if (c == OPTION_PROXY_CA)
+            globals->ca_file = optarg;
         else if (!parse(ctx, c, optarg))
             return -1;
     }
@@ -192,7 +199,8 @@ int main(int argc, char **argv)
         }
         if (!take_global(&globals.dir, "--dir", argc, argv, &i) &&
             !take_global(&globals.proxy, "--proxy", argc, argv, &i) &&
-            !take_global(&globals.key_file, "--key", argc, argv, &i)) {
+            !take_global(&globals.key_file, "--key", argc, argv, &i) &&
+            !take_global(&globals.ca_file, "--ca", argc, argv, &i)) {
             cli_fail("unknown option '%s' before the verb; see cantus --help", argv[i]);
             return CLI_USAGE;
         }

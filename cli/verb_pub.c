@@ -195,6 +195,7 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
         .name = "cantus-pub",
         .source = cli_source(&g, source),
         .key_file = g.key_file,
+        .ca_file = g.ca_file,
         .level = p.sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
         .report = on_report,
         .ctx = &p,

@@ -146,6 +146,7 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
         .name = "cantus-sub",
         .source = cli_source(&g, source),
         .key_file = g.key_file,
+        .ca_file = g.ca_file,
         .level = s.sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
         .report = on_report,
     };

@@ -47,7 +47,7 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libcantus-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libcantus0 (= ${PROJECT_VERSION})")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS
-    "libxxhash-dev, libyaml-dev, libprotobuf-c-dev, liburing-dev, libsodium-dev") # for libcantus.a
+    "libxxhash-dev, libyaml-dev, libprotobuf-c-dev, liburing-dev, libsodium-dev, libssl-dev") # for libcantus.a
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "One totally ordered stream of messages: what it takes to build with it
 Headers, files for pkg-config and CMake, and libcantus.a, for programs that
 use libcantus.")

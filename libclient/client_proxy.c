@@ -134,17 +134,17 @@ static void sign(void *ctx, const uint8_t message[EDGE_SIGNED_SIZE],
 static bool open_sockets(struct cantus_client *c, char *error)
 {
     struct client_proxies *p = c->proxies;
-    struct transport_options t = { .streams_max = 4,
-                                   .tls = p->tls,
-                                   .tls_name = p->tls != NULL ? name_of : NULL,
-                                   .tls_ctx = p };
+    struct transport_options t = {
+        .streams_max = 4, .tls = p->tls, .tls_name = p->tls != NULL ? name_of : NULL, .tls_ctx = p
+    };
     char text[TRANSPORT_ERROR_MAX] = "";
     c->transport = transport_open_kernel(&t, text);
     if (c->transport == NULL) {
         snprintf(error, CANTUS_ERROR_MAX, "%s", text);
         return false;
     }
-    struct loop_options l = { .polled = true, .yield = true,
+    struct loop_options l = { .polled = true,
+                              .yield = true,
                               .idle = c->options.spin ? LOOP_IDLE_SPIN : LOOP_IDLE_SPIN_THEN_WAIT };
     char loop_text[LOOP_ERROR_MAX] = "";
     c->loop = loop_create(&l, loop_text);

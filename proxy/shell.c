@@ -19,6 +19,7 @@ enum {
 struct proxy_shell {
     struct proxy *core;
     struct transport *transport;
+    struct tls *tls; /* NULL: clients come plain */
     struct loop *loop;
     struct counter_file *counters; /* NULL: there is none */
     const char *name;
@@ -93,6 +94,21 @@ static bool raise_descriptors(const struct config_proxy *own, char *error)
     return false;
 }
 
+static bool open_tls(struct proxy_shell *s, const struct config *config,
+                     const struct config_proxy *own, char *error)
+{
+    char certificate[CONFIG_PATH_MAX * 2 + 2], key[CONFIG_PATH_MAX * 2 + 2];
+    char text[TLS_ERROR_MAX] = "TLS: its files have too long paths";
+    if (own->tls_certificate[0] == '\0')
+        return true;
+    if (config_path(config, own->tls_certificate, certificate, sizeof certificate) &&
+        config_path(config, own->tls_key, key, sizeof key))
+        s->tls = tls_server(certificate, key, text);
+    if (s->tls == NULL)
+        snprintf(error, PROXY_SHELL_ERROR_MAX, "proxy %s: %s", own->name, text);
+    return s->tls != NULL;
+}
+
 static bool open_transport(struct proxy_shell *s, const struct config *config,
                            const struct config_proxy *own, char *error)
 {
@@ -103,6 +119,7 @@ static bool open_transport(struct proxy_shell *s, const struct config *config,
     options.listen = true;
     options.stream_port = own->stream_port;
     options.clients = own->listen;
+    options.tls = s->tls;
     options.streams_max = own->sessions_max + STREAMS_SPARE;
     options.stream_buffer_bytes = largest > BUFFER_MIN ? largest : BUFFER_MIN;
     char text[TRANSPORT_ERROR_MAX] = "";
@@ -199,12 +216,14 @@ struct proxy_shell *proxy_shell_open(const struct config *config, uint32_t index
     s->loop = loop;
     s->name = own->name;
     s->counters = counter_file_of(config, "proxy", own->name, log);
-    if (raise_descriptors(own, error) && open_transport(s, config, own, error) &&
-        open_core(s, config, own, error) && join_loop(s, config, error)) {
+    if (raise_descriptors(own, error) && open_tls(s, config, own, error) &&
+        open_transport(s, config, own, error) && open_core(s, config, own, error) &&
+        join_loop(s, config, error)) {
         log_line(log, LOG_INFO, "proxy", "listening",
-                 "name=%s clients=%u.%u.%u.%u:%u stream_port=%u memory_mib=%zu", own->name,
+                 "name=%s clients=%u.%u.%u.%u:%u tls=%s stream_port=%u memory_mib=%zu", own->name,
                  own->listen.ip >> 24, own->listen.ip >> 16 & 255, own->listen.ip >> 8 & 255,
-                 own->listen.ip & 255, own->listen.port, own->stream_port, s->memory >> 20);
+                 own->listen.ip & 255, own->listen.port, s->tls != NULL ? "yes" : "no",
+                 own->stream_port, s->memory >> 20);
         return s;
     }
     proxy_shell_close(s);
@@ -227,6 +246,7 @@ void proxy_shell_close(struct proxy_shell *s)
         loop_remove(s->loop, s);
     if (s->transport != NULL)
         s->transport->ops->close(s->transport);
+    tls_free(s->tls);
     proxy_destroy(s->core);
     counter_file_close(s->counters);
     free(s);

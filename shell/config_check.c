@@ -178,6 +178,17 @@ static void check_stores(struct config_reader *r)
                         "'volatile: true'");
 }
 
+static void check_tls(struct config_reader *r, uint32_t index)
+{
+    const unsigned *lines = r->item_lines[CONFIG_PROXIES][index];
+    unsigned certificate = key_line(lines, CONFIG_PROXIES, "tls_certificate");
+    unsigned key = key_line(lines, CONFIG_PROXIES, "tls_key");
+    if ((certificate == 0) != (key == 0))
+        config_complain(r, certificate + key, "%s: it takes %s, too",
+                        key == 0 ? "tls_certificate" : "tls_key",
+                        key == 0 ? "tls_key" : "tls_certificate");
+}
+
 /* The longest message is half of what one publisher may have under way. */
 static void check_proxies(struct config_reader *r)
 {
@@ -189,6 +200,7 @@ static void check_proxies(struct config_reader *r)
             config_complain(r, line,
                             "publisher_kib: more than all publishers have: relay_mib is %u",
                             p->relay_mib);
+        check_tls(r, i);
     }
 }
 

@@ -152,6 +152,11 @@ static const struct config_key proxy_keys[] = {
       "A client that says nothing for so long is cut off. 0: never." },
     { "login_s", CONFIG_U32, false, PROX(login_s), 1, 3600,
       "A client has so long to prove who it is." },
+    { "tls_certificate", CONFIG_PATH, false, PROX(tls_certificate), 1, CONFIG_PATH_MAX,
+      "PEM file of its certificate, with those between it and its authority behind it; relative to this "
+      "file. With it and tls_key clients must speak TLS 1.3. Read once, at start." },
+    { "tls_key", CONFIG_PATH, false, PROX(tls_key), 1, CONFIG_PATH_MAX,
+      "PEM file of the certificate's key, without a passphrase." },
 };
 
 _Static_assert(sizeof sequencing_keys / sizeof sequencing_keys[0] <= CONFIG_KEYS_MAX,

@@ -121,7 +121,7 @@ static const char *absent(const struct config_key *key, const void *field)
     if (key->type == CONFIG_GROUP && ((const struct port_addr *)field)->port == 0)
         return "239.1.2.3:20000";
     if (key->type == CONFIG_PATH && *(const char *)field == '\0')
-        return "/run/cantus";
+        return strcmp(key->name, "counters") == 0 ? "/run/cantus" : "/etc/cantus/proxy.pem";
     return NULL;
 }
 

@@ -236,8 +236,8 @@ uint32_t kernel_stream_connect(struct port *port, struct port_addr to)
         close(fd);
         return 0;
     }
-    const char *name = k->options.tls_name != NULL ? k->options.tls_name(k->options.tls_ctx, to)
-                                                   : NULL;
+    const char *name =
+        k->options.tls_name != NULL ? k->options.tls_name(k->options.tls_ctx, to) : NULL;
     if (name != NULL && !kernel_tls_begin(k, stream, name)) {
         k->transport.counters.streams_refused++;
         release(s, stream);

@@ -230,13 +230,28 @@ void tls_end(struct tls_link *l)
     free(l);
 }
 
+static bool is_plain(void)
+{
+    int reason = ERR_GET_REASON(ERR_peek_error());
+    return reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST ||
+           reason == SSL_R_HTTPS_PROXY_REQUEST;
+}
+
+/* OpenSSL ends without a word when what comes first is no TLS. A client of ours knows this one. */
+static void say_alert(const struct tls_link *l)
+{
+    static const uint8_t alert[] = { 21, 3, 3, 0, 2, 2, 70 }; /* fatal, protocol_version */
+    ssize_t ignored = send(l->fd, alert, sizeof alert, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)ignored;
+}
+
 static void give_reason(struct tls_link *l)
 {
     long verdict = SSL_get_verify_result(l->ssl);
     if (l->client && verdict != X509_V_OK)
         snprintf(l->reason, sizeof l->reason, "TLS: its certificate is not accepted: %s",
                  X509_verify_cert_error_string(verdict));
-    else if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_WRONG_VERSION_NUMBER)
+    else if (is_plain())
         snprintf(l->reason, sizeof l->reason, "TLS: the other side does not speak it");
     else if (l->error != 0)
         snprintf(l->reason, sizeof l->reason, "TLS: %s", strerror(l->error));
@@ -258,8 +273,11 @@ static enum tls_result result_of(struct tls_link *l, int returned)
         result = TLS_WANT_WRITE;
     else if (kind == SSL_ERROR_ZERO_RETURN || l->ended)
         result = TLS_ENDED;
-    if (result == TLS_BROKEN && l->reason[0] == '\0')
+    if (result == TLS_BROKEN && l->reason[0] == '\0') {
+        if (!l->client && is_plain())
+            say_alert(l);
         give_reason(l);
+    }
     ERR_clear_error();
     return result;
 }

@@ -3,6 +3,7 @@
 
     cantus_edge.py --proxy HOST:PORT[,HOST:PORT...] [--key FILE] sub SUBTREE... [--from SEQ] [--stable]
     cantus_edge.py --proxy HOST:PORT --key FILE pub TOPIC TEXT...
+    cantus_edge.py --proxy tls:HOST:PORT [--ca FILE] ...
 
 As a library:
 
@@ -19,10 +20,13 @@ next proxy goes on behind the last position. What is published is in the stream 
 import argparse
 import base64
 import dataclasses
+import hashlib
+import hmac
 import os
 import random
 import select
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -293,10 +297,46 @@ class Publisher:
             number += item.count
 
 
+# ---- TLS ---------------------------------------------------------------------------------------------------
+
+def expand_label(digest, secret, label, context):
+    """HKDF-Expand-Label of RFC 8446, of one block at most."""
+    label = b"tls13 " + label
+    size = hashlib.new(digest).digest_size
+    info = struct.pack(">H", size) + bytes([len(label)]) + label + bytes([len(context)]) + context
+    return hmac.digest(secret, info + b"\1", digest)
+
+
+class Tls:
+    """TLS 1.3 over a connected socket. The ssl module does not tell the exporter's value (RFC 9266), but it
+    writes the secret that it comes from to a log, which is a file in memory here."""
+
+    def __init__(self, sock, host, ca_file=None):
+        log = os.memfd_create("exporter", os.MFD_CLOEXEC)
+        try:
+            context = ssl.create_default_context(cafile=ca_file)
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+            context.set_alpn_protocols(["cantus"])
+            context.keylog_filename = f"/proc/self/fd/{log}"
+            self.sock = context.wrap_socket(sock, server_hostname=host)
+            with os.fdopen(os.dup(log), "rb") as file:
+                file.seek(0)
+                secrets = dict(line.split()[::2] for line in file if not line.startswith(b"#"))
+        finally:
+            os.close(log)
+        secret = bytes.fromhex(secrets[b"EXPORTER_SECRET"].decode())
+        digest = "sha384" if self.sock.cipher()[0].endswith("SHA384") else "sha256"
+        nothing = hashlib.new(digest).digest()
+        derived = expand_label(digest, secret, b"EXPORTER-Channel-Binding", nothing)
+        info = struct.pack(">H", 32) + b"\x0etls13 exporter" + bytes([len(nothing)]) + nothing
+        self.binding = hmac.digest(derived, info + b"\1", digest)[:32]
+
+
 # ---- the connection ----------------------------------------------------------------------------------------
 
 class Client:
-    def __init__(self, proxies, seed=None, agent="cantus_edge.py", log=None):
+    def __init__(self, proxies, seed=None, agent="cantus_edge.py", log=None, tls=False, ca_file=None):
+        self.tls, self.ca_file = tls, ca_file
         self.proxies, self.seed, self.agent = list(proxies), seed, agent
         self.key = ed25519.public_key(seed) if seed else None
         self.log = log or (lambda text: None)
@@ -399,6 +439,10 @@ class Client:
         self.next_proxy = (self.next_proxy + 1) % len(self.proxies)
         self.sock = socket.create_connection((host, port), LOGIN_S)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.binding = bytes(32)
+        if self.tls:
+            secured = Tls(self.sock, host, self.ca_file)
+            self.sock, self.binding = secured.sock, secured.binding
         self.sock.setblocking(False)
         self.heard_s = self.said_s = self.began_s = time.monotonic()
         self.say(encode_hello(self.stream, self.key, self.agent))
@@ -430,13 +474,21 @@ class Client:
             publisher.send()
 
     def exchange(self, timeout_s):
-        readable, writable, _ = select.select([self.sock], [self.sock] if self.unsent else [], [], timeout_s)
+        held = self.tls and self.sock.pending() > 0  # select does not know of what TLS has taken in
+        readable, writable, _ = select.select([self.sock], [self.sock] if self.unsent else [], [],
+                                              0 if held else timeout_s)
         if writable:
-            sent = self.sock.send(self.unsent)
+            try:
+                sent = self.sock.send(self.unsent)
+            except ssl.SSLWantWriteError:
+                sent = 0
             del self.unsent[:sent]
             self.said_s = time.monotonic()
-        if readable:
-            got = self.sock.recv(1 << 18)
+        if readable or held:
+            try:
+                got = self.sock.recv(1 << 18)
+            except ssl.SSLWantReadError:
+                return
             if not got:
                 raise Broken("the connection was lost")
             self.heard_s = time.monotonic()
@@ -447,6 +499,8 @@ class Client:
         at = 0
         while len(self.received) - at >= 5:
             length, kind = struct.unpack_from("<IB", self.received, at)
+            if self.state == "hello" and self.received[:2] == b"\x15\x03":
+                raise Broken("it wants TLS: tls:HOST:PORT")
             if length == 0 or length > FRAME_MAX:
                 raise Broken("that is no frame")
             if len(self.received) - at < 4 + length:
@@ -477,7 +531,8 @@ class Client:
         self.stream = stream
         self.state = "prove"
         if self.key is not None:
-            signature = ed25519.sign(self.seed, signed_bytes(stream, challenge, self.key, proxy))
+            signature = ed25519.sign(self.seed, signed_bytes(stream, challenge, self.key, proxy,
+                                                                 self.binding))
             self.say(frame(PROVE, signature))
 
     def on_accepted(self, reader):
@@ -642,10 +697,10 @@ class Client:
 
 def parse_proxies(text):
     proxies = []
-    for part in text.split(","):
+    for part in text.removeprefix("tls:").split(","):
         host, _, port = part.rpartition(":")
         if not host or not port.isdigit():
-            raise argparse.ArgumentTypeError(f"{part!r} is not HOST:PORT")
+            raise ValueError(f"{part!r} is not HOST:PORT")
         proxies.append((host, int(port)))
     return proxies
 
@@ -702,7 +757,8 @@ def publish(client, args):
 
 def main():
     parser = argparse.ArgumentParser(description="A client of Cantus' proxies.")
-    parser.add_argument("--proxy", type=parse_proxies, required=True, metavar="HOST:PORT[,...]")
+    parser.add_argument("--proxy", required=True, metavar="[tls:]HOST:PORT[,...]")
+    parser.add_argument("--ca", metavar="FILE", help="PEM of the authorities that are trusted; default: the system's")
     parser.add_argument("--key", metavar="FILE", help="of `cantus key new`; without it: nobody in particular")
     parser.add_argument("--quiet", action="store_true", help="say nothing of connections that break")
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -719,8 +775,8 @@ def main():
     pub.add_argument("--publisher", default=f"pub.{os.getpid()}", metavar="NAME")
     args = parser.parse_args()
     try:
-        client = Client(args.proxy, read_key(args.key) if args.key else None,
-                        log=None if args.quiet else Log())
+        client = Client(parse_proxies(args.proxy), read_key(args.key) if args.key else None,
+                        log=None if args.quiet else Log(), tls=args.proxy.startswith("tls:"), ca_file=args.ca)
         return subscribe(client, args) if args.verb == "sub" else publish(client, args)
     except (Refused, Superseded, ValueError, OSError) as why:
         print(why, file=sys.stderr)
