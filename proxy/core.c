@@ -16,6 +16,10 @@ void proxy_options_default(struct proxy_options *o)
         .sessions_max = 16384,
         .sessions_per_key = 1024,
         .sessions_per_addr = 16384,
+        .records_per_addr_s = 64,
+        .records_per_addr_burst = 32768,
+        .records_per_key_s = 16,
+        .records_per_key_burst = 5120,
         .logins_max = 512,
         .subtrees_max = 262144,
         .view_bytes = UINT64_C(256) << 20,
@@ -112,6 +116,9 @@ struct proxy *proxy_create(const struct proxy_options *options, struct port *por
         proxy_destroy(p);
         return NULL;
     }
+    limiter_set_paces(
+        p->limiter, (struct limiter_pace) { p->o.records_per_addr_s, p->o.records_per_addr_burst },
+        (struct limiter_pace) { p->o.records_per_key_s, p->o.records_per_key_burst });
     return p;
 }
 

@@ -42,6 +42,12 @@ struct proxy_options {
     uint32_t sessions_max;      /* default 16384 */
     uint32_t sessions_per_key;  /* default 1024, if the catalog's limits say nothing */
     uint32_t sessions_per_addr; /* default 16384 */
+    /* What a client makes the proxy write down stays in the stream for ever: a login (with its logout), a
+     * subscription from the tip, a change, a publisher. So many a second for each address, and each key,
+     * behind a burst; default 64 behind 32768, and 16 behind 5120. 0: no limit. Whose address has none left
+     * waits for its turn; a login of a key that has none left is refused. */
+    uint32_t records_per_addr_s, records_per_addr_burst;
+    uint32_t records_per_key_s, records_per_key_burst;
     uint32_t logins_max;     /* not accepted yet, at a time; default 512: others wait their turn */
     uint32_t subtrees_max;   /* of all sessions together; default 262144 */
     uint64_t view_bytes;     /* default 256 MiB */

@@ -5,7 +5,7 @@
 #include "proto/hash.h"
 
 #define NONE UINT32_MAX
-enum { SPARE_ACCOUNTS = 4096, NOBODY = 0 };
+enum { SPARE_ACCOUNTS = 4096, SPARE_ADDRESSES = 4096, NOBODY = 0 };
 
 struct bucket {
     uint64_t full_ns; /* when it will be full again */
@@ -18,14 +18,16 @@ struct account {
     uint32_t newer, older;   /* of those without a session: which was left later, earlier */
     uint64_t limits_version; /* `limit` is as of this */
     struct limit limit;
-    struct bucket messages, bytes;
+    struct bucket messages, bytes, records;
     uint64_t has[LIMITER_QUOTAS];
 };
 
 struct address {
     uint32_t ip;
     uint32_t connections, logins;
-    uint32_t chain; /* or the next free one */
+    uint32_t chain;
+    uint32_t newer, older; /* of those without a connection, like accounts */
+    struct bucket records;
 };
 
 struct subtree {
@@ -42,7 +44,9 @@ struct limiter {
     uint32_t accounts_max, addresses_max;
     uint32_t account_count;
     uint32_t left_first, left_last; /* without a session: the one that was left first goes first */
-    uint32_t address_free;
+    uint32_t address_count;
+    uint32_t gone_first, gone_last; /* without a connection */
+    struct limiter_pace address_pace, key_pace;
     uint32_t slots; /* of both tables of chains: a power of two */
     uint32_t *account_chains, *address_chains;
     struct account *accounts; /* [NOBODY] is nobody's in particular */
@@ -67,7 +71,7 @@ size_t limiter_memory(uint32_t sessions_max)
 {
     uint32_t accounts = sessions_max + SPARE_ACCOUNTS;
     return sizeof(struct limiter) + accounts * sizeof(struct account) +
-           sessions_max * sizeof(struct address) +
+           (sessions_max + SPARE_ADDRESSES) * sizeof(struct address) +
            2 * (size_t)slots_for(accounts) * sizeof(uint32_t);
 }
 
@@ -80,7 +84,7 @@ struct limiter *limiter_create(uint32_t sessions_max, const struct catalog *cata
     l->catalog = catalog;
     l->secret = secret;
     l->accounts_max = sessions_max + SPARE_ACCOUNTS;
-    l->addresses_max = sessions_max;
+    l->addresses_max = sessions_max + SPARE_ADDRESSES;
     l->slots = slots_for(l->accounts_max);
     l->accounts = calloc(l->accounts_max, sizeof *l->accounts);
     l->addresses = calloc(l->addresses_max, sizeof *l->addresses);
@@ -93,11 +97,9 @@ struct limiter *limiter_create(uint32_t sessions_max, const struct catalog *cata
     }
     memset(l->account_chains, 0xff, l->slots * sizeof *l->account_chains);
     memset(l->address_chains, 0xff, l->slots * sizeof *l->address_chains);
-    for (uint32_t i = 0; i < l->addresses_max; i++)
-        l->addresses[i].chain = i + 1 < l->addresses_max ? i + 1 : NONE;
     l->account_count = 1;
     l->accounts[NOBODY].limits_version = UINT64_MAX;
-    l->left_first = l->left_last = NONE;
+    l->left_first = l->left_last = l->gone_first = l->gone_last = NONE;
     l->subtrees_version = UINT64_MAX;
     return l;
 }
@@ -130,37 +132,59 @@ static uint32_t *find_address(struct limiter *l, uint32_t ip)
     return link;
 }
 
+/* It has a connection again, or is forgotten. */
+static void ungo(struct limiter *l, uint32_t index)
+{
+    struct address *a = &l->addresses[index];
+    *(a->older == NONE ? &l->gone_first : &l->addresses[a->older].newer) = a->newer;
+    *(a->newer == NONE ? &l->gone_last : &l->addresses[a->newer].older) = a->older;
+}
+
+static uint32_t fresh_address(struct limiter *l)
+{
+    if (l->address_count < l->addresses_max)
+        return l->address_count++;
+    uint32_t oldest = l->gone_first;
+    if (oldest == NONE)
+        return NONE;
+    ungo(l, oldest);
+    *find_address(l, l->addresses[oldest].ip) = l->addresses[oldest].chain;
+    return oldest;
+}
+
 bool limiter_connect(struct limiter *l, uint32_t ip, uint32_t connections_max)
 {
-    uint32_t *link = find_address(l, ip);
-    if (*link == NONE) {
-        uint32_t fresh = l->address_free;
-        if (fresh == NONE || connections_max == 0)
+    uint32_t index = *find_address(l, ip);
+    if (connections_max == 0)
+        return false;
+    if (index == NONE) {
+        index = fresh_address(l);
+        if (index == NONE)
             return false;
-        l->address_free = l->addresses[fresh].chain;
-        l->addresses[fresh] = (struct address) { .ip = ip, .connections = 1, .chain = NONE };
-        *link = fresh;
+        l->addresses[index] = (struct address) { .ip = ip, .connections = 1, .chain = NONE };
+        *find_address(l, ip) = index;
         return true;
     }
-    struct address *a = &l->addresses[*link];
+    struct address *a = &l->addresses[index];
     if (a->connections >= connections_max)
         return false;
-    a->connections++;
+    if (a->connections++ == 0)
+        ungo(l, index);
     return true;
 }
 
 void limiter_disconnect(struct limiter *l, uint32_t ip)
 {
-    uint32_t *link = find_address(l, ip);
-    assert(*link != NONE);
-    uint32_t index = *link;
+    uint32_t index = *find_address(l, ip);
+    assert(index != NONE && l->addresses[index].connections > 0);
     struct address *a = &l->addresses[index];
     if (--a->connections > 0)
         return;
     assert(a->logins == 0);
-    *link = a->chain;
-    a->chain = l->address_free;
-    l->address_free = index;
+    a->older = l->gone_last;
+    a->newer = NONE;
+    *(l->gone_last == NONE ? &l->gone_first : &l->addresses[l->gone_last].newer) = index;
+    l->gone_last = index;
 }
 
 bool limiter_begin_login(struct limiter *l, uint32_t ip, uint32_t logins_max)
@@ -305,12 +329,13 @@ bool limiter_may_have(struct limiter *l, uint32_t account, enum limiter_quota qu
         limit = a->limit.inflight_bytes;
         break;
     case LIMITER_PUBLISHERS:
+    case LIMITER_IDENTITIES:
     case LIMITER_SET_BYTES:
     case LIMITER_QUOTAS:
         break;
     }
-    uint64_t all = a->has[quota] + more;
-    return (limit == 0 || all <= limit) && (max == 0 || all <= max);
+    uint64_t most = limit != 0 ? limit : max;
+    return most == 0 || a->has[quota] + more <= most;
 }
 
 uint64_t limiter_has(const struct limiter *l, uint32_t account, enum limiter_quota quota)
@@ -421,4 +446,36 @@ void limiter_charge(struct limiter *l, uint32_t account, uint32_t bytes, uint64_
     refresh(l, a);
     pay(&a->messages, a->limit.messages_per_s, 1, now_ns);
     pay(&a->bytes, a->limit.bytes_per_s, bytes, now_ns);
+}
+
+/* ---- records --------------------------------------------------------------------------------- */
+
+void limiter_set_paces(struct limiter *l, struct limiter_pace address, struct limiter_pace key)
+{
+    l->address_pace = address;
+    l->key_pace = key;
+}
+
+static uint64_t take_one(struct bucket *b, struct limiter_pace pace, uint64_t now_ns)
+{
+    if (pace.per_s == 0)
+        return 0;
+    uint64_t cost = UINT64_C(1000000000) / pace.per_s;
+    uint64_t full = b->full_ns > now_ns ? b->full_ns : now_ns;
+    if (full - now_ns > cost * pace.burst)
+        return full - cost * pace.burst;
+    b->full_ns = full + cost;
+    return 0;
+}
+
+uint64_t limiter_pace_address(struct limiter *l, uint32_t ip, uint64_t now_ns)
+{
+    uint32_t index = *find_address(l, ip);
+    assert(index != NONE);
+    return take_one(&l->addresses[index].records, l->address_pace, now_ns);
+}
+
+uint64_t limiter_pace_account(struct limiter *l, uint32_t account, uint64_t now_ns)
+{
+    return account == NOBODY ? 0 : take_one(&l->accounts[account].records, l->key_pace, now_ns);
 }

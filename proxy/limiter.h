@@ -1,8 +1,9 @@
-/* How much clients may have and do: token buckets by key and by subtree, quotas by key and by address.
+/* How much clients may have and do: token buckets by key and by subtree, quotas by key and by address, and a
+ * pace for what they make the proxy write down, which stays in the stream for ever.
  *
  * The limits are the catalog's (proto/limit.h). An account is a key's, of all its sessions here together, or
  * that of nobody in particular; it outlives its last session as long as there is room, so that who comes
- * back finds its bucket as it left it. Each proxy enforces a limit by itself.
+ * back finds its bucket as it left it, and so does an address. Each proxy enforces a limit by itself.
  *
  * A bucket is the time at which it will be full again: something is let through if that is at most the
  * burst away, and moves it by what it costs. So a large message may overdraw it once, and the next ones wait
@@ -43,11 +44,13 @@ enum limiter_quota {
     LIMITER_TOPICS, /* created through this proxy since the account is known */
     LIMITER_SUBSCRIPTIONS,
     LIMITER_INFLIGHT_BYTES,
-    LIMITER_PUBLISHERS, /* these two are no limits of the catalog's */
+    LIMITER_PUBLISHERS, /* open; this and those below are no limits of the catalog's */
+    LIMITER_IDENTITIES, /* of publishers, that have first joined through this proxy */
     LIMITER_SET_BYTES,
     LIMITER_QUOTAS
 };
-/* Whether it may have so many more, at most `max` in all (0: no limit) and what its limit says. */
+/* Whether it may have so many more: in all what its limit says, or if that says nothing `max` (0: no
+ * limit). */
 bool limiter_may_have(struct limiter *l, uint32_t account, enum limiter_quota quota, uint64_t more,
                       uint64_t max);
 uint64_t limiter_has(const struct limiter *l, uint32_t account, enum limiter_quota quota);
@@ -60,5 +63,18 @@ uint64_t limiter_take(struct limiter *l, uint32_t account, const char *topic, si
                       uint32_t bytes, uint64_t now_ns);
 /* Charged whatever there is: a reject that somebody caused. */
 void limiter_charge(struct limiter *l, uint32_t account, uint32_t bytes, uint64_t now_ns);
+
+/* ---- records --------------------------------------------------------------------------------- */
+struct limiter_pace {
+    uint32_t per_s; /* 0: no limit */
+    uint32_t burst;
+};
+
+/* For each address with a connection, and for each key; at first there are none. */
+void limiter_set_paces(struct limiter *l, struct limiter_pace address, struct limiter_pace key);
+/* One more record because of this address, or this account, which if it is nobody's is not charged. 0, and it
+ * is charged; or when to ask again. */
+uint64_t limiter_pace_address(struct limiter *l, uint32_t ip, uint64_t now_ns);
+uint64_t limiter_pace_account(struct limiter *l, uint32_t account, uint64_t now_ns);
 
 #endif

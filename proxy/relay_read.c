@@ -38,6 +38,19 @@ static bool identity_of(const struct session *s, const char *name, char identity
            memcmp(key, s->key, sizeof key) == 0;
 }
 
+/* Everybody can make a key; a publisher is a place in everybody's catalog, for ever. */
+static bool may_publish_anything(const struct session *s)
+{
+    const struct access *access = catalog_access(s->all->p->catalog);
+    if (s->principal != ACCESS_PRINCIPAL_ANYONE || proxy_sabotaged(s->all->p, PROXY_ANY_IDENTITY))
+        return true;
+    struct access_grant g;
+    for (uint32_t i = 0; access_grant_at(access, i, &g); i++)
+        if (g.whom.who == ACCESS_ANYONE && (g.rights & ACCESS_WRITE) != 0)
+            return true;
+    return false;
+}
+
 /* A join that is there already, and ours: its answer was lost with another connection. */
 static void adopt(struct relay_publisher *q, const struct publisher_options *o)
 {
@@ -69,8 +82,18 @@ enum relay_verdict relay_open(struct relay *r, struct session *s, const struct e
     if (!identity_of(s, open->name, o.identity))
         return refuse(refused, EDGE_REFUSED_NAME,
                       "a publisher's name has 1 to 18 printable bytes, and no space");
+    if (!may_publish_anything(s)) {
+        refused->right = ACCESS_WRITE;
+        return refuse(refused, EDGE_REFUSED_RIGHT,
+                      "not permitted: to publish with a key that nothing is granted to");
+    }
     o.nonce = open->nonce;
     o.wanted = open->wanted;
+    bool first = catalog_publisher_find(r->p->catalog, o.identity) == 0;
+    if (first && !limiter_may_have(r->p->limiter, s->account, LIMITER_IDENTITIES, 1,
+                                   r->p->o.catalog.publishers_max / RELAY_SHARE))
+        return refuse(refused, EDGE_REFUSED_QUOTA,
+                      "too many publishers have been made of this key");
     struct relay_publisher *own = relay_find_identity(s, o.identity);
     if (own != NULL && !own->superseded)
         return refuse(refused, EDGE_REFUSED_ORDER, "this publisher is open already");
@@ -88,6 +111,8 @@ enum relay_verdict relay_open(struct relay *r, struct session *s, const struct e
     struct relay_publisher *q = relay_take(r, s, &o);
     if (q == NULL)
         return refuse(refused, EDGE_REFUSED_QUOTA, "too many publishers are open at this proxy");
+    if (first)
+        limiter_add(r->p->limiter, s->account, LIMITER_IDENTITIES, 1);
     adopt(q, &o);
     return RELAY_DONE;
 }

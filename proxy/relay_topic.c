@@ -16,6 +16,20 @@ static struct relay_create *find(struct relay *r, const char *path, size_t lengt
     return NULL;
 }
 
+/* NULL: there is none, or this account has its share. */
+static struct relay_create *free_one(struct relay *r, uint32_t account)
+{
+    struct relay_create *c = NULL;
+    uint32_t its = 0;
+    for (uint32_t i = 0; i < RELAY_CREATES_MAX; i++) {
+        if (r->creates[i].session == NULL)
+            c = &r->creates[i];
+        else
+            its += r->creates[i].session->account == account;
+    }
+    return its < RELAY_CREATES_MAX / RELAY_SHARE ? c : NULL;
+}
+
 static void forget(struct relay *r, struct relay_create *c)
 {
     c->session = NULL;
@@ -45,12 +59,11 @@ static enum relay_verdict ask(struct relay_publisher *q, const char *path, size_
     }
     if (c != NULL)
         return RELAY_LATER;
-    if (!limiter_may_have(p->limiter, q->session->account, LIMITER_TOPICS, 1, 0))
+    if (!limiter_may_have(p->limiter, q->session->account, LIMITER_TOPICS, 1,
+                          p->o.catalog.topics_max / RELAY_SHARE))
         return refuse(refused, EDGE_REFUSED_QUOTA, ACCESS_WRITE,
                       "this key has made as many topics as it may");
-    for (uint32_t i = 0; i < RELAY_CREATES_MAX && c == NULL; i++)
-        if (r->creates[i].session == NULL)
-            c = &r->creates[i];
+    c = free_one(r, q->session->account);
     if (c == NULL)
         return RELAY_LATER;
     *c = (struct relay_create) { .session = q->session,

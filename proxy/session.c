@@ -39,7 +39,7 @@ struct sessions *sessions_create(struct proxy *p)
     s->waiting = s->recording =
         (struct session_list) { .first = SESSION_NONE, .last = SESSION_NONE };
     s->chain_mask = chains_for(s->max) - 1;
-    s->retry_ns = PORT_NEVER;
+    s->retry_ns = s->turns_ns = PORT_NEVER;
     s->proofs_left = SESSION_PROOFS_MAX;
     s->round = 1;
     s->request_max = sessions_request_max(&p->o);

@@ -95,6 +95,10 @@ void session_let_in(struct session *e)
                                : "too many connections without a key");
         return;
     }
+    if (limiter_pace_account(p->limiter, e->account, p->now.mono_ns) != 0) {
+        session_end(e, EDGE_CLOSING_QUOTA, "this key logs in too often: wait a little");
+        return;
+    }
     e->id = proxy_draw64(p, "session");
     e->state = SESSION_PROVEN;
     session_record(e);

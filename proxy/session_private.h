@@ -31,6 +31,8 @@ enum session_state {
     SESSION_LEAVING /* its connection is gone; its logout is yet to be written down */
 };
 
+enum session_paid { SESSION_PAID_KEY = 1, SESSION_PAID_LIMIT = 2, SESSION_PAID_ADDRESS = 4 };
+
 /* A set of subtrees, as in a request, in memory of the sessions' buddy. */
 struct session_set {
     struct edge_subtrees subtrees;
@@ -55,6 +57,8 @@ struct session {
     uint32_t chain;  /* of those whose stream has the same hash */
     struct port_addr addr;
     uint32_t account; /* LIMITER_NONE: none yet */
+    uint8_t paid;     /* enum session_paid, a bit set: for the record that it asks for */
+    bool paced;       /* its turn was put off, and that is counted */
     bool in_login;    /* counted among those that have not logged in */
     bool is_text;
     bool has_key;
@@ -111,6 +115,7 @@ struct sessions {
     uint32_t subtrees;             /* of all sets, those that are coming too */
     uint32_t logins;               /* not logged in yet */
     uint32_t turns_refused;        /* to so many of those who wait, since something changed */
+    uint64_t turns_ns;             /* when one whose address has to wait may have its turn */
     struct session_list waiting;   /* for their turn */
     struct session_list recording; /* for room to write a record down */
     uint32_t *chains;              /* of streams */

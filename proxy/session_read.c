@@ -166,16 +166,41 @@ static bool subscribe(struct session *e, struct position tip)
     return true;
 }
 
-/* What it asks for becomes a message, which counts as one of its own. */
+/* 0, or when to ask again. */
+static uint64_t pay(struct session *e, enum session_paid what)
+{
+    static const char topic[] = "/sys/edge";
+    struct proxy *p = e->all->p;
+    uint64_t now = p->now.mono_ns, at_ns = 0;
+    if ((e->paid & what) != 0)
+        return 0;
+    if (what == SESSION_PAID_KEY)
+        at_ns = limiter_pace_account(p->limiter, e->account, now);
+    else if (what == SESSION_PAID_LIMIT)
+        at_ns =
+            limiter_take(p->limiter, e->account, topic, sizeof topic - 1, SYS_EDGE_SIZE_MAX, now);
+    else
+        at_ns = limiter_pace_address(p->limiter, e->addr.ip, now);
+    e->paid |= at_ns == 0 ? (uint8_t)what : 0;
+    return at_ns;
+}
+
+/* What it asks for becomes a message, which counts as one of its own, and stays for ever. */
 static bool may_write_down(struct session *e)
 {
-    struct proxy *p = e->all->p;
-    static const char topic[] = "/sys/edge";
-    uint64_t at = limiter_take(p->limiter, e->account, topic, sizeof topic - 1, SYS_EDGE_SIZE_MAX,
-                               p->now.mono_ns);
-    if (at != 0)
-        session_retry_at(e, at);
-    return at == 0;
+    uint64_t at_ns = pay(e, SESSION_PAID_KEY);
+    if (at_ns == 0)
+        at_ns = pay(e, SESSION_PAID_LIMIT);
+    if (at_ns == 0)
+        at_ns = pay(e, SESSION_PAID_ADDRESS);
+    if (at_ns == 0) {
+        e->paid = 0;
+        return true;
+    }
+    if (!e->stopped)
+        proxy_count(e->all->p, COUNTER_THROTTLED);
+    session_retry_at(e, at_ns);
+    return false;
 }
 
 static enum session_read on_subscribe(struct session *e, const uint8_t *body, size_t length)

@@ -3,12 +3,30 @@
 
 /* ---- turns to log in ------------------------------------------------------------------------- */
 
+/* Its address may begin one login more. */
+static bool may_begin(struct session *e)
+{
+    struct proxy *p = e->all->p;
+    if (!limiter_begin_login(p->limiter, e->addr.ip, e->all->logins_per_addr))
+        return false;
+    uint64_t at_ns = limiter_pace_address(p->limiter, e->addr.ip, p->now.mono_ns);
+    if (at_ns == 0)
+        return true;
+    limiter_end_login(p->limiter, e->addr.ip);
+    if (at_ns < e->all->turns_ns)
+        e->all->turns_ns = at_ns;
+    session_retry_at(e, at_ns);
+    if (!e->paced)
+        proxy_count(p, COUNTER_THROTTLED);
+    e->paced = true;
+    return false;
+}
+
 void session_take_turn(struct session *e)
 {
     struct sessions *s = e->all;
     struct proxy *p = s->p;
-    if (s->logins >= p->o.logins_max || !proxy_ready(p) ||
-        !limiter_begin_login(p->limiter, e->addr.ip, s->logins_per_addr))
+    if (s->logins >= p->o.logins_max || !proxy_ready(p) || !may_begin(e))
         return;
     session_list_remove(e);
     e->in_login = true;
@@ -31,6 +49,10 @@ void session_end_login(struct session *e)
 /* Whose address has too many that are logging in goes to the end. */
 void sessions_give_turns(struct sessions *s)
 {
+    if (s->turns_ns <= s->p->now.mono_ns) {
+        s->turns_ns = PORT_NEVER;
+        s->turns_refused = 0;
+    }
     if (!proxy_ready(s->p) || s->logins >= s->p->o.logins_max)
         return;
     for (uint32_t i = 0; i < SESSION_TURNS_MAX && s->turns_refused < s->waiting.count; i++) {

@@ -184,7 +184,8 @@ START_TEST(quotas_are_what_the_limit_says_as_it_is_now)
     uint32_t a = enter(1);
     ck_assert(limiter_may_have(limiter, a, LIMITER_SUBSCRIPTIONS, 10, 0));
     ck_assert(!limiter_may_have(limiter, a, LIMITER_SUBSCRIPTIONS, 11, 0));
-    ck_assert(!limiter_may_have(limiter, a, LIMITER_SUBSCRIPTIONS, 6, 5));
+    ck_assert(limiter_may_have(limiter, a, LIMITER_SUBSCRIPTIONS, 6, 5));
+    ck_assert(!limiter_may_have(limiter, a, LIMITER_SET_BYTES, 6, 5));
     limiter_add(limiter, a, LIMITER_SUBSCRIPTIONS, 10);
     ck_assert(!limiter_may_have(limiter, a, LIMITER_SUBSCRIPTIONS, 1, 0));
     set(LIMIT_KEY, 1, NULL, (struct limit) { .subscriptions = 11 });
@@ -199,7 +200,6 @@ START_TEST(addresses_come_and_go)
     for (uint32_t round = 0; round < 3; round++) {
         for (uint32_t ip = 0; ip < 64; ip++)
             ck_assert(limiter_connect(limiter, ip, 2));
-        ck_assert(!limiter_connect(limiter, 64, 2)); /* as many as sessions */
         ck_assert(limiter_connect(limiter, 7, 2));
         ck_assert(!limiter_connect(limiter, 7, 2));
         ck_assert(limiter_begin_login(limiter, 7, 1));
@@ -209,6 +209,50 @@ START_TEST(addresses_come_and_go)
         for (uint32_t ip = 0; ip < 64; ip++)
             limiter_disconnect(limiter, (ip * 5) % 64);
     }
+}
+END_TEST
+
+/* How many are let through from `from` on, in so long. */
+static uint32_t records(uint32_t ip, uint32_t account, uint64_t from, uint64_t for_ns)
+{
+    uint32_t count = 0;
+    for (uint64_t now = from; now < from + for_ns;) {
+        uint64_t at = account == LIMITER_NONE ? limiter_pace_address(limiter, ip, now)
+                                              : limiter_pace_account(limiter, account, now);
+        ck_assert(at == 0 || at > now);
+        count += at == 0;
+        now = at == 0 ? now : at;
+        ck_assert_uint_lt(count, 100000);
+    }
+    return count;
+}
+
+START_TEST(records_have_a_pace_that_outlives_connections)
+{
+    ck_assert(limiter_connect(limiter, 7, 2));
+    for (int i = 0; i < 1000; i++)
+        ck_assert_uint_eq(limiter_pace_address(limiter, 7, second), 0); /* none is set */
+    limiter_set_paces(limiter, (struct limiter_pace) { 10, 50 }, (struct limiter_pace) { 4, 0 });
+    ck_assert_uint_eq(records(7, LIMITER_NONE, second, 3 * second), 51 + 29);
+    for (uint32_t ip = 1000; ip < 1060; ip++)
+        ck_assert(limiter_connect(limiter, ip, 2));
+    limiter_disconnect(limiter, 7);
+    ck_assert(limiter_connect(limiter, 7, 2));
+    ck_assert_uint_le(records(7, LIMITER_NONE, 4 * second, second), 11);
+    limiter_disconnect(limiter, 7);
+    /* So many others come and go that it is forgotten, and nobody who is connected is. */
+    for (uint32_t ip = 2000; ip < 2000 + 64 + 4096; ip++) {
+        ck_assert(limiter_connect(limiter, ip, 2));
+        limiter_disconnect(limiter, ip);
+    }
+    ck_assert(limiter_connect(limiter, 7, 2));
+    ck_assert_uint_ge(records(7, LIMITER_NONE, 5 * second, second), 51);
+    for (uint32_t ip = 1000; ip < 1060; ip++)
+        limiter_disconnect(limiter, ip);
+    uint32_t a = enter(1);
+    ck_assert_uint_eq(records(0, a, second, 2 * second), 1 + 7);
+    ck_assert_uint_eq(limiter_pace_account(limiter, enter(0), second), 0);
+    ck_assert_uint_eq(limiter_pace_account(limiter, enter(0), second), 0);
 }
 END_TEST
 
@@ -226,6 +270,7 @@ int main(void)
     tcase_add_test(all, the_catalogs_limit_of_connections_goes_before_the_options);
     tcase_add_test(all, quotas_are_what_the_limit_says_as_it_is_now);
     tcase_add_test(all, addresses_come_and_go);
+    tcase_add_test(all, records_have_a_pace_that_outlives_connections);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
