@@ -386,6 +386,26 @@ START_TEST(epochs_that_were_announced_and_not_reached_are_forgotten)
 }
 END_TEST
 
+/* A block's end may come behind the EPOCH of the message that ended it. */
+START_TEST(a_position_below_the_next_epoch_is_of_the_one_before)
+{
+    struct script *s = script_new(FOLLOWER_SEQUENCED);
+    struct edge_subscribe r;
+    script_subscribe(s, "/a");
+    script_begin(s);
+    script_tell(s, 4, "one");
+    SAY(s, epoch, .epoch = script_second_epoch, .first_seq = 7);
+    SAY(s, progress, .through = 6, .previous = 4, .timestamp_ns = 6000);
+    script_flush(s);
+    script_cut(s);
+    script_let_in(s, 10, 0);
+    HEAR(s, subscribe, EDGE_SUBSCRIBE, &r);
+    ck_assert_uint_eq(r.position.seq, 6);
+    ck_assert(epoch_equal(r.position.epoch, script_first_epoch));
+    script_free(s);
+}
+END_TEST
+
 START_TEST(garbage_at_any_place_does_no_harm)
 {
     uint64_t random = (uint64_t)_i * 977 + 1;
@@ -586,6 +606,7 @@ int main(void)
     tcase_add_test(t, another_connection_goes_on_behind_the_last_message);
     tcase_add_loop_test(t, whatever_does_not_add_up_ends_the_connection, 0, 23);
     tcase_add_loop_test(t, epochs_that_were_announced_and_not_reached_are_forgotten, 0, 2);
+    tcase_add_test(t, a_position_below_the_next_epoch_is_of_the_one_before);
     tcase_add_loop_test(t, garbage_at_any_place_does_no_harm, 0, 10);
     tcase_add_test(t, more_names_than_a_block_can_have_end_the_connection);
     tcase_add_test(t, nothing_is_delivered_above_until_seq);

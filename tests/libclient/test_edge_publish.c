@@ -241,6 +241,48 @@ START_TEST(who_is_superseded_stops_once_that_is_stable)
 }
 END_TEST
 
+/* Its join is in the stream, and a later one, before it is told of either. */
+START_TEST(who_is_superseded_before_it_is_open_stops)
+{
+    struct script *s = script_new(FOLLOWER_STABLE);
+    struct edge_open o;
+    ck_assert_ptr_nonnull(client_core_add_pipe(s->core, "me", s->error));
+    script_begin(s);
+    HEAR(s, open, EDGE_OPEN, &o);
+    SAY(s, superseded, .publisher = 12, .incarnation = 9, .join_seq = 15);
+    script_flush(s);
+    ck_assert_int_eq(client_core_status(s->core), CANTUS_SUPERSEDED);
+    ck_assert_uint_eq(script_stats(s).violations, 0);
+    script_free(s);
+}
+END_TEST
+
+/* ACCEPTED speaks of the stream's history: what is stable there says nothing of an outcome on another one. */
+START_TEST(what_is_stable_on_another_history_is_not_given_up)
+{
+    struct script *s = script_new(FOLLOWER_SEQUENCED);
+    struct cantus_pipe *pipe = client_core_add_pipe(s->core, "me", s->error);
+    struct edge_subscribe r;
+    script_begin(s);
+    opened(s, 0, 11);
+    push(s, pipe, "one");
+    heard_item(s, 1, "one");
+    outcome(s, 1, 1, 15, 0);
+    script_cut(s);
+    script_let_in(s, 20, 18);
+    HEAR(s, subscribe, EDGE_SUBSCRIBE, &r);
+    ck_assert_uint_eq(r.position.seq, 15);
+    SAY(s, forked, .common = script_at(script_first_epoch, 13));
+    SAY(s, subscribed, .position = script_at(script_first_epoch, 13));
+    SAY(s, epoch, .epoch = script_second_epoch, .first_seq = 14);
+    script_flush(s);
+    opened(s, 0, 19);
+    heard_item(s, 1, "one");
+    ck_assert_uint_eq(script_stats(s).violations, 0);
+    script_free(s);
+}
+END_TEST
+
 START_TEST(a_fork_takes_back_what_superseded)
 {
     struct script *s = script_new(FOLLOWER_SEQUENCED);
@@ -679,6 +721,8 @@ int main(void)
     tcase_add_loop_test(t, openings_that_can_not_be_end_the_connection, 0, 4);
     tcase_add_test(t, the_window_and_the_room_of_the_stream_are_respected);
     tcase_add_loop_test(t, who_is_superseded_stops_once_that_is_stable, 0, 4);
+    tcase_add_test(t, who_is_superseded_before_it_is_open_stops);
+    tcase_add_test(t, what_is_stable_on_another_history_is_not_given_up);
     tcase_add_test(t, a_fork_takes_back_what_superseded);
     tcase_add_test(t, a_pipe_that_may_not_write_ends_the_client);
     tcase_add_test(t, several_publishers_are_opened_one_after_the_other);
