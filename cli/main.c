@@ -33,7 +33,8 @@ static void usage(FILE *f)
         fprintf(f, "  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
     fputs(
         "\nEvery verb has --help. --dir names a deployment: a directory with a cantus.yaml. --proxy\n"
-        "names one that is elsewhere, by its proxies, for the verbs that say so.\n"
+        "names one that is elsewhere, by its proxies, for the verbs that say so: tls:HOST:PORT goes\n"
+        "over TLS, and --ca FILE says which authorities are trusted there (default: the system's).\n"
         "Begin with: cantus dev --dir DIR\n",
         f);
 }
@@ -131,7 +132,14 @@ const char *cli_source(const struct cli_globals *globals, char out[CLI_SOURCE_MA
     return out;
 }
 
-enum { OPTION_HELP = 1000, OPTION_DIR, OPTION_PROXY, OPTION_PROXY_KEY, OPTION_PROXY_CA, OPTIONS_MAX = 24 };
+enum {
+    OPTION_HELP = 1000,
+    OPTION_DIR,
+    OPTION_PROXY,
+    OPTION_PROXY_KEY,
+    OPTION_PROXY_CA,
+    OPTIONS_MAX = 24
+};
 
 int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int argc, char **argv,
                 const struct option *options,
@@ -144,7 +152,7 @@ int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int ar
         all[n++] = (struct option) { "proxy", required_argument, NULL, OPTION_PROXY };
         all[n++] = (struct option) { "key", required_argument, NULL, OPTION_PROXY_KEY };
         all[n++] = (struct option) { "ca", required_argument, NULL, OPTION_PROXY_CA };
-    } else if (globals->proxy != NULL || globals->key_file != NULL) {
+    } else if (globals->proxy != NULL || globals->key_file != NULL || globals->ca_file != NULL) {
         cli_fail("%s does not go through a proxy: it wants --dir DIR", verb->name);
         return -1;
     }
