@@ -97,7 +97,8 @@ static size_t take_frame(struct crowd *c, uint32_t end, const uint8_t *at, size_
         return length > CARRY_MAX ? fail(c, end, "a frame that is no frame") : 0;
     if (at[4] == EDGE_CLOSING || at[4] == EDGE_REFUSED || at[4] == EDGE_FORKED)
         return fail(c, end, "the proxy closes, refuses, or has forked");
-    c->subscribed += at[4] == EDGE_SUBSCRIBED;
+    c->subscribed += at[4] == EDGE_SUBSCRIBED &&
+                     edge_subscribed_decode(at + EDGE_HEADER, length - EDGE_HEADER, &c->last);
     if (at[4] != EDGE_MESSAGE)
         return length;
     uint64_t previous = wire_load64(at + PREVIOUS_AT);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "bench/stage.h"
+#include "proto/edge.h"
 
 enum crowd_protocol { CROWD_EDGE, CROWD_NATS };
 
@@ -16,15 +17,16 @@ struct crowd {
     enum crowd_protocol protocol;
     uint32_t max, count, payload_bytes;
     struct crowd_end *ends;
-    uint64_t *seen;            /* the last number, of each */
-    uint64_t *seqs;            /* CROWD_EDGE: of the message before */
-    uint8_t *bytes;            /* read into */
-    uint32_t head;             /* CROWD_NATS: what comes before each payload */
-    char text[64];             /* the same */
-    int epoll;                 /* its descriptor is readable when something has come */
-    uint32_t subscribed;       /* CROWD_EDGE: SUBSCRIBED frames that came */
-    uint64_t total;            /* messages */
-    const struct stage *stage; /* or NULL: that connections end when it does is no failure */
+    uint64_t *seen;              /* the last number, of each */
+    uint64_t *seqs;              /* CROWD_EDGE: of the message before */
+    uint8_t *bytes;              /* read into */
+    uint32_t head;               /* CROWD_NATS: what comes before each payload */
+    char text[64];               /* the same */
+    int epoll;                   /* its descriptor is readable when something has come */
+    uint32_t subscribed;         /* CROWD_EDGE: SUBSCRIBED frames that came */
+    struct edge_subscribed last; /* of them */
+    uint64_t total;              /* messages */
+    const struct stage *stage;   /* or NULL: that connections end when it does is no failure */
     bool failed; /* one was missing, came twice, or the connection ended: said on stderr */
 };
 

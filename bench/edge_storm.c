@@ -56,12 +56,13 @@ static int proxy(void *ctx, struct stage *s)
 }
 
 /* All at once: what each has to say is on its way before anything is read. */
-static bool connect_all(struct storm *t, struct crowd *c)
+static bool connect_all(struct storm *t, struct crowd *c, struct position behind)
 {
     uint8_t frames[256], list[] = "\x06/quiet";
     struct edge_hello hello = { .version = EDGE_VERSION, .agent = "storm" };
     struct edge_subscribe subscribe = { .level = EDGE_SEQUENCED,
                                         .from = EDGE_FROM_POSITION,
+                                        .position = behind,
                                         .tick_ms = EDGE_TICK_DEFAULT_MS,
                                         .subtrees = { .count = 1, .at = list, .length = 7 } };
     size_t length = edge_hello_encode(&hello, frames, sizeof frames);
@@ -89,9 +90,10 @@ static int blow(void *ctx, struct stage *s)
             continue;
         }
         storms++;
+        const struct position behind = crowd.last.position; /* where they were */
         crowd_close(&crowd);
         uint64_t began = stage_mono_ns();
-        fine = crowd_open(&crowd, CROWD_EDGE, t->clients, 0) && connect_all(t, &crowd);
+        fine = crowd_open(&crowd, CROWD_EDGE, t->clients, 0) && connect_all(t, &crowd, behind);
         crowd.stage = s;
         while (fine && crowd.subscribed < t->clients && stage_phase_now(s) != STAGE_END) {
             crowd_poll(&crowd, 1);
