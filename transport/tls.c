@@ -192,7 +192,10 @@ static bool want_name(SSL *ssl, const char *name)
     if (inet_pton(AF_INET, name, &numeric) == 1)
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+    char sent[TLSEXT_MAXLEN_host_name + 1]; /* the macro takes no constant */
+    int length = snprintf(sent, sizeof sent, "%s", name);
+    return length > 0 && (size_t)length < sizeof sent && SSL_set1_host(ssl, name) == 1 &&
+           SSL_set_tlsext_host_name(ssl, sent) == 1;
 }
 
 struct tls_link *tls_begin(struct tls *t, int fd, const char *server_name)
