@@ -123,7 +123,8 @@ bool follower_learn_record(struct follower *f, const uint8_t *bytes, const struc
     struct epoch_table *t = &f->record;
     bool heard = !f->heard_record && epoch_equal(b->epoch, f->heard);
     bool adopted = f->adopted && t->count == 0 && epoch_equal(b->epoch, f->adopted_epoch);
-    bool older = f->conflict && t->count > 0 && b->first_seq == t->entries[0].first_seq &&
+    bool older = (f->conflict || follower_starved(f)) && t->count > 0 &&
+                 b->first_seq == t->entries[0].first_seq &&
                  epoch_equal(b->epoch, t->entries[0].epoch) &&
                  digest_equal(b->before, t->entries[0].before);
     struct sys_epoch e;

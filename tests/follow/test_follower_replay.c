@@ -493,6 +493,28 @@ START_TEST(starvation_ends_with_the_record)
 }
 END_TEST
 
+/* The same, of a time so long ago that the heard epoch's record does not list it: older records are read
+ * back, though nothing contradicts anything. */
+START_TEST(starvation_ends_with_an_older_record)
+{
+    teardown();
+    struct follower_options o = rig_options(FOLLOWER_SEQUENCED, SOURCES, false);
+    o.pending_max = 8;
+    start(&o);
+    h = history_new();
+    history_begin(h, 1);
+    for (uint32_t i = 0; i < 30; i++)
+        history_write(h, 2);
+    for (uint32_t number = 2; number < 10; number++) {
+        history_begin_short(h, number, 3);
+        history_write(h, 2);
+    }
+    rig_heartbeat(r, h, h->count);
+    ck_assert(rig_heal(r, h));
+    ck_assert(rig_has(r, h, h->count));
+}
+END_TEST
+
 START_TEST(starvation_of_a_candidate_ends_with_a_replay)
 {
     teardown();
@@ -572,6 +594,7 @@ int main(void)
     tcase_add_test(t, restart_while_replaying_closes_the_stream);
     tcase_add_test(t, a_gap_that_nobody_fills_is_replayed);
     tcase_add_test(t, starvation_ends_with_the_record);
+    tcase_add_test(t, starvation_ends_with_an_older_record);
     tcase_add_test(t, starvation_of_a_candidate_ends_with_a_replay);
     tcase_add_test(t, what_is_adopted_is_asked_for_at_once);
     suite_add_tcase(s, t);
