@@ -224,7 +224,8 @@ class Tls(Case):
         before = self.memory_kib()
         for _ in range(5):
             wave()
-        self.assertLess(self.memory_kib(), before + 32 * 1024)
+        if not os.environ.get("CANTUS_SANITIZE"):  # whose allocator keeps what was freed
+            self.assertLess(self.memory_kib(), before + 32 * 1024)
         self.assertEqual(json.loads(self.cantus("--dir", self.dir, "who", "--once", "--json").out)["clients"], [])
 
 
