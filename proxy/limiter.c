@@ -187,6 +187,12 @@ void limiter_disconnect(struct limiter *l, uint32_t ip)
     l->gone_last = index;
 }
 
+uint32_t limiter_connections(struct limiter *l, uint32_t ip)
+{
+    uint32_t index = *find_address(l, ip);
+    return index != NONE ? l->addresses[index].connections : 0;
+}
+
 bool limiter_begin_login(struct limiter *l, uint32_t ip, uint32_t logins_max)
 {
     uint32_t index = *find_address(l, ip);

@@ -30,6 +30,7 @@ void limiter_fork(struct limiter *l);
 /* One more connection of this address; false if it has so many. */
 bool limiter_connect(struct limiter *l, uint32_t ip, uint32_t connections_max);
 void limiter_disconnect(struct limiter *l, uint32_t ip);
+uint32_t limiter_connections(struct limiter *l, uint32_t ip);
 /* One more of them that has not logged in; false if it has so many. */
 bool limiter_begin_login(struct limiter *l, uint32_t ip, uint32_t logins_max);
 void limiter_end_login(struct limiter *l, uint32_t ip);

@@ -369,6 +369,26 @@ static bool give_up_a_logout(struct sessions *s)
     return false;
 }
 
+/* A connection that waits for its turn, of an address that has very many, for one of an address that has not.
+ * Its own is counted already. */
+static bool turn_one_away(struct sessions *s, uint32_t ip)
+{
+    struct limiter *l = s->p->limiter;
+    uint32_t many = s->max / SESSION_CROWD;
+    if (limiter_connections(l, ip) > many)
+        return false;
+    uint32_t slot = s->waiting.first;
+    for (uint32_t i = 0; i < SESSION_TURNS_MAX && slot != SESSION_NONE; i++) {
+        struct session *e = &s->table[slot];
+        if (limiter_connections(l, e->addr.ip) > many) {
+            session_end(e, EDGE_CLOSING_QUOTA, "this proxy is full");
+            return true;
+        }
+        slot = e->next;
+    }
+    return false;
+}
+
 static void accept(struct sessions *s, const struct port_stream_event *event)
 {
     struct proxy *p = s->p;
@@ -381,7 +401,7 @@ static void accept(struct sessions *s, const struct port_stream_event *event)
         return;
     }
     struct session *e = take_slot(s);
-    if (e == NULL && give_up_a_logout(s))
+    if (e == NULL && (give_up_a_logout(s) || turn_one_away(s, event->peer.ip)))
         e = take_slot(s);
     if (e == NULL) {
         limiter_disconnect(p->limiter, event->peer.ip);

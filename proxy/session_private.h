@@ -12,6 +12,7 @@ enum {
     SESSION_ROOM_MIN = 1024,   /* for the answer to a request; none is longer */
     SESSION_FLUSH_MIN = 4096,  /* the reader's bytes go out in pieces of at least this */
     SESSION_TURNS_MAX = 64,    /* who waits for its turn is looked at in one round */
+    SESSION_CROWD = 4,         /* an address that has one of so many slots makes room for others */
     SESSION_SWEPT_MAX = 1024,  /* looked at for time-outs at a time */
     SESSION_DRAINED_MAX = 64,  /* told to go elsewhere in one round */
     SESSION_NAMES = 8192,      /* a hash table of subtrees: at most a quarter is in use */

@@ -232,6 +232,34 @@ START_TEST(a_key_makes_so_many_topics_unless_its_limit_says_more)
 }
 END_TEST
 
+START_TEST(an_address_that_fills_the_proxy_makes_room_for_others)
+{
+    enum { MAX = 64 };
+    struct proxy_options o = paced(0, 0, 0, 0);
+    o.sessions_max = MAX;
+    o.logins_max = 16;
+    struct rig *r = rig_new_with(&o, false);
+    uint32_t crowd[MAX + 8], turned_away = 0, full = 0;
+    for (int i = 0; i < MAX; i++)
+        crowd[i] = rig_connect(r, ELSEWHERE);
+    rig_run(r);
+    ck_assert_uint_eq(proxy_sessions(r->proxy), MAX);
+    for (int i = 0; i < 8; i++) { /* more of the same are not worth anybody's place */
+        crowd[MAX + i] = rig_connect(r, ELSEWHERE);
+        full += !r->streams[crowd[MAX + i] - 1].open;
+    }
+    ck_assert_uint_eq(full, 8);
+    for (uint32_t i = 0; i < 10; i++)
+        rig_login(r, NULL);
+    ck_assert_uint_eq(rig_counter(r, COUNTER_LOGINS), 10);
+    for (int i = 0; i < MAX; i++)
+        turned_away += !r->streams[crowd[i] - 1].open;
+    ck_assert_uint_eq(turned_away, 10);
+    ck_assert_uint_eq(proxy_sessions(r->proxy), MAX);
+    rig_free(r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("proxy_pace");
@@ -244,6 +272,7 @@ int main(void)
     tcase_add_test(all, a_key_that_nothing_is_granted_to_makes_no_publisher);
     tcase_add_test(all, a_key_makes_up_so_many_publishers_and_has_what_it_made);
     tcase_add_test(all, a_key_makes_so_many_topics_unless_its_limit_says_more);
+    tcase_add_test(all, an_address_that_fills_the_proxy_makes_room_for_others);
     suite_add_tcase(suite, all);
     return rig_suite(suite);
 }
