@@ -429,7 +429,7 @@ static bool on_batch(struct history *h, struct lane *l, const uint8_t *bytes, si
     l->offered = 0;
     l->next_seq = batch_end_seq(&b);
     l->digest = b.digest;
-    l->linked = true;
+    l->linked = l->progressed = true;
     l->doubted = false;
     /* A group that is open there has messages below the end. */
     if (l->next_seq - l->assembler.parts >= h->jobs[l->job].end_seq)

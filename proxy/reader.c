@@ -296,6 +296,8 @@ static void say_position(struct reader *r, enum item_kind kind, struct position 
 static void begin_behind(struct reader *r, struct position p)
 {
     r->waits_for = WAITS_NOT;
+    if (r->lacks_outcomes && p.seq > r->floor)
+        reader_break(r); /* it was behind already, and would never hear of what lies between */
     say_position(r, ITEM_SUBSCRIBED, p);
     r->tick_said = r->tick_taken = 0;
     r->epoch_said = r->epoch_taken = 0;
@@ -493,6 +495,15 @@ static void note_rights(struct readers *s, const struct message *m)
         s->everyone_seq = m->seq;
 }
 
+static void count_views(struct readers *s)
+{
+    struct views_counts c = views_counts(s->views);
+    s->o.counters[COUNTER_CLIENT_MESSAGES_OUT] += c.written - s->written;
+    s->o.counters[COUNTER_VIEW_CHUNKS_EVICTED] += c.evicted - s->evicted;
+    s->written = c.written;
+    s->evicted = c.evicted;
+}
+
 void readers_message(struct readers *s, const struct run_message *m, uint64_t stable)
 {
     const struct message *from = &m->message;
@@ -502,6 +513,7 @@ void readers_message(struct readers *s, const struct run_message *m, uint64_t st
     if (s->touch_seq == UINT64_MAX)
         s->touch_seq = from->seq;
     views_message(s->views, m, stable);
+    count_views(s);
     recent_push(s->recent, m, stable);
     s->last_seq = from->seq;
     s->last_time_ns = from->timestamp_ns;
@@ -591,7 +603,7 @@ static void drop_changes(struct reader *r, uint64_t seq)
         views_close(r->s->views, r->changes[--r->change_count].view);
 }
 
-/* What is still to be said begins with a place above this seq: then nothing is said of it as of what is stable. */
+/* What it is told next begins at a place above this seq, of which it will hear though it is not stable. */
 static bool begins_above(const struct reader *r, uint64_t seq)
 {
     bool above = false;
@@ -611,6 +623,11 @@ static void fork_reader(struct reader *r, struct position common)
     bool behind = !r->joined || r->slot != NONE;
     reader_leave(r);
     line_remove(r);
+    for (uint32_t i = r->owned; i != NONE; i = s->owners[i].next_of_reader)
+        if (s->owners[i].from_seq > common.seq)
+            s->owners[i].from_seq = common.seq;
+    if (r->floor > common.seq)
+        r->floor = common.seq;
     if (r->waits_for != WAITS_NOT)
         return;
     if (behind && !r->place.fresh && reader_rights_seq(r) > common.seq)
@@ -628,11 +645,6 @@ static void fork_reader(struct reader *r, struct position common)
         r->epoch_taken = e != NULL ? e->first_seq : 0;
     queue_fork(r, common.seq);
     drop_changes(r, common.seq + 1);
-    for (uint32_t i = r->owned; i != NONE; i = s->owners[i].next_of_reader)
-        if (s->owners[i].from_seq > common.seq)
-            s->owners[i].from_seq = common.seq;
-    if (r->floor > common.seq)
-        r->floor = common.seq;
     if (!beyond)
         return;
     if (r->unit_taken > 0)
@@ -763,6 +775,7 @@ enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscri
     line_remove(r);
     queue_cut(r);
     r->floor = r->place.next - 1;
+    r->lacks_outcomes = r->owned != NONE && r->floor < s->last_seq;
     views_close(s->views, r->view);
     r->view = view;
     r->subscribed = true;

@@ -436,6 +436,7 @@ static bool offer(struct slot *slot, const struct run_message *m, uint64_t stabl
         if (!write_unit(slot, m))
             return false;
         slot->streaming = 0;
+        r->s->o.counters[COUNTER_CLIENT_MESSAGES_OUT]++;
     }
     if (slot->unmuted)
         reader_behind(r, m, stable, slot->encoder.previous);
@@ -520,8 +521,10 @@ static bool choose_source(struct slot *slot)
         slot->source = SOURCE_RECENT;
         return true;
     }
-    if (first > s->watermark)
-        return false; /* it is on its way to the stores */
+    if (first > s->watermark) { /* it is on its way to the stores */
+        slot->waits = true;
+        return false;
+    }
     /* Not into a run that is still open: nobody knows when its end comes to the stores. */
     uint64_t end = s->watermark < s->last_seq ? s->watermark + 1 : s->last_seq + 1;
     slot->asked_end = recent_first(s->recent);

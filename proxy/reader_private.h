@@ -91,8 +91,9 @@ struct reader {
 
     uint64_t tick_ns, tick_said, tick_taken; /* intervals */
     uint64_t epoch_said, epoch_taken;        /* first seqs */
-    uint64_t floor; /* outcomes at and below this were said before the subscription */
-    uint32_t owned; /* first of its publishers */
+    uint64_t floor;      /* outcomes at and below this were said before the subscription */
+    bool lacks_outcomes; /* and of its publishers' there may be more above, not said */
+    uint32_t owned;      /* first of its publishers */
     struct position position;
     uint64_t time_ns;
     enum waits_for waits_for;
@@ -138,7 +139,7 @@ struct slot {
     bool change_due;    /* the set of subtrees changes here */
     bool own_names;     /* in this block the encoder knows what was told, not what the block says */
     bool other;         /* the same, somewhere in what it has encoded: by its principal */
-    bool waits;         /* everything was offered, and it could not join */
+    bool waits;         /* everything that is to be had was offered, and it could not join */
     bool blocked;       /* history has a message that there was no room for */
     uint64_t asked_end; /* of history */
     size_t names_skip;
@@ -205,6 +206,7 @@ struct readers {
     uint64_t message_stable;
     uint64_t now_ns;
     uint32_t slot_turn;
+    uint64_t written, evicted; /* by views, as far as counted */
     struct readers_counts counts;
     uint8_t no_subtrees[1];
 };

@@ -97,6 +97,8 @@ struct views_counts {
     uint64_t visited;       /* subscriptions looked at for that */
     uint64_t flushed;       /* times that all interests were forgotten for want of room */
     uint64_t lost;          /* places */
+    uint64_t written;       /* messages, for each reader that was there */
+    uint64_t evicted;       /* chunks that somebody still needed */
     uint32_t views, chunks; /* in use */
 };
 struct views_counts views_counts(const struct views *v);

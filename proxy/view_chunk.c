@@ -86,6 +86,7 @@ static void take_away(struct views *v, struct view *w)
 {
     struct chunk *chunk = &v->chunks[w->first_chunk];
     struct view_reader *r;
+    uint64_t lost = v->counts.lost;
     while ((r = chunk->readers) != NULL) {
         if (r->at == chunk->start + chunk->used && chunk->next != NONE) {
             unlink_reader(v, r);
@@ -99,6 +100,7 @@ static void take_away(struct views *v, struct view *w)
         unlink_reader(v, r);
         r->view = VIEW_NONE;
     }
+    v->counts.evicted += v->counts.lost > lost;
     release_first(v, w);
     trim(v, w);
 }
@@ -212,6 +214,7 @@ void view_write_message(struct views *v, uint32_t view, const struct run_message
         size_t head_length = encoder_head(&w->encoder, v->catalog, m, false, head);
         put_unit(v, w, head, head_length, m->message.payload, length, m->message.seq);
     }
+    v->counts.written += w->joined;
     after_write(v, w);
 }
 

@@ -554,7 +554,7 @@ static void judge_frame(struct client *c, enum edge_type type, const uint8_t *bo
         c->forks++;
     } else if (type == EDGE_SUBSCRIBED && edge_subscribed_decode(body, length, &sub)) {
         c->last_seq = sub.position.seq;
-        c->joined = true;
+        c->joined = c->begun = true;
     } else if (type == EDGE_CHANGED) {
         c->joined = true;
     }
@@ -662,7 +662,7 @@ void client_complete(struct client *c)
     if (c->closed)
         return;
     if (!c->exact) {
-        if (c->subscribed)
+        if (c->begun)
             judge_gap(c, c->stable ? c->stream->stable + 1 : UINT64_MAX);
         return;
     }
