@@ -290,7 +290,7 @@ static void refused_subscription(struct client_core *c, const struct edge_refuse
     if (c->status < 0)
         return;
     core_fail(c, CANTUS_LOST, "the stream's beginning is gone from every store: %s", text);
-    core_report(c, CANTUS_REPORT_LOST, 0, "", "", c->error);
+    core_report(c, CANTUS_REPORT_LOST, r->number, "", "", c->error);
 }
 
 /* An app is told, and asked again when something has changed. Of others it is as on the core: what can

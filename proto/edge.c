@@ -213,6 +213,7 @@ const char *edge_closing_text(uint8_t reason)
         [EDGE_CLOSING_QUOTA] = "over a quota",
         [EDGE_CLOSING_DRAIN] = "this proxy stops: go to another",
         [EDGE_CLOSING_IDLE] = "nothing was heard for too long",
+        [EDGE_CLOSING_HISTORY] = "history is not kept so far back",
     };
     return reason < EDGE_CLOSING_END && texts[reason] != NULL ? texts[reason] : "unknown reason";
 }

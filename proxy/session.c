@@ -186,7 +186,8 @@ void session_refuse(struct session *e, const struct edge_refused *refused)
         snprintf(out.text, sizeof out.text, "%s", edge_refusal_text(out.reason));
     e->all->p->counters[COUNTER_REFUSED_RIGHT + out.reason - EDGE_REFUSED_RIGHT]++;
     if (e->is_text)
-        session_text_say(e, "# refused: %s: %s\n", out.subject, out.text);
+        session_text_say(e, "# refused: %s%s%s\n", out.subject, out.subject[0] != '\0' ? ": " : "",
+                         out.text);
     else
         session_say(e, frame, edge_refused_encode(&out, frame, sizeof frame));
 }
@@ -198,11 +199,13 @@ static void cut_for_its_reader(struct session *e, enum reader_state state)
         session_end(e, EDGE_CLOSING_SLOW, "too far behind to be told what came: connect again");
         return;
     }
-    snprintf(refused.text, sizeof refused.text, "the oldest message that is left is %llu",
-             (unsigned long long)reader_oldest(e->reader));
-    if (session_may_say(e))
+    refused.number = reader_oldest(e->reader);
+    snprintf(refused.text, sizeof refused.text,
+             "history is not kept so far back: the oldest message that is left is %llu",
+             (unsigned long long)refused.number);
+    if (!reader_mid_frame(e->reader))
         session_refuse(e, &refused);
-    session_end(e, EDGE_CLOSING_SLOW, refused.text);
+    session_end(e, EDGE_CLOSING_HISTORY, refused.text);
 }
 
 void session_flush(struct session *e)
@@ -211,13 +214,17 @@ void session_flush(struct session *e)
         return;
     for (;;) {
         enum reader_state state = reader_state(e->reader);
-        if (state == READER_LOST || state == READER_BROKEN) {
+        if (state == READER_BROKEN || (state == READER_LOST && reader_mid_frame(e->reader))) {
             cut_for_its_reader(e, state);
             return;
         }
         size_t room = room_of(e, SESSION_FLUSH_MIN);
         if (room < SESSION_FLUSH_MIN)
             break;
+        if (state == READER_LOST) {
+            cut_for_its_reader(e, state);
+            return;
+        }
         e->blocked = false;
         if (e->is_text) {
             if (session_text_flush(e, room))
@@ -287,6 +294,8 @@ static enum counter counter_of(enum edge_closing_reason reason)
         return COUNTER_SESSIONS_DRAINED;
     case EDGE_CLOSING_IDLE:
         return COUNTER_SESSIONS_IDLE;
+    case EDGE_CLOSING_HISTORY:
+        return COUNTER_SESSIONS_REFUSED;
     case EDGE_CLOSING_IDENTITY:
     case EDGE_CLOSING_STREAM:
     case EDGE_CLOSING_END:
