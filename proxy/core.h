@@ -18,8 +18,9 @@
  * create; what clients make comes from pools of the stated sizes.
  *
  * It has no durable state. Its catalog follows at sequenced, with a copy at the stable watermark, so that a
- * fork costs no replay. Grants are judged by the former for writing (early: the sequencer judges again) and
- * for reading; a grant to read opens only what both have. Pure. */
+ * fork costs no replay. Grants are judged by the former, for writing (early: the sequencer judges again) and
+ * for reading: who reads at sequenced reads a branch by its own grants, and who reads at stable gets only what
+ * is stable, by grants that a fork may still take back. Pure. */
 #ifndef CANTUS_PROXY_CORE_H
 #define CANTUS_PROXY_CORE_H
 
