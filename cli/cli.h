@@ -69,8 +69,10 @@ void cli_catch_signals(void);
 /* ---- output ---------------------------------------------------------------------------------- */
 /* A JSON string with its quotes; `text` must be UTF-8 (cli_is_text). */
 void cli_json_string(FILE *f, const void *text, size_t length);
-/* UTF-8 without control characters other than tab, newline and carriage return. */
+/* UTF-8 without control characters (C1, too) other than tab, newline and carriage return. */
 bool cli_is_text(const void *bytes, size_t length);
+/* Text that can't be taken for more than one line. */
+bool cli_is_line(const void *bytes, size_t length);
 void cli_base64(FILE *f, const void *bytes, size_t length);
 
 /* A progress line on standard error, if that is a terminal; drawn at most 20 times a second. */

@@ -33,10 +33,21 @@ bool cli_is_text(const void *bytes, size_t length)
     for (size_t i = 0, n; i < length; i += n) {
         n = utf8_length(s + i, length - i);
         bool control = s[i] < 0x20 && s[i] != '\t' && s[i] != '\n' && s[i] != '\r';
+        /* U+0080 to U+009f are what a terminal takes for the beginning of an escape sequence, too. */
+        control = control || (n == 2 && s[i] == 0xc2 && s[i + 1] < 0xa0);
         if (n == 0 || control || s[i] == 0x7f)
             return false;
     }
     return true;
+}
+
+bool cli_is_line(const void *bytes, size_t length)
+{
+    const char *s = bytes;
+    for (size_t i = 0; i < length; i++)
+        if (s[i] == '\n' || s[i] == '\r')
+            return false;
+    return cli_is_text(bytes, length);
 }
 
 void cli_json_string(FILE *f, const void *text, size_t length)

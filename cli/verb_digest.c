@@ -155,7 +155,7 @@ static void print_payload(const struct cantus_message *m, bool json)
         }
         putchar('"');
     }
-    if (text)
+    if (cli_is_line(m->payload, m->length))
         fwrite(m->payload, 1, m->length, stdout);
     else
         cli_base64(stdout, m->payload, m->length);

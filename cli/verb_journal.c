@@ -63,7 +63,7 @@ static void print_payload(const struct message *m, bool json)
         fputs(",\"payload_base64\":\"", stdout);
         cli_base64(stdout, m->payload, m->length);
         putchar('"');
-    } else if (text)
+    } else if (text && cli_is_line(m->payload, m->length))
         fwrite(m->payload, 1, m->length, stdout);
     else
         for (uint32_t i = 0; i < m->length; i++)

@@ -79,7 +79,7 @@ static void print_text(const struct cantus_message *m)
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &parts);
     printf("%" PRIu64 " %s.%06uZ %s ", m->seq, when,
            (unsigned)(m->timestamp_ns % 1000000000 / 1000), m->topic);
-    if (cli_is_text(m->payload, m->length))
+    if (cli_is_line(m->payload, m->length))
         fwrite(m->payload, 1, m->length, stdout);
     else
         for (size_t i = 0; i < m->length; i++)

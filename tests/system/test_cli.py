@@ -207,7 +207,7 @@ class PubSubTest(Case):
         self.assertTrue(before <= m["timestamp_ns"] <= time.time_ns(), m)
 
     def test_what_is_not_text_is_base64(self):
-        lines = [b"\xff\xfe", b"nul \0 inside", b"\x1b[31m", b"\xc0\xaf", b"plain"]
+        lines = [b"\xff\xfe", b"nul \0 inside", b"\x1b[31m", b"\xc2\x9b31m", b"\xc0\xaf", b"plain"]
         self.pub(self.d, "/bin", "-", input=b"\n".join(lines) + b"\n")
         got = self.sub(self.d, "/bin")
         for line, m in zip(lines, got, strict=True):
@@ -216,6 +216,14 @@ class PubSubTest(Case):
             else:
                 self.assertEqual(set(m), MESSAGE_FIELDS - {"payload"} | {"payload_base64"})
                 self.assertEqual(base64.b64decode(m["payload_base64"]), line)
+
+    def test_a_payload_is_never_more_than_a_line(self):
+        """Nobody makes up messages of others in what a terminal shows."""
+        self.pub(self.d, "/forged", "one\n2 2020-01-01T00:00:00.000000Z /bank paid")
+        self.pub(self.d, "/forged", "two\r2 2020-01-01T00:00:00.000000Z /bank paid")
+        shown = self.cantus("--dir", self.d, "sub", "/forged").out
+        self.assertEqual((len(shown.splitlines()), "/bank" in shown), (2, False))
+        self.assertIn("/bank paid", self.payloads(self.d, "/forged")[0])
 
     def test_empty_payloads_and_lines(self):
         self.pub(self.d, "/e")
