@@ -52,7 +52,8 @@ static uint64_t size_of(uint64_t bytes)
 size_t recent_memory(uint64_t bytes)
 {
     uint64_t size = size_of(bytes);
-    return sizeof(struct recent) + size + size / BLOCK_BYTES_MIN * sizeof(struct block_entry);
+    return sizeof(struct recent) + size + sizeof(struct record) +
+           size / BLOCK_BYTES_MIN * sizeof(struct block_entry);
 }
 
 struct recent *recent_create(uint64_t bytes)
@@ -62,7 +63,8 @@ struct recent *recent_create(uint64_t bytes)
     if (r == NULL)
         return NULL;
     *r = (struct recent) { .mask = size - 1, .block_mask = (uint32_t)(size / BLOCK_BYTES_MIN - 1) };
-    r->bytes = malloc(size);
+    r->bytes =
+        malloc(size + sizeof(struct record)); /* what marks an unused rest may be longer than it */
     r->blocks = malloc((r->block_mask + 1) * sizeof r->blocks[0]);
     if (r->bytes != NULL && r->blocks != NULL)
         return r;
