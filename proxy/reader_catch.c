@@ -110,6 +110,11 @@ static struct place place_of(const struct reader *r)
         p.end = u.is_end;
         return p;
     }
+    if (!r->joined &&
+        slot->streaming != 0) /* its encoder has it already, and nothing is written of it */
+        return (struct place) { .next = slot->streaming,
+                                .previous = slot->streaming_previous,
+                                .other = p.other };
     p.next = r->joined ? views_block(r->s->views).seq + 1 : slot->next;
     p.previous =
         r->joined ? view_encoder(r->s->views, r->in_view.view)->previous : slot->encoder.previous;
@@ -403,6 +408,7 @@ static bool begin_message(struct slot *slot, const struct run_message *m, uint64
             reader_break(r);
         return true;
     }
+    slot->streaming_previous = slot->encoder.previous;
     slot->head_length =
         (uint32_t)encoder_head(&slot->encoder, r->s->catalog, m, !slot->unmuted, slot->head);
     if (!slot->unmuted)

@@ -146,6 +146,7 @@ struct slot {
     uint32_t names_at;
     uint64_t names_begin, names_end; /* in the reader's bytes; end UINT64_MAX: not all are said */
     uint64_t streaming;              /* seq of a unit that is being written; 0: none */
+    uint64_t streaming_previous;     /* that it says */
     size_t unit_from, unit_done;
     uint32_t head_length;
     uint32_t begin, end; /* of the bytes not taken */

@@ -56,7 +56,7 @@ static struct readers_options options_of(struct rig *g, uint64_t seed, uint32_t 
                                   { .stream = { .ip = 1, .port = 2 } } },
                      .replays_max = 2,
                      .run_bytes_max = 50000 },
-        .recent_bytes = recent_is_small(seed) ? 131072 << seed % 4 : 4 << 20,
+        .recent_bytes = recent_is_small(seed) ? UINT64_C(131072) << seed % 4 : 4 << 20,
         .readers_max = CLIENTS,
         .catch_ups_max = 6,
         .catch_up_bytes = 8192,
