@@ -63,8 +63,8 @@ struct recent *recent_create(uint64_t bytes)
     if (r == NULL)
         return NULL;
     *r = (struct recent) { .mask = size - 1, .block_mask = (uint32_t)(size / BLOCK_BYTES_MIN - 1) };
-    r->bytes =
-        malloc(size + sizeof(struct record)); /* what marks an unused rest may be longer than it */
+    /* What marks the unused rest of the ring may be longer than that. */
+    r->bytes = malloc(size + sizeof(struct record));
     r->blocks = malloc((r->block_mask + 1) * sizeof r->blocks[0]);
     if (r->bytes != NULL && r->blocks != NULL)
         return r;
