@@ -33,7 +33,7 @@ bool cli_is_text(const void *bytes, size_t length)
     for (size_t i = 0, n; i < length; i += n) {
         n = utf8_length(s + i, length - i);
         bool control = s[i] < 0x20 && s[i] != '\t' && s[i] != '\n' && s[i] != '\r';
-        /* U+0080 to U+009f are what a terminal takes for the beginning of an escape sequence, too. */
+        /* C1: a terminal may take these for the beginning of an escape sequence. */
         control = control || (n == 2 && s[i] == 0xc2 && s[i + 1] < 0xa0);
         if (n == 0 || control || s[i] == 0x7f)
             return false;
