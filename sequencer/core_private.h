@@ -236,6 +236,7 @@ struct sequencer {
     bool want_lead;
     const char *unfit; /* why it can never lead; NULL: it can */
     char waiting_for[256];
+    bool promise_fell; /* since the quorum was counted: whoever gave it turned out to be restored */
     char restored[256]; /* of a store that says less than it has said */
 
     /* the state machines, and who feeds them until we lead */

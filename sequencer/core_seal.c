@@ -237,6 +237,7 @@ static void adopt(struct sequencer *s, const struct store *best)
 {
     const struct promise *p = &best->promise;
     s->state = SEQUENCER_ADOPTING;
+    s->promise_fell = false;
     s->adopted = p->tail;
     s->adopted_digest = p->digest;
     s->adopt_store = best->id;

@@ -60,6 +60,7 @@ static void refuse(struct sequencer *s, struct store *store, const struct store_
     recall(s, store, known);
     if (known->run == run)
         return;
+    s->promise_fell = s->promise_fell || store->promised;
     store->current = store->promised = store->probed = false;
     store->restored = true;
     snprintf(s->restored, sizeof s->restored,
@@ -92,7 +93,8 @@ void word_accept(struct sequencer *s, struct store *store)
 
 bool word_promises_stand(struct sequencer *s)
 {
-    bool stand = true;
+    bool stand = !s->promise_fell;
+    s->promise_fell = false;
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         struct store *store = &s->stores[i];
         if (store->id == 0 || !store->promised)

@@ -194,6 +194,39 @@ START_TEST(a_new_leader_reads_of_it)
 }
 END_TEST
 
+/* The same, found out by its own word while the candidate is still adopting: what it had promised has gone,
+ * and with it the quorum. */
+START_TEST(a_promise_falls_while_it_is_adopted)
+{
+    struct suite *t = suite_new();
+    suite_lead(t, 3);
+    uint64_t a = emit(t, 2), b = emit(t, 3);
+    struct ack late = suite_ack_of(t, 3, b), copy = restored(t, a);
+    suite_restart(t, t->tip);
+    suite_step(t);
+    struct promise p = suite_promise(t, 1);
+    suite_give_promise(t, &p); /* its number is too low */
+    while (t->seal.epoch.number == 1)
+        suite_advance(t, 1000000);
+    p = suite_promise(t, 1);
+    suite_give_promise(t, &p);
+    p = suite_promise(t, 3);
+    p.tail = copy.tail;
+    p.run = copy.run;
+    suite_give_promise(t, &p);
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_ADOPTING);
+    suite_give_ack(t, &late);
+    suite_give_ack(t, &copy);
+    fetch(t);
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_SEALING);
+    p = suite_promise(t, 2);
+    suite_give_promise(t, &p);
+    fetch(t);
+    ck_assert_int_eq(sequencer_state(t->core), SEQUENCER_LEADING);
+    suite_free(t);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("sequencer_word");
@@ -203,6 +236,7 @@ int main(void)
     tcase_add_test(tcase, a_late_word_changes_nothing);
     tcase_add_test(tcase, what_was_said_is_in_the_stream);
     tcase_add_loop_test(tcase, a_new_leader_reads_of_it, 0, 2);
+    tcase_add_test(tcase, a_promise_falls_while_it_is_adopted);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
