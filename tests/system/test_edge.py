@@ -285,7 +285,12 @@ class PythonTest(EdgeCase):
             publisher.publish("/team/x", os.urandom(size))
         payloads = [item.payload for item in publisher.items]
         self.assertEqual(client.publish_all(publisher), [])
-        core = self.sub(self.d, "/team/x")
+        core = []
+
+        def is_stable():
+            core[:] = self.sub(self.d, "/team/x")
+            return len(core) >= len(sizes)
+        wait_until(is_stable, "what is sequenced becomes stable")
         self.assertEqual([base64.b64decode(m["payload_base64"]) if "payload_base64" in m else
                           m["payload"].encode() for m in core], payloads)
         reader = self.client()
