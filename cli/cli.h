@@ -32,7 +32,7 @@ struct cli_verb {
     "  --proxy HOST:PORT[,HOST:PORT...]\n"                                                         \
     "                  through a proxy, one of these, instead of --dir DIR; tls:HOST:PORT over\n"  \
     "                  TLS\n"                                                                      \
-    "  --ca FILE       the authorities that are trusted with tls:; default: the system's\n"         \
+    "  --ca FILE       the authorities that are trusted with tls:; default: the system's\n"        \
     "  --key FILE      as this key; without it as nobody in particular\n"
 
 extern const struct cli_verb verb_init, verb_dev, verb_pub, verb_sub, verb_status, verb_journal,

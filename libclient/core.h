@@ -77,9 +77,9 @@ client_core_error(const struct client_core *c); /* "" while the status is not ne
 bool client_core_caught_up(const struct client_core *c);
 const struct follower *client_core_follower(const struct client_core *c); /* NULL: by a proxy */
 const struct catalog *client_core_catalog(const struct client_core *c);   /* likewise */
-uint64_t client_core_tip(const struct client_core *c);    /* known to exist */
-uint64_t client_core_stable(const struct client_core *c); /* known to be stable */
-uint64_t client_core_stream(const struct client_core *c); /* 0: not known yet */
+uint64_t client_core_tip(const struct client_core *c);                    /* known to exist */
+uint64_t client_core_stable(const struct client_core *c);                 /* known to be stable */
+uint64_t client_core_stream(const struct client_core *c);                 /* 0: not known yet */
 /* What is now, into a counters' array: only gauges are set. For the driver to call now and then. */
 void client_core_gauges(const struct client_core *c, uint64_t gauges[COUNTER_END]);
 const char *client_core_state(const struct client_core *c); /* a word or two for humans */

@@ -228,7 +228,7 @@ struct edge_refused {
     uint8_t reason;
     uint8_t right;      /* enum access_right */
     uint32_t publisher; /* of a PUBLISH: this number is unused */
-    uint64_t number; /* of a SUBSCRIBE, for want of history: the oldest seq that is left */
+    uint64_t number;    /* of a SUBSCRIBE, for want of history: the oldest seq that is left */
     char subject[TOPIC_PATH_MAX + 1]; /* topic, subtree or name */
     char text[EDGE_TEXT_MAX + 1];     /* for humans */
 };

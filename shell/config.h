@@ -76,7 +76,8 @@ struct config_proxy {
     uint32_t slow_s;
     uint32_t idle_s; /* 0: for ever */
     uint32_t login_s;
-    char tls_certificate[CONFIG_PATH_MAX + 1]; /* as written: see config_path; "": clients come plain */
+    char tls_certificate[CONFIG_PATH_MAX +
+                         1]; /* as written: see config_path; "": clients come plain */
     char tls_key[CONFIG_PATH_MAX + 1];
 };
 

@@ -503,9 +503,9 @@ static void check_ack(struct sim *s, struct sim_node *n, const uint8_t *bytes, u
     bool old = epoch_compare(ack.tail.epoch, word->promised) < 0;
     /* Nor is what it had recorded, and said so, before anything recorded now. */
     uint32_t said = sim_history_branch(h, word->acked.epoch);
-    bool reported = ack.tail.seq <= word->promised_tail.seq ||
-                    (ack.tail.seq <= word->acked.seq && said != SIM_NONE &&
-                     sim_history_has(h, said, ack.tail));
+    bool reported =
+        ack.tail.seq <= word->promised_tail.seq ||
+        (ack.tail.seq <= word->acked.seq && said != SIM_NONE && sim_history_has(h, said, ack.tail));
     /* What it fills in on the way to a later epoch's batches is on that one's history. */
     uint32_t follows = sim_history_branch(h, ack.promised);
     if (old && !reported && (promised == SIM_NONE || !sim_history_has(h, promised, ack.tail)) &&

@@ -131,8 +131,8 @@ struct kernel_streams {
     int listen[KERNEL_LISTENERS]; /* -1: not there */
     int reserve; /* given up to refuse a connection when the process is out of descriptors */
     uint64_t looked_ns;
-    uint64_t busy_ns;  /* something came */
-    uint64_t swept_ns; /* memory was given back */
+    uint64_t busy_ns;     /* something came */
+    uint64_t swept_ns;    /* memory was given back */
     uint32_t shakes_left; /* of this round */
     bool look_again;
 };

@@ -201,7 +201,8 @@ START_TEST(one_of_many_alike_is_looked_at_like_each)
         for (uint8_t length = 0; length < 2 * LENGTH; length++) {
             memcpy(bytes, good, sizeof good);
             at[0] = length;
-            ck_assert_msg((decode(bytes, h.length) == WIRE_OK) == (length == LENGTH), "%u, %u", i, length);
+            ck_assert_msg((decode(bytes, h.length) == WIRE_OK) == (length == LENGTH), "%u, %u", i,
+                          length);
         }
         memcpy(bytes, good, sizeof good);
         at[1] |= 0x40; /* MORE: part of a run */
