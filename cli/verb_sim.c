@@ -26,6 +26,7 @@ static const char help[] =
     "  --stores N       retransmitters, all of them members (default drawn: 1, 3 or 5, and spares)\n"
     "  --sequencers N   one leads, the others stand by (default drawn: 1 to 3)\n"
     "  --edge           proxies and their clients in every run (default drawn: in a quarter)\n"
+    "  --core           in none\n"
     "  --trace          print every step of each run on standard error\n"
     "  --quiet          print a summary line instead of a line a run\n";
 
@@ -47,6 +48,7 @@ enum {
     OPTION_STORES,
     OPTION_SEQUENCERS,
     OPTION_EDGE,
+    OPTION_CORE,
     OPTION_TRACE,
     OPTION_QUIET
 };
@@ -61,6 +63,7 @@ static const struct option options[] = {
     { "stores", required_argument, NULL, OPTION_STORES },
     { "sequencers", required_argument, NULL, OPTION_SEQUENCERS },
     { "edge", no_argument, NULL, OPTION_EDGE },
+    { "core", no_argument, NULL, OPTION_CORE },
     { "trace", no_argument, NULL, OPTION_TRACE },
     { "quiet", no_argument, NULL, OPTION_QUIET },
     { 0 },
@@ -93,6 +96,8 @@ static bool parse(void *ctx, int option, const char *value)
         return a->list = true;
     case OPTION_EDGE:
         return a->sim.edge = true;
+    case OPTION_CORE:
+        return a->sim.core_only = true;
     case OPTION_TRACE:
         return a->sim.trace = true;
     default:
