@@ -16,7 +16,7 @@ import unittest
 
 import orders
 from cantus_test import (DEADLINE_S, SOURCE, Case, Endpoints, config_path, listener, program,
-                         wait_tip)
+                         wait_tip, wait_until)
 
 sys.path.insert(0, os.path.join(SOURCE, "examples", "python"))
 import cantus_edge
