@@ -222,7 +222,7 @@ class Publisher:
         self.opened = False         # over this connection
         self.items = []             # in the order of their numbers
         self.sent = 0               # so many of them over this connection
-        self.last = 0               # number in the stream, when it was opened last
+        self.last = 0               # number in the stream, when it was opened last or stable since
         self.published = 0
 
     def publish(self, topic, payload, condition=None):
@@ -265,7 +265,8 @@ class Publisher:
 
     def on_stable(self, stable):
         while self.items and self.items[0].seq is not None and self.items[0].seq <= stable:
-            self.items.pop(0)
+            item = self.items.pop(0)
+            self.last = max(self.last, item.number + item.count - 1)
             self.sent = max(0, self.sent - 1)
 
     def on_forked(self, seq):

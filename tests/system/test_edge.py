@@ -33,6 +33,27 @@ def documented(name):
     return bytes.fromhex(" ".join(line.split("#")[0] for line in block.splitlines()))
 
 
+class NumbersTest(unittest.TestCase):
+    def test_they_go_on_when_everything_is_stable(self):
+        class Client:
+            fragment_bytes, window = 1000, 10
+
+            def say(self, raw):
+                pass
+
+            def tell(self, event):
+                pass
+        publisher = cantus_edge.Publisher(Client(), "me")
+        publisher.opened, publisher.id, publisher.last = True, 7, 40
+        for number in (41, 43, 44):
+            publisher.publish("/x", bytes(1500 if number == 41 else 1))
+            publisher.send()
+            self.assertEqual(publisher.items[0].number, number)
+            publisher.on_outcome(number, publisher.items[0].count, 500 + number, 0)
+            publisher.on_stable(500 + number)
+            self.assertEqual(publisher.items, [])
+
+
 class FormatTest(unittest.TestCase):
     def test_signatures_are_those_of_rfc_8032(self):
         for seed, key, message, signature in (
