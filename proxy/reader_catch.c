@@ -233,7 +233,8 @@ static bool begin_now(struct reader *r)
 {
     if (r->broken || r->lost || r->waits_for != WAITS_NOT || r->joined || r->slot != NONE)
         return true;
-    reader_say_pending(r, r->place.next - 1);
+    if (r->unit_taken == 0) /* else behind that unit: its rest comes first */
+        reader_say_pending(r, r->place.next - 1);
     const struct change *c;
     while ((c = next_change(r)) != NULL && c->seq <= r->place.next && r->unit_taken == 0 &&
            queue_has_room(r, 1) && say_changed(r))

@@ -240,7 +240,8 @@ bool reader_insert(struct reader *r, uint64_t seq, const uint8_t *frame, size_t 
     item->length = (uint8_t)length;
     memcpy(item->bytes, frame, length);
     r->inserted_bytes += (uint32_t)length;
-    bool now = r->joined ? seq <= s->last_seq : r->slot == NONE && seq < r->place.next;
+    bool between = r->slot == NONE && r->unit_taken == 0;
+    bool now = r->joined ? seq <= s->last_seq : between && seq < r->place.next;
     if (now) {
         put_item(r, i);
         return true;
@@ -448,6 +449,7 @@ size_t reader_next(struct reader *r, size_t room, const uint8_t **bytes)
         return 0;
     const struct item *item = r->items.count > 0 ? &r->s->items[r->items.first] : NULL;
     if (item != NULL && item->at <= r->at) {
+        assert(r->unit_taken == 0); /* nothing comes inside of a unit */
         if (!may_have(r, item->seq)) {
             hold(r);
             r->drained = true;
