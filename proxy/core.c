@@ -282,12 +282,13 @@ static void on_forked(void *ctx, uint64_t first_seq, struct epoch by)
         return;
     }
     run_reset(&p->run);
-    struct position common = { .seq = first_seq - 1 };
+    p->seq = first_seq - 1;
+    struct position common = { .seq = p->seq };
     const struct epoch_entry *entry = epoch_table_find(catalog_epochs(p->catalog), common.seq);
     if (entry != NULL)
         common.epoch = entry->epoch;
+    common = readers_common(p->readers, common);
     p->position = common;
-    p->seq = common.seq;
     p->look_again = true;
     limiter_fork(p->limiter);
     relay_fork(p->relay, common);

@@ -345,6 +345,22 @@ static void unpark(struct reader *r)
     r->waits_for = WAITS_NOT;
 }
 
+/* What an epoch record has voided is nobody's history, though its seqs are. */
+static uint64_t not_voided(const struct readers *s, uint64_t seq)
+{
+    const struct epoch_table *t = catalog_epochs(s->catalog);
+    uint32_t i = t->count;
+    while (i > 0 && t->entries[i - 1].first_seq > seq)
+        i--;
+    return i < t->count && s->whole_before[i] < seq ? s->whole_before[i] : seq;
+}
+
+bool readers_has(const struct readers *s, struct position p)
+{
+    return epoch_table_has(catalog_epochs(s->catalog), tail_of(s), p) &&
+           not_voided(s, p.seq) == p.seq;
+}
+
 /* Whether the stream has come so far that it is known what this position is. */
 static bool position_known(const struct readers *s, struct position p)
 {
@@ -370,8 +386,10 @@ static void resolve_position(struct reader *r)
     unpark(r);
     if (p.seq == 0)
         p = (struct position) { 0 };
-    if (!epoch_table_has(catalog_epochs(s->catalog), tail_of(s), p)) {
-        p = position_at(s, common_with(s, p));
+    bool has = epoch_table_has(catalog_epochs(s->catalog), tail_of(s), p);
+    uint64_t seq = not_voided(s, has ? p.seq : common_with(s, p));
+    if (!has || seq < p.seq) {
+        p = position_at(s, seq);
         s->counts.forked++;
         say_position(r, ITEM_FORKED, p);
     }
@@ -461,8 +479,10 @@ static void serve_due(struct readers *s, uint64_t seq)
 static void begin_epoch(struct readers *s, uint64_t seq)
 {
     const struct epoch_table *t = catalog_epochs(s->catalog);
-    if (t->count > 0 && t->entries[t->count - 1].first_seq == seq)
+    if (t->count > 0 && t->entries[t->count - 1].first_seq == seq) {
         s->stable_before[t->count - 1] = s->message_stable;
+        s->whole_before[t->count - 1] = s->last_seq;
+    }
     for (uint32_t i = 1; i < s->reader_end; i++) {
         struct reader *r = &s->readers[i];
         if (!r->open || !r->joined)
@@ -559,7 +579,8 @@ static void wake_stable(struct readers *s)
     }
 }
 
-/* Looks for the last whole message at or below the watermark. */
+/* Looks for the end of the last group at or below the watermark: what comes behind it is voided together, if
+ * an epoch begins before the rest is stable. */
 static void advance_stable(struct readers *s)
 {
     struct run_message m;
@@ -572,8 +593,9 @@ static void advance_stable(struct readers *s)
             continue;
         if (result != RECENT_MESSAGE || m.message.seq > s->watermark)
             break;
-        s->stable = m.message.seq;
         s->stable_at = c;
+        if ((m.message.flags & MESSAGE_MORE) == 0)
+            s->stable = m.message.seq;
     }
     if (s->stable == before)
         return;
@@ -595,6 +617,22 @@ void readers_stable(struct readers *s, uint64_t stable)
         return;
     s->watermark = stable;
     advance_stable(s);
+}
+
+struct position readers_common(const struct readers *s, struct position common)
+{
+    struct recent_cursor c = s->stable_at;
+    struct run_message m;
+    uint64_t stable, whole = s->stable;
+    enum recent_result result = recent_next(s->recent, &c, &m, &stable);
+    if (result == RECENT_GONE && recent_seek(s->recent, recent_oldest(s->recent), &c))
+        result = recent_next(s->recent, &c, &m, &stable);
+    while (result == RECENT_MESSAGE && m.message.seq <= common.seq) {
+        if ((m.message.flags & MESSAGE_MORE) == 0)
+            whole = m.message.seq;
+        result = recent_next(s->recent, &c, &m, &stable);
+    }
+    return whole < common.seq ? position_at(s, whole) : common;
 }
 
 static void drop_changes(struct reader *r, uint64_t seq)

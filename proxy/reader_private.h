@@ -197,13 +197,14 @@ struct readers {
     struct position through;
     uint64_t last_seq, last_time_ns; /* of the last message */
     uint64_t watermark;
-    uint64_t stable;                /* the last whole message at or below it */
+    uint64_t stable; /* the last message at or below it with which no group goes on */
     struct recent_cursor stable_at; /* behind that */
     /* Of the last change of what may be read: by everybody but the administrator, or by this principal. */
     uint64_t everyone_seq, principal_seq[ACCESS_PRINCIPALS_DEFAULT];
     uint64_t due_seq;   /* the smallest of what is inserted or changed above last_seq */
     uint64_t touch_seq; /* of the first message whose touched views were not looked at */
     uint64_t stable_before[EPOCH_TABLE_MAX]; /* watermark in front of each epoch */
+    uint64_t whole_before[EPOCH_TABLE_MAX]; /* what is above that, and below the epoch, it voided */
     uint64_t message_stable;
     uint64_t now_ns;
     uint32_t slot_turn;

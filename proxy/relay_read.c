@@ -124,12 +124,11 @@ enum place { PLACE_HERE, PLACE_AHEAD, PLACE_OFF };
 /* Where its author was, in the history as it is here. */
 static enum place place_of(const struct proxy *p, struct position at)
 {
-    const struct epoch_table *epochs = catalog_epochs(p->catalog);
     if (at.seq == 0)
         return PLACE_HERE;
-    if (at.seq > p->seq && epoch_compare(at.epoch, p->position.epoch) >= 0)
+    if (at.seq > p->position.seq && epoch_compare(at.epoch, p->position.epoch) >= 0)
         return PLACE_AHEAD;
-    return epoch_table_has(epochs, p->seq, at) ? PLACE_HERE : PLACE_OFF;
+    return readers_has(p->readers, at) ? PLACE_HERE : PLACE_OFF;
 }
 
 /* A group has to be complete before any of it is sequenced. False: it can't become so. */

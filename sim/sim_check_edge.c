@@ -99,6 +99,18 @@ void sim_check_edge_message(void *ctx, const struct cantus_message *m)
     r->seq = m->seq;
 }
 
+/* Whether this is where two histories part: where a branch begins, or the run that it has voided. */
+static bool parts_at(const struct sim_history *h, uint32_t branch, uint64_t seq)
+{
+    uint64_t at = h->branches[branch].first_seq;
+    uint32_t parent = h->branches[branch].parent;
+    const struct sim_entry *e = NULL;
+    while (at > seq && (e = sim_history_at(h, parent, at - 1)) != NULL &&
+           (e->flags & MESSAGE_MORE) != 0)
+        at--;
+    return at == seq;
+}
+
 /* It goes back to where two histories part, of which one is its own. Which the other is it is told later. */
 void sim_check_edge_forked(struct sim *s, struct sim_node *n, uint64_t first_seq)
 {
@@ -106,7 +118,7 @@ void sim_check_edge_forked(struct sim *s, struct sim_node *n, uint64_t first_seq
     struct sim_reader *r = &n->client->reader;
     bool parts = r->branch == SIM_NONE || first_seq > r->seq;
     for (uint32_t i = 0; i < h->branch_count && !parts; i++)
-        parts = h->branches[i].first_seq == first_seq;
+        parts = h->branches[i].first_seq == first_seq || parts_at(h, i, first_seq);
     if (!parts)
         sim_violate(s, SIM_VIEWS, "%s reports FORKED at %lu, where no histories part", n->name,
                     first_seq);
