@@ -61,7 +61,8 @@ static bool take_page(struct look *l, const struct clients *page)
         l->all = more;
         l->room = room;
     }
-    memcpy(l->all + l->count, page->all, page->count * sizeof page->all[0]);
+    if (page->count > 0)
+        memcpy(l->all + l->count, page->all, page->count * sizeof page->all[0]);
     l->count += page->count;
     l->tip = page->tip;
     l->clock_ns = page->clock_ns;

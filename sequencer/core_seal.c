@@ -120,7 +120,8 @@ static void judge(struct sequencer *s)
     char but[160] = "";
     if (damaged > 0)
         snprintf(but, sizeof but,
-                 "; %u damaged or restored from a copy, without a vote: `cantus status` says which",
+                 "; %u damaged or restored from a copy, without a vote: see `cantus status` and "
+                 "`cantus journal verify`",
                  damaged);
     else if (restored > 0)
         snprintf(but, sizeof but,
