@@ -179,6 +179,7 @@ static void declare_stable(struct sim *s, const struct sim_node *n, uint32_t bra
         return;
     }
     b->stable = seq;
+    sim_history_at(h, branch, seq)->watermark = true;
     /* What an earlier leader has declared stable needs no new quorum. */
     bool inherited = seq <= h->stable_seq && sim_history_owner(h, branch, seq) ==
                                                  sim_history_owner(h, h->stable_branch, seq);

@@ -404,6 +404,15 @@ static void check_replay(struct sim *s, struct sim_node *store, bool apply, cons
         client_core_destroy(core);
 }
 
+/* Behind the last tick of the stream nothing is told through a proxy, nor what time it is: an outcome has none. */
+static bool knows_the_time(const struct sim_history *h, const struct sim_node *n)
+{
+    const struct sim_entry *e = sim_history_at(h, h->stable_branch, h->stable_seq);
+    return n->client->edge == NULL ||
+           (client_core_seq(n->core) == h->stable_seq &&
+            (e->topic == TOPIC_CLOCK || (e->topic >= TOPIC_FIRST_USER && !e->is_digest)));
+}
+
 /* Replicas of one app stand alike; returns their digest. */
 static uint64_t check_alike(struct sim *s, const struct cantus_app *app)
 {
@@ -412,9 +421,7 @@ static uint64_t check_alike(struct sim *s, const struct cantus_app *app)
     for (uint32_t i = 0; i < s->node_count; i++) {
         const struct sim_node *n = s->nodes[i];
         for (uint32_t j = 0; n->kind == SIM_CLIENT && j < n->client->app_count; j++) {
-            /* Behind the last tick of the stream nothing is told through a proxy, nor what time it is. */
-            if (n->client->apps[j] != app ||
-                (n->client->edge != NULL && client_core_seq(n->core) != s->history.stable_seq))
+            if (n->client->apps[j] != app || !knows_the_time(&s->history, n))
                 continue;
             uint64_t mine = machine_digest(n->client->machines[j]);
             if (first != NULL && mine != digest)

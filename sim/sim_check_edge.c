@@ -111,12 +111,25 @@ static bool parts_at(const struct sim_history *h, uint32_t branch, uint64_t seq)
     return at == seq;
 }
 
+/* Whether it has what another history does not. A proxy that does not know where the two part goes back to a
+ * watermark that both have passed. */
+static bool has_parted(const struct sim_history *h, const struct sim_reader *r, uint64_t first_seq)
+{
+    const struct sim_entry *e = sim_history_at(h, r->branch, first_seq - 1);
+    bool parted = false;
+    for (uint32_t i = 0; e != NULL && e->watermark && i < h->branch_count && !parted; i++) {
+        uint64_t common = sim_history_common(h, r->branch, r->seq, i);
+        parted = common < r->seq && first_seq <= common;
+    }
+    return parted;
+}
+
 /* It goes back to where two histories part, of which one is its own. Which the other is it is told later. */
 void sim_check_edge_forked(struct sim *s, struct sim_node *n, uint64_t first_seq)
 {
     const struct sim_history *h = &s->history;
     struct sim_reader *r = &n->client->reader;
-    bool parts = r->branch == SIM_NONE || first_seq > r->seq;
+    bool parts = r->branch == SIM_NONE || first_seq > r->seq || has_parted(h, r, first_seq);
     for (uint32_t i = 0; i < h->branch_count && !parts; i++)
         parts = h->branches[i].first_seq == first_seq || parts_at(h, i, first_seq);
     if (!parts)

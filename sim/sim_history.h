@@ -29,6 +29,7 @@ struct sim_entry {
     uint32_t length;
     uint8_t flags;
     bool last;      /* of its batch */
+    bool watermark; /* a leader has declared what is through here stable */
     bool is_digest; /* below /sys: not handed to who subscribes to "/" */
     bool said;      /* a replica has published the digest of its state behind it: */
     uint64_t said_digest;
