@@ -10,6 +10,7 @@
     "  SUBTREE  a topic and all below it; / is everything but /sys, which is granted by itself\n"  \
     "\n"                                                                                           \
     "  --key FILE  act for this key (default: DIR/admin.key)\n"                                    \
+    "  --ca FILE   the authorities that are trusted with --proxy tls:HOST:PORT\n"                  \
     "  --proxy HOST:PORT[,HOST:PORT...]\n"                                                         \
     "              through a proxy, one of these, instead of --dir DIR\n"                          \
     "  --json      print one object: seq\n"

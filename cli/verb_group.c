@@ -14,6 +14,7 @@ static const char help[] =
     "and their keys.\n"
     "\n"
     "  --key FILE  act for this key, which has the right to grant on / (default: DIR/admin.key)\n"
+    "  --ca FILE   the authorities that are trusted with --proxy tls:HOST:PORT\n"
     "  --proxy HOST:PORT[,HOST:PORT...]\n"
     "              through a proxy, one of these, instead of --dir DIR; list needs the right to read\n"
     "              /sys there\n"

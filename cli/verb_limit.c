@@ -24,6 +24,7 @@ static const char help[] =
     "  --remove            no limit of its own any more\n"
     "  --key FILE          act for this key, which has the right to grant on / (default:\n"
     "                      DIR/admin.key)\n"
+    "  --ca FILE           the authorities that are trusted with --proxy tls:HOST:PORT\n"
     "  --proxy HOST:PORT[,HOST:PORT...]\n"
     "                      through a proxy, one of these, instead of --dir DIR\n"
     "  --json              print one object: seq\n";

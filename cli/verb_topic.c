@@ -13,6 +13,7 @@ static const char help[] =
     "\n"
     "  --json  print one object: topics, a list of id and topic; or id, topic and grants\n"
     "\n"
+    "  --ca FILE   the authorities that are trusted with --proxy tls:HOST:PORT\n"
     "  --proxy HOST:PORT[,HOST:PORT...]\n"
     "              through a proxy, one of these, instead of --dir DIR\n"
     "  --key FILE  as this key, which has the right to read /sys\n";

@@ -229,10 +229,16 @@ class CompletionTest(Installed):
         for path in glob.glob(os.path.join(SOURCE, "cli", "verb_*.c")):
             with open(path, encoding="utf-8") as f:
                 files.append(f.read())
+        with open(os.path.join(SOURCE, "cli", "main.c"), encoding="utf-8") as f:
+            body = re.search(r"static bool through_proxy.*?\n}", f.read(), re.DOTALL).group(0)
+        through = set(re.findall(r"&verb_(\w+)", body))
+        self.assertIn("sub", through)
         for verb, _ in self.helps():
             defined, = [text for text in files if re.search(rf"cli_verb verb_{verb}\b[^;]*=", text)]
             taken = re.findall(r'\{ "([a-z-]+)", (?:no|required)_argument', defined)
             wanted = {f"--{name}" for name in taken} | {"--dir", "--help"}
+            if verb in through:
+                wanted |= {"--proxy", "--key", "--ca"}
             self.assertEqual(self.complete("cantus", verb, "--"), wanted, verb)
         for daemon in ("sequencer", "retransmitter"):
             with open(os.path.join(SOURCE, daemon, "main.c"), encoding="utf-8") as f:
