@@ -290,8 +290,12 @@ void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_
 /* What was handed over above the common end no longer holds. */
 void core_take_back(struct client_core *c, struct position common)
 {
-    if (c->stable > common.seq)
+    /* A proxy that does not know where the histories part goes back too far: what is stable still holds. */
+    struct position kept = common;
+    if (c->stable > common.seq) {
+        kept.seq = c->stable;
         c->stable = common.seq;
+    }
     if (c->stable_told > common.seq)
         c->stable_told = common.seq;
     for (uint32_t i = 0; i < c->subscription_count; i++) {
@@ -302,7 +306,7 @@ void core_take_back(struct client_core *c, struct position common)
     core_take_back_digests(c, common);
     for (uint32_t i = 0; i < c->author_count; i++) {
         struct author *a = c->authors[i];
-        uint32_t lost = publisher_on_fork(a->publisher, common);
+        uint32_t lost = publisher_on_fork(a->publisher, kept);
         a->items = publisher_join_seq(a->publisher) == 0 || a->items < lost ? 0 : a->items - lost;
     }
 }

@@ -222,9 +222,10 @@ static void on_forked(void *ctx, struct position common)
         c->status = CANTUS_OK;
     c->position = common;
     c->next = common.seq + 1;
+    uint64_t kept = common.seq > c->stable ? common.seq : c->stable;
     bool joined = false;
     for (uint32_t i = 0; i < c->author_count; i++)
-        joined = joined || publisher_join_seq(c->authors[i]->publisher) > common.seq;
+        joined = joined || publisher_join_seq(c->authors[i]->publisher) > kept;
     core_take_back(c, common);
     if (joined) /* a volatile stream: the joins are gone, too */
         edge_give_up(c->edge, "a fork has taken back a join");

@@ -220,11 +220,14 @@ static void on_opened(struct edge *e, const uint8_t *body, size_t length)
         edge_violation(e, "its OPENED is malformed or not asked for");
         return;
     }
-    if (e->call.opened(e->call.ctx, &o))
-        have_all_through(e, o.join_seq);
-    else
+    if (!e->call.opened(e->call.ctx, &o)) {
         edge_violation(e, "its OPENED of publisher %u does not follow from what was sent",
                        o.publisher);
+        return;
+    }
+    have_all_through(e, o.join_seq);
+    if (alive(e) && !e->accepted.is_volatile)
+        note_stable(e, o.join_seq); /* before that it is not told */
 }
 
 static void on_outcome(struct edge *e, const uint8_t *body, size_t length)

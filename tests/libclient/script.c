@@ -253,7 +253,8 @@ void script_let_in(struct script *s, uint64_t tip, uint64_t stable)
     if (h.has_key)
         HEAR(s, prove, EDGE_PROVE, &p);
     SAY(s, accepted, .tip = script_at(script_first_epoch, tip), .stable = stable,
-        .fragment_bytes = 1000, .window = 64, .payload_max = 1 << 20);
+        .fragment_bytes = 1000, .window = 64, .payload_max = 1 << 20,
+        .is_volatile = s->is_volatile);
     script_flush(s);
 }
 

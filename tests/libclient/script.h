@@ -17,6 +17,7 @@ struct script {
     struct edge_options edge;
     enum follower_level level;
     uint64_t until_seq;
+    bool is_volatile; /* the stream */
     char error[CANTUS_ERROR_MAX];
 
     uint32_t stream, streams; /* the open one, or 0; ever */
