@@ -62,6 +62,8 @@ bool publisher_edge_outcome(struct publisher *p, const struct edge_outcome *o, u
 {
     if (p->id != o->publisher)
         return false;
+    if (p->superseded_seq != 0 && o->seq > p->superseded_seq)
+        return true; /* of who has superseded it */
     uint64_t end = o->number + o->count;
     if (end <= p->done)
         return true; /* concluded by a later OPENED */
