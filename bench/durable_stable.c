@@ -14,7 +14,7 @@
 #include "proto/batch.h"
 
 enum { STORES = 3, MAJORITY = 2, PAYLOAD_MAX = 1024, ACK_BYTES = 64, SPIN_NS = 20000 };
-#define PATIENCE_NS UINT64_C(5000000000)
+#define PATIENCE_NS UINT64_C(20000000000)
 #define LOST_NS     UINT64_C(500000000)
 #define TOPIC       "/bench/durable"
 
@@ -164,7 +164,7 @@ static bool start(struct stable *t, char *error)
         if (!poll_once(t, 1000 * 1000, error))
             return false;
         if (stage_mono_ns() - began > 2 * PATIENCE_NS) {
-            snprintf(error, BENCH_ERROR_MAX, "the sequencer did not answer within 10 s");
+            snprintf(error, BENCH_ERROR_MAX, "the sequencer did not answer within 40 s");
             return false;
         }
     }
