@@ -12,6 +12,8 @@ import members
 
 HEALED_POLL_S = 1.0
 FLIPS_MAX = 8
+BEYOND_REPAIR = "format a new store and let it copy the history from its peers"
+TAIL_BYTES = 4096
 DRAIN_LOOKS = 150  # ten a second
 
 
@@ -238,7 +240,20 @@ def rot(t, name):
     yield t.rng.choice((0.0, 1.0))
     t.revive(name)
     while flipped and not healed(t, name, directory):
+        if beyond_repair(t, name):
+            yield from members.replace(t, name)
+            return
         yield HEALED_POLL_S
+
+
+def beyond_repair(t, name):
+    """Whether the last that it said is that it can't tell what it has: a header of a segment, and all from which
+    that can be made again, were hit together. What it then asks for is what an operator does."""
+    unit = t.lab.units[name]
+    with open(t.lab.hosts[unit["host"]].path("log", f"{name}.log"), "rb") as log:
+        log.seek(max(0, os.path.getsize(log.name) - TAIL_BYTES))
+        said = log.read().decode(errors="replace").splitlines()
+    return bool(said) and said[-1].endswith(BEYOND_REPAIR)
 
 
 def healed(t, name, directory):

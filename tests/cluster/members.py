@@ -172,6 +172,17 @@ def restore(t, name, backup):
         t.violations.add("lost_store", f"{name}: --format took a directory with a store for an empty one")
 
 
+def replace(t, name):
+    """The store of a retransmitter that nothing else is being done to is replaced by a new one."""
+    yield from members(t)
+    old = t.store_ids[name]
+    t.kill(name)
+    yield from renew(t, name)
+    now = yield from members(t)
+    if old in now:
+        yield from change(t, ["replace", old, name.split("@")[1]], {t.store_ids[name]}, {old}, [name])
+
+
 def lose(t, from_backup):
     """A store is lost, and replaced by a new one."""
     yield from members(t)
