@@ -434,8 +434,10 @@ static void fork_one(struct relay_publisher *q, struct position common)
     q->group = q->group_bytes = 0;
     if (publisher_join_seq(q->publisher) == 0)
         q->opened = false;
-    if (publisher_superseded_seq(q->publisher) == 0)
+    if (publisher_superseded_seq(q->publisher) == 0) {
+        q->unsaid = q->unsaid || q->superseded;
         q->superseded = false;
+    }
     relay_follow_id(q);
     relay_touch(q);
 }

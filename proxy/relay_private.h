@@ -30,7 +30,9 @@ struct relay_publisher {
     bool busy;
     bool opened;     /* OPENED was said */
     bool superseded; /* SUPERSEDED was said */
-    bool over;       /* and is stable: it is here for what its client has sent before it heard */
+    bool
+        unsaid; /* it was, and a fork took that back: its client may have heard it, and open anew */
+    bool over;  /* and is stable: it is here for what its client has sent before it heard */
     bool voids; /* its client has yet to take back what a fork has: other numbers are passed over */
     uint32_t group; /* numbers of the group that is open */
     uint32_t group_bytes;

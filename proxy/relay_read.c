@@ -95,7 +95,7 @@ enum relay_verdict relay_open(struct relay *r, struct session *s, const struct e
         return refuse(refused, EDGE_REFUSED_QUOTA,
                       "too many publishers have been made of this key");
     struct relay_publisher *own = relay_find_identity(s, o.identity);
-    if (own != NULL && !own->superseded)
+    if (own != NULL && !own->superseded && !own->unsaid)
         return refuse(refused, EDGE_REFUSED_ORDER, "this publisher is open already");
     if (own != NULL)
         relay_drop(own);
