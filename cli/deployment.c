@@ -24,15 +24,6 @@ bool deployment_exists(const char *dir)
     return path_in(dir, CONFIG_FILE, path, sizeof path) && access(path, F_OK) == 0;
 }
 
-static void report_to_stderr(void *ctx, const char *file, unsigned line, const char *reason)
-{
-    (void)ctx;
-    if (line != 0)
-        fprintf(stderr, "%s:%u: %s\n", file, line, reason);
-    else
-        fprintf(stderr, "%s: %s\n", file, reason);
-}
-
 bool deployment_config(const char *dir, struct config *out)
 {
     char path[CONFIG_PATH_MAX + 32];
@@ -40,7 +31,7 @@ bool deployment_config(const char *dir, struct config *out)
         fprintf(stderr, "cantus: the path %s is too long\n", dir);
         return false;
     }
-    return config_load(path, out, report_to_stderr, NULL);
+    return config_load(path, out, config_report_stderr, NULL);
 }
 
 /* ---- init ------------------------------------------------------------------------------------ */

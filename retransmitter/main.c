@@ -1,39 +1,14 @@
 /* cantus-retransmitter: records the stream of one configuration in one store. */
 #include <getopt.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "retransmitter/shell.h"
-#include "shell/notify.h"
+#include "shell/daemon.h"
 
 #define DRAIN_NS                                                                                   \
     UINT64_C(10000000000) /* then it goes without: what is not durable is not acknowledged */
 #define POLL_NS UINT64_C(1000000000)
-
-static struct loop *running;
-static atomic_bool stopping;
-
-static void on_signal(int number)
-{
-    (void)number;
-    atomic_store(&stopping, true);
-    if (running != NULL)
-        loop_wake(running);
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action = { .sa_handler = on_signal };
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action, NULL);
-}
 
 static void usage(FILE *out)
 {
@@ -52,57 +27,39 @@ static void usage(FILE *out)
           out);
 }
 
-static void report(void *ctx, const char *file, unsigned line, const char *reason)
+static bool is_drained(void *shell)
 {
-    unsigned *problems = ctx;
-    (*problems)++;
-    if (line > 0)
-        fprintf(stderr, "%s:%u: %s\n", file, line, reason);
-    else
-        fprintf(stderr, "%s: %s\n", file, reason);
+    return retransmitter_shell_drain(shell);
+}
+
+static void serve(struct daemon *d, struct retransmitter_shell *shell)
+{
+    notify_ready(&d->notify, "recording");
+    while (daemon_round(d, POLL_NS)) {
+    }
+    notify_stopping(&d->notify);
+    bool drained = daemon_drain(d, DRAIN_NS, is_drained, shell);
+    log_line(&d->log, drained ? LOG_INFO : LOG_WARN, "retransmitter",
+             drained ? "stopped" : "stopped before everything was durable", NULL);
 }
 
 static int run(const struct config *config, uint32_t index)
 {
-    static struct log log;
+    static struct daemon d;
     char error[RETRANSMITTER_SHELL_ERROR_MAX] = "";
-    log_init(&log, STDERR_FILENO, LOG_INFO);
-    struct loop_options options = config_loop(config);
-    struct loop *loop = loop_create(&options, error);
-    if (loop == NULL) {
+    if (!daemon_open(&d, config, error)) {
         fprintf(stderr, "cantus-retransmitter: %s\n", error);
         return EXIT_FAILURE;
     }
-    running = loop;
-    struct retransmitter_shell *shell = retransmitter_shell_open(config, index, loop, &log, error);
-    if (shell == NULL) {
+    struct retransmitter_shell *shell =
+        retransmitter_shell_open(config, index, d.loop, &d.log, error);
+    if (shell == NULL)
         fprintf(stderr, "cantus-retransmitter: %s\n", error);
-        running = NULL;
-        loop_destroy(loop);
-        return EXIT_FAILURE;
-    }
-    struct notify notify;
-    notify_open(&notify);
-    notify_ready(&notify, "recording");
-    while (!atomic_load(&stopping)) {
-        loop_poll(loop, notify_wait_ns(&notify, POLL_NS));
-        notify_alive(&notify, loop_now(loop).mono_ns);
-    }
-    notify_stopping(&notify);
-    uint64_t until = loop_clock().mono_ns + DRAIN_NS;
-    bool drained = retransmitter_shell_drain(shell);
-    while (!drained && loop_clock().mono_ns < until) {
-        loop_poll(loop, POLL_NS / 100);
-        drained = retransmitter_shell_drain(shell);
-    }
-    log_line(&log, drained ? LOG_INFO : LOG_WARN, "retransmitter",
-             drained ? "stopped" : "stopped before everything was durable", NULL);
-    log_flush(&log);
-    running = NULL;
-    notify_close(&notify);
+    else
+        serve(&d, shell);
     retransmitter_shell_close(shell);
-    loop_destroy(loop);
-    return EXIT_SUCCESS;
+    daemon_close(&d);
+    return shell == NULL ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)
@@ -134,8 +91,7 @@ int main(int argc, char **argv)
     }
     static struct config config;
     char error[RETRANSMITTER_SHELL_ERROR_MAX] = "";
-    unsigned problems = 0;
-    if (!config_load(file, &config, report, &problems))
+    if (!config_load(file, &config, config_report_stderr, NULL))
         return EXIT_FAILURE;
     int index = check && name == NULL ? 0 : config_find_retransmitter(&config, name, error);
     if (index < 0) {
@@ -155,6 +111,5 @@ int main(int argc, char **argv)
         printf("%016lx\n", (unsigned long)store);
         return EXIT_SUCCESS;
     }
-    catch_signals();
     return run(&config, (uint32_t)index);
 }

@@ -1,40 +1,15 @@
 /* cantus-sequencer: gives the messages of one configuration's stream their order. */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "sequencer/shell.h"
-#include "shell/log.h"
-#include "shell/notify.h"
+#include "shell/daemon.h"
 
 #define POLL_NS     UINT64_C(1000000000)
 #define PATIENCE_NS UINT64_C(2000000000) /* with not leading, before it is said why */
-
-static struct loop *running;
-static atomic_bool stopping;
-
-static void on_signal(int number)
-{
-    (void)number;
-    atomic_store(&stopping, true);
-    if (running != NULL)
-        loop_wake(running);
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action = { .sa_handler = on_signal };
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action, NULL);
-}
 
 static void usage(FILE *out)
 {
@@ -60,15 +35,6 @@ static void usage(FILE *out)
         out);
 }
 
-static void report(void *ctx, const char *file, unsigned line, const char *reason)
-{
-    (void)ctx;
-    if (line > 0)
-        fprintf(stderr, "%s:%u: %s\n", file, line, reason);
-    else
-        fprintf(stderr, "%s: %s\n", file, reason);
-}
-
 /* ---- running --------------------------------------------------------------------------------- */
 
 struct watch {
@@ -79,7 +45,7 @@ struct watch {
     char said[256];
     char trouble[256]; /* as was said last */
     char restored[256];
-    struct notify notify;
+    struct notify *notify;
 };
 
 static void notify_state(struct watch *w, enum sequencer_state state, struct epoch epoch)
@@ -90,7 +56,7 @@ static void notify_state(struct watch *w, enum sequencer_state state, struct epo
              : state == SEQUENCER_FOLLOWING ? "standing by"
                                             : "promoting",
              epoch.number);
-    notify_status(&w->notify, status);
+    notify_status(w->notify, status);
 }
 
 static void say_state(struct watch *w, struct sequencer *core, enum sequencer_state state,
@@ -169,50 +135,45 @@ static void watch_state(struct watch *w, struct sequencer *core, struct log *log
              log_quote(reason, quoted, sizeof quoted));
 }
 
+static int serve(struct daemon *d, struct sequencer_shell *shell, const char *name)
+{
+    struct loop_participant participant = sequencer_shell_participant(shell);
+    if (!loop_add(d->loop, &participant)) {
+        fprintf(stderr, "cantus-sequencer: its sockets can't be waited for: %s\n", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    struct watch watch = { .name = name,
+                           .state = SEQUENCER_FOLLOWING,
+                           .since_ns = loop_clock().mono_ns,
+                           .notify = &d->notify };
+    /* Ready as soon as it takes part: when it leads is for a quorum of stores to say. */
+    notify_ready(&d->notify, "standing by");
+    while (daemon_round(d, watch.state == SEQUENCER_LEADING ? POLL_NS : POLL_NS / 10))
+        watch_state(&watch, shell->core, &d->log);
+    notify_stopping(&d->notify);
+    log_line(&d->log, LOG_INFO, "sequencer", "stopped", "tip=%lu",
+             (unsigned long)sequencer_tip(shell->core));
+    return EXIT_SUCCESS;
+}
+
 static int run(const struct config *config, struct sequencer_start *start)
 {
-    static struct log log;
+    static struct daemon d;
     static struct sequencer_shell shell;
     char error[CONFIG_ERROR_MAX] = "";
-    log_init(&log, STDERR_FILENO, LOG_INFO);
-    start->log = &log;
-    struct loop_options options = config_loop(config);
-    struct loop *loop = loop_create(&options, error);
-    if (loop == NULL || !sequencer_shell_open(&shell, config, start, error)) {
+    if (!daemon_open(&d, config, error)) {
         fprintf(stderr, "cantus-sequencer: %s\n", error);
-        if (loop != NULL)
-            loop_destroy(loop);
         return EXIT_FAILURE;
     }
-    struct loop_participant participant = sequencer_shell_participant(&shell);
-    if (!loop_add(loop, &participant)) {
-        fprintf(stderr, "cantus-sequencer: its sockets can't be waited for: %s\n", strerror(errno));
-        loop_destroy(loop);
-        sequencer_shell_close(&shell);
-        return EXIT_FAILURE;
-    }
-    running = loop;
-    struct watch watch = { .name = config->sequencers[start->index].name,
-                           .state = SEQUENCER_FOLLOWING,
-                           .since_ns = loop_clock().mono_ns };
-    /* Ready as soon as it takes part: when it leads is for a quorum of stores to say. */
-    notify_open(&watch.notify);
-    notify_ready(&watch.notify, "standing by");
-    while (!atomic_load(&stopping)) {
-        uint64_t wait_ns = watch.state == SEQUENCER_LEADING ? POLL_NS : POLL_NS / 10;
-        loop_poll(loop, notify_wait_ns(&watch.notify, wait_ns));
-        notify_alive(&watch.notify, loop_now(loop).mono_ns);
-        watch_state(&watch, shell.core, &log);
-    }
-    notify_stopping(&watch.notify);
-    log_line(&log, LOG_INFO, "sequencer", "stopped", "tip=%lu",
-             (unsigned long)sequencer_tip(shell.core));
-    log_flush(&log);
-    running = NULL;
-    notify_close(&watch.notify);
-    loop_destroy(loop);
+    int status = EXIT_FAILURE;
+    start->log = &d.log;
+    if (sequencer_shell_open(&shell, config, start, error))
+        status = serve(&d, &shell, config->sequencers[start->index].name);
+    else
+        fprintf(stderr, "cantus-sequencer: %s\n", error);
+    daemon_close(&d);
     sequencer_shell_close(&shell);
-    return EXIT_SUCCESS;
+    return status;
 }
 
 struct arguments {
@@ -253,7 +214,7 @@ int main(int argc, char **argv)
     }
     static struct config config;
     char error[CONFIG_ERROR_MAX];
-    if (!config_load(a.file, &config, report, NULL))
+    if (!config_load(a.file, &config, config_report_stderr, NULL))
         return EXIT_FAILURE;
     int index = a.check && a.name == NULL ? 0 : config_find_sequencer(&config, a.name, error);
     if (index < 0) {
@@ -278,7 +239,6 @@ int main(int argc, char **argv)
         printf("%s: no problems\n", a.file);
         return EXIT_SUCCESS;
     }
-    catch_signals();
     a.start.index = (uint32_t)index;
     return run(&config, &a.start);
 }

@@ -316,6 +316,15 @@ bool config_load(const char *path, struct config *out, config_report *report, vo
     return ok;
 }
 
+void config_report_stderr(void *ctx, const char *file, unsigned line, const char *reason)
+{
+    (void)ctx;
+    if (line > 0)
+        fprintf(stderr, "%s:%u: %s\n", file, line, reason);
+    else
+        fprintf(stderr, "%s: %s\n", file, reason);
+}
+
 void config_report_text(void *ctx, const char *file, unsigned line, const char *reason)
 {
     struct config_text *t = ctx;

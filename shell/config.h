@@ -122,6 +122,8 @@ bool config_load(const char *path, struct config *out, config_report *report, vo
 bool config_parse(const char *file, const char *bytes, size_t length, struct config *out,
                   config_report *report, void *ctx);
 
+/* A config_report on stderr, a line each; ctx is not looked at. */
+void config_report_stderr(void *ctx, const char *file, unsigned line, const char *reason);
 /* A config_report into a buffer: "file:line: reason\n" each; what does not fit is left out. */
 struct config_text {
     char *text;
