@@ -63,7 +63,8 @@ static bool level(const struct sequencer *s, uint64_t id, struct reason r)
     if (store == NULL || store->heard_ns == 0)
         return refuse(r,
                       "store %016llx has not been heard: start its retransmitter on this stream "
-                      "first",
+                      "first; if it runs, it has promised this epoch to another sequencer, and "
+                      "follows after the next promotion",
                       (unsigned long long)id);
     uint64_t age_ns = s->now.mono_ns - store->heard_ns;
     if (age_ns > STORE_SILENT_NS)

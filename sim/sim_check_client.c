@@ -276,14 +276,6 @@ static bool standby_live(const struct sim_node *n, uint64_t tip, char *why, size
     return false;
 }
 
-/* No member, which promised the leader's number to another candidate: it waits for the next epoch. */
-static bool sits_out(const struct sim_node *n, const struct sim_node *leader)
-{
-    struct epoch promised = journal_promised(n->journal), led = sequencer_epoch(leader->core);
-    return promised.number == led.number && !epoch_equal(promised, led) &&
-           !membership_has(catalog_members(sequencer_catalog(leader->core)), n->store);
-}
-
 enum sim_invariant sim_check_live(struct sim *s, char *why, size_t capacity)
 {
     const struct sim_node *leader = sim_leader(s);
@@ -306,9 +298,10 @@ enum sim_invariant sim_check_live(struct sim *s, char *why, size_t capacity)
         return SIM_LIVE;
     }
     struct command repair;
-    if (sim_operator_repairs(s, &repair)) {
-        snprintf(why, capacity, "store %016lx is gone, or has come, and the members don't say so",
-                 repair.store);
+    const struct sim_node *asked;
+    if (sim_operator_repairs(s, &repair, &asked)) {
+        snprintf(why, capacity, "store %016lx is gone, or has come, and %s does not say so",
+                 repair.store, asked->name);
         return SIM_LIVE;
     }
     for (uint32_t i = 0; i < s->node_count; i++) {
@@ -322,7 +315,7 @@ enum sim_invariant sim_check_live(struct sim *s, char *why, size_t capacity)
             snprintf(why, capacity, "%s is down", n->name);
             return SIM_LIVE;
         }
-        if (n->kind == SIM_STORE && !sits_out(n, leader) &&
+        if (n->kind == SIM_STORE && !sim_operator_sits_out(n, leader) &&
             journal_durable(n->journal).seq != tip) {
             snprintf(why, capacity, "%s has %lu of %lu", n->name, journal_durable(n->journal).seq,
                      tip);
@@ -473,7 +466,7 @@ void sim_check_final(struct sim *s)
     for (uint32_t i = 0; i < s->node_count; i++)
         /* Rot that nobody has read yet is found by scrubbing, or when somebody does. */
         if (s->nodes[i]->kind == SIM_STORE && !s->nodes[i]->rotten && !s->nodes[i]->hurt &&
-            (sim_leader(s) == NULL || !sits_out(s->nodes[i], sim_leader(s)))) {
+            (sim_leader(s) == NULL || !sim_operator_sits_out(s->nodes[i], sim_leader(s)))) {
             check_replay(s, s->nodes[i], !applied, digests);
             applied = true;
         }

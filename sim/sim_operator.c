@@ -60,14 +60,33 @@ static bool is_gone(const struct sim *s, uint64_t id)
     return false;
 }
 
-/* A replacement is added before the lost one is removed, unless W is no majority of one more. */
-bool sim_operator_repairs(const struct sim *s, struct command *out)
+bool sim_operator_sits_out(const struct sim_node *n, const struct sim_node *leader)
+{
+    if (n->kind != SIM_STORE || n->journal == NULL)
+        return false;
+    struct epoch promised = journal_promised(n->journal), led = sequencer_epoch(leader->core);
+    return promised.number == led.number && !epoch_equal(promised, led) &&
+           !membership_has(catalog_members(sequencer_catalog(leader->core)), n->store);
+}
+
+static const struct sim_node *standby_of(const struct sim *s, const struct sim_node *leader)
+{
+    for (uint32_t i = 0; i < s->node_count; i++)
+        if (s->nodes[i]->kind == SIM_SEQUENCER && s->nodes[i]->up && s->nodes[i] != leader)
+            return s->nodes[i];
+    return NULL;
+}
+
+/* A replacement is added before the lost one is removed, unless W is no majority of one more. One that sits out
+ * is no replacement in this epoch: the operator promotes somebody, if there is somebody. */
+bool sim_operator_repairs(const struct sim *s, struct command *out, const struct sim_node **target)
 {
     const struct sim_node *leader = sim_leader(s);
     if (leader == NULL)
         return false;
     const struct membership *m = catalog_members(sequencer_catalog(leader->core));
     uint32_t gone = 0;
+    *target = leader;
     *out = (struct command) { .kind = COMMAND_MEMBER_REMOVE };
     for (uint32_t i = 0; i < m->count; i++)
         if (is_gone(s, m->stores[i])) {
@@ -76,14 +95,23 @@ bool sim_operator_repairs(const struct sim *s, struct command *out)
         }
     if (gone == 0)
         return false;
-    bool grows = m->quorum == 0 || m->quorum >= (m->count + 1) / 2 + 1;
+    const struct sim_node *standby = standby_of(s, leader);
+    bool grows = m->quorum == 0 || m->quorum >= (m->count + 1) / 2 + 1, waits = false;
     for (uint32_t i = 0; grows && i < s->node_count && m->count < s->options.stores + gone; i++) {
         const struct sim_node *n = s->nodes[i];
         if (n->kind != SIM_STORE || !n->up || n->rotten || n->founder ||
             membership_has(m, n->store))
             continue;
+        if (sim_operator_sits_out(n, leader)) {
+            waits = standby != NULL;
+            continue;
+        }
         out->kind = COMMAND_MEMBER_ADD;
         out->store = n->store;
+    }
+    if (waits && out->kind != COMMAND_MEMBER_ADD) {
+        *out = (struct command) { .kind = COMMAND_PROMOTE, .why = "a store sits this epoch out" };
+        *target = standby;
     }
     return true;
 }
@@ -168,9 +196,10 @@ static uint64_t step(void *core, struct port_time now)
     struct sim *s = o->sim;
     if (!o->asked && now.mono_ns >= o->repair_at_ns) {
         struct command command;
+        const struct sim_node *target;
         o->repair_at_ns = now.mono_ns + REPAIR_MS * SIM_MS;
-        if (sim_operator_repairs(s, &command))
-            sim_operator_ask(o, &command, sim_node_index(s, sim_leader(s)));
+        if (sim_operator_repairs(s, &command, &target))
+            sim_operator_ask(o, &command, sim_node_index(s, target));
     }
     if (!o->asked)
         return o->repair_at_ns;

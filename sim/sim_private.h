@@ -380,8 +380,10 @@ struct sim_operator *sim_operator_create(struct sim *s, struct sim_node *n);
 void sim_operator_ask(struct sim_operator *o, const struct command *command, uint32_t node);
 /* A command may still be carried out. */
 bool sim_operator_busy(const struct sim_operator *o);
-/* Stores that are gone, and members still. */
-bool sim_operator_repairs(const struct sim *s, struct command *out);
+/* What is to be done next about stores that are gone, and members still, and whom to ask. */
+bool sim_operator_repairs(const struct sim *s, struct command *out, const struct sim_node **target);
+/* No member, which promised the leader's number to another candidate: it waits for the next epoch. */
+bool sim_operator_sits_out(const struct sim_node *n, const struct sim_node *leader);
 struct sim_node *sim_leader(const struct sim *s);
 
 /* sim_node.c */
