@@ -1,0 +1,26 @@
+/* TCP streams: shared by kernel_stream*.c, and nobody else. kernel_stream.c has the slots, and what a core asks
+ * for; kernel_stream_events.c what comes from the kernel. */
+#ifndef CANTUS_TRANSPORT_KERNEL_STREAM_H
+#define CANTUS_TRANSPORT_KERNEL_STREAM_H
+
+#include "transport/kernel.h"
+
+uint32_t kernel_stream_id(const struct kernel_streams *s, const struct kernel_stream *stream);
+/* The stream of an id that the core may still use; NULL once it is dead. */
+struct kernel_stream *kernel_stream_find(struct kernel_streams *s, uint32_t id);
+/* Makes a slot of an open descriptor; the descriptor is the slot's from then on. NULL if full. */
+struct kernel_stream *kernel_stream_take(struct kernel_streams *s, int fd,
+                                         enum kernel_stream_state state, struct port_addr peer);
+void kernel_stream_release(struct kernel_streams *s, struct kernel_stream *stream);
+/* Tells epoll what the stream waits for now. */
+void kernel_stream_interest(struct kernel_streams *s, struct kernel_stream *stream);
+/* It is sent at the next flush. */
+void kernel_stream_dirty(struct kernel_streams *s, struct kernel_stream *stream);
+/* Epoll says nothing of what we have to come back to. */
+void kernel_stream_watch(struct kernel_streams *s, struct kernel_stream *stream);
+/* Hands what is queued to the kernel. An error is left for epoll to report. */
+void kernel_stream_send(struct kernel_streams *s, struct kernel_stream *stream);
+/* Gives the memory of a stream's empty buffers back. */
+void kernel_stream_give_back(const struct kernel_streams *s, struct kernel_stream *stream);
+
+#endif
