@@ -80,6 +80,9 @@ const struct bench_case bench_cases[] = {
       edge_storm },
     { "edge", "storm-live", "p99 of live messages meanwhile; the floor is the same without a storm",
       edge_storm_live },
+    { "edge", "fairness",
+      "messages of each of ten greedy publishers that a polite one's proposal waits for",
+      edge_fairness },
     { "dev", "start", "a default `cantus dev`, from nothing to `ready`", dev_start },
     { "dev", "idle", "the CPU time of a second in which nobody wants anything of it", dev_idle },
 };
@@ -131,6 +134,8 @@ bool bench_reached(const struct bench_result *r)
         return false;
     if (r->target_memory_mb > 0 && r->memory_mb > r->target_memory_mb)
         return false;
+    if (r->target_messages_max > 0 && r->messages_max > r->target_messages_max)
+        return false;
     if (r->target_p50_us > 0 && (double)histogram_at(&r->latency, .5) / 1e3 > r->target_p50_us)
         return false;
     if (r->target_p999_us > 0 && (double)histogram_at(&r->latency, .999) / 1e3 > r->target_p999_us)
@@ -180,8 +185,11 @@ void bench_print(FILE *f, const struct bench_case *c, const struct bench_result 
     if (r->target_memory_mb > 0)
         fprintf(f, ",\"memory_mb\":%.0f,\"wanted_memory_mb\":%.0f", r->memory_mb,
                 r->target_memory_mb);
+    if (r->target_messages_max > 0)
+        fprintf(f, ",\"messages_max\":%" PRIu64 ",\"wanted_messages_max\":%" PRIu64,
+                r->messages_max, r->target_messages_max);
     if (r->wanted != BENCH_NO_TARGET || r->target_rate_per_s > 0 || r->target_p50_us > 0 ||
-        r->target_p999_us > 0)
+        r->target_p999_us > 0 || r->target_messages_max > 0)
         fprintf(f, ",\"reached\":%s", bench_reached(r) ? "true" : "false");
     for (uint32_t i = 0; i < r->setting_count; i++) {
         const struct bench_setting *s = &r->settings[i];

@@ -52,6 +52,7 @@ struct bench_result {
     double target_p999_us;              /* the same */
     double memory_mb, target_memory_mb; /* of a process, and wanted at most; 0: not measured */
     double target_rate_per_s;           /* wanted at least, whatever the floor; 0: no such target */
+    uint64_t messages_max, target_messages_max; /* the most, and wanted at most; 0: not counted */
     const char
         *floor; /* what the floor is, for the report: "two processes, sendmmsg and recvmmsg" */
     uint32_t setting_count;

@@ -28,5 +28,8 @@ bool edge_idle(const struct bench_knobs *k, struct bench_result *result, char *e
  * same proxy. */
 bool edge_storm(const struct bench_knobs *k, struct bench_result *r, char *error);
 bool edge_storm_live(const struct bench_knobs *k, struct bench_result *r, char *error);
+/* Counted in messages, not in time: those of one greedy publisher that are sequenced between the arrival of a
+ * polite one's proposal at the proxy and its own place in the order. Wanted are two quanta of the proxy's at most. */
+bool edge_fairness(const struct bench_knobs *k, struct bench_result *r, char *error);
 
 #endif

@@ -185,6 +185,17 @@ static bool subscribe(int fd, const char *subtree, char *error)
            wait_for(fd, EDGE_SUBSCRIBED, body, error) != SIZE_MAX;
 }
 
+bool edge_client_publisher(int fd, const char *name, struct edge_opened *opened, char *error)
+{
+    uint8_t frame[256], body[ANSWER_MAX];
+    struct edge_open o = { .nonce = stage_mono_ns() };
+    snprintf(o.name, sizeof o.name, "%s", name);
+    if (!edge_send_all(fd, frame, edge_open_encode(&o, frame, sizeof frame)))
+        return false;
+    size_t length = wait_for(fd, EDGE_OPENED, body, error);
+    return length != SIZE_MAX && edge_opened_decode(body, length, opened);
+}
+
 int edge_client_open(const struct edge_stage *e, const struct key_pair *key, const char *subtree,
                      char *error)
 {

@@ -35,6 +35,10 @@ bool edge_stage_grant(const struct edge_stage *e, const char *subtree, char *err
 int edge_client_open(const struct edge_stage *e, const struct key_pair *key, const char *subtree,
                      char *error);
 
+/* Opens the next incarnation of a publisher over it. */
+struct edge_opened;
+bool edge_client_publisher(int fd, const char *name, struct edge_opened *opened, char *error);
+
 /* A socket that connects to 127.0.0.1 and sends at once; below 0: errno. */
 int edge_connect(uint16_t port);
 bool edge_send_all(int fd, const void *bytes, size_t length);

@@ -212,6 +212,8 @@ int stage_sequencer(struct stage *s, void (*bare)(void *ctx, struct stage *s), v
             loop_poll(loop, poll_ns);
             atomic_store_explicit(&s->shared->batches, counters[COUNTER_BATCHES_EMITTED],
                                   memory_order_relaxed);
+            atomic_store_explicit(&s->shared->tip, sequencer_tip(shell->core),
+                                  memory_order_relaxed);
         }
     }
     return 0;

@@ -28,6 +28,7 @@ struct stage_shared {
     _Atomic uint32_t egress_loss_ppm;  /* of what arrives at the receivers */
     _Atomic uint64_t delivered;        /* messages, at the receiver */
     _Atomic uint64_t batches;          /* emitted by the sequencer */
+    _Atomic uint64_t tip;              /* the same: the last seq, or one a round before it */
     _Atomic uint64_t lost;             /* datagrams, on purpose */
     _Atomic uint64_t overflows; /* datagrams that a full socket buffer lost at the receiver */
     _Atomic uint64_t floor;     /* datagrams received */

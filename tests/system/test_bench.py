@@ -103,6 +103,14 @@ class BenchTest(Case):
             self.assertEqual(line["reached"], line["rate_per_s"] >= line["wanted_rate_per_s"])
         self.assertEqual([n for n in os.listdir(self.tmp) if n.startswith("cantus-replay")], [])
 
+    def test_fairness_is_counted_in_messages(self):
+        line = json.loads(self.bench("edge", "fairness", "--rounds", "1", "--count", "20", "--size", "500").out)
+        self.assertEqual((line["greedy"], line["proposals"], line["payload_bytes"]), (10, 20, 500))
+        self.assertEqual(line["wanted_messages_max"], 2 * line["messages_per_quantum"])
+        self.assertEqual(line["reached"], line["messages_max"] <= line["wanted_messages_max"])
+        self.assertLessEqual(line["messages_mean"], line["messages_max"])
+        self.assertGreater(line["greedy_waiting_min"], line["wanted_messages_max"])
+
     def test_leaves_nothing_behind(self):
         self.bench("rtt", "--rounds", "1", "--count", "20")
         left = [n for n in os.listdir(self.tmp) if n.startswith("cantus-bench")]
