@@ -154,7 +154,9 @@ uint64_t relay_topic_step(struct relay *r)
             forget(r, c);
             continue;
         }
-        if (p->now.mono_ns >= c->at_ns && p->live)
+        if (!p->live)
+            continue; /* once it is, all are asked for again */
+        if (p->now.mono_ns >= c->at_ns)
             send(r, c);
         deadline = c->at_ns < deadline ? c->at_ns : deadline;
     }

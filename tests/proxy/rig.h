@@ -24,7 +24,8 @@ enum {
     RIG_LOG_MAX = 32768,
     RIG_WINDOW = 1024,
     RIG_PUBLISHERS_MAX = 512,
-    RIG_STREAMS_MAX = 8192
+    RIG_STREAMS_MAX = 8192,
+    RIG_STORE_STREAM = RIG_STREAMS_MAX /* no client has it */
 };
 
 struct rig_key {
@@ -70,6 +71,7 @@ struct rig {
     struct rig_sent *sent;
     uint32_t sent_count;
     bool deaf;                                  /* the leader hears nothing */
+    bool store_hangs;                           /* it is connected to for ever; else it is down */
     struct rig_stream streams[RIG_STREAMS_MAX]; /* stream id less 1 */
     uint32_t stream_count;
 

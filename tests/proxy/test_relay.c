@@ -15,6 +15,16 @@ static struct rig *begin(void)
     return r;
 }
 
+static struct proxy_options small(void)
+{
+    struct proxy_options o;
+    proxy_options_default(&o);
+    o.sessions_max = 64;
+    o.recent_bytes = o.view_bytes = 8 << 20;
+    o.relay_bytes = 8 << 20;
+    return o;
+}
+
 /* How often this text was sequenced. */
 static uint32_t times(const struct rig *r, const char *text)
 {
@@ -545,6 +555,36 @@ START_TEST(a_topic_is_made_first_and_only_its_writer_waits)
 }
 END_TEST
 
+START_TEST(a_topic_is_asked_for_again_once_the_proxy_has_caught_up_and_till_then_it_sleeps)
+{
+    struct proxy_options o = small();
+    o.source_count = 1;
+    o.sources[0].unicast = o.sources[0].stream = (struct port_addr) { RIG_HERE, 6000 };
+    struct rig *r = rig_new_with(&o, false);
+    key = rig_key(2);
+    rig_grant(r, &key, ACCESS_WRITE, "/a");
+    rig_run(r);
+    uint32_t c = rig_login(r, &key);
+    struct edge_opened p = rig_opened(r, c, "p", 7);
+    r->deaf = true;
+    rig_publish(r, c, p.publisher, 1, "/a/new", "one");
+    rig_run(r);
+    uint32_t delivered = r->log_delivered;
+    rig_say(r, "/a/other", "missed");
+    r->log_delivered = r->log_count;
+    r->store_hangs = true;
+    for (int i = 0; i < 100 && strcmp(proxy_state(r->proxy), "catching up") != 0; i++)
+        rig_pass(r, SECOND / 10);
+    ck_assert_str_eq(proxy_state(r->proxy), "catching up");
+    rig_pass(r, SECOND); /* rig_run finds out if it is never quiet */
+    r->store_hangs = r->deaf = false;
+    r->log_delivered = delivered;
+    rig_pass(r, 5 * SECOND);
+    ck_assert_uint_eq(times(r, "one"), 1);
+    rig_free(r);
+}
+END_TEST
+
 START_TEST(a_topic_is_not_used_before_no_fork_can_take_it_back)
 {
     struct rig *r = begin();
@@ -685,6 +725,66 @@ START_TEST(a_join_that_a_fork_takes_back_is_made_again)
     rig_pass(r, SECOND);
     struct edge_opened o = next_opened(r, c);
     ck_assert_uint_eq(o.incarnation, 1);
+    rig_publish(r, c, o.publisher, 1, "/a/x", "one");
+    rig_run(r);
+    ck_assert_uint_eq(rig_outcome(r, c).number, 1);
+    rig_free(r);
+}
+END_TEST
+
+/* Its client may have heard SUPERSEDED, and then it opens anew; or not, and then it goes on. */
+START_TEST(an_open_after_a_superseded_that_a_fork_took_back_is_no_second_one)
+{
+    struct rig *r = begin();
+    uint32_t c = rig_login(r, &key), d = rig_login(r, &key);
+    struct edge_opened o = rig_opened(r, c, "p", 7);
+    r->hold_stable = true;
+    uint64_t common = rig_tip(r);
+    rig_open(r, d, "p", 8, 0);
+    rig_run(r);
+    ck_assert_uint_eq(next_superseded(r, c).incarnation, 2);
+    rig_hang_up(r, d);
+    r->deaf = true; /* nor does it join anew */
+    rig_run(r);
+    rig_fork(r, common);
+    rig_run(r);
+    r->deaf = r->hold_stable = false;
+    size_t length;
+    rig_open(r, c, "p", 9, o.incarnation + 1);
+    rig_pass(r, SECOND);
+    struct edge_opened again = next_opened(r, c);
+    ck_assert_uint_eq(again.incarnation, 2);
+    ck_assert_uint_eq(again.last_number, 0);
+    rig_publish(r, c, again.publisher, 1, "/a/x", "one");
+    rig_run(r);
+    ck_assert_uint_eq(rig_outcome(r, c).number, 1);
+    rig_open(r, c, "p", 10, 0); /* this is a second one */
+    rig_run(r);
+    ck_assert_uint_eq(rig_refused(r, c).reason, EDGE_REFUSED_ORDER);
+    ck_assert_ptr_null(rig_next(r, c, EDGE_REFUSED, &length));
+    rig_free(r);
+}
+END_TEST
+
+/* No watermark ever rises there, and nobody else joins, that would remind it. */
+START_TEST(a_proxy_joins_a_volatile_stream_once_it_follows_it)
+{
+    struct proxy_options options = small();
+    struct rig *r = rig_new_with(&options, true);
+    key = rig_key(2);
+    proxy_destroy(r->proxy);
+    rig_fork(r, 2); /* genesis and epoch: nobody has joined */
+    r->log_delivered = 0;
+    r->proxy = proxy_create(&r->options, &r->port, r->now);
+    ck_assert_ptr_nonnull(r->proxy);
+    proxy_participant.step(r->proxy, r->now); /* it has not heard of anything */
+    ck_assert(!proxy_ready(r->proxy));
+    rig_run(r);
+    ck_assert_msg(proxy_ready(r->proxy), "it is %s", proxy_state(r->proxy));
+    rig_grant(r, &key, ACCESS_WRITE, "/a");
+    rig_topic(r, "/a/x");
+    uint32_t c = rig_login(r, &key);
+    struct edge_opened o = rig_opened(r, c, "p", 7);
     rig_publish(r, c, o.publisher, 1, "/a/x", "one");
     rig_run(r);
     ck_assert_uint_eq(rig_outcome(r, c).number, 1);
@@ -877,12 +977,16 @@ int main(void)
     tcase_add_test(all, what_is_not_stable_is_kept_within_its_bytes);
     tcase_add_test(all, an_open_flood_meets_quotas_and_what_was_open_is_given_back);
     tcase_add_test(all, a_topic_is_made_first_and_only_its_writer_waits);
+    tcase_add_test(all,
+                   a_topic_is_asked_for_again_once_the_proxy_has_caught_up_and_till_then_it_sleeps);
     tcase_add_test(all, a_topic_is_not_used_before_no_fork_can_take_it_back);
     tcase_add_test(all, a_key_makes_as_many_topics_as_its_limit_says);
     tcase_add_test(all, what_answers_a_fallen_message_falls_with_it_and_all_behind);
     tcase_add_test(all, what_depends_on_nothing_is_sent_again_after_a_fork);
     tcase_add_test(all, a_message_for_a_place_that_is_no_more_is_passed_over);
     tcase_add_test(all, a_join_that_a_fork_takes_back_is_made_again);
+    tcase_add_test(all, an_open_after_a_superseded_that_a_fork_took_back_is_no_second_one);
+    tcase_add_test(all, a_proxy_joins_a_volatile_stream_once_it_follows_it);
     tcase_add_test(all, a_place_that_is_yet_to_come_here_is_waited_for);
     tcase_add_test(all, a_polite_publisher_waits_for_two_quanta_of_each_greedy_one_at_most);
     tcase_add_test(all, a_rate_limit_holds_its_key_back_and_nobody_else);
