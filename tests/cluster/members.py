@@ -185,7 +185,7 @@ def replace(t, name):
 
 def lose(t, from_backup):
     """A store is lost, and replaced by a new one."""
-    yield from members(t)
+    before = yield from members(t)
     name = free_process(t, t.stores)
     if name is None or t.busy("rot"):
         t.claims.discard(("process", name))
@@ -194,7 +194,8 @@ def lose(t, from_backup):
     t.note(f"store of {name} will be lost")
     backup = os.path.join(t.folder, "backup")
     old = t.store_ids[name]
-    runs = from_backup and t.rng.random() < 0.7
+    # Only what a member has said is in the stream, for whoever leads to know.
+    runs = from_backup and old in before and t.rng.random() < 0.7
     if from_backup:
         yield from take_backup(t, name)
     if runs:
