@@ -1,45 +1,15 @@
-/* A client core on a port that remembers, and a leader of a few lines that sequences what the
- * client sends: joins, topics, proposals with conditions, rejects. Tests script the leader where
- * that matters: they drop what is sent to it, emit messages of their own, cut its history. Time is
- * a number. */
+/* A client core on the port of a leader (tests/leader/leader.h), and all that it reported and its
+ * subscriptions saw. Time is a number. */
 #ifndef CANTUS_TESTS_LIBCLIENT_RIG_H
 #define CANTUS_TESTS_LIBCLIENT_RIG_H
 
-#include <check.h>
 #include <stdlib.h>
 
 #include "libclient/core.h"
-#include "proto/ledger.h"
 #include "proto/signal.h"
+#include "tests/leader/leader.h"
 
-#define RIG_STREAM UINT64_C(0x5eed)
-#define MS         UINT64_C(1000000)
-#define SECOND     UINT64_C(1000000000)
-
-enum {
-    RIG_SENT_MAX = 4096,
-    RIG_LOG_MAX = 16384,
-    RIG_REPORTS_MAX = 64,
-    RIG_SEEN_MAX = 8192,
-    RIG_WINDOW = 1024,
-    RIG_PUBLISHERS_MAX = 16
-};
-
-struct rig_sent {
-    uint32_t length;
-    uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
-};
-
-struct rig_batch {
-    struct batch_header header;
-    uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
-};
-
-struct rig_fragment {
-    uint64_t number; /* 0: none */
-    struct proposal_entry e;
-    uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
-};
+enum { RIG_REPORTS_MAX = 64, RIG_SEEN_MAX = 8192 };
 
 struct rig_report {
     struct cantus_report r;
@@ -55,31 +25,7 @@ struct rig_seen {
 };
 
 struct rig {
-    struct port port; /* first */
-    uint8_t scratch[256][PORT_SCRATCH_MAX];
-    uint32_t scratch_used;
-    struct rig_sent sent[RIG_SENT_MAX];
-    uint32_t sent_count;  /* not yet taken by the leader */
-    uint64_t datagrams;   /* ever */
-    uint32_t lose_one_of; /* one of n datagrams to the leader is lost; 0: none */
-    uint64_t loss_state;
-    bool deaf; /* the leader hears nothing */
-
-    struct epoch epoch;
-    struct digest digest;
-    uint64_t timestamp_ns;
-    uint64_t stable;
-    uint64_t stable_max; /* nothing above becomes stable; 0: no limit */
-    bool hold_stable;    /* else all that was emitted is stable */
-    bool is_volatile;
-    struct catalog *catalog;
-    struct ledger ledger;
-    struct rig_batch *log; /* RIG_LOG_MAX */
-    uint32_t log_count, log_delivered;
-    struct rig_fragment *held; /* RIG_WINDOW of each of RIG_PUBLISHERS_MAX */
-    uint8_t reject_next;       /* reason for the next proposal */
-    uint64_t creates, joins, proposals, conditions_failed;
-
+    struct leader leader; /* first */
     struct port_time now;
     uint64_t deadline;
     struct client_core *core;
@@ -108,24 +54,12 @@ void rig_run(struct rig *r);
 bool rig_run_until(struct rig *r, bool (*done)(struct rig *r), uint64_t ns, uint32_t rounds);
 /* One step of the client, nothing else. */
 void rig_step(struct rig *r);
-void rig_deliver(struct rig *r); /* what was emitted, and a heartbeat */
 void rig_hint(struct rig *r, struct hint h);
 void rig_tick(struct rig *r, uint64_t timestamp_ns); /* a message on /sys/clock, delivered */
 
-/* Emission. Each call is a batch; rig_emit_many puts `count` equal messages into one. */
-uint64_t rig_emit(struct rig *r, uint32_t topic, uint32_t publisher, uint64_t number, uint8_t flags,
-                  const void *payload, size_t length);
-uint32_t rig_topic(struct rig *r, const char *path); /* makes it if need be */
-uint32_t rig_join(struct rig *r, const char *identity, uint64_t nonce);
-/* Emits text on a topic as publisher "other". */
-uint64_t rig_say(struct rig *r, const char *path, const char *text);
-/* A later epoch whose history has only the first `seq` messages of this one's. */
-void rig_fork(struct rig *r, uint64_t seq);
-uint64_t rig_tip(const struct rig *r);
-
 void rig_see(void *ctx, const struct cantus_message *m); /* a subscription's callback; ctx: rig */
 const struct rig_report *rig_reported(const struct rig *r, enum cantus_report_kind kind);
-/* Port alone, for tests of parts. */
+/* The port alone, for tests of parts. */
 void rig_port_init(struct rig *r);
 
 #endif

@@ -74,16 +74,17 @@ static void write_store(const struct rig *r)
                                  .commit_bytes = 64 * 1024,
                                  .recent_bytes = 256 * 1024,
                                  .segments_max = 64 };
-    enum journal_error formatted =
-        journal_format(disk, &o, RIG_STREAM, 5, r->log[0].bytes, r->log[0].header.length, text);
+    enum journal_error formatted = journal_format(disk, &o, RIG_STREAM, 5, r->leader.log[0].bytes,
+                                                  r->leader.log[0].header.length, text);
     ck_assert_msg(formatted == JOURNAL_OK, "%s", text);
     struct journal_report report;
     enum journal_error code;
     struct journal *j = journal_open(disk, &o, RIG_STREAM, &report, &code, text);
     ck_assert_msg(j != NULL, "%s", text);
     uint32_t next = 1;
-    for (uint32_t i = 0; i < 100000 && !(next == r->log_count && journal_idle(j)); i++) {
-        while (next < r->log_count && journal_append(j, r->log[next].bytes, &r->log[next].header))
+    for (uint32_t i = 0; i < 100000 && !(next == r->leader.log_count && journal_idle(j)); i++) {
+        while (next < r->leader.log_count &&
+               journal_append(j, r->leader.log[next].bytes, &r->leader.log[next].header))
             next++;
         journal_commit(j);
         struct disk_completion done[16];
@@ -92,7 +93,7 @@ static void write_store(const struct rig *r)
             journal_on_disk(j, &done[k]);
         journal_step(j, i * MS);
     }
-    ck_assert_uint_eq(next, r->log_count);
+    ck_assert_uint_eq(next, r->leader.log_count);
     journal_close(j);
     disk->ops->destroy(disk);
 }

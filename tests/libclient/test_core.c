@@ -117,21 +117,22 @@ END_TEST
 static void emit_one_among(struct rig *r, uint32_t count, uint32_t at, uint32_t topic,
                            size_t length)
 {
-    struct rig_batch *b = &r->log[r->log_count];
-    uint32_t unwanted = rig_topic(r, "/b"), other = catalog_publisher_find(r->catalog, "other");
+    struct leader_batch *b = &r->leader.log[r->leader.log_count];
+    uint32_t unwanted = rig_topic(r, "/b"),
+             other = catalog_publisher_find(r->leader.catalog, "other");
     struct batch_builder builder;
     batch_open(&builder, b->bytes, WIRE_DATAGRAM_DEFAULT, rig_tip(r) + 1);
     for (uint32_t i = 0; i < count; i++)
         batch_add(&builder, i == at ? topic : unwanted, other, i + 1, 0, "something said",
                   i == at ? (uint32_t)length : 4);
     struct batch_header h = { .stream = RIG_STREAM,
-                              .before = r->digest,
-                              .epoch = r->epoch,
-                              .timestamp_ns = r->timestamp_ns };
+                              .before = r->leader.digest,
+                              .epoch = r->leader.epoch,
+                              .timestamp_ns = r->leader.timestamp_ns };
     batch_close(&builder, 0, &h);
     ck_assert_int_eq(batch_verify(b->bytes, builder.length, RIG_STREAM, &b->header), WIRE_OK);
-    r->digest = b->header.digest;
-    r->log_count++;
+    r->leader.digest = b->header.digest;
+    r->leader.log_count++;
 }
 
 /* What nobody wants is passed over several at a time: the one among it that somebody wants is not,
@@ -236,18 +237,18 @@ START_TEST(a_stream_of_another_protocol_is_not_followed)
                              .catalog_digest = 1 };
     uint8_t payload[SYS_PAYLOAD_MAX];
     size_t length = sys_session_encode(&s, payload, sizeof payload);
-    struct rig_batch *b = &r->log[r->log_count];
+    struct leader_batch *b = &r->leader.log[r->leader.log_count];
     struct batch_builder builder;
     batch_open(&builder, b->bytes, WIRE_DATAGRAM_DEFAULT, rig_tip(r) + 1);
     batch_add(&builder, TOPIC_SESSION, 0, 0, 0, payload, (uint32_t)length);
     struct batch_header h = { .stream = RIG_STREAM,
-                              .before = r->digest,
-                              .epoch = r->epoch,
-                              .timestamp_ns = r->timestamp_ns };
+                              .before = r->leader.digest,
+                              .epoch = r->leader.epoch,
+                              .timestamp_ns = r->leader.timestamp_ns };
     batch_close(&builder, 0, &h);
     ck_assert_int_eq(batch_verify(b->bytes, builder.length, RIG_STREAM, &b->header), WIRE_OK);
-    r->log_count++;
-    r->digest = b->header.digest;
+    r->leader.log_count++;
+    r->leader.digest = b->header.digest;
     rig_run(r);
     ck_assert_int_eq(client_core_status(r->core), CANTUS_ERROR);
     ck_assert_ptr_nonnull(strstr(client_core_error(r->core), "version of the protocol"));
@@ -261,10 +262,11 @@ START_TEST(batches_can_be_applied_offline_if_they_follow)
     struct machine *m = add(r, &counter_app, "0", NULL);
     for (int i = 0; i < 5; i++)
         rig_say(r, "/count", "x");
-    for (uint32_t i = 0; i < r->log_count; i++) {
-        const struct rig_batch *b = &r->log[i];
+    for (uint32_t i = 0; i < r->leader.log_count; i++) {
+        const struct leader_batch *b = &r->leader.log[i];
         if (i > 0) {
-            ck_assert(!client_core_apply_batch(r->core, r->log[0].bytes, &r->log[0].header));
+            ck_assert(!client_core_apply_batch(r->core, r->leader.log[0].bytes,
+                                               &r->leader.log[0].header));
             struct batch_header other = b->header;
             other.before.low++;
             ck_assert(!client_core_apply_batch(r->core, b->bytes, &other));
@@ -313,11 +315,11 @@ START_TEST(timers_fire_before_the_first_message_stamped_then_or_later)
     struct rig *r = rig_new(FOLLOWER_SEQUENCED);
     struct machine *m = add(r, &counter_app, "0", NULL);
     const struct tally *s = machine_state(m);
-    uint64_t base = r->timestamp_ns;
+    uint64_t base = r->leader.timestamp_ns;
     say_timer(r, base + 100);
     rig_tick(r, base + 99);
     ck_assert_uint_eq(s->ticks, 0);
-    r->timestamp_ns = base + 100;
+    r->leader.timestamp_ns = base + 100;
     rig_say(r, "/count", "x");
     rig_run(r);
     ck_assert_uint_eq(s->ticks, 1);
@@ -332,7 +334,7 @@ START_TEST(timers_fire_before_the_first_message_stamped_then_or_later)
     ck_assert_uint_eq(s->fired_now, base + 50);
     /* Heartbeats carry time too, but no message. */
     say_timer(r, base + 200);
-    r->timestamp_ns = base + 1000;
+    r->leader.timestamp_ns = base + 1000;
     rig_run(r);
     ck_assert_uint_eq(s->ticks, 2);
     rig_free(r);
@@ -350,7 +352,7 @@ START_TEST(an_app_proposes_until_it_is_content_at_either_level)
         rig_run(r);
         const struct tally *s = machine_state(watched);
         ck_assert_uint_eq(s->count, 20);
-        ck_assert_uint_eq(r->creates, 1); /* its topic, asked for once */
+        ck_assert_uint_eq(r->leader.creates, 1); /* its topic, asked for once */
         ck_assert_uint_eq(client_core_counters(r->core)[COUNTER_OUTCOMES], 20);
         ck_assert_uint_eq(publisher_in_flight(client_core_publisher(r->core, watched)), 0);
         ck_assert_ptr_null(rig_reported(r, CANTUS_REPORT_QUARANTINED));
@@ -362,7 +364,7 @@ END_TEST
 START_TEST(loss_doubles_and_loses_nothing)
 {
     struct rig *r = rig_new(FOLLOWER_SEQUENCED);
-    r->lose_one_of = 3;
+    r->leader.lose_one_of = 3;
     watched = add(r, &counter_app, "50", "me");
     ck_assert(rig_run_until(r, has_counted, MS, 4000));
     rig_run(r);
@@ -418,12 +420,12 @@ START_TEST(malformed_proposals_are_reported_and_never_sent)
         add(r, &malformed_app, "", "me");
         rig_run(r);
         for (int n = 0; n < 10; n++)
-            rig_tick(r, r->timestamp_ns + 1);
+            rig_tick(r, r->leader.timestamp_ns + 1);
         const struct rig_report *report = rig_reported(r, CANTUS_REPORT_REJECTED);
         ck_assert_msg(report != NULL, "case %zu", i);
         ck_assert_msg(strstr(report->text, cases[i].says) != NULL, "case %zu: %s", i, report->text);
         ck_assert_str_eq(report->identity, "me");
-        ck_assert_uint_eq(r->proposals, 0);
+        ck_assert_uint_eq(r->leader.proposals, 0);
         ck_assert_int_eq(client_core_status(r->core), CANTUS_OK);
         rig_free(r);
     }
@@ -467,7 +469,7 @@ END_TEST
 START_TEST(a_reject_is_reported_and_the_app_asked_again)
 {
     struct rig *r = rig_new(FOLLOWER_STABLE);
-    r->reject_next = REJECT_NOT_PERMITTED;
+    r->leader.reject_next = REJECT_NOT_PERMITTED;
     watched = add(r, &counter_app, "2", "me");
     ck_assert(rig_run_until(r, has_counted, MS, 100));
     const struct rig_report *report = rig_reported(r, CANTUS_REPORT_REJECTED);
@@ -517,7 +519,7 @@ START_TEST(of_redundant_apps_exactly_one_succeeds)
         m[i] = add(r, &solver_app, "", identity);
     }
     rig_run_until(r, NULL, MS, 50);
-    ck_assert_uint_gt(r->conditions_failed, 0);
+    ck_assert_uint_gt(r->leader.conditions_failed, 0);
     for (int i = 0; i < 5; i++)
         ck_assert_uint_eq(((struct solver *)machine_state(m[i]))->solved, 1);
     rig_free(r);
@@ -557,7 +559,7 @@ static bool rebuilt(struct rig *r)
 START_TEST(a_fork_rebuilds_the_apps_and_hands_nothing_over_twice)
 {
     struct rig *r = rig_new(FOLLOWER_SEQUENCED);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     struct machine *m = add(r, &counter_app, "0", NULL);
     subscribe(r, "/");
     for (int i = 0; i < 8; i++)
@@ -592,7 +594,7 @@ END_TEST
 START_TEST(an_app_decides_again_after_a_fork)
 {
     struct rig *r = rig_new(FOLLOWER_SEQUENCED);
-    r->stable_max = 4; /* the join, and the topic */
+    r->leader.stable_max = 4; /* the join, and the topic */
     watched = add(r, &counter_app, "6", "me");
     ck_assert(rig_run_until(r, has_counted, MS, 100));
     uint64_t tip = rig_tip(r);
@@ -627,7 +629,7 @@ END_TEST
 START_TEST(a_fork_above_until_seq_changes_nothing_and_one_below_rebuilds)
 {
     struct rig *r = rig_new(FOLLOWER_SEQUENCED);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     r->options.until_seq = 8;
     rig_restart(r);
     struct machine *m = add(r, &counter_app, "0", NULL);
@@ -659,7 +661,7 @@ START_TEST(hints_for_humans_are_reported_but_not_over_and_over)
 {
     struct rig *r = rig_new(FOLLOWER_STABLE);
     watched = add(r, &counter_app, "1", "me");
-    rig_deliver(r);
+    leader_deliver(r);
     rig_step(r);
     for (int i = 0; i < 100; i++) {
         rig_hint(r, (struct hint) { .reason = HINT_PAUSED });

@@ -83,7 +83,7 @@ struct statement {
 static struct statement statements[STATEMENTS_MAX];
 static uint32_t statement_count;
 
-static void read_batch(struct rig *r, const struct rig_batch *b, uint32_t topic)
+static void read_batch(struct rig *r, const struct leader_batch *b, uint32_t topic)
 {
     struct batch_cursor cursor = batch_begin(b->bytes, &b->header);
     struct message m;
@@ -94,7 +94,7 @@ static void read_batch(struct rig *r, const struct rig_batch *b, uint32_t topic)
         struct statement *s = &statements[statement_count++];
         s->seq = m.seq;
         snprintf(s->publisher, sizeof s->publisher, "%s",
-                 catalog_publisher(r->catalog, m.publisher)->identity);
+                 catalog_publisher(r->leader.catalog, m.publisher)->identity);
         ck_assert(sys_digest_decode(m.payload, m.length, &s->d));
     }
 }
@@ -102,9 +102,9 @@ static void read_batch(struct rig *r, const struct rig_batch *b, uint32_t topic)
 static void read_statements(struct rig *r)
 {
     statement_count = 0;
-    uint32_t topic = catalog_topic_find(r->catalog, "/sys/digest/sum", 15);
-    for (uint32_t i = 0; topic != 0 && i < r->log_count; i++)
-        read_batch(r, &r->log[i], topic);
+    uint32_t topic = catalog_topic_find(r->leader.catalog, "/sys/digest/sum", 15);
+    for (uint32_t i = 0; topic != 0 && i < r->leader.log_count; i++)
+        read_batch(r, &r->leader.log[i], topic);
 }
 
 static uint32_t statements_of(const char *publisher)
@@ -134,13 +134,13 @@ static uint32_t choice_count;
 
 static void find_choices(struct rig *r, uint64_t every)
 {
-    uint32_t topic = catalog_topic_find(r->catalog, "/sum", 4);
+    uint32_t topic = catalog_topic_find(r->leader.catalog, "/sum", 4);
     uint64_t between = 0;
     uint32_t heard = 0;
     uint32_t open = 0;
     choice_count = 0;
-    for (uint32_t i = 0; i < r->log_count; i++) {
-        struct batch_cursor cursor = batch_begin(r->log[i].bytes, &r->log[i].header);
+    for (uint32_t i = 0; i < r->leader.log_count; i++) {
+        struct batch_cursor cursor = batch_begin(r->leader.log[i].bytes, &r->leader.log[i].header);
         struct message m;
         ck_assert(batch_next(&cursor, &m));
         if (m.topic == TOPIC_EPOCH)
@@ -191,7 +191,7 @@ static void check_statements(struct rig *r, uint64_t every)
         ck_assert_uint_gt(s->seq, seq);
         ck_assert_uint_eq(s->d.logic_version, 7);
         ck_assert_uint_eq(s->d.skips, 0);
-        const struct epoch_entry *e = epoch_table_find(catalog_epochs(r->catalog), seq);
+        const struct epoch_entry *e = epoch_table_find(catalog_epochs(r->leader.catalog), seq);
         ck_assert(epoch_equal(s->d.position.epoch, e->epoch));
         for (uint32_t k = 0; k < i; k++)
             ck_assert_msg(strcmp(statements[k].publisher, s->publisher) != 0 ||
@@ -206,7 +206,7 @@ static void check_statements(struct rig *r, uint64_t every)
 
 static uint32_t other(struct rig *r)
 {
-    uint32_t id = catalog_publisher_find(r->catalog, "other");
+    uint32_t id = catalog_publisher_find(r->leader.catalog, "other");
     return id != 0 ? id : rig_join(r, "other", 1);
 }
 
@@ -214,7 +214,7 @@ static void say_run(struct rig *r, uint32_t count, uint8_t flags)
 {
     uint32_t topic = rig_topic(r, "/sum");
     uint32_t id = other(r);
-    uint64_t first = ledger_next(&r->ledger, id);
+    uint64_t first = ledger_next(&r->leader.ledger, id);
     for (uint32_t i = 0; i < count; i++)
         rig_emit(r, topic, id, first + i, i + 1 < count ? flags : 0, "part", 4);
 }
@@ -246,7 +246,7 @@ static void live_through(struct rig *r, uint32_t from, uint32_t count)
         say_something(r, i);
         rig_run(r);
         r->now.mono_ns += MS;
-        r->timestamp_ns += MS;
+        r->leader.timestamp_ns += MS;
     }
     rig_run_until(r, NULL, MS, 5);
 }
@@ -320,9 +320,9 @@ START_TEST(who_starts_says_only_the_newest_of_the_past_and_nothing_twice)
     for (int life = 0; life < 3; life++) {
         add(r, &sum_app, "one", 8);
         digests_taken = 0;
-        r->log_delivered = r->log_count; /* it hears of the tip first */
-        rig_deliver(r);
-        r->log_delivered = 0;
+        r->leader.log_delivered = r->leader.log_count; /* it hears of the tip first */
+        leader_deliver(r);
+        r->leader.log_delivered = 0;
         rig_run_until(r, NULL, MS, 5);
         ck_assert_uint_le(digests_taken, 1);
         read_statements(r);
@@ -342,7 +342,7 @@ START_TEST(a_digest_is_no_reason_for_a_digest_and_neither_is_a_tick)
     rig_say(r, "/sum", "x");
     rig_run_until(r, NULL, MS, 20);
     for (int i = 0; i < 20; i++)
-        rig_tick(r, r->timestamp_ns + 1);
+        rig_tick(r, r->leader.timestamp_ns + 1);
     read_statements(r);
     ck_assert_uint_eq(statement_count, 1);
     rig_free(r);
@@ -356,8 +356,8 @@ START_TEST(a_timer_is_a_reason)
     rig_run(r);
     rig_say(r, "/sum", "timer");
     rig_run_until(r, NULL, MS, 20);
-    rig_tick(r, r->timestamp_ns + SECOND - 1);
-    rig_tick(r, r->timestamp_ns + 1);
+    rig_tick(r, r->leader.timestamp_ns + SECOND - 1);
+    rig_tick(r, r->leader.timestamp_ns + 1);
     uint64_t tick = rig_tip(r);
     rig_run_until(r, NULL, MS, 20);
     read_statements(r);
@@ -382,13 +382,13 @@ START_TEST(only_what_is_stable_is_said)
     uint32_t before = statement_count;
     ck_assert_uint_gt(before, 0);
     uint64_t held = rig_tip(r);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     for (int i = 0; i < 40; i++)
         rig_say(r, "/sum", "held");
     rig_run_until(r, NULL, MS, 10);
     read_statements(r);
     ck_assert_uint_eq(statement_count, before);
-    r->stable = held + 20;
+    r->leader.stable = held + 20;
     rig_run_until(r, NULL, MS, 10);
     read_statements(r);
     ck_assert_uint_gt(statement_count, before);
@@ -408,12 +408,12 @@ static void fork_and_no_more(struct rig *r, uint64_t seq)
 {
     rig_fork(r, seq);
     for (int i = 0; i < 10 && rig_reported(r, CANTUS_REPORT_FORKED) == NULL; i++) {
-        rig_deliver(r);
+        leader_deliver(r);
         rig_step(r);
     }
     ck_assert_ptr_nonnull(rig_reported(r, CANTUS_REPORT_FORKED));
     ck_assert_uint_eq(client_core_seq(r->core), 0);
-    r->sent_count = 0;
+    r->leader.sent_count = 0;
 }
 
 /* Where the app hears nothing after the fork, no later digest takes the place of the old ones. Of two
@@ -425,7 +425,7 @@ static void fork_before_it_is_said(const char *topic, bool twice)
     rig_run(r);
     live_through(r, 0, 20);
     uint64_t held = rig_tip(r);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     for (int i = 0; i < 40; i++)
         rig_say(r, "/sum", "old");
     rig_run_until(r, NULL, MS, 10);
@@ -435,8 +435,8 @@ static void fork_before_it_is_said(const char *topic, bool twice)
     for (int i = 0; i < 40; i++)
         rig_say(r, topic, "new");
     ck_assert(rig_run_until(r, rebuilt, MS, 200));
-    r->hold_stable = false;
-    r->stable = rig_tip(r);
+    r->leader.hold_stable = false;
+    r->leader.stable = rig_tip(r);
     live_through(r, 100, 30);
     check_statements(r, 8); /* against the new history */
     ck_assert_uint_gt(statement_at("one", choices[choice_count - 2].seq)->seq, held);
@@ -473,14 +473,14 @@ START_TEST(of_too_many_that_wait_the_oldest_are_dropped_and_counted)
     live_through(r, 0, 10);
     read_statements(r);
     uint32_t before = statement_count;
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     for (int i = 0; i < 4 * 100; i++)
         rig_say(r, "/sum", "y");
     rig_run_until(r, NULL, MS, 10);
     uint64_t dropped = client_core_counters(r->core)[COUNTER_DIGESTS_DROPPED];
     ck_assert_uint_ge(dropped, 36);
     ck_assert_uint_le(dropped, 37);
-    r->stable = rig_tip(r);
+    r->leader.stable = rig_tip(r);
     uint64_t newest = rig_tip(r) / 4 * 4;
     rig_run_until(r, NULL, MS, 10);
     read_statements(r);
@@ -555,8 +555,8 @@ START_TEST(what_cannot_publish_is_told_why)
     struct machine *late = client_core_add_app(r->core, &sum_app, "", "late", r->error);
     rig_run_until(r, NULL, MS, 5);
     refused(r, late, NULL, "before the first poll");
-    ck_assert_uint_ne(catalog_publisher_find(r->catalog, "replica.digest"), 0);
-    ck_assert_uint_ne(catalog_publisher_find(r->catalog, "one"), 0);
+    ck_assert_uint_ne(catalog_publisher_find(r->leader.catalog, "replica.digest"), 0);
+    ck_assert_uint_ne(catalog_publisher_find(r->leader.catalog, "one"), 0);
     rig_free(r);
 }
 END_TEST

@@ -8,10 +8,10 @@
 /* Payloads of a topic in the log, in order; returns how many there are. */
 static uint32_t in_log(const struct rig *r, const char *path, uint32_t *values, uint32_t max)
 {
-    uint32_t topic = catalog_topic_find(r->catalog, path, strlen(path));
+    uint32_t topic = catalog_topic_find(r->leader.catalog, path, strlen(path));
     uint32_t count = 0;
-    for (uint32_t i = 0; i < r->log_count; i++) {
-        struct batch_cursor c = batch_begin(r->log[i].bytes, &r->log[i].header);
+    for (uint32_t i = 0; i < r->leader.log_count; i++) {
+        struct batch_cursor c = batch_begin(r->leader.log[i].bytes, &r->leader.log[i].header);
         struct message m;
         while (batch_next(&c, &m)) {
             if (m.topic != topic || count == max)
@@ -65,7 +65,7 @@ START_TEST(every_item_is_sequenced_once_through_loss_and_restarts)
 {
     for (int level = FOLLOWER_SEQUENCED; level <= FOLLOWER_STABLE; level++) {
         struct rig *r = rig_new((enum follower_level)level);
-        r->lose_one_of = 4;
+        r->leader.lose_one_of = 4;
         for (uint32_t i = 1; i < 12; i++) {
             push_through(r, pipe_of(r), 3000, i); /* stops in the middle of things */
             rig_restart(r);
@@ -131,7 +131,7 @@ START_TEST(rejects_are_outcomes_too)
 {
     struct rig *r = rig_new(FOLLOWER_STABLE);
     struct cantus_pipe *p = pipe_of(r);
-    r->reject_next = REJECT_NOT_PERMITTED;
+    r->leader.reject_next = REJECT_NOT_PERMITTED;
     push_through(r, p, 3, 100);
     ck_assert_uint_eq(cantus_pipe_sequenced(p), 3);
     ck_assert_uint_eq(cantus_pipe_rejected(p), 1);
@@ -146,13 +146,13 @@ START_TEST(a_fork_takes_nothing_from_a_pipe)
     struct cantus_pipe *p = pipe_of(r);
     rig_topic(r, "/feed");
     rig_run_until(r, NULL, MS, 5);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     for (uint32_t i = 0; i < 40; i++) {
         ck_assert(cantus_pipe_push(p, "/feed", &i, sizeof i));
         rig_run(r);
     }
     ck_assert_uint_eq(cantus_pipe_sequenced(p), 40);
-    r->deaf = true;
+    r->leader.deaf = true;
     for (uint32_t i = 40; i < 50; i++)
         ck_assert(cantus_pipe_push(p, "/feed", &i, sizeof i));
     rig_run(r);
@@ -161,7 +161,7 @@ START_TEST(a_fork_takes_nothing_from_a_pipe)
     ck_assert_ptr_nonnull(rig_reported(r, CANTUS_REPORT_FORKED));
     ck_assert_uint_eq(cantus_pipe_sequenced(p), 15);
     ck_assert_uint_eq(cantus_pipe_in_flight(p), 35);
-    r->deaf = false;
+    r->leader.deaf = false;
     rig_run_until(r, NULL, MS, 300);
     ck_assert_uint_eq(cantus_pipe_sequenced(p), 50);
     ck_assert_uint_eq(cantus_pipe_in_flight(p), 0);
@@ -205,7 +205,7 @@ static bool source_item(void *ctx, uint64_t index, struct cantus_item *out)
 START_TEST(an_injector_goes_on_at_the_right_item_after_any_restart)
 {
     struct rig *r = rig_new(FOLLOWER_STABLE);
-    r->lose_one_of = 5;
+    r->leader.lose_one_of = 5;
     uint32_t value;
     source_end = 5000;
     struct cantus_injector *in = NULL;
@@ -215,7 +215,7 @@ START_TEST(an_injector_goes_on_at_the_right_item_after_any_restart)
         in = client_core_add_injector(r->core, "source", source_item, &value, r->error);
         ck_assert_ptr_nonnull(in);
         for (uint32_t n = 0; n < i; n++) {
-            rig_deliver(r);
+            leader_deliver(r);
             rig_run(r);
             r->now.mono_ns += MS;
         }
@@ -265,7 +265,7 @@ static bool level_difference(void *ctx, struct cantus_proposal *p)
 START_TEST(a_reconciler_takes_each_step_once)
 {
     struct rig *r = rig_new(FOLLOWER_STABLE);
-    r->lose_one_of = 3;
+    r->leader.lose_one_of = 3;
     struct machine *m = client_core_add_app(r->core, &level_app, "", NULL, r->error);
     ck_assert_ptr_nonnull(
         client_core_add_reconciler(r->core, "hand", level_difference, m, r->error));

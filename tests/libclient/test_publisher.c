@@ -39,7 +39,7 @@ static struct bench *bench_new(const struct publisher_options *changes)
     b->catalog = catalog_create(&limits);
     b->now.mono_ns = SECOND;
     b->seq = 10;
-    b->p = publisher_create(&o, &b->rig.port, b->counters, on_outcome, b);
+    b->p = publisher_create(&o, &b->rig.leader.port, b->counters, on_outcome, b);
     ck_assert(b->p != NULL && b->catalog != NULL);
     return b;
 }
@@ -53,7 +53,7 @@ static void bench_free(struct bench *b)
 
 static uint64_t step(struct bench *b)
 {
-    b->rig.sent_count = 0;
+    b->rig.leader.sent_count = 0;
     return publisher_step(b->p, b->catalog, true, b->now);
 }
 
@@ -127,8 +127,8 @@ static struct hint hint_of(const struct bench *b, enum hint_reason reason, uint6
 static uint32_t numbers_in(const struct bench *b, uint32_t i, uint64_t *first)
 {
     struct proposal_header h;
-    ck_assert_uint_lt(i, b->rig.sent_count);
-    const struct rig_sent *d = &b->rig.sent[i];
+    ck_assert_uint_lt(i, b->rig.leader.sent_count);
+    const struct leader_sent *d = &b->rig.leader.sent[i];
     ck_assert_int_eq(proposal_decode(d->bytes, d->length, RIG_STREAM, &h), WIRE_OK);
     ck_assert_uint_eq(h.publisher, ID);
     *first = h.first_publisher_seq;
@@ -141,13 +141,14 @@ START_TEST(it_joins_when_caught_up_and_again_until_its_record_is_stable)
 {
     struct bench *b = bench_new(NULL);
     ck_assert_uint_eq(publisher_step(b->p, b->catalog, false, b->now), PORT_NEVER);
-    ck_assert_uint_eq(b->rig.sent_count, 0);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 0);
     for (uint32_t i = 0; i < 20; i++) {
         uint64_t deadline = step(b);
-        ck_assert_uint_eq(b->rig.sent_count, 1);
+        ck_assert_uint_eq(b->rig.leader.sent_count, 1);
         struct join j;
-        ck_assert_int_eq(join_decode(b->rig.sent[0].bytes, b->rig.sent[0].length, RIG_STREAM, &j),
-                         WIRE_OK);
+        ck_assert_int_eq(
+            join_decode(b->rig.leader.sent[0].bytes, b->rig.leader.sent[0].length, RIG_STREAM, &j),
+            WIRE_OK);
         ck_assert_uint_eq(j.nonce, 99);
         ck_assert_uint_eq(j.wanted, 1);
         ck_assert_uint_gt(deadline, b->now.mono_ns);
@@ -191,7 +192,7 @@ START_TEST(a_later_incarnation_stops_it_for_good_once_stable)
     ck_assert_uint_eq(publisher_superseded_seq(b->p), seq);
     ck_assert_uint_eq(push(b, "x"), 0);
     ck_assert_uint_eq(step(b), PORT_NEVER);
-    ck_assert_uint_eq(b->rig.sent_count, 0);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 0);
     bench_free(b);
 }
 END_TEST
@@ -207,7 +208,7 @@ START_TEST(proposals_share_datagrams_as_long_as_their_position_is_the_same)
     b->seq++; /* its author has applied more */
     push(b, "other");
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 2);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 2);
     uint64_t first;
     ck_assert_uint_eq(numbers_in(b, 0, &first), 10);
     ck_assert_uint_eq(first, 1);
@@ -217,13 +218,13 @@ START_TEST(proposals_share_datagrams_as_long_as_their_position_is_the_same)
         push(b, "0123456789");
     step(b);
     uint64_t expected = 12;
-    for (uint32_t i = 0; i < b->rig.sent_count; i++) {
+    for (uint32_t i = 0; i < b->rig.leader.sent_count; i++) {
         uint32_t count = numbers_in(b, i, &first);
         ck_assert_uint_eq(first, expected);
         expected += count;
     }
     ck_assert_uint_eq(expected, 212);
-    ck_assert_uint_le(b->rig.sent_count, 3);
+    ck_assert_uint_le(b->rig.leader.sent_count, 3);
     bench_free(b);
 }
 END_TEST
@@ -239,10 +240,10 @@ START_TEST(what_has_no_outcome_is_sent_again_later_and_later)
     for (int i = 0; i < 12; i++) {
         b->now.mono_ns = deadline - 1;
         step(b);
-        ck_assert_uint_eq(b->rig.sent_count, 0);
+        ck_assert_uint_eq(b->rig.leader.sent_count, 0);
         b->now.mono_ns = deadline;
         deadline = step(b);
-        ck_assert_uint_eq(b->rig.sent_count, 1);
+        ck_assert_uint_eq(b->rig.leader.sent_count, 1);
         ck_assert_uint_ge(deadline - b->now.mono_ns, wait);
         wait = deadline - b->now.mono_ns;
     }
@@ -286,12 +287,12 @@ START_TEST(a_retry_begins_small_doubles_and_begins_anew)
     for (int i = 0; i < 40; i++)
         push(b, text);
     uint64_t deadline = step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 40);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 40);
     static const uint32_t expected[] = { 1, 2, 4, 8, 16, 32, 40, 1, 2 };
     for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
         b->now.mono_ns = deadline;
         deadline = step(b);
-        ck_assert_uint_eq(b->rig.sent_count, expected[i]);
+        ck_assert_uint_eq(b->rig.leader.sent_count, expected[i]);
         uint64_t first;
         numbers_in(b, 0, &first);
         ck_assert_uint_eq(first, 1);
@@ -311,7 +312,7 @@ START_TEST(a_run_is_sent_again_whole)
     uint64_t deadline;
     do {
         deadline = step(b);
-        sent += b->rig.sent_count;
+        sent += b->rig.leader.sent_count;
     } while (deadline == b->now.mono_ns);
     push(b, "behind it");
     step(b);
@@ -320,10 +321,10 @@ START_TEST(a_run_is_sent_again_whole)
     uint64_t last = 0;
     do {
         deadline = step(b);
-        again += b->rig.sent_count;
-        if (b->rig.sent_count > 0) {
+        again += b->rig.leader.sent_count;
+        if (b->rig.leader.sent_count > 0) {
             uint64_t first;
-            uint32_t count = numbers_in(b, b->rig.sent_count - 1, &first);
+            uint32_t count = numbers_in(b, b->rig.leader.sent_count - 1, &first);
             last = first + count - 1;
         }
     } while (deadline == b->now.mono_ns);
@@ -351,7 +352,7 @@ START_TEST(what_is_told_to_be_missing_is_sent_again_at_once)
     h.publisher = ID + 1; /* somebody else's */
     publisher_on_hint(b->p, &h, here(b).epoch, b->now);
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 3);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 3);
     static const uint64_t sent[][2] = { { 8, 2 }, { 6, 1 }, { 2, 2 } };
     for (uint32_t i = 0; i < 3; i++) {
         uint64_t first;
@@ -359,7 +360,7 @@ START_TEST(what_is_told_to_be_missing_is_sent_again_at_once)
         ck_assert_uint_eq(first, sent[i][0]);
     }
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 0);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 0);
     bench_free(b);
 }
 END_TEST
@@ -374,7 +375,7 @@ static uint32_t sent_for(struct bench *b, struct hint h)
 {
     give_hint(b, h);
     step(b);
-    return b->rig.sent_count;
+    return b->rig.leader.sent_count;
 }
 
 /* Each in turn differs from a good one in one thing; the good one is heeded in the end. */
@@ -412,7 +413,7 @@ START_TEST(hints_that_cannot_be_true_are_ignored_and_counted)
     }
     step(b);
     uint64_t first;
-    ck_assert_uint_eq(b->rig.sent_count, 1);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 1);
     numbers_in(b, 0, &first);
     ck_assert_uint_eq(first, 11); /* only what was new */
     ck_assert_uint_eq(sent_for(b, good), 1);
@@ -441,7 +442,7 @@ START_TEST(no_crowd_of_hints_makes_more_than_one_sending_of_each)
         for (uint64_t j = 0; j < 100; j++)
             give_hint(b, hint_of(b, HINT_MISSING, 1 + j % (i + 1), 100));
         step(b);
-        sent += b->rig.sent_count;
+        sent += b->rig.leader.sent_count;
         b->now.mono_ns += 1000;
     }
     ck_assert_uint_eq(sent, 99);
@@ -452,7 +453,7 @@ START_TEST(no_crowd_of_hints_makes_more_than_one_sending_of_each)
     ck_assert_uint_ge(deadline, b->now.mono_ns);
     b->now.mono_ns = deadline;
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 1);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 1);
     struct hint whole = hint_of(b, HINT_MISSING, 1, 99);
     b->now.mono_ns += 299999;
     ck_assert_uint_eq(sent_for(b, whole), 0);
@@ -475,7 +476,7 @@ START_TEST(a_fork_forgets_the_holes)
     publisher_on_fork(b->p, here(b));
     give_hint(b, hint_of(b, HINT_MISSING, 2, 6)); /* of the leader before it, late */
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 1);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 1);
     uint64_t first;
     ck_assert_uint_eq(numbers_in(b, 0, &first), 10);
     bench_free(b);
@@ -493,14 +494,14 @@ START_TEST(a_hint_brings_a_retry_forward_but_not_too_often)
     b->now.mono_ns += 1000;
     publisher_on_hint(b->p, &h, here(b).epoch, b->now);
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 1);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 1);
     uint64_t first;
     numbers_in(b, 0, &first);
     ck_assert_uint_eq(first, 4);
     b->now.mono_ns += 1000;
     publisher_on_hint(b->p, &h, here(b).epoch, b->now);
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 0);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 0);
     h.next_publisher_seq = 400; /* nothing of ours */
     b->now.mono_ns += 200 * 1000;
     publisher_on_hint(b->p, &h, here(b).epoch, b->now);
@@ -508,7 +509,7 @@ START_TEST(a_hint_brings_a_retry_forward_but_not_too_often)
     h.next_publisher_seq = 4;
     publisher_on_hint(b->p, &h, here(b).epoch, b->now);
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 0);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 0);
     bench_free(b);
 }
 END_TEST
@@ -583,11 +584,11 @@ START_TEST(large_items_travel_in_fragments_and_have_one_outcome)
     while (next <= count) {
         uint64_t deadline = step(b);
         ck_assert(next + 64 > count || deadline == b->now.mono_ns);
-        ck_assert_uint_gt(b->rig.sent_count, 0);
-        for (uint32_t i = 0; i < b->rig.sent_count; i++) {
+        ck_assert_uint_gt(b->rig.leader.sent_count, 0);
+        for (uint32_t i = 0; i < b->rig.leader.sent_count; i++) {
             struct proposal_header h;
             struct proposal_entry e;
-            const struct rig_sent *d = &b->rig.sent[i];
+            const struct leader_sent *d = &b->rig.leader.sent[i];
             ck_assert_int_eq(proposal_decode(d->bytes, d->length, RIG_STREAM, &h), WIRE_OK);
             struct proposal_cursor c = proposal_begin(d->bytes, &h);
             while (proposal_next(&c, &e)) {
@@ -714,13 +715,13 @@ START_TEST(a_blind_publisher_keeps_everything_through_a_fork)
     b->seq++;
     push(b, "c");
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 2);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 2);
     struct position p = { .epoch = { .number = 1 }, .seq = common };
     ck_assert_uint_eq(publisher_on_fork(b->p, p), 1);
     ck_assert_uint_eq(publisher_in_flight(b->p), 3);
     step(b);
     uint64_t first;
-    ck_assert_uint_eq(b->rig.sent_count, 1); /* one position for all of them */
+    ck_assert_uint_eq(b->rig.leader.sent_count, 1); /* one position for all of them */
     ck_assert_uint_eq(numbers_in(b, 0, &first), 3);
     ck_assert_uint_eq(first, 1);
     bench_free(b);
@@ -736,7 +737,7 @@ START_TEST(a_fork_below_its_join_begins_again)
     ck_assert_uint_eq(publisher_id(b->p), 0);
     b->now.mono_ns += SECOND;
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 1);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 1);
     ck_assert_int_eq(publisher_state(b->p), PUBLISHER_JOINING);
     seq = join_record(b, 99, 1, 0);
     publisher_on_stable(b->p, seq);
@@ -770,7 +771,7 @@ START_TEST(an_incarnation_that_another_has_is_the_end_once_that_is_stable)
     struct bench *b = bench_new(&o);
     joined_before(b, 7, 2);
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 0);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 0);
     ck_assert_int_eq(publisher_state(b->p), PUBLISHER_JOINING);
     ck_assert_uint_eq(publisher_superseded_seq(b->p), b->seq);
     publisher_on_stable(b->p, b->seq);
@@ -786,7 +787,7 @@ START_TEST(an_incarnation_that_is_to_come_is_waited_for_and_then_asked_for)
     struct bench *b = bench_new(&o);
     joined_before(b, 7, 1);
     uint64_t again = step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 0); /* what it held is not here yet */
+    ck_assert_uint_eq(b->rig.leader.sent_count, 0); /* what it held is not here yet */
     struct batch_header batch = { .stream = RIG_STREAM, .first_seq = b->seq + 1 };
     struct sys_join second = { .nonce = 8, .publisher = 1, .incarnation = 2, .identity = "me" };
     uint8_t payload[SYS_PAYLOAD_MAX];
@@ -798,9 +799,10 @@ START_TEST(an_incarnation_that_is_to_come_is_waited_for_and_then_asked_for)
     b->now.mono_ns = again;
     step(b);
     struct join j;
-    ck_assert_uint_eq(b->rig.sent_count, 1);
-    ck_assert_int_eq(join_decode(b->rig.sent[0].bytes, b->rig.sent[0].length, RIG_STREAM, &j),
-                     WIRE_OK);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 1);
+    ck_assert_int_eq(
+        join_decode(b->rig.leader.sent[0].bytes, b->rig.leader.sent[0].length, RIG_STREAM, &j),
+        WIRE_OK);
     ck_assert_uint_eq(j.wanted, 3);
     bench_free(b);
 }
@@ -811,7 +813,7 @@ START_TEST(a_join_that_is_there_is_gone_on_with)
     struct bench *b = bench_new(NULL);
     publisher_adopt(b->p, ID, 4, 9, 17);
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 0);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 0);
     publisher_on_stable(b->p, 9);
     step(b);
     ck_assert_int_eq(publisher_state(b->p), PUBLISHER_ACTIVE);
@@ -831,7 +833,7 @@ START_TEST(a_group_is_many_items_and_one_run)
     publisher_push(b->p, &item, here(b));
     step(b);
     struct proposal_header h;
-    const struct rig_sent *d = &b->rig.sent[0];
+    const struct leader_sent *d = &b->rig.leader.sent[0];
     ck_assert_int_eq(proposal_decode(d->bytes, d->length, RIG_STREAM, &h), WIRE_OK);
     struct proposal_cursor cursor = proposal_begin(d->bytes, &h);
     struct proposal_entry e;
@@ -878,13 +880,13 @@ START_TEST(publishers_that_share_an_outbox_send_as_much_as_it_holds)
     for (int i = 0; i < 5; i++)
         push(b, text);
     ck_assert_uint_eq(step(b), b->now.mono_ns); /* there is more */
-    ck_assert_uint_eq(b->rig.sent_count, 2);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 2);
     ck_assert_uint_eq(outbox.count, 2);
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 0);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 0);
     outbox.count = 0;
     step(b);
-    ck_assert_uint_eq(b->rig.sent_count, 2);
+    ck_assert_uint_eq(b->rig.leader.sent_count, 2);
     bench_free(b);
 }
 END_TEST

@@ -109,7 +109,7 @@ START_TEST(nothing_allocates_after_the_first_poll)
     ck_assert_uint_gt(calls, 0); /* the wrappers are in place */
     rig_run(r);
     uint64_t before = calls;
-    r->lose_one_of = 7;
+    r->leader.lose_one_of = 7;
     static uint8_t bytes[4000];
     for (uint32_t i = 0; i < 600; i++) {
         char topic[32];
@@ -119,17 +119,17 @@ START_TEST(nothing_allocates_after_the_first_poll)
         counting = false;
         rig_run(r);
         if (i == 390)
-            r->stable_max = rig_tip(r); /* so that the fork takes nothing stable */
+            r->leader.stable_max = rig_tip(r); /* so that the fork takes nothing stable */
         if (i == 400) {
             rig_fork(r, rig_tip(r) - 5);
-            r->stable_max = 0;
+            r->leader.stable_max = 0;
         }
         r->now.mono_ns += MS;
-        r->timestamp_ns += MS;
+        r->leader.timestamp_ns += MS;
     }
     ck_assert_uint_gt(r->seen_count, 600);
     ck_assert_ptr_nonnull(rig_reported(r, CANTUS_REPORT_REBUILT));
-    ck_assert_uint_ne(catalog_topic_find(r->catalog, "/sys/digest/sum", 15), 0);
+    ck_assert_uint_ne(catalog_topic_find(r->leader.catalog, "/sys/digest/sum", 15), 0);
     ck_assert_uint_eq(calls, before);
     rig_free(r);
 }

@@ -3,36 +3,11 @@
 
 enum { RIG_ROOM = 256 * 1024 };
 
-void rig_leader_begin(struct rig *r);
-void rig_leader_hears(struct rig *r);
-void rig_leader_delivers(struct rig *r);
-
 /* ---- port ------------------------------------------------------------------------------------ */
 
 static struct rig *rig_of(struct port *port)
 {
     return (struct rig *)(void *)port;
-}
-
-static void fake_send(struct port *port, enum port_channel channel, struct port_addr to,
-                      const uint8_t *bytes, uint32_t length)
-{
-    struct rig *r = rig_of(port);
-    (void)to;
-    (void)channel;
-    if (r->sent_count == RIG_SENT_MAX || length > WIRE_DATAGRAM_DEFAULT)
-        abort();
-    r->sent[r->sent_count].length = length;
-    memcpy(r->sent[r->sent_count].bytes, bytes, length);
-    r->sent_count++;
-}
-
-static uint8_t *fake_scratch(struct port *port, uint32_t length)
-{
-    struct rig *r = rig_of(port);
-    if (length > PORT_SCRATCH_MAX)
-        abort();
-    return r->scratch[r->scratch_used++ % 256];
 }
 
 static uint32_t fake_connect(struct port *port, struct port_addr to)
@@ -79,10 +54,22 @@ static void fake_close(struct port *port, uint32_t id)
     s->open = false;
 }
 
-static const struct port_ops fake = { fake_send,  fake_scratch, fake_connect, fake_room,
-                                      fake_write, fake_close,   NULL };
+static const struct port_ops fake = { .send = leader_send,
+                                      .scratch = leader_scratch,
+                                      .stream_connect = fake_connect,
+                                      .stream_room = fake_room,
+                                      .stream_write = fake_write,
+                                      .stream_close = fake_close };
 
 /* ---- driving --------------------------------------------------------------------------------- */
+
+static void feed(struct rig *r, const uint8_t *bytes, uint32_t length, enum port_channel channel)
+{
+    struct port_datagram d = {
+        .bytes = bytes, .length = length, .from = { RIG_HERE, 5000 }, .channel = channel
+    };
+    proxy_participant.on_datagrams(r->proxy, &d, 1, r->now);
+}
 
 static size_t tell(struct rig *r, uint32_t id, enum port_stream_event_type type,
                    const uint8_t *bytes, size_t length)
@@ -127,15 +114,15 @@ static bool take(struct rig *r, uint32_t id)
 
 static bool round_of(struct rig *r)
 {
-    bool busy = r->log_delivered < r->log_count;
-    rig_leader_delivers(r);
+    bool busy = r->leader.log_delivered < r->leader.log_count;
+    leader_deliver(r);
     for (uint32_t i = 1; i <= r->stream_count; i++)
         busy = offer(r, i) || busy;
     r->deadline = proxy_participant.step(r->proxy, r->now);
     for (uint32_t i = 1; i <= r->stream_count; i++)
         busy = take(r, i) || busy;
-    busy = busy || r->sent_count > 0 || r->deadline <= r->now.mono_ns;
-    rig_leader_hears(r);
+    busy = busy || r->leader.sent_count > 0 || r->deadline <= r->now.mono_ns;
+    leader_hear(r);
     return busy;
 }
 
@@ -180,26 +167,19 @@ struct rig *rig_new_with(const struct proxy_options *options, bool is_volatile)
 {
     struct rig *r = calloc(1, sizeof *r);
     MUST(r != NULL);
-    r->is_volatile = is_volatile;
-    r->port.ops = &fake;
-    r->port.datagram_max = WIRE_DATAGRAM_DEFAULT;
-    r->port.self = (struct port_addr) { RIG_HERE, 4000 };
+    r->leader.is_volatile = is_volatile;
+    leader_port_init(&r->leader, &fake);
+    r->leader.feed = feed;
     r->now = (struct port_time) { .mono_ns = SECOND, .wall_ns = 1000 * SECOND };
-    r->timestamp_ns = 1000 * SECOND;
+    r->leader.timestamp_ns = 1000 * SECOND;
     r->admin = rig_key(1);
     r->options = *options;
     r->options.stream = RIG_STREAM;
     r->options.catalog = (struct catalog_options) { .topics_max = 1024, .publishers_max = 512 };
     snprintf(r->options.name, sizeof r->options.name, "p1");
     memset(r->options.secret, 5, sizeof r->options.secret);
-    r->sent = calloc(RIG_SENT_MAX, sizeof *r->sent);
-    r->log = calloc(RIG_LOG_MAX, sizeof *r->log);
-    r->held = calloc(RIG_PUBLISHERS_MAX * RIG_WINDOW, sizeof *r->held);
-    r->catalog = catalog_create(&r->options.catalog);
-    MUST(r->sent != NULL && r->log != NULL && r->held != NULL && r->catalog != NULL);
-    MUST(ledger_init(&r->ledger, &r->options.catalog));
-    rig_leader_begin(r);
-    r->proxy = proxy_create(&r->options, &r->port, r->now);
+    leader_begin(r, &r->options.catalog, r->admin.public);
+    r->proxy = proxy_create(&r->options, &r->leader.port, r->now);
     MUST(r->proxy != NULL);
     rig_run(r);
     ck_assert_msg(proxy_ready(r->proxy), "%s", proxy_state(r->proxy));
@@ -224,17 +204,57 @@ void rig_free(struct rig *r)
         free(r->streams[i].in);
         free(r->streams[i].out);
     }
-    catalog_destroy(r->catalog);
-    ledger_close(&r->ledger);
-    free(r->sent);
-    free(r->log);
-    free(r->held);
+    leader_end(r);
     free(r);
 }
 
 uint64_t rig_counter(const struct rig *r, enum counter c)
 {
     return proxy_counters(r->proxy)[c];
+}
+
+/* ---- the administrator ----------------------------------------------------------------------- */
+
+static void by_admin(struct rig *r, uint32_t topic, const uint8_t *payload, size_t length)
+{
+    char key[ACCESS_KEY_TEXT + 1], identity[IDENTITY_MAX + 1];
+    access_key_write(r->admin.public, key);
+    snprintf(identity, sizeof identity, "@%s:admin", key);
+    uint32_t id = catalog_publisher_find(r->leader.catalog, identity);
+    if (id == 0)
+        id = rig_join(r, identity, 1);
+    MUST(length > 0);
+    rig_emit(r, topic, id, ledger_next(&r->leader.ledger, id), 0, payload, length);
+}
+
+static void grant(struct rig *r, const struct rig_key *key, uint8_t rights, const char *subtree,
+                  bool revoke)
+{
+    struct sys_grant g = { .revoke = revoke,
+                           .rights = rights,
+                           .whom = { .who = key != NULL ? ACCESS_KEY : ACCESS_ANYONE } };
+    if (key != NULL)
+        memcpy(g.whom.key, key->public, sizeof g.whom.key);
+    snprintf(g.subtree, sizeof g.subtree, "%s", subtree);
+    uint8_t payload[SYS_ACCESS_SIZE_MAX];
+    by_admin(r, TOPIC_GRANT, payload, sys_grant_encode(&g, payload, sizeof payload));
+}
+
+void rig_grant(struct rig *r, const struct rig_key *key, uint8_t rights, const char *subtree)
+{
+    grant(r, key, rights, subtree, false);
+}
+
+void rig_revoke(struct rig *r, const struct rig_key *key, uint8_t rights, const char *subtree)
+{
+    grant(r, key, rights, subtree, true);
+}
+
+void rig_limit(struct rig *r, const struct limit_whom *whom, const struct limit *limit)
+{
+    struct sys_limit l = { .whom = *whom, .limit = *limit };
+    uint8_t payload[SYS_ACCESS_SIZE_MAX];
+    by_admin(r, TOPIC_LIMIT, payload, sys_limit_encode(&l, payload, sizeof payload));
 }
 
 /* ---- clients --------------------------------------------------------------------------------- */

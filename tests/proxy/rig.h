@@ -1,29 +1,18 @@
-/* A proxy's core on a port that remembers, a leader of a few lines that sequences what it is sent as a sequencer
- * would (joins, topics, permissions, conditions, runs), and clients that are nothing but bytes. Time is a number;
- * a round offers each connection's bytes once and steps once, as a driver does. */
+/* A proxy's core on the port of a leader (tests/leader/leader.h), and clients that are nothing but
+ * bytes. Time is a number; a round offers each connection's bytes once and steps once, as a driver
+ * does. */
 #ifndef CANTUS_TESTS_PROXY_RIG_H
 #define CANTUS_TESTS_PROXY_RIG_H
 
-#include <check.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "proto/ledger.h"
-#include "proto/proposal.h"
 #include "proto/sys_edge.h"
 #include "proxy/core.h"
-
-#define RIG_STREAM UINT64_C(0x5eed)
-#define MS         UINT64_C(1000000)
-#define SECOND     UINT64_C(1000000000)
-#define RIG_HERE   0x7f000001u
+#include "tests/leader/leader.h"
 
 enum {
-    RIG_SENT_MAX = 8192,
-    RIG_LOG_MAX = 32768,
-    RIG_WINDOW = 1024,
-    RIG_PUBLISHERS_MAX = 512,
     RIG_STREAMS_MAX = 8192,
     RIG_STORE_STREAM = RIG_STREAMS_MAX /* no client has it */
 };
@@ -46,49 +35,11 @@ struct rig_stream {
     size_t read;    /* by the test */
 };
 
-struct rig_sent {
-    uint32_t length;
-    uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
-};
-
-struct rig_batch {
-    struct batch_header header;
-    uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
-};
-
-struct rig_fragment {
-    uint64_t number; /* 0: none */
-    uint32_t generation;
-    struct position position;
-    struct proposal_entry e;
-    uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
-};
-
 struct rig {
-    struct port port; /* first */
-    uint8_t scratch[256][PORT_SCRATCH_MAX];
-    uint32_t scratch_used;
-    struct rig_sent *sent;
-    uint32_t sent_count;
-    bool deaf;                                  /* the leader hears nothing */
+    struct leader leader;                       /* first */
     bool store_hangs;                           /* it is connected to for ever; else it is down */
     struct rig_stream streams[RIG_STREAMS_MAX]; /* stream id less 1 */
     uint32_t stream_count;
-
-    struct epoch epoch;
-    struct digest digest;
-    uint64_t timestamp_ns, stable;
-    bool hold_stable; /* else all that was emitted is stable */
-    bool is_volatile;
-    struct catalog *catalog;
-    struct ledger ledger;
-    struct rig_batch *log;
-    uint32_t log_count, log_delivered;
-    struct rig_fragment *held;                /* RIG_WINDOW of each publisher */
-    uint32_t generations[RIG_PUBLISHERS_MAX]; /* what is held of an older one is void */
-    uint64_t creates, joins, proposals, rejects;
-    uint32_t order[RIG_LOG_MAX]; /* publishers of proposals that were new, as they came */
-    uint32_t order_count;
 
     struct port_time now;
     uint64_t deadline;
@@ -110,13 +61,6 @@ struct rig_key rig_key(uint8_t seed);
 void rig_grant(struct rig *r, const struct rig_key *key, uint8_t rights, const char *subtree);
 void rig_revoke(struct rig *r, const struct rig_key *key, uint8_t rights, const char *subtree);
 void rig_limit(struct rig *r, const struct limit_whom *whom, const struct limit *limit);
-uint64_t rig_emit(struct rig *r, uint32_t topic, uint32_t publisher, uint64_t number, uint8_t flags,
-                  const void *payload, size_t length);
-uint32_t rig_topic(struct rig *r, const char *path);
-uint64_t rig_say(struct rig *r, const char *path, const char *text); /* by "other" */
-uint32_t rig_join(struct rig *r, const char *identity, uint64_t nonce);
-uint64_t rig_tip(const struct rig *r);
-void rig_fork(struct rig *r, uint64_t seq);
 uint64_t rig_counter(const struct rig *r, enum counter c);
 
 /* ---- clients --------------------------------------------------------------------------------- */
@@ -142,13 +86,6 @@ struct edge_refused rig_refused(struct rig *r, uint32_t c);
 struct edge_outcome rig_outcome(struct rig *r, uint32_t c);
 /* Closed by the proxy, for this reason. */
 void rig_closed(struct rig *r, uint32_t c, enum edge_closing_reason reason);
-
-/* Where a check is too often for Check's, each of which writes to a file. */
-#define MUST(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            ck_abort_msg("%s", #condition);                                                        \
-    } while (0)
 
 static inline int rig_suite(Suite *suite)
 {

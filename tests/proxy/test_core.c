@@ -5,7 +5,7 @@
 
 static void same_as_the_leader(const struct rig *r)
 {
-    ck_assert_uint_eq(catalog_digest(proxy_catalog(r->proxy)), catalog_digest(r->catalog));
+    ck_assert_uint_eq(catalog_digest(proxy_catalog(r->proxy)), catalog_digest(r->leader.catalog));
     ck_assert_uint_eq(proxy_seq(r->proxy), rig_tip(r));
 }
 
@@ -15,7 +15,7 @@ START_TEST(after_a_fork_its_catalog_is_the_leaders)
     struct rig_key key = rig_key(2);
     rig_say(r, "/a", "stable");
     rig_run(r);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     uint64_t common[6];
     for (uint32_t i = 0; i < 6; i++) {
         char path[32];
@@ -33,7 +33,7 @@ START_TEST(after_a_fork_its_catalog_is_the_leaders)
         same_as_the_leader(r);
         ck_assert(proxy_ready(r->proxy));
     }
-    r->stable = rig_tip(r);
+    r->leader.stable = rig_tip(r);
     rig_say(r, "/b", "and on");
     rig_run(r);
     same_as_the_leader(r);
@@ -47,7 +47,7 @@ START_TEST(forks_at_random_places_again_and_again)
     struct rig *r = rig_new();
     struct rig_key key = rig_key(2);
     uint64_t noise = 1;
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     for (uint32_t i = 0; i < 400; i++) {
         char path[32];
         noise = noise * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
@@ -57,10 +57,10 @@ START_TEST(forks_at_random_places_again_and_again)
             rig_topic(r, path);
         else if (roll % 7 < 5)
             rig_grant(r, &key, ACCESS_WRITE, path);
-        else if (roll % 7 == 5 && rig_tip(r) > r->stable)
-            r->stable += roll % (rig_tip(r) - r->stable + 1);
+        else if (roll % 7 == 5 && rig_tip(r) > r->leader.stable)
+            r->leader.stable += roll % (rig_tip(r) - r->leader.stable + 1);
         else
-            rig_fork(r, r->stable + roll % (rig_tip(r) - r->stable + 1));
+            rig_fork(r, r->leader.stable + roll % (rig_tip(r) - r->leader.stable + 1));
         rig_run(r);
         same_as_the_leader(r);
     }
@@ -73,7 +73,7 @@ START_TEST(what_its_memory_of_sys_cannot_take_waits_for_the_watermark)
 {
     struct rig *r = rig_new();
     struct rig_key key = rig_key(2);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     for (uint32_t i = 0; i < 22000; i++) {
         if (i % 2 == 0)
             rig_grant(r, &key, ACCESS_READ, "/flip");
@@ -83,7 +83,7 @@ START_TEST(what_its_memory_of_sys_cannot_take_waits_for_the_watermark)
     for (int i = 0; i < 50; i++)
         rig_round(r);
     ck_assert_uint_lt(proxy_seq(r->proxy), rig_tip(r));
-    r->stable = rig_tip(r);
+    r->leader.stable = rig_tip(r);
     rig_pass(r, 20 * SECOND);
     same_as_the_leader(r);
     rig_free(r);
@@ -99,7 +99,7 @@ START_TEST(a_run_that_an_epoch_record_cuts_off_is_not_sent)
     uint32_t topic = rig_topic(r, "/a/x"), id = rig_join(r, "x", 3), c = rig_login(r, &key);
     rig_subscribe(r, c, "/a", EDGE_FROM_TIP);
     rig_run(r);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     rig_emit(r, topic, id, 1, MESSAGE_MORE, "half", 4);
     rig_run(r);
     rig_fork(r, rig_tip(r)); /* nothing is lost, but who was in the middle of it is gone */

@@ -153,14 +153,14 @@ START_TEST(a_key_that_nothing_is_granted_to_makes_no_publisher)
     struct rig *r = rig_new();
     struct rig_key key = rig_key(3);
     uint32_t c = rig_login(r, &key);
-    uint64_t joins = r->joins;
+    uint64_t joins = r->leader.joins;
     rig_open(r, c, "one", 1, 0);
     rig_run(r);
     struct edge_refused refused = rig_refused(r, c);
     ck_assert_uint_eq(refused.reason, EDGE_REFUSED_RIGHT);
     ck_assert_uint_eq(refused.right, ACCESS_WRITE);
     ck_assert_str_eq(refused.subject, "one");
-    ck_assert_uint_eq(r->joins, joins);
+    ck_assert_uint_eq(r->leader.joins, joins);
     rig_grant(r, NULL, ACCESS_WRITE, "/open");
     rig_opened(r, c, "one", 1);
     rig_free(r);

@@ -52,7 +52,7 @@ static void connect_one(struct rig *r, struct actor *a)
 
 static struct position place(const struct rig *r)
 {
-    struct position p = { .epoch = r->epoch, .seq = rig_tip(r) };
+    struct position p = { .epoch = r->leader.epoch, .seq = rig_tip(r) };
     if (draw(3) == 0)
         return (struct position) { 0 };
     if (draw(4) == 0)
@@ -65,7 +65,7 @@ static struct position place(const struct rig *r)
 /* What the leader waits for: as good a guess as any. */
 static uint64_t next_of(const struct rig *r, uint32_t publisher)
 {
-    return ledger_next(&r->ledger, publisher);
+    return ledger_next(&r->leader.ledger, publisher);
 }
 
 static void publish(struct rig *r, struct actor *a)
@@ -165,10 +165,10 @@ static void administer(struct rig *r)
         rig_limit(r, &whom, &limit);
         break;
     case 4:
-        r->stable += draw((uint32_t)(rig_tip(r) - r->stable) + 1);
+        r->leader.stable += draw((uint32_t)(rig_tip(r) - r->leader.stable) + 1);
         break;
     default:
-        rig_fork(r, r->stable + draw((uint32_t)(rig_tip(r) - r->stable) + 1));
+        rig_fork(r, r->leader.stable + draw((uint32_t)(rig_tip(r) - r->leader.stable) + 1));
         break;
     }
 }
@@ -179,9 +179,9 @@ static void all_leave(struct rig *r)
     for (uint32_t c = 1; c <= r->stream_count; c++)
         if (r->streams[c - 1].open)
             rig_hang_up(r, c);
-    r->hold_stable = false;
-    r->stable = rig_tip(r);
-    r->timestamp_ns += SECOND;
+    r->leader.hold_stable = false;
+    r->leader.stable = rig_tip(r);
+    r->leader.timestamp_ns += SECOND;
     rig_pass(r, 2 * SECOND);
     proxy_gauges(r->proxy, gauges);
     ck_assert_uint_eq(gauges[COUNTER_SESSIONS], 0);
@@ -202,7 +202,7 @@ START_TEST(whatever_clients_do)
     }
     rig_topic(r, "/a/x");
     rig_run(r);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     for (uint32_t i = 0; i < ACTIONS; i++) {
         struct actor *a = &actors[draw(CLIENTS)];
         if (a->c != 0 && !r->streams[a->c - 1].open)
@@ -214,14 +214,15 @@ START_TEST(whatever_clients_do)
         else
             act(r, a);
         if (draw(3) == 0)
-            r->stable += draw((uint32_t)(rig_tip(r) - r->stable) + 1);
+            r->leader.stable += draw((uint32_t)(rig_tip(r) - r->leader.stable) + 1);
         if (draw(3) == 0)
             rig_round(r);
         if (draw(40) == 0)
             rig_pass(r, draw(5) == 0 ? draw(8000) * MS : draw(100) * MS);
         if (draw(10) == 0) {
             rig_run(r);
-            ck_assert_uint_eq(catalog_digest(proxy_catalog(r->proxy)), catalog_digest(r->catalog));
+            ck_assert_uint_eq(catalog_digest(proxy_catalog(r->proxy)),
+                              catalog_digest(r->leader.catalog));
             ck_assert_msg(!proxy_failed(r->proxy), "%s", proxy_state(r->proxy));
         }
         if (a->c != 0)

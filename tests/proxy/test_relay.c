@@ -29,8 +29,8 @@ static struct proxy_options small(void)
 static uint32_t times(const struct rig *r, const char *text)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < r->log_count; i++) {
-        struct batch_cursor cursor = batch_begin(r->log[i].bytes, &r->log[i].header);
+    for (uint32_t i = 0; i < r->leader.log_count; i++) {
+        struct batch_cursor cursor = batch_begin(r->leader.log[i].bytes, &r->leader.log[i].header);
         struct message m;
         while (batch_next(&cursor, &m))
             count += m.topic >= TOPIC_FIRST_USER && m.length == strlen(text) &&
@@ -61,7 +61,7 @@ static struct edge_superseded next_superseded(struct rig *r, uint32_t c)
 
 static struct position tip(const struct rig *r)
 {
-    return (struct position) { .epoch = r->epoch, .seq = rig_tip(r) };
+    return (struct position) { .epoch = r->leader.epoch, .seq = rig_tip(r) };
 }
 
 static void publish_from(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number,
@@ -110,12 +110,12 @@ START_TEST(what_was_not_heard_before_the_connection_was_lost_is_the_clients_to_s
     struct rig *r = begin();
     uint32_t c = rig_login(r, &key);
     struct edge_opened o = rig_opened(r, c, "p", 7);
-    r->deaf = true;
+    r->leader.deaf = true;
     rig_publish(r, c, o.publisher, 1, "/a/x", "one");
     rig_round(r);
     rig_hang_up(r, c);
     rig_round(r);
-    r->deaf = false;
+    r->leader.deaf = false;
     rig_pass(r, SECOND);
     uint32_t d = rig_login(r, &key);
     rig_open(r, d, "p", 7, 2);
@@ -135,14 +135,14 @@ START_TEST(the_same_open_again_is_the_same_join)
     rig_open(r, c, "p", 7, 1);
     rig_run(r);
     struct edge_opened o = next_opened(r, c);
-    uint64_t joins = r->joins;
+    uint64_t joins = r->leader.joins;
     rig_hang_up(r, c); /* its answer was lost, say */
     uint32_t d = rig_login(r, &key);
     rig_open(r, d, "p", 7, 1);
     rig_run(r);
     struct edge_opened again = next_opened(r, d);
     ck_assert_mem_eq(&o, &again, sizeof o);
-    ck_assert_uint_eq(r->joins, joins);
+    ck_assert_uint_eq(r->leader.joins, joins);
     rig_publish(r, d, o.publisher, 1, "/a/x", "one");
     rig_run(r);
     ck_assert_uint_eq(rig_outcome(r, d).number, 1);
@@ -217,7 +217,7 @@ START_TEST(what_may_not_be_written_is_refused_with_topic_and_right)
     rig_publish(r, c, o.publisher, 1, "/a/x", "yes"); /* the number is unused */
     rig_run(r);
     ck_assert_uint_eq(rig_outcome(r, c).reason, 0);
-    ck_assert_uint_eq(r->rejects, 0);
+    ck_assert_uint_eq(r->leader.rejects, 0);
     rig_free(r);
 }
 END_TEST
@@ -228,13 +228,13 @@ START_TEST(a_revocation_that_the_proxy_has_not_heard_of_is_an_outcome)
     uint32_t c = rig_login(r, &key);
     struct edge_opened o = rig_opened(r, c, "p", 7);
     rig_revoke(r, &key, ACCESS_WRITE, "/a"); /* emitted, not yet delivered */
-    uint32_t delivered = r->log_delivered;
-    r->log_delivered = r->log_count;
+    uint32_t delivered = r->leader.log_delivered;
+    r->leader.log_delivered = r->leader.log_count;
     rig_publish(r, c, o.publisher, 1, "/a/x", "too late");
     proxy_participant.step(r->proxy, r->now);
     rig_round(r); /* read and sent, as far as the proxy knows permitted */
     ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), 1);
-    r->log_delivered = delivered;
+    r->leader.log_delivered = delivered;
     rig_run(r);
     struct edge_outcome out = rig_outcome(r, c);
     ck_assert_uint_eq(out.number, 1);
@@ -456,8 +456,8 @@ START_TEST(a_full_window_leaves_the_rest_unread)
     struct rig *r = begin();
     uint32_t c = rig_login(r, &key), d = rig_login(r, &key);
     struct edge_opened o = rig_opened(r, c, "p", 7), other = rig_opened(r, d, "q", 8);
-    r->hold_stable = false;
-    r->deaf = true;
+    r->leader.hold_stable = false;
+    r->leader.deaf = true;
     for (uint64_t i = 1; i <= 1000; i++)
         rig_publish(r, c, o.publisher, i, "/a/x", "flood");
     rig_pass(r, 10 * MS);
@@ -466,7 +466,7 @@ START_TEST(a_full_window_leaves_the_rest_unread)
     rig_publish(r, d, other.publisher, 1, "/a/x", "polite");
     rig_pass(r, 10 * MS);
     ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), r->options.window + 1);
-    r->deaf = false;
+    r->leader.deaf = false;
     rig_pass(r, SECOND);
     ck_assert_uint_eq(times(r, "flood"), 1000);
     ck_assert_uint_eq(times(r, "polite"), 1);
@@ -482,13 +482,13 @@ START_TEST(what_is_not_stable_is_kept_within_its_bytes)
     uint32_t c = rig_login(r, &key);
     struct edge_opened o = rig_opened(r, c, "p", 7);
     memset(text, 'k', 1000);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     for (uint64_t i = 1; i <= 400; i++)
         rig_publish(r, c, o.publisher, i, "/a/x", text);
     rig_pass(r, 100 * MS);
     ck_assert_uint_lt(rig_counter(r, COUNTER_RELAYED) * 1000, r->options.publisher_bytes + 1000);
-    r->hold_stable = false;
-    r->stable = rig_tip(r);
+    r->leader.hold_stable = false;
+    r->leader.stable = rig_tip(r);
     rig_pass(r, SECOND);
     ck_assert_uint_eq(times(r, text), 400);
     rig_free(r);
@@ -537,7 +537,7 @@ START_TEST(a_topic_is_made_first_and_only_its_writer_waits)
     struct rig *r = begin();
     uint32_t c = rig_login(r, &key), d = rig_login(r, &key);
     struct edge_opened o = rig_opened(r, c, "p", 7), other = rig_opened(r, d, "q", 8);
-    r->deaf = true;
+    r->leader.deaf = true;
     rig_publish(r, c, o.publisher, 1, "/a/new", "first");
     rig_publish(r, c, o.publisher, 2, "/a/x", "second");
     rig_pass(r, 10 * MS);
@@ -545,7 +545,7 @@ START_TEST(a_topic_is_made_first_and_only_its_writer_waits)
     rig_publish(r, d, other.publisher, 1, "/a/x", "other");
     rig_pass(r, 10 * MS);
     ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), 1);
-    r->deaf = false;
+    r->leader.deaf = false;
     rig_pass(r, SECOND);
     ck_assert_uint_eq(times(r, "first"), 1);
     ck_assert_uint_eq(times(r, "second"), 1);
@@ -566,19 +566,19 @@ START_TEST(a_topic_is_asked_for_again_once_the_proxy_has_caught_up_and_till_then
     rig_run(r);
     uint32_t c = rig_login(r, &key);
     struct edge_opened p = rig_opened(r, c, "p", 7);
-    r->deaf = true;
+    r->leader.deaf = true;
     rig_publish(r, c, p.publisher, 1, "/a/new", "one");
     rig_run(r);
-    uint32_t delivered = r->log_delivered;
+    uint32_t delivered = r->leader.log_delivered;
     rig_say(r, "/a/other", "missed");
-    r->log_delivered = r->log_count;
+    r->leader.log_delivered = r->leader.log_count;
     r->store_hangs = true;
     for (int i = 0; i < 100 && strcmp(proxy_state(r->proxy), "catching up") != 0; i++)
         rig_pass(r, SECOND / 10);
     ck_assert_str_eq(proxy_state(r->proxy), "catching up");
     rig_pass(r, SECOND); /* rig_run finds out if it is never quiet */
-    r->store_hangs = r->deaf = false;
-    r->log_delivered = delivered;
+    r->store_hangs = r->leader.deaf = false;
+    r->leader.log_delivered = delivered;
     rig_pass(r, 5 * SECOND);
     ck_assert_uint_eq(times(r, "one"), 1);
     rig_free(r);
@@ -591,12 +591,12 @@ START_TEST(a_topic_is_not_used_before_no_fork_can_take_it_back)
     uint32_t c = rig_login(r, &key);
     struct edge_opened o = rig_opened(r, c, "p", 7);
     rig_run(r);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     rig_publish(r, c, o.publisher, 1, "/a/new", "first");
     rig_pass(r, 20 * MS);
-    ck_assert_uint_ge(r->creates, 1);
+    ck_assert_uint_ge(r->leader.creates, 1);
     ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), 0);
-    r->stable = rig_tip(r);
+    r->leader.stable = rig_tip(r);
     rig_pass(r, 20 * MS);
     ck_assert_uint_eq(times(r, "first"), 1);
     rig_free(r);
@@ -632,13 +632,13 @@ START_TEST(what_answers_a_fallen_message_falls_with_it_and_all_behind)
     rig_subscribe(r, c, "/a", EDGE_FROM_TIP);
     struct edge_opened o = rig_opened(r, c, "p", 7);
     rig_run(r);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     struct position before = tip(r);
     uint64_t common = before.seq;
     rig_say(r, "/a/x", "will fall");
     rig_run(r);
     struct position fallen = tip(r);
-    r->deaf = true;
+    r->leader.deaf = true;
     publish_from(r, c, o.publisher, 1, before, "stays");
     publish_from(r, c, o.publisher, 2, fallen, "answers what falls");
     publish_from(r, c, o.publisher, 3, (struct position) { 0 }, "behind it");
@@ -648,7 +648,7 @@ START_TEST(what_answers_a_fallen_message_falls_with_it_and_all_behind)
     publish_from(r, c, o.publisher, 4, (struct position) { 0 }, "still on its way");
     rig_run(r);
     ck_assert_ptr_nonnull(rig_next(r, c, EDGE_FORKED, &length));
-    r->deaf = false;
+    r->leader.deaf = false;
     publish_from(r, c, o.publisher, 2, tip(r), "decided anew");
     rig_pass(r, SECOND);
     ck_assert_uint_eq(times(r, "stays"), 1);
@@ -668,7 +668,7 @@ START_TEST(what_depends_on_nothing_is_sent_again_after_a_fork)
     struct rig *r = begin();
     uint32_t c = rig_login(r, &key);
     struct edge_opened o = rig_opened(r, c, "p", 7);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     uint64_t common = rig_tip(r);
     rig_publish(r, c, o.publisher, 1, "/a/x", "blind");
     rig_run(r);
@@ -689,7 +689,7 @@ START_TEST(a_message_for_a_place_that_is_no_more_is_passed_over)
     rig_subscribe(r, c, "/a", EDGE_FROM_TIP);
     struct edge_opened o = rig_opened(r, c, "p", 7);
     rig_run(r);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     uint64_t common = rig_tip(r);
     rig_say(r, "/a/x", "will fall");
     rig_run(r);
@@ -712,8 +712,8 @@ START_TEST(a_join_that_a_fork_takes_back_is_made_again)
 {
     struct rig *r = begin();
     uint32_t c = rig_login(r, &key);
-    r->hold_stable = true;
-    r->stable = rig_tip(r);
+    r->leader.hold_stable = true;
+    r->leader.stable = rig_tip(r);
     rig_run(r);
     uint64_t common = rig_tip(r);
     size_t length;
@@ -721,7 +721,7 @@ START_TEST(a_join_that_a_fork_takes_back_is_made_again)
     rig_pass(r, 20 * MS);
     ck_assert_ptr_null(rig_next(r, c, EDGE_OPENED, &length)); /* it might still fall */
     rig_fork(r, common);
-    r->hold_stable = false;
+    r->leader.hold_stable = false;
     rig_pass(r, SECOND);
     struct edge_opened o = next_opened(r, c);
     ck_assert_uint_eq(o.incarnation, 1);
@@ -738,17 +738,17 @@ START_TEST(an_open_after_a_superseded_that_a_fork_took_back_is_no_second_one)
     struct rig *r = begin();
     uint32_t c = rig_login(r, &key), d = rig_login(r, &key);
     struct edge_opened o = rig_opened(r, c, "p", 7);
-    r->hold_stable = true;
+    r->leader.hold_stable = true;
     uint64_t common = rig_tip(r);
     rig_open(r, d, "p", 8, 0);
     rig_run(r);
     ck_assert_uint_eq(next_superseded(r, c).incarnation, 2);
     rig_hang_up(r, d);
-    r->deaf = true; /* nor does it join anew */
+    r->leader.deaf = true; /* nor does it join anew */
     rig_run(r);
     rig_fork(r, common);
     rig_run(r);
-    r->deaf = r->hold_stable = false;
+    r->leader.deaf = r->leader.hold_stable = false;
     size_t length;
     rig_open(r, c, "p", 9, o.incarnation + 1);
     rig_pass(r, SECOND);
@@ -774,8 +774,8 @@ START_TEST(a_proxy_joins_a_volatile_stream_once_it_follows_it)
     key = rig_key(2);
     proxy_destroy(r->proxy);
     rig_fork(r, 2); /* genesis and epoch: nobody has joined */
-    r->log_delivered = 0;
-    r->proxy = proxy_create(&r->options, &r->port, r->now);
+    r->leader.log_delivered = 0;
+    r->proxy = proxy_create(&r->options, &r->leader.port, r->now);
     ck_assert_ptr_nonnull(r->proxy);
     proxy_participant.step(r->proxy, r->now); /* it has not heard of anything */
     ck_assert(!proxy_ready(r->proxy));
@@ -854,7 +854,7 @@ static uint32_t waits_for(uint32_t quantum_bytes)
         for (uint64_t n = 1; n <= EACH; n++)
             rig_publish(r, greedy[i], of[i].publisher, n, "/a/x", text);
     rig_round(r);
-    uint32_t from = r->order_count;
+    uint32_t from = r->leader.order_count;
     for (uint32_t i = 0; i < GREEDY; i++)
         before[i] = published_by(r, greedy[i]);
     rig_publish(r, c, polite.publisher, 1, "/a/x", "please");
@@ -863,8 +863,9 @@ static uint32_t waits_for(uint32_t quantum_bytes)
     ck_assert_uint_eq(published_by(r, c), 1);
     for (uint32_t i = 0; i < GREEDY; i++) {
         uint32_t sent = 0;
-        for (uint32_t k = from; k < r->order_count && r->order[k] != polite.publisher; k++)
-            sent += r->order[k] == of[i].publisher ? PAYLOAD : 0u;
+        for (uint32_t k = from; k < r->leader.order_count && r->leader.order[k] != polite.publisher;
+             k++)
+            sent += r->leader.order[k] == of[i].publisher ? PAYLOAD : 0u;
         uint32_t taken = (uint32_t)(published_by(r, greedy[i]) - before[i]) * PAYLOAD;
         ck_assert_uint_gt(r->streams[greedy[i] - 1].in_length, 0); /* it has more to say */
         most = taken > most ? taken : most;
@@ -942,12 +943,12 @@ START_TEST(bytes_in_flight_are_limited)
     rig_limit(r, &whom, &limit);
     uint32_t c = rig_login(r, &key);
     struct edge_opened o = rig_opened(r, c, "p", 7);
-    r->deaf = true;
+    r->leader.deaf = true;
     for (uint64_t i = 1; i <= 20; i++)
         rig_publish(r, c, o.publisher, i, "/a/x", text);
     rig_pass(r, 10 * MS);
     ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), 3);
-    r->deaf = false;
+    r->leader.deaf = false;
     rig_pass(r, SECOND);
     ck_assert_uint_eq(times(r, text), 20);
     rig_free(r);

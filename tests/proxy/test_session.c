@@ -70,7 +70,7 @@ START_TEST(a_client_with_a_key_logs_in_publishes_and_gets_what_it_subscribed_to)
     ck_assert_uint_eq(out.number, 1);
     ck_assert_uint_eq(out.seq, m.seq);
     ck_assert_uint_eq(out.reason, 0);
-    ck_assert_uint_eq(r->creates, 1);
+    ck_assert_uint_eq(r->leader.creates, 1);
     rig_free(r);
 }
 END_TEST
@@ -79,8 +79,8 @@ END_TEST
 static uint32_t records(const struct rig *r, enum sys_edge_kind kind, struct sys_edge *last)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < r->log_count; i++) {
-        struct batch_cursor cursor = batch_begin(r->log[i].bytes, &r->log[i].header);
+    for (uint32_t i = 0; i < r->leader.log_count; i++) {
+        struct batch_cursor cursor = batch_begin(r->leader.log[i].bytes, &r->leader.log[i].header);
         struct message m;
         struct sys_edge e;
         while (batch_next(&cursor, &m)) {
@@ -582,7 +582,7 @@ START_TEST(those_who_have_left_leave_room_even_if_that_cannot_be_written_down)
     struct proxy_options o = small();
     o.sessions_max = 8;
     struct rig *r = rig_new_with(&o, false);
-    r->deaf = true;
+    r->leader.deaf = true;
     for (uint32_t i = 0; i < 3; i++) {
         rig_pass(r, 10 * MS);
         for (uint32_t k = 0; k < 8; k++) {
@@ -595,7 +595,7 @@ START_TEST(those_who_have_left_leave_room_even_if_that_cannot_be_written_down)
             if (r->streams[c - 1].open)
                 rig_hang_up(r, c);
     }
-    r->deaf = false;
+    r->leader.deaf = false;
     rig_pass(r, SECOND);
     rig_login(r, NULL);
     rig_free(r);
@@ -621,7 +621,7 @@ START_TEST(a_proxy_that_follows_nothing_yet_waits_without_spinning)
 {
     struct rig *r = rig_new();
     proxy_destroy(r->proxy);
-    r->proxy = proxy_create(&r->options, &r->port, r->now);
+    r->proxy = proxy_create(&r->options, &r->leader.port, r->now);
     uint32_t c = rig_connect(r, RIG_HERE);
     rig_hello(r, c, NULL);
     struct port_stream_event e = { .type = PORT_STREAM_BYTES,
@@ -631,7 +631,7 @@ START_TEST(a_proxy_that_follows_nothing_yet_waits_without_spinning)
     ck_assert_uint_eq(proxy_participant.on_stream(r->proxy, &e, r->now), 0);
     for (int i = 0; i < 3; i++)
         ck_assert_uint_gt(proxy_participant.step(r->proxy, r->now), r->now.mono_ns);
-    r->log_delivered = 0;
+    r->leader.log_delivered = 0;
     rig_pass(r, SECOND);
     size_t length;
     ck_assert_ptr_nonnull(rig_next(r, c, EDGE_ACCEPTED, &length));
@@ -764,7 +764,7 @@ START_TEST(a_line_of_text_reads_what_is_granted_to_anyone)
     rig_run(r);
     char line[128];
     snprintf(line, sizeof line, "\n%lu %lu /open/a other a \\x5c tab\\x09here\n", seq,
-             r->timestamp_ns);
+             r->leader.timestamp_ns);
     said(r, c, line, true);
     said(r, c, "/open/b other \n", true);
     said(r, c, "secret", false);
