@@ -666,6 +666,8 @@ static void fork_reader(struct reader *r, struct position common)
             s->owners[i].from_seq = common.seq;
     if (r->floor > common.seq)
         r->floor = common.seq;
+    if (r->mark_seq > common.seq)
+        r->mark_seq = 0;
     if (r->waits_for != WAITS_NOT)
         return;
     if (behind && !r->place.fresh && reader_rights_seq(r) > common.seq)
@@ -828,6 +830,12 @@ enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscri
         resolve_position(r);
     reader_wake(r);
     return READER_OK;
+}
+
+void reader_mark(struct reader *r, uint64_t seq)
+{
+    assert(!r->subscribed);
+    r->mark_seq = seq;
 }
 
 enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *now, uint64_t seq)

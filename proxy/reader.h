@@ -7,8 +7,8 @@
  * A reader's bytes are a function of the stream, its request, and what it was told since at stated seqs
  * (its own publishers, a changed set of subtrees): SUBSCRIBED; the messages of its filter with the
  * names they need; OUTCOMEs of its own publishers, each directly behind the message with which it became
- * known; PROGRESS at block ends where something matched, and at the first tick of the stream in each interval
- * of its own; CHANGED; FORKED. It makes no difference to them whether it was live or behind.
+ * known; PROGRESS at block ends where something matched, behind its mark, and at the first tick of the stream in
+ * each interval of its own; CHANGED; FORKED. It makes no difference to them whether it was live or behind.
  *
  * Somebody who is behind is encoded for alone, from `recent` or from a store, from the beginning of the block
  * on (muted up to its place), and goes live where the view is: from the same stream with the same rights,
@@ -93,6 +93,9 @@ enum reader_refusal {
  * One beyond the tip waits for it. Once per reader. */
 enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscribe *request,
                                      struct position tip);
+/* PROGRESS is said behind the message of this seq, too, if it begins in front of it: who wants what there is need
+ * not wait for a tick. Before it subscribes. */
+void reader_mark(struct reader *r, uint64_t seq);
 /* From `seq` on the set is this one. */
 enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *now, uint64_t seq);
 /* Whether its subtrees may be read at all: of whose nothing is, the first, for a clear refusal. */

@@ -91,6 +91,7 @@ struct reader {
 
     uint64_t tick_ns, tick_said, tick_taken; /* intervals */
     uint64_t epoch_said, epoch_taken;        /* first seqs */
+    uint64_t mark_seq;                       /* reader_mark; 0: none */
     uint64_t floor;      /* outcomes at and below this were said before the subscription */
     bool lacks_outcomes; /* and of its publishers' there may be more above, not said */
     uint32_t owned;      /* first of its publishers */

@@ -298,21 +298,27 @@ static void say_outcome(struct reader *r, const struct run_message *m, uint64_t 
         reader_break(r); /* there was room when the message was looked at */
 }
 
-static void say_tick(struct reader *r, const struct run_message *m, uint64_t stable,
-                     uint64_t previous)
+/* `tag`: the interval that was said. */
+static void say_progress(struct reader *r, const struct run_message *m, uint64_t stable,
+                         uint64_t previous, uint64_t tag)
 {
-    uint64_t interval = m->message.timestamp_ns / r->tick_ns;
-    if (interval <= r->tick_said || (!r->subscribed && r->owned == NONE))
-        return;
     struct edge_progress p = { .through = m->message.seq,
                                .previous = previous,
                                .stable = stable,
                                .timestamp_ns = m->message.timestamp_ns };
     uint8_t frame[READER_FRAME_MAX];
     size_t length = edge_progress_encode(&p, frame, sizeof frame);
-    if (!queue_put(r, ITEM_TICK, m->message.seq, interval, frame, length))
+    if (!queue_put(r, ITEM_TICK, m->message.seq, tag, frame, length))
         reader_break(r);
-    r->tick_said = interval;
+    r->tick_said = tag;
+}
+
+static void say_tick(struct reader *r, const struct run_message *m, uint64_t stable,
+                     uint64_t previous)
+{
+    uint64_t interval = m->message.timestamp_ns / r->tick_ns;
+    if (interval > r->tick_said && (r->subscribed || r->owned != NONE))
+        say_progress(r, m, stable, previous, interval);
 }
 
 void reader_behind(struct reader *r, const struct run_message *m, uint64_t stable,
@@ -322,6 +328,8 @@ void reader_behind(struct reader *r, const struct run_message *m, uint64_t stabl
         say_outcome(r, m, stable);
     if (m->message.topic == TOPIC_CLOCK && m->message.publisher == 0)
         say_tick(r, m, stable, previous);
+    if (m->message.seq == r->mark_seq)
+        say_progress(r, m, stable, previous, r->tick_said); /* no tick: the next one is said */
     reader_say_pending(r, m->message.seq);
 }
 

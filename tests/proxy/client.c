@@ -89,6 +89,16 @@ static void say_epoch(struct client *c, uint64_t seq)
     c->epoch_said = e->first_seq;
 }
 
+static void say_progress(struct client *c, const struct stream_message *m)
+{
+    const struct message *from = &m->whole.message;
+    struct edge_progress p = { .through = from->seq,
+                               .previous = c->encoder.previous,
+                               .stable = m->stable,
+                               .timestamp_ns = from->timestamp_ns };
+    c->length += edge_progress_encode(&p, room_for(c, 64), 64);
+}
+
 static void say_tick(struct client *c, const struct stream_message *m)
 {
     const struct message *from = &m->whole.message;
@@ -98,11 +108,7 @@ static void say_tick(struct client *c, const struct stream_message *m)
     uint64_t interval = from->timestamp_ns / c->tick_ns;
     if (interval <= c->tick_last || (!c->subscribed && !owns))
         return;
-    struct edge_progress p = { .through = from->seq,
-                               .previous = c->encoder.previous,
-                               .stable = m->stable,
-                               .timestamp_ns = from->timestamp_ns };
-    c->length += edge_progress_encode(&p, room_for(c, 64), 64);
+    say_progress(c, m);
     c->tick_last = interval;
 }
 
@@ -141,6 +147,8 @@ static void expect_message(struct client *c, const struct stream_message *m)
     say_outcome(c, m);
     if (from->topic == TOPIC_CLOCK)
         say_tick(c, m);
+    if (from->seq == c->mark)
+        say_progress(c, m);
     block_note(&c->block, from);
     end_segment(c, from->seq);
 }
@@ -222,6 +230,8 @@ void client_subscribe(struct client *c, const struct edge_subscribe *request,
     c->tick_ns = request->tick_ms == 0 ? 1 : request->tick_ms * UINT64_C(1000000);
     put_set(c, 0, subtrees, count);
     c->joined = true;
+    c->mark = last_seq(c->stream); /* as if its login were that */
+    reader_mark(c->reader, c->mark);
     enum reader_refusal refusal = reader_subscribe(c->reader, &c->request, tip);
     assert(refusal == READER_OK);
 }
@@ -306,6 +316,8 @@ void client_before_fork(struct client *c, struct position common)
         return;
     expect_all(c);
     c->common = common;
+    if (c->mark > common.seq)
+        c->mark = 0;
     c->forked = !c->stable && reader_seq(c->reader) > common.seq;
     bool beyond = false, partly = false;
     size_t begin = 0;
@@ -527,9 +539,9 @@ static void judge_progress(struct client *c, const struct edge_progress *p)
         c->last_seq = p->through;
     /* A block's end: the chain begins anew. */
     uint32_t i = stream_index(c->stream, p->through);
-    bool tick = i < c->stream->message_count &&
-                c->stream->messages[i].whole.message.seq == p->through &&
-                c->stream->messages[i].whole.message.topic == TOPIC_CLOCK;
+    bool tick =
+        i < c->stream->message_count && c->stream->messages[i].whole.message.seq == p->through &&
+        (c->stream->messages[i].whole.message.topic == TOPIC_CLOCK || p->through == c->mark);
     if (!tick || p->through % EDGE_BLOCK == EDGE_BLOCK - 1)
         c->previous = 0;
     if (tick && p->through % EDGE_BLOCK == EDGE_BLOCK - 1)
