@@ -35,18 +35,6 @@ static inline uint32_t get24(struct wire_reader *r)
     return low | (uint32_t)wire_get8(r) << 16;
 }
 
-static inline void put48(struct wire_writer *w, uint64_t v)
-{
-    wire_put32(w, (uint32_t)v);
-    wire_put16(w, (uint16_t)(v >> 32));
-}
-
-static inline uint64_t get48(struct wire_reader *r)
-{
-    uint64_t low = wire_get32(r);
-    return low | (uint64_t)wire_get16(r) << 32;
-}
-
 static inline void put_text(struct wire_writer *w, const char *text, size_t length)
 {
     w->failed = w->failed || length > 255;

@@ -533,7 +533,6 @@ void readers_message(struct readers *s, const struct run_message *m, uint64_t st
     if (s->touch_seq == UINT64_MAX)
         s->touch_seq = from->seq;
     views_message(s->views, m, stable);
-    count_views(s);
     recent_push(s->recent, m, stable);
     s->last_seq = from->seq;
     s->last_time_ns = from->timestamp_ns;
@@ -606,6 +605,7 @@ static void advance_stable(struct readers *s)
 void readers_through(struct readers *s, struct position through)
 {
     s->through = through;
+    count_views(s);
     advance_stable(s);
     if (s->parked != NULL)
         serve_parked(s, false);

@@ -113,8 +113,9 @@ void reader_disown(struct reader *r, uint32_t publisher);
  * session ends. */
 bool reader_insert(struct reader *r, uint64_t seq, const uint8_t *frame, size_t length);
 
-/* The next bytes, in place until the next call: whole frames, except that a message that is larger than
- * `room`, or than what is encoded ahead, comes in pieces. 0: nothing now. At most `room`. */
+/* The next bytes, in place, taken or not, until an entry point above is called: whole frames, except that a
+ * message that is larger than `room`, or than what is encoded ahead, comes in pieces. 0: nothing now. At most
+ * `room`. */
 size_t reader_next(struct reader *r, size_t room, const uint8_t **bytes);
 /* They were taken, all of them; until then reader_next gives the same again. */
 void reader_take(struct reader *r);

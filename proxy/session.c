@@ -208,6 +208,27 @@ static void cut_for_its_reader(struct session *e, enum reader_state state)
     session_end(e, EDGE_CLOSING_HISTORY, refused.text);
 }
 
+/* As much as goes in one write, from where the reader has it. False: there is no more. */
+static bool flush_once(struct session *e, size_t room)
+{
+    struct proxy *p = e->all->p;
+    struct port_piece pieces[PORT_PIECES_MAX];
+    uint32_t count = 0;
+    size_t total = 0;
+    while (count < PORT_PIECES_MAX && (total == 0 || room - total >= VIEW_CHUNK_BYTES)) {
+        size_t length = reader_next(e->reader, room - total, &pieces[count].bytes);
+        if (length == 0)
+            break;
+        reader_take(e->reader);
+        pieces[count++].length = length;
+        total += length;
+    }
+    port_stream_write_pieces(p->port, e->stream, pieces, count);
+    e->bytes_out += total;
+    p->counters[COUNTER_CLIENT_BYTES_OUT] += total;
+    return count > 0;
+}
+
 void session_flush(struct session *e)
 {
     if (e->reader == NULL)
@@ -231,12 +252,8 @@ void session_flush(struct session *e)
                 continue;
             return;
         }
-        const uint8_t *bytes;
-        size_t length = reader_next(e->reader, room, &bytes);
-        if (length == 0)
+        if (!flush_once(e, room))
             return;
-        write_out(e, bytes, length);
-        reader_take(e->reader);
     }
     if (!e->blocked)
         e->blocked_ns = e->all->p->now.mono_ns;

@@ -76,6 +76,7 @@ static const struct port_ops port_ops = {
     .stream_connect = kernel_stream_connect,
     .stream_room = kernel_stream_room,
     .stream_write = kernel_stream_write,
+    .stream_write_pieces = kernel_stream_write_pieces,
     .stream_close = kernel_stream_close,
     .stream_binding = kernel_stream_binding,
 };

@@ -191,6 +191,8 @@ void kernel_stream_options(const struct kernel_streams *s, int fd, bool client);
 uint32_t kernel_stream_connect(struct port *port, struct port_addr to);
 size_t kernel_stream_room(struct port *port, uint32_t id, size_t want);
 void kernel_stream_write(struct port *port, uint32_t id, const void *bytes, size_t length);
+void kernel_stream_write_pieces(struct port *port, uint32_t id, const struct port_piece *pieces,
+                                uint32_t count);
 void kernel_stream_close(struct port *port, uint32_t id);
 void kernel_stream_binding(struct port *port, uint32_t id, uint8_t out[PORT_BINDING_SIZE]);
 bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops, void *core,

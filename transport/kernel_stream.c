@@ -260,23 +260,72 @@ void kernel_stream_dirty(struct kernel_streams *s, struct kernel_stream *stream)
     s->dirty[s->dirty_count++] = (uint16_t)(stream - s->table);
 }
 
-void kernel_stream_write(struct port *port, uint32_t id, const void *bytes, size_t length)
+static void keep(struct kernel_streams *s, struct kernel_stream *stream, const uint8_t *bytes,
+                 size_t length)
 {
-    struct kernel_streams *s = &kernel_of(port)->streams;
-    struct kernel_stream *stream = kernel_stream_find(s, id);
-    if (stream == NULL)
-        return;
     assert(length <= s->buffer_bytes - stream->out_used);
     uint32_t end = (uint32_t)(((uint64_t)stream->out_start + stream->out_used) % s->buffer_bytes);
     size_t first = s->buffer_bytes - end;
     if (first > length)
         first = length;
     memcpy(stream->out + end, bytes, first);
-    memcpy(stream->out, (const uint8_t *)bytes + first, length - first);
+    memcpy(stream->out, bytes + first, length - first);
     stream->out_used += (uint32_t)length;
     stream->spread = stream->spread || end + length > s->page_bytes;
     stream->rests = false;
+}
+
+void kernel_stream_write(struct port *port, uint32_t id, const void *bytes, size_t length)
+{
+    struct kernel_streams *s = &kernel_of(port)->streams;
+    struct kernel_stream *stream = kernel_stream_find(s, id);
+    if (stream == NULL)
+        return;
+    keep(s, stream, bytes, length);
     if (stream->state == KERNEL_STREAM_OPEN)
+        kernel_stream_dirty(s, stream);
+}
+
+/* How much of them the kernel takes now. An error is left for epoll to report. */
+static size_t send_pieces(const struct kernel_stream *stream, const struct port_piece *pieces,
+                          uint32_t count)
+{
+    struct iovec vectors[PORT_PIECES_MAX];
+    for (uint32_t i = 0; i < count; i++)
+        vectors[i] = (struct iovec) { .iov_base = (void *)(uintptr_t)pieces[i].bytes,
+                                      .iov_len = pieces[i].length };
+    const struct msghdr message = { .msg_iov = vectors, .msg_iovlen = count };
+    ssize_t sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sent > 0 ? (size_t)sent : 0;
+}
+
+void kernel_stream_write_pieces(struct port *port, uint32_t id, const struct port_piece *pieces,
+                                uint32_t count)
+{
+    struct kernel_streams *s = &kernel_of(port)->streams;
+    struct kernel_stream *stream = kernel_stream_find(s, id);
+    size_t length = 0, sent = 0;
+    assert(count <= PORT_PIECES_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        length += pieces[i].length;
+    if (stream == NULL || length == 0)
+        return;
+    assert(length <= s->buffer_bytes - stream->out_used);
+    /* A few bytes wait for what the rest of this round adds. */
+    bool at_once = stream->state == KERNEL_STREAM_OPEN && stream->tls == NULL &&
+                   stream->out_used == 0 && length >= s->page_bytes;
+    if (at_once)
+        sent = send_pieces(stream, pieces, count);
+    if (sent == length)
+        return;
+    for (uint32_t i = 0; i < count; i++) {
+        size_t skip = sent < pieces[i].length ? sent : pieces[i].length;
+        keep(s, stream, pieces[i].bytes + skip, pieces[i].length - skip);
+        sent -= skip;
+    }
+    if (at_once)
+        kernel_stream_interest(s, stream); /* the kernel is full */
+    else if (stream->state == KERNEL_STREAM_OPEN)
         kernel_stream_dirty(s, stream);
 }
 

@@ -62,6 +62,14 @@ struct port_stream_event {
 
 enum { PORT_BINDING_SIZE = 32 };
 
+enum { PORT_PIECES_MAX = 16 };
+
+/* Of what is written in one go. */
+struct port_piece {
+    const uint8_t *bytes;
+    size_t length;
+};
+
 struct port;
 
 struct port_ops {
@@ -80,6 +88,10 @@ struct port_ops {
     size_t (*stream_room)(struct port *port, uint32_t stream, size_t want);
     /* Copies. length <= room. */
     void (*stream_write)(struct port *port, uint32_t stream, const void *bytes, size_t length);
+    /* The same for several pieces, at most PORT_PIECES_MAX; what the network takes at once is spared the copy.
+     * NULL: piece by piece. */
+    void (*stream_write_pieces)(struct port *port, uint32_t stream, const struct port_piece *pieces,
+                                uint32_t count);
     /* Closes once what was written is sent. No event follows. */
     void (*stream_close)(struct port *port, uint32_t stream);
     /* What both ends of this connection know and nobody else does (RFC 9266), to be signed by who logs in
@@ -105,6 +117,17 @@ static inline void port_send(struct port *p, enum port_channel channel, struct p
 static inline uint8_t *port_scratch(struct port *p, uint32_t length)
 {
     return p->ops->scratch(p, length);
+}
+
+static inline void port_stream_write_pieces(struct port *p, uint32_t stream,
+                                            const struct port_piece *pieces, uint32_t count)
+{
+    if (p->ops->stream_write_pieces != NULL) {
+        p->ops->stream_write_pieces(p, stream, pieces, count);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        p->ops->stream_write(p, stream, pieces[i].bytes, pieces[i].length);
 }
 
 static inline void port_stream_binding(struct port *p, uint32_t stream,

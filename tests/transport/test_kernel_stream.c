@@ -239,6 +239,43 @@ START_TEST(back_pressure_and_room)
 }
 END_TEST
 
+/* In several pieces, one of them empty, and every third time as one write, so that the two ways meet. */
+static void write_pieces(struct side *s, uint32_t stream, uint64_t *at, uint32_t turn)
+{
+    static uint8_t bytes[BUFFER];
+    enum { PIECES = 7 };
+    struct port_piece pieces[PIECES];
+    size_t length = 1 + (size_t)turn * 7919 % BUFFER, taken = 0;
+    if (stream_room(s, stream, length) < length)
+        return;
+    for (size_t i = 0; i < length; i++)
+        bytes[i] = pattern(*at + i);
+    for (uint32_t i = 0; i < PIECES; i++) {
+        size_t end = i + 1 == PIECES ? length : i == 3 ? taken : length * (i + 1) / PIECES;
+        pieces[i] = (struct port_piece) { bytes + taken, end - taken };
+        taken = end;
+    }
+    if (turn % 3 == 0)
+        stream_write(s, stream, bytes, length);
+    else
+        port_stream_write_pieces(&s->transport->port, stream, pieces, PIECES);
+    *at += length;
+}
+
+START_TEST(pieces_arrive_in_order)
+{
+    enum { TOTAL = 20 * 1000 * 1000 };
+    uint32_t id = connected_stream(), turn = 0;
+    uint64_t written = 0;
+    server.consume_max = 5003; /* slower than the writer: the kernel takes a part */
+    DRIVE_UNTIL(&client, &server,
+                (write_pieces(&client, id, &written, turn++), server.bytes >= TOTAL));
+    server.consume_max = 0;
+    DRIVE_UNTIL(&client, &server, server.bytes == written);
+    ck_assert(!server.wrong);
+}
+END_TEST
+
 START_TEST(room_is_told_even_if_the_flush_made_it)
 {
     uint32_t id = connected_stream();
@@ -501,6 +538,7 @@ int main(void)
     tcase_add_checked_fixture(streams, setup, teardown);
     tcase_add_test(streams, echo_through_small_bites);
     tcase_add_test(streams, back_pressure_and_room);
+    tcase_add_test(streams, pieces_arrive_in_order);
     tcase_add_test(streams, room_is_told_even_if_the_flush_made_it);
     tcase_add_test(streams, refused_connect_is_closed);
     tcase_add_test(streams, written_before_connected_is_sent);
