@@ -321,3 +321,39 @@ bool script_is_gone(const struct script *s)
 {
     return s->stream == 0 || !s->connected;
 }
+
+/* ---- a publisher -------------------------------------------------------------------------------- */
+
+struct edge_open script_opened(struct script *s, uint64_t last, uint64_t join_seq)
+{
+    struct edge_open o;
+    HEAR(s, open, EDGE_OPEN, &o);
+    SAY(s, opened, .publisher = 12, .incarnation = o.wanted != 0 ? o.wanted : 3,
+        .last_number = last, .join_seq = join_seq);
+    script_flush(s);
+    return o;
+}
+
+void script_heard_item(struct script *s, uint64_t number, const char *payload)
+{
+    struct edge_publish p;
+    HEAR(s, publish, EDGE_PUBLISH, &p);
+    ck_assert_uint_eq(p.publisher, 12);
+    ck_assert_uint_eq(p.number, number);
+    ck_assert_uint_eq(p.length, strlen(payload));
+    ck_assert_mem_eq(p.payload, payload, p.length);
+    ck_assert(p.topic_length == 4 && memcmp(p.topic, "/a/b", 4) == 0);
+}
+
+void script_outcome(struct script *s, uint64_t number, uint32_t count, uint64_t seq, uint8_t reason)
+{
+    SAY(s, outcome, .publisher = 12, .number = number, .count = count, .seq = seq, .reason = reason,
+        .stable = seq - 1);
+    script_flush(s);
+}
+
+void script_push(struct script *s, struct cantus_pipe *pipe, const char *text)
+{
+    ck_assert(cantus_pipe_push(pipe, "/a/b", text, strlen(text)));
+    script_step(s);
+}

@@ -66,6 +66,13 @@ void script_wait_connect(struct script *s);
 void script_sign(void *ctx, const uint8_t message[EDGE_SIGNED_SIZE],
                  uint8_t signature[EDGE_SIGNATURE_SIZE]);
 
+/* Of publisher 12, whose items are on "/a/b". The OPEN that is answered with these: */
+struct edge_open script_opened(struct script *s, uint64_t last, uint64_t join_seq);
+void script_push(struct script *s, struct cantus_pipe *pipe, const char *text);
+void script_heard_item(struct script *s, uint64_t number, const char *payload);
+void script_outcome(struct script *s, uint64_t number, uint32_t count, uint64_t seq,
+                    uint8_t reason);
+
 /* The next frame of the client, which has to be of this type. */
 #define HEAR(s, name, TYPE, out)                                                                   \
     do {                                                                                           \
