@@ -231,6 +231,33 @@ END_TEST
 
 /* ---- subscriptions --------------------------------------------------------------------------- */
 
+/* No tick comes here. */
+START_TEST(who_wants_what_there_is_is_told_at_its_own_login_that_it_has_it)
+{
+    struct rig *r = rig_new();
+    struct rig_key key = rig_key(2);
+    size_t length;
+    rig_grant(r, &key, ACCESS_READ, "/");
+    rig_say(r, "/a/x", "before");
+    uint32_t c = rig_login(r, &key);
+    uint64_t login = proxy_seq(r->proxy);
+    rig_say(r, "/a/x", "since");
+    rig_run(r);
+    rig_subscribe(r, c, "/a", EDGE_FROM_POSITION);
+    rig_run(r);
+    const uint8_t *body = rig_next(r, c, EDGE_PROGRESS, &length);
+    struct edge_progress p;
+    ck_assert(body != NULL && edge_progress_decode(body, length, &p));
+    ck_assert_uint_eq(p.through, login);
+    struct edge_message m;
+    body = rig_next(r, c, EDGE_MESSAGE, &length);
+    ck_assert(body != NULL && edge_message_decode(body, length, &m));
+    ck_assert_mem_eq(m.payload, "since", 5);
+    ck_assert_uint_eq(m.previous, p.previous);
+    rig_free(r);
+}
+END_TEST
+
 START_TEST(a_subscription_changes_at_a_stated_seq)
 {
     struct rig *r = rig_new();
@@ -870,6 +897,7 @@ int main(void)
     tcase_add_test(all, a_captured_login_is_worth_nothing_elsewhere);
     tcase_add_test(all, other_versions_and_streams_are_told_so);
     tcase_add_test(all, a_key_that_is_named_later_has_its_rights_at_once);
+    tcase_add_test(all, who_wants_what_there_is_is_told_at_its_own_login_that_it_has_it);
     tcase_add_test(all, a_subscription_changes_at_a_stated_seq);
     tcase_add_test(all, subscription_bombs_meet_quotas_and_memory_comes_back);
     tcase_add_test(all, a_key_has_as_many_subscriptions_as_its_limit_says);
