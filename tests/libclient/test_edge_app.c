@@ -1,6 +1,6 @@
-/* Apps on a client core that follows through a proxy (script.h): their timers, what they propose and are
- * refused, and how they are built again after a fork. The app counts, and proposes until it has counted
- * to its goal. */
+/* Apps on a client core that follows through a proxy (script.h): their timers, what they propose
+ * and are refused, and how they are built again after a fork. The app counts, and proposes until it
+ * has counted to its goal. */
 #include <stdio.h>
 
 #include "script.h"

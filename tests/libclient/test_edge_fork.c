@@ -1,10 +1,11 @@
-/* Forks as a client without apps is told of them through a proxy (script.h), while it is connected and
- * when it comes back: what it read, what it published and its joins are taken back as far as the proxy
- * says, but never what is stable. */
+/* Forks as a client without apps is told of them through a proxy (script.h), while it is connected
+ * and when it comes back: what it read, what it published and its joins are taken back as far as
+ * the proxy says, but never what is stable. */
 #include "script.h"
 #include "suite_main.h"
 
-/* ACCEPTED speaks of the stream's history: what is stable there says nothing of an outcome on another one. */
+/* ACCEPTED speaks of the stream's history: what is stable there says nothing of an outcome on
+ * another one. */
 START_TEST(what_is_stable_on_another_history_is_not_given_up)
 {
     struct script *s = script_new(FOLLOWER_SEQUENCED);
@@ -112,7 +113,8 @@ START_TEST(a_position_that_is_off_the_history_is_told)
 }
 END_TEST
 
-/* The proxy does not know where its history and the client's part: the join, which is stable, is behind that. */
+/* The proxy does not know where its history and the client's part: the join, which is stable, is
+ * behind that. */
 START_TEST(a_fork_in_front_of_a_join_leaves_the_publisher)
 {
     struct script *s = script_new(FOLLOWER_SEQUENCED);

@@ -1,6 +1,6 @@
-/* Publishing through a proxy, which is a script (script.h): exactly once over lost connections, within
- * the window, until it is superseded or refused. What forks do to it is in test_edge_fork.c, what apps
- * propose in test_edge_app.c. */
+/* Publishing through a proxy, which is a script (script.h): exactly once over lost connections,
+ * within the window, until it is superseded or refused. What forks do to it is in test_edge_fork.c,
+ * what apps propose in test_edge_app.c. */
 #include "script.h"
 #include "suite_main.h"
 
