@@ -157,6 +157,19 @@ void rig_make_core(struct rig *r)
     ck_assert_msg(r->core != NULL, "%s", r->error);
 }
 
+struct machine *rig_add(struct rig *r, const struct cantus_app *app, const char *config,
+                        const char *identity)
+{
+    struct machine *m = client_core_add_app(r->core, app, config, identity, r->error);
+    ck_assert_msg(m != NULL, "%s", r->error);
+    return m;
+}
+
+void rig_subscribe(struct rig *r, const char *subtree)
+{
+    ck_assert_msg(client_core_subscribe(r->core, subtree, rig_see, r, r->error), "%s", r->error);
+}
+
 static struct rig *make(enum follower_level level, bool is_volatile)
 {
     struct rig *r = calloc(1, sizeof *r);

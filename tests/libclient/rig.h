@@ -29,6 +29,7 @@ struct rig {
     struct port_time now;
     uint64_t deadline;
     struct client_core *core;
+    struct machine *watched; /* by the test */
     struct client_core_options options;
     struct rig_report reports[RIG_REPORTS_MAX];
     uint32_t report_count;
@@ -48,6 +49,9 @@ void rig_free(struct rig *r);
 /* Another client on the same stream; the old one is gone. */
 void rig_restart(struct rig *r);
 void rig_make_core(struct rig *r);
+struct machine *rig_add(struct rig *r, const struct cantus_app *app, const char *config,
+                        const char *identity);
+void rig_subscribe(struct rig *r, const char *subtree); /* with rig_see */
 /* Hands what was emitted to the client and what it sent to the leader until both are quiet. */
 void rig_run(struct rig *r);
 /* The same, time going on by `ns` at a time, at most `rounds` times, until done() is true. */

@@ -63,8 +63,7 @@ static const struct cantus_app sum_app = { .abi = CANTUS_APP_ABI,
 static struct machine *add(struct rig *r, const struct cantus_app *app, const char *identity,
                            uint64_t every)
 {
-    struct machine *m = client_core_add_app(r->core, app, "", NULL, r->error);
-    ck_assert_msg(m != NULL, "%s", r->error);
+    struct machine *m = rig_add(r, app, "", NULL);
     ck_assert_msg(client_core_publish_digests(r->core, m, identity, every, r->error), "%s",
                   r->error);
     return m;

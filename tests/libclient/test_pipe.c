@@ -85,7 +85,7 @@ END_TEST
 START_TEST(large_items_count_as_one_each)
 {
     struct rig *r = rig_new(FOLLOWER_STABLE);
-    ck_assert(client_core_subscribe(r->core, "/big", rig_see, r, r->error));
+    rig_subscribe(r, "/big");
     struct cantus_pipe *p = pipe_of(r);
     static uint8_t bytes[1 << 20];
     for (size_t i = 0; i < sizeof bytes; i++)
