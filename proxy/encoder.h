@@ -25,7 +25,8 @@ enum {
 /* Where in its block a walk over the whole messages is. */
 struct block {
     uint64_t seq; /* of the last message; 0: none */
-    bool ended;   /* by that message: it changed who may read what */
+    uint64_t timestamp_ns;
+    bool ended; /* by that message: it changed who may read what */
 };
 
 /* Whether a block ends in front of this seq, and through where. */
@@ -41,6 +42,7 @@ static inline bool block_ends(const struct block *b, uint64_t seq, uint64_t *thr
 static inline void block_note(struct block *b, const struct message *m)
 {
     *b = (struct block) { .seq = m->seq,
+                          .timestamp_ns = m->timestamp_ns,
                           .ended = m->topic == TOPIC_GRANT || m->topic == TOPIC_GROUP };
 }
 
@@ -67,7 +69,8 @@ size_t encoder_message(struct encoder *e, const struct catalog *names, const str
 size_t encoder_head(struct encoder *e, const struct catalog *names, const struct run_message *m,
                     bool muted, uint8_t out[ENCODER_OVERHEAD_MAX]);
 /* The block is complete through this seq; the next begins. Writes its PROGRESS if something matched: at most
- * ENCODER_END_MAX bytes. `stable` and `time_ns` are those of the message in front of which it is said. */
+ * ENCODER_END_MAX bytes. `time_ns` is that of the block's last message, for the next one may fall with a fork
+ * that leaves this block; `stable` is what was known with the next one. */
 size_t encoder_end(struct encoder *e, uint64_t through, uint64_t stable, uint64_t time_ns,
                    bool muted, uint8_t *out);
 /* The names that are known to whoever read the block from its beginning. *at begins at 0; returns the bytes

@@ -396,8 +396,9 @@ static bool begin_message(struct slot *slot, const struct run_message *m, uint64
     }
     if (block_ends(&slot->block, from->seq, &through)) {
         bool muted = !slot->unmuted || slot->end_muted;
-        slot->end += (uint32_t)encoder_end(&slot->encoder, through, stable, from->timestamp_ns,
-                                           muted, slot_bytes(r) + slot->end);
+        slot->end +=
+            (uint32_t)encoder_end(&slot->encoder, through, stable, slot->block.timestamp_ns, muted,
+                                  slot_bytes(r) + slot->end);
         slot->own_names = false;
     }
     slot->block.seq = from->seq; /* its end is said once; block_note says the rest */

@@ -363,7 +363,7 @@ static void offer(struct views *v, const struct run_message *m, uint64_t stable,
     uint8_t nothing[ENCODER_OVERHEAD_MAX];
     interests_check_access(v);
     if (block_ends(&v->block, m->message.seq, &through))
-        end_block(v, through, stable, m->message.timestamp_ns);
+        end_block(v, through, stable, v->block.timestamp_ns);
     block_note(&v->block, &m->message);
     v->counts.lookups++;
     for (uint32_t i = interest_of(v, m->message.topic); i != NONE; i = v->interests[i].up) {

@@ -139,7 +139,7 @@ static void expect_message(struct client *c, const struct stream_message *m)
     if (from->topic == TOPIC_EPOCH || from->topic == TOPIC_GENESIS)
         say_epoch(c, from->seq);
     if (block_ends(&c->block, from->seq, &through))
-        c->length += encoder_end(&c->encoder, through, m->stable, from->timestamp_ns, false,
+        c->length += encoder_end(&c->encoder, through, m->stable, c->block.timestamp_ns, false,
                                  room_for(c, ENCODER_END_MAX));
     if (wants(c, from->topic))
         c->length += encoder_message(&c->encoder, c->stream->catalog, &m->whole, false,

@@ -312,6 +312,36 @@ static void bomb(struct rig *r, uint32_t c, bool change, uint32_t from, uint32_t
     rig_write(r, c, frame, length);
 }
 
+/* The next message may fall, and another, of an earlier time, take its place. */
+START_TEST(a_block_ends_with_the_time_of_its_own_last_message)
+{
+    struct rig *r = rig_new();
+    rig_grant(r, NULL, ACCESS_READ, "/a");
+    uint32_t c = rig_login(r, NULL);
+    rig_subscribe(r, c, "/a", EDGE_FROM_TIP);
+    rig_run(r);
+    r->leader.hold_stable = true;
+    rig_say(r, "/a", "one");
+    rig_grant(r, NULL, ACCESS_READ, "/b");
+    uint64_t common = rig_tip(r), time_ns = r->leader.timestamp_ns;
+    for (int i = 0; i < 2; i++) {
+        size_t length;
+        struct edge_progress p;
+        r->leader.timestamp_ns = time_ns + (i == 0 ? SECOND : MS);
+        rig_say(r, "/a", "two");
+        rig_run(r);
+        const uint8_t *body = rig_next(r, c, EDGE_PROGRESS, &length);
+        ck_assert_ptr_nonnull(body);
+        ck_assert(edge_progress_decode(body, length, &p));
+        ck_assert_uint_eq(p.through, common);
+        ck_assert_uint_eq(p.timestamp_ns, time_ns);
+        if (i == 0)
+            rig_fork(r, common);
+    }
+    rig_free(r);
+}
+END_TEST
+
 START_TEST(subscription_bombs_meet_quotas_and_memory_comes_back)
 {
     struct rig *r = rig_new();
@@ -899,6 +929,7 @@ int main(void)
     tcase_add_test(all, a_key_that_is_named_later_has_its_rights_at_once);
     tcase_add_test(all, who_wants_what_there_is_is_told_at_its_own_login_that_it_has_it);
     tcase_add_test(all, a_subscription_changes_at_a_stated_seq);
+    tcase_add_test(all, a_block_ends_with_the_time_of_its_own_last_message);
     tcase_add_test(all, subscription_bombs_meet_quotas_and_memory_comes_back);
     tcase_add_test(all, a_key_has_as_many_subscriptions_as_its_limit_says);
     tcase_add_test(all, dribbled_bytes_are_as_good_as_others);
