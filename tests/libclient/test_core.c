@@ -27,8 +27,7 @@ START_TEST(a_subscription_sees_its_subtree_in_order)
 }
 END_TEST
 
-/* One batch of messages on "/b", which nobody wants, and one of them on another topic, or longer.
- * */
+/* One batch of messages on "/b", which nobody wants, and among them one on another topic, or longer. */
 static void emit_one_among(struct rig *r, uint32_t count, uint32_t at, uint32_t topic,
                            size_t length)
 {
