@@ -855,18 +855,45 @@ function protobuf(tvb, at, stop, tree, message)
     return r.values
 end
 
-local function frame(tvb, pinfo, root)
+-- How a frame of either protocol begins: its tree, end and name; without a name, what there is to say.
+local function frame_head(tvb, root, protocol, prefix, names, max)
     local length, type = tvb(0, 4):le_uint(), tvb(4, 1):uint()
-    local name = FRAMES[type]
-    local tree = root:add(stream, tvb())
+    local name = names[type]
+    local tree = root:add(protocol, tvb())
     tree:append_text(", " .. (name or "type " .. type))
-    local length_item = tree:add_le(fields["frame.length"], tvb(0, 4))
-    local type_item = tree:add(fields["frame.type"], tvb(4, 1))
-    if length == 0 or length > FRAME_MAX then
-        length_item:add_proto_expert_info(experts.bad_length, "A frame has 1 to 65536 bytes")
-        return "no frame"
+    local length_item = tree:add_le(fields[prefix .. "length"], tvb(0, 4))
+    local type_item = tree:add(fields[prefix .. "type"], tvb(4, 1))
+    if length == 0 or length > max then
+        length_item:add_proto_expert_info(experts.bad_length, "A frame has 1 to " .. max .. " bytes")
+        return tree, 0, nil, "no frame"
+    elseif name == nil then
+        type_item:add_proto_expert_info(experts.unknown_type)
+        return tree, 0, nil, "unknown frame " .. type
     end
-    local stop = length + 4
+    return tree, length + 4, name
+end
+
+-- Cuts a connection of the protocol into frames. After a length that no frame can have, whatever is there is
+-- shown, and the rest is taken for a new start.
+local function dissect_frames(protocol, max, frame)
+    local function length_at(tvb, _, at)
+        local length = tvb(at, 4):le_uint()
+        return length >= 1 and length <= max and length + 4 or tvb:len() - at
+    end
+    function protocol.dissector(tvb, pinfo, root)
+        local texts = {}
+        dissect_tcp_pdus(tvb, root, FRAME_HEADER, length_at, function(pdu, info, tree)
+            texts[#texts + 1] = frame(pdu, info, tree)
+            return pdu:len()
+        end)
+        if #texts > 0 then show(pinfo, texts) else pinfo.cols.protocol = "Cantus" end
+        return tvb:len()
+    end
+end
+
+dissect_frames(stream, FRAME_MAX, function(tvb, pinfo, root)
+    local tree, stop, name, text = frame_head(tvb, root, stream, "frame.", FRAMES, FRAME_MAX)
+    if name == nil then return text end
     if name == "batch" or name == "vouch" then
         return (datagram(tvb, pinfo, tree, FRAME_HEADER, stop - FRAME_HEADER))
     elseif name == "request" or name == "end" or name == "clients_request" then
@@ -880,28 +907,10 @@ local function frame(tvb, pinfo, root)
         if values.verdict == "refused" then tree:add_proto_expert_info(experts.refused, values.text or "") end
         return summary(name, values)
     elseif name == "status_request" then
-        if length ~= 1 then tree:add_proto_expert_info(experts.malformed, "It has no body") end
-        return name
+        if stop > FRAME_HEADER then tree:add_proto_expert_info(experts.malformed, "It has no body") end
     end
-    type_item:add_proto_expert_info(experts.unknown_type)
-    return "unknown frame " .. type
-end
-
--- A length that no frame can have: whatever is there is shown, and the rest is taken for a new start.
-local function frame_length(tvb, _, at)
-    local length = tvb(at, 4):le_uint()
-    return length >= 1 and length <= FRAME_MAX and length + 4 or tvb:len() - at
-end
-
-function stream.dissector(tvb, pinfo, root)
-    local texts = {}
-    dissect_tcp_pdus(tvb, root, FRAME_HEADER, frame_length, function(pdu, info, tree)
-        texts[#texts + 1] = frame(pdu, info, tree)
-        return pdu:len()
-    end)
-    if #texts > 0 then show(pinfo, texts) else pinfo.cols.protocol = "Cantus" end
-    return tvb:len()
-end
+    return name
+end)
 
 local function looks_like_frame(tvb)
     if tvb:len() < FRAME_HEADER then return false end
@@ -951,22 +960,10 @@ local EDGE_SPECIAL = {
     end,
 }
 
-local function edge_frame(tvb, pinfo, root)
-    local length, type = tvb(0, 4):le_uint(), tvb(4, 1):uint()
-    local name = EDGE_TYPES[type]
-    local tree = root:add(edge, tvb())
-    tree:append_text(", " .. (name or "type " .. type))
-    local length_item = tree:add_le(fields["edge.length"], tvb(0, 4))
-    local type_item = tree:add(fields["edge.type"], tvb(4, 1))
-    if length == 0 or length > EDGE_MAX then
-        length_item:add_proto_expert_info(experts.bad_length, "A frame has 1 to 1050624 bytes")
-        return "no frame"
-    end
-    if name == nil then
-        type_item:add_proto_expert_info(experts.unknown_type)
-        return "unknown frame " .. type
-    end
-    local r = reader(tvb, FRAME_HEADER, length + 4, "edge_" .. name .. ".")
+dissect_frames(edge, EDGE_MAX, function(tvb, _, root)
+    local tree, stop, name, unnamed = frame_head(tvb, root, edge, "edge.", EDGE_TYPES, EDGE_MAX)
+    if name == nil then return unnamed end
+    local r = reader(tvb, FRAME_HEADER, stop, "edge_" .. name .. ".")
     r:layout(tree, LAYOUTS["edge_" .. name], EDGE_SPECIAL)
     r:finish(tree)
     local text = summary("edge_" .. name, r.values):gsub("^edge_", "")
@@ -974,22 +971,7 @@ local function edge_frame(tvb, pinfo, root)
         tree:add_proto_expert_info(experts.refused, text)
     end
     return text
-end
-
-local function edge_length(tvb, _, at)
-    local length = tvb(at, 4):le_uint()
-    return length >= 1 and length <= EDGE_MAX and length + 4 or tvb:len() - at
-end
-
-function edge.dissector(tvb, pinfo, root)
-    local texts = {}
-    dissect_tcp_pdus(tvb, root, FRAME_HEADER, edge_length, function(pdu, info, tree)
-        texts[#texts + 1] = edge_frame(pdu, info, tree)
-        return pdu:len()
-    end)
-    if #texts > 0 then show(pinfo, texts) else pinfo.cols.protocol = "Cantus" end
-    return tvb:len()
-end
+end)
 
 -- By what a connection begins with, or any frame of a proxy's whose length is that of its type.
 local EDGE_LENGTHS = { accepted = 42, subscribed = 21, changed = 9, progress = 33, opened = 25,
