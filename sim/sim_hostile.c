@@ -244,6 +244,9 @@ static size_t on_bytes(struct sim_hostile *x, struct connection *c, const uint8_
     uint32_t stream = c->stream;
     if (c->play == PLAY_FLOOD && c->accepted)
         return 0;
+    /* Noise may look like the beginning of a line, and is answered with one. */
+    if (c->play == PLAY_NOISE && length > 0 && bytes[0] == '#')
+        c->deaf = true;
     if (c->deaf || c->play == PLAY_TEXT)
         return length;
     while (c->stream == stream) {
