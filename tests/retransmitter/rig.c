@@ -306,6 +306,16 @@ bool rig_last_promise(const struct rig *rig, struct promise *out)
     return true;
 }
 
+bool rig_last_gap_request(const struct rig *rig, struct gap_request *out, struct port_addr *to)
+{
+    const struct rig_sent *s = rig_last(rig, WIRE_GAP_REQUEST, NULL);
+    if (s == NULL)
+        return false;
+    ck_assert_int_eq(gap_request_decode(s->bytes, s->length, RIG_STREAM, out), WIRE_OK);
+    *to = s->to;
+    return true;
+}
+
 bool rig_last_refusal(const struct rig *rig, struct gap_refusal *out)
 {
     const struct rig_sent *s = rig_last(rig, WIRE_GAP_REFUSAL, NULL);
@@ -415,6 +425,26 @@ void rig_begin(struct rig *rig, struct leader *l)
     struct batch_bytes batch;
     leader_begin(l, &batch);
     rig_hear(rig, &batch);
+}
+
+struct leader rig_led(struct rig *rig, struct epoch epoch)
+{
+    struct leader l = leader_of(rig, epoch);
+    rig_begin(rig, &l);
+    rig_settle(rig);
+    return l;
+}
+
+void rig_answer(struct rig *rig, struct port_addr from, const struct gap_request *asked,
+                const struct batch_bytes *batches, uint32_t count, uint32_t max)
+{
+    for (uint32_t i = 0; i < count && max > 0; i++) {
+        const struct batch_header *h = &batches[i].header;
+        if (batch_end_seq(h) > asked->first_seq && h->first_seq < asked->end_seq) {
+            rig_receive(rig, PORT_UNICAST, from, batches[i].bytes, h->length);
+            max--;
+        }
+    }
 }
 
 void rig_batches(struct rig *rig, struct leader *l, uint32_t batches, uint32_t count,

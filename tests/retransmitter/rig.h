@@ -74,6 +74,7 @@ const struct rig_sent *rig_last(const struct rig *rig, enum wire_type type, uint
 uint32_t rig_count(const struct rig *rig, enum wire_type type);
 bool rig_last_ack(const struct rig *rig, struct ack *out);
 bool rig_last_promise(const struct rig *rig, struct promise *out);
+bool rig_last_gap_request(const struct rig *rig, struct gap_request *out, struct port_addr *to);
 bool rig_last_refusal(const struct rig *rig, struct gap_refusal *out);
 uint64_t rig_counter(struct rig *rig, enum counter c);
 
@@ -105,8 +106,13 @@ void rig_hear(struct rig *rig, const struct batch_bytes *batch);
 void rig_heartbeat(struct rig *rig, const struct leader *l);
 /* Makes and hears it. */
 void rig_begin(struct rig *rig, struct leader *l);
+/* A leader behind the genesis whose epoch record is durable. */
+struct leader rig_led(struct rig *rig, struct epoch epoch);
 void rig_batches(struct rig *rig, struct leader *l, uint32_t batches, uint32_t count,
                  uint32_t length);
+/* Answers as a peer would: at most `max` of these batches, where they were asked for. */
+void rig_answer(struct rig *rig, struct port_addr from, const struct gap_request *asked,
+                const struct batch_bytes *batches, uint32_t count, uint32_t max);
 void rig_seal(struct rig *rig, struct epoch epoch, bool probe);
 void rig_ask(struct rig *rig, struct port_addr from, struct epoch epoch, uint64_t first_seq,
              uint64_t end_seq);

@@ -16,9 +16,7 @@ static struct leader leader, older;
 static struct rig *recorded(void)
 {
     struct rig *rig = rig_new(1);
-    leader = leader_of(rig, FIRST);
-    rig_begin(rig, &leader);
-    rig_settle(rig);
+    leader = rig_led(rig, FIRST);
     for (int i = 0; i < BATCHES; i++) {
         if (i == BATCHES - 2)
             older = leader;

@@ -17,9 +17,7 @@ static struct leader leader;
 static struct rig *peer_with(uint32_t batches)
 {
     struct rig *rig = rig_new(1);
-    leader = leader_of(rig, FIRST);
-    rig_begin(rig, &leader);
-    rig_settle(rig);
+    leader = rig_led(rig, FIRST);
     leader.stable = 100;
     rig_batches(rig, &leader, batches, 4, 320);
     return rig;

@@ -110,9 +110,7 @@ START_TEST(capped_per_requester)
     rig->options.fill_rate_bytes = 100000;
     rig->options.fill_batches_max = 4;
     rig_start(rig);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_batches(rig, &l, 10, 4, 300);
     rig_forget(rig);
     struct gap_refusal refusal;
@@ -143,9 +141,7 @@ START_TEST(requesters_are_forgotten_oldest_first)
     rig_crash(rig);
     rig->options.requesters_max = 8;
     rig_start(rig);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_batches(rig, &l, 10, 4, 32);
     for (uint16_t i = 0; i < 1000; i++) {
         struct port_addr from = { 0x0a000100u + i % 37, (uint16_t)(1 + i % 101) };

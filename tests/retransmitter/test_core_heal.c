@@ -17,9 +17,7 @@ static struct batch_bytes history[BATCHES];
 static struct rig *damaged(uint32_t peers)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     for (int i = 0; i < BATCHES; i++) {
         leader_batch(&l, 4, 300, &history[i]);
         rig_hear(rig, &history[i]);
@@ -36,29 +34,6 @@ static struct rig *damaged(uint32_t peers)
     rig->options.peers[1].unicast = PEER_C;
     rig_start(rig);
     return rig;
-}
-
-/* The last gap request, and to whom it went. */
-static bool asked(const struct rig *rig, struct gap_request *out, struct port_addr *to)
-{
-    const struct rig_sent *s = rig_last(rig, WIRE_GAP_REQUEST, NULL);
-    if (s == NULL)
-        return false;
-    ck_assert_int_eq(gap_request_decode(s->bytes, s->length, RIG_STREAM, out), WIRE_OK);
-    *to = s->to;
-    return true;
-}
-
-/* Answers as a peer would: at most `max` batches of what was asked. */
-static void answer(struct rig *rig, const struct gap_request *gap, uint32_t max)
-{
-    for (int i = 0; i < BATCHES && max > 0; i++) {
-        const struct batch_header *h = &history[i].header;
-        if (batch_end_seq(h) > gap->first_seq && h->first_seq < gap->end_seq) {
-            rig_receive(rig, PORT_UNICAST, PEER_B, history[i].bytes, h->length);
-            max--;
-        }
-    }
 }
 
 START_TEST(a_damaged_store_does_not_vote)
@@ -89,8 +64,8 @@ START_TEST(healed_from_a_peer)
     for (int round = 0; round < 500 && !journal_proven(rig->journal); round++) {
         rig_forget(rig);
         rig_pass(rig, RIG_SECOND / 100);
-        if (asked(rig, &gap, &to) && port_addr_equal(to, PEER_B))
-            answer(rig, &gap, 8);
+        if (rig_last_gap_request(rig, &gap, &to) && port_addr_equal(to, PEER_B))
+            rig_answer(rig, PEER_B, &gap, history, BATCHES, 8);
         rig_settle(rig);
         if (!journal_proven(rig->journal))
             ck_assert_uint_eq(rig_count(rig, WIRE_ACK), 0);
@@ -143,8 +118,8 @@ START_TEST(a_hole_that_held_an_epoch_record)
     struct port_addr to;
     for (int round = 0; round < 500 && !journal_proven(rig->journal); round++) {
         rig_pass(rig, RIG_SECOND / 100);
-        if (asked(rig, &gap, &to))
-            answer(rig, &gap, 8);
+        if (rig_last_gap_request(rig, &gap, &to))
+            rig_answer(rig, PEER_B, &gap, history, BATCHES, 8);
         rig_settle(rig);
     }
     ck_assert(journal_proven(rig->journal));
@@ -158,7 +133,7 @@ START_TEST(a_hole_that_held_an_epoch_record)
     rig_settle(rig);
     rig_forget(rig);
     rig_pass(rig, RIG_SECOND);
-    ck_assert(asked(rig, &gap, &to));
+    ck_assert(rig_last_gap_request(rig, &gap, &to));
     ck_assert_uint_eq(gap.first_seq, unheard.header.first_seq);
     rig_receive(rig, PORT_UNICAST, PEER_B, unheard.bytes, unheard.header.length);
     rig_settle(rig);
@@ -176,7 +151,7 @@ START_TEST(asks_in_turn_and_backs_off)
     struct gap_request gap;
     struct port_addr to;
     for (int i = 0; i < 20; i++) {
-        if (asked(rig, &gap, &to)) {
+        if (rig_last_gap_request(rig, &gap, &to)) {
             b = b || port_addr_equal(to, PEER_B);
             c = c || port_addr_equal(to, PEER_C);
         }
@@ -200,14 +175,14 @@ START_TEST(a_refusal_moves_it_on_at_once)
     struct rig *rig = damaged(2);
     struct gap_request gap;
     struct port_addr to;
-    ck_assert(asked(rig, &gap, &to));
+    ck_assert(rig_last_gap_request(rig, &gap, &to));
     ck_assert(port_addr_equal(to, PEER_B));
     struct gap_refusal refusal = { GAP_NOT_YET, gap.first_seq, 1, gap.first_seq, gap.nonce };
     uint8_t bytes[SIGNAL_SIZE_MAX];
     size_t length = gap_refusal_encode(&refusal, RIG_STREAM, bytes, sizeof bytes);
     rig_forget(rig);
     rig_receive(rig, PORT_UNICAST, PEER_B, bytes, (uint32_t)length);
-    ck_assert(asked(rig, &gap, &to));
+    ck_assert(rig_last_gap_request(rig, &gap, &to));
     ck_assert(port_addr_equal(to, PEER_C));
     rig_free(rig);
 }
@@ -233,7 +208,7 @@ START_TEST(who_was_away_is_asked_again)
     for (int i = 0; i < 100; i++) {
         rig_forget(rig);
         rig_pass(rig, RIG_SECOND / 50);
-        if (!asked(rig, &gap, &to))
+        if (!rig_last_gap_request(rig, &gap, &to))
             continue;
         if (port_addr_equal(to, PEER_B)) {
             peer++; /* and it says nothing */
@@ -257,7 +232,7 @@ START_TEST(only_the_right_bytes_heal)
     struct rig *rig = damaged(1);
     struct gap_request gap;
     struct port_addr to;
-    ck_assert(asked(rig, &gap, &to));
+    ck_assert(rig_last_gap_request(rig, &gap, &to));
     ck_assert_uint_eq(gap.first_seq, journal_damaged_seq(rig->journal));
     struct batch_bytes false_one;
     static struct leader l;

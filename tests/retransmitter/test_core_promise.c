@@ -11,9 +11,7 @@ static const struct epoch THIRD = { 44, 3 };
 START_TEST(answered_when_durable)
 {
     struct rig *rig = rig_new(3);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_batches(rig, &l, 3, 4, 32);
     rig_forget(rig);
     rig->now.mono_ns += 5000;
@@ -50,9 +48,7 @@ END_TEST
 START_TEST(a_seal_during_commits_reports_all_of_them)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig->disk.hold = true;
     struct batch_bytes batch;
     for (int i = 0; i < 10; i++) {
@@ -93,9 +89,7 @@ START_TEST(sabotage_records_stale_batches)
     rig_crash(rig);
     rig->options.sabotage = RETRANSMITTER_RECORD_STALE;
     rig_start(rig);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_seal(rig, SECOND, false);
     rig_settle(rig);
     rig_batches(rig, &l, 3, 4, 32);
@@ -228,9 +222,7 @@ END_TEST
 START_TEST(a_probe_changes_nothing)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_forget(rig);
     rig_seal(rig, THIRD, true);
     rig_settle(rig);
@@ -278,9 +270,7 @@ END_TEST
 START_TEST(an_epoch_heard_is_promised_to)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, SECOND);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    (void)rig_led(rig, SECOND);
     rig_forget(rig);
     rig_seal(rig, RIVAL, false);
     rig_settle(rig);
@@ -322,9 +312,7 @@ END_TEST
 START_TEST(a_heartbeat_fences)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     static struct leader later;
     later = leader_after(&l, SECOND);
     struct batch_bytes record;

@@ -23,9 +23,7 @@ END_TEST
 START_TEST(acknowledged_only_once_durable)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_forget(rig);
     rig->disk.hold = true;
     struct batch_bytes batch;
@@ -53,9 +51,7 @@ START_TEST(sabotage_sends_before_it_persists)
     rig_crash(rig);
     rig->options.sabotage = RETRANSMITTER_SEND_BEFORE_PERSIST;
     rig_start(rig);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_forget(rig);
     rig->disk.hold = true;
     rig_batches(rig, &l, 1, 3, 32);
@@ -71,9 +67,7 @@ START_TEST(a_later_epoch_is_promised_before_it_is_recorded)
     struct rig *rig = rig_new(1);
     rig_forget(rig);
     rig->disk.hold = true;
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    (void)rig_led(rig, FIRST);
     ck_assert_uint_eq(journal_promised(rig->journal).number, 0);
     ck_assert_uint_eq(journal_tail(rig->journal).seq, 1);
     rig->disk.hold = false;
@@ -131,9 +125,7 @@ START_TEST(a_gap_is_asked_for_and_not_acknowledged)
     rig->options.peer_count = 1;
     rig->options.peers[0].unicast = (struct port_addr) { 0x0a00000b, 710 };
     rig_start(rig);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     struct batch_bytes lost, next;
     leader_batch(&l, 2, 32, &lost);
     leader_batch(&l, 2, 32, &next);
@@ -164,9 +156,7 @@ START_TEST(sabotage_ignores_the_gap)
     rig_crash(rig);
     rig->options.sabotage = RETRANSMITTER_GAP_IGNORED;
     rig_start(rig);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     struct batch_bytes lost, next;
     leader_batch(&l, 2, 32, &lost);
     leader_batch(&l, 2, 32, &next);
@@ -183,9 +173,7 @@ END_TEST
 START_TEST(a_restart_goes_on_where_the_journal_ends)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_batches(rig, &l, 20, 5, 40);
     uint64_t tail = l.next_seq - 1;
     ck_assert_uint_eq(journal_durable(rig->journal).seq, tail);
@@ -207,9 +195,7 @@ END_TEST
 START_TEST(what_was_not_durable_is_not_missed)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_batches(rig, &l, 4, 5, 40);
     struct ack before;
     ck_assert(rig_last_ack(rig, &before));
@@ -236,9 +222,7 @@ END_TEST
 START_TEST(a_fork_is_cut_at_the_common_end)
 {
     struct rig *rig = rig_new(1);
-    struct leader old = leader_of(rig, FIRST);
-    rig_begin(rig, &old);
-    rig_settle(rig);
+    struct leader old = rig_led(rig, FIRST);
     rig_batches(rig, &old, 3, 4, 32);
     static struct leader later;
     later = leader_after(&old, SECOND); /* knows nothing of what follows */
@@ -267,9 +251,7 @@ END_TEST
 START_TEST(a_cut_that_fails_is_repeated)
 {
     struct rig *rig = rig_new(1);
-    struct leader old = leader_of(rig, FIRST);
-    rig_begin(rig, &old);
-    rig_settle(rig);
+    struct leader old = rig_led(rig, FIRST);
     static struct leader later;
     later = leader_after(&old, SECOND);
     rig_batches(rig, &old, 5, 4, 32);
@@ -296,9 +278,7 @@ END_TEST
 START_TEST(a_full_disk_says_so_and_clears)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig->disk.no_space = true;
     struct ack ack = { 0 };
     static struct batch_bytes kept[4096];
@@ -391,9 +371,7 @@ END_TEST
 START_TEST(the_recorded_watermark_does_not_go_back)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     l.stable = 2;
     rig_batches(rig, &l, 10, 4, 32);
     rig_crash(rig);
@@ -414,9 +392,7 @@ END_TEST
 START_TEST(draining_ends_with_everything_durable)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig->disk.hold = true;
     struct batch_bytes batch;
     leader_batch(&l, 3, 32, &batch);

@@ -243,9 +243,7 @@ START_TEST(a_slow_client_holds_only_its_slot)
     rig_crash(rig);
     rig->options.replays_max = 2;
     rig_start(rig);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_batches(rig, &l, 400, 4, 300);
     for (uint32_t i = 1; i <= 2; i++) { /* never read */
         dial(rig, i);
@@ -282,9 +280,7 @@ START_TEST(a_client_that_goes_frees_its_slot)
     rig_crash(rig);
     rig->options.replays_max = 1;
     rig_start(rig);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_batches(rig, &l, 1000, 4, 300);
     for (int i = 0; i < 20; i++) {
         dial(rig, 1);
@@ -408,9 +404,7 @@ END_TEST
 START_TEST(the_recorded_watermark_is_vouched_for)
 {
     struct rig *rig = rig_new(1);
-    struct leader l = leader_of(rig, FIRST);
-    rig_begin(rig, &l);
-    rig_settle(rig);
+    struct leader l = rig_led(rig, FIRST);
     rig_batches(rig, &l, 10, 4, 32);
     l.stable = l.next_seq - 7;
     rig_batches(rig, &l, 1, 4, 32);

@@ -21,9 +21,7 @@ static struct leader leader;
 static struct rig *recorded(uint64_t flip)
 {
     struct rig *rig = rig_new(1);
-    leader = leader_of(rig, FIRST);
-    rig_begin(rig, &leader);
-    rig_settle(rig);
+    leader = rig_led(rig, FIRST);
     for (int i = 0; i < BATCHES; i++) {
         leader_batch(&leader, 4, 320, &history[i]);
         rig_hear(rig, &history[i]);
@@ -45,27 +43,6 @@ static struct rig *recorded(uint64_t flip)
     rig_heartbeat(rig, &leader);
     rig_settle(rig);
     return rig;
-}
-
-static bool asked(const struct rig *rig, struct gap_request *out, struct port_addr *to)
-{
-    const struct rig_sent *s = rig_last(rig, WIRE_GAP_REQUEST, NULL);
-    if (s == NULL)
-        return false;
-    ck_assert_int_eq(gap_request_decode(s->bytes, s->length, RIG_STREAM, out), WIRE_OK);
-    *to = s->to;
-    return true;
-}
-
-static void answer(struct rig *rig, const struct gap_request *gap, uint32_t max)
-{
-    for (int i = 0; i < BATCHES && max > 0; i++) {
-        const struct batch_header *h = &history[i].header;
-        if (batch_end_seq(h) > gap->first_seq && h->first_seq < gap->end_seq) {
-            rig_receive(rig, PORT_UNICAST, PEER_B, history[i].bytes, h->length);
-            max--;
-        }
-    }
 }
 
 static const char *state(struct rig *rig)
@@ -166,13 +143,13 @@ START_TEST(rot_heals_while_the_store_goes_on)
     struct gap_request gap;
     struct port_addr to;
     rig_pass(rig, RIG_SECOND);
-    ck_assert(asked(rig, &gap, &to));
+    ck_assert(rig_last_gap_request(rig, &gap, &to));
     ck_assert_uint_eq(gap.first_seq, journal_damaged_seq(rig->journal));
     for (int i = 0; i < 100 && !journal_proven(rig->journal); i++) {
         rig_forget(rig);
         rig_pass(rig, RIG_SECOND / 10);
-        if (asked(rig, &gap, &to))
-            answer(rig, &gap, 8);
+        if (rig_last_gap_request(rig, &gap, &to))
+            rig_answer(rig, PEER_B, &gap, history, BATCHES, 8);
     }
     ck_assert(journal_proven(rig->journal));
     ck_assert_uint_ge(rig_counter(rig, COUNTER_JOURNAL_HEALED), 1);
@@ -203,8 +180,8 @@ START_TEST(pieces_take_turns)
         rig_pass(rig, RIG_SECOND / 10);
         struct gap_request gap;
         struct port_addr to;
-        if (asked(rig, &gap, &to) && gap.first_seq >= end_seq)
-            answer(rig, &gap, 4);
+        if (rig_last_gap_request(rig, &gap, &to) && gap.first_seq >= end_seq)
+            rig_answer(rig, PEER_B, &gap, history, BATCHES, 4);
     }
     ck_assert_uint_eq(journal_damage_count(rig->journal), 1);
     ck_assert_uint_eq(journal_damaged_seq(rig->journal), first_seq);
