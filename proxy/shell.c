@@ -25,22 +25,28 @@ struct proxy_shell {
     const char *name;
     size_t memory;
     bool draining;
+    bool stepped; /* nothing came since: nothing is due before deadline_ns */
+    uint64_t deadline_ns;
     struct inquiry inquiry;
 };
 
 /* ---- one participant of both ----------------------------------------------------------------- */
 
+/* What came on the stream leaves before anything else is looked at: the clients wait for it. */
 static void on_datagrams(void *core, const struct port_datagram *datagrams, uint32_t count,
                          struct port_time now)
 {
     struct proxy_shell *s = core;
     proxy_participant.on_datagrams(s->core, datagrams, count, now);
+    s->deadline_ns = proxy_participant.step(s->core, now);
+    s->stepped = true;
 }
 
 static size_t on_stream(void *core, const struct port_stream_event *event, struct port_time now)
 {
     struct proxy_shell *s = core;
     size_t consumed;
+    s->stepped = false;
     if (inquiry_on_stream(&s->inquiry, event, now, &consumed))
         return consumed;
     return proxy_participant.on_stream(s->core, event, now);
@@ -49,8 +55,11 @@ static size_t on_stream(void *core, const struct port_stream_event *event, struc
 static uint64_t step(void *core, struct port_time now)
 {
     struct proxy_shell *s = core;
-    uint64_t own = proxy_participant.step(s->core, now), other = inquiry_step(&s->inquiry, now);
-    return own < other ? own : other;
+    uint64_t other = inquiry_step(&s->inquiry, now);
+    if (!s->stepped || s->deadline_ns <= now.mono_ns)
+        s->deadline_ns = proxy_participant.step(s->core, now);
+    s->stepped = false;
+    return s->deadline_ns < other ? s->deadline_ns : other;
 }
 
 static const struct participant_ops participant = { .on_datagrams = on_datagrams,

@@ -50,6 +50,7 @@ struct loop {
     atomic_bool woken;
     atomic_bool stopped;
     bool more; /* this round's arrivals were cut off: some may wait where no descriptor tells */
+    bool unfinished;      /* a transport is not through what it has to hand over */
     bool no_pwait2;       /* the kernel has epoll_wait only */
     bool look_everywhere; /* the next round comes after a wait, or from outside */
     struct port_time now;
@@ -243,6 +244,7 @@ static bool deliver(struct loop *l, struct slot *s)
             pauses_did(&l->pauses, p->name, PAUSES_STREAMS);
             any = true;
         }
+        l->unfinished = l->unfinished || t->more;
     }
     if (p->disk != NULL) {
         uint32_t n = p->disk->ops->complete(p->disk, l->completions, COMPLETIONS_MAX);
@@ -343,7 +345,7 @@ static bool round_once(struct loop *l, bool first)
     bool due = l->deadline_ns <= l->now.mono_ns;
     bool arrived = false;
     uint64_t earliest = PORT_NEVER;
-    l->more = false;
+    l->more = l->unfinished = false;
     for (uint32_t i = 0; first && l->options.polled && i < l->count; i++)
         step(l, &l->slots[i]);
     first = first && !l->options.polled;
@@ -474,7 +476,7 @@ bool loop_poll(struct loop *l, uint64_t timeout_ns)
         if (take_wake(l) || worked || waited || l->now.mono_ns >= until)
             break;
         quiet++;
-        if (l->deadline_ns <= l->now.mono_ns)
+        if (l->unfinished || l->deadline_ns <= l->now.mono_ns)
             continue;
         if (may_spin(l)) {
             if (l->options.yield)

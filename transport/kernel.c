@@ -29,6 +29,8 @@ static void kernel_flush(struct transport *t)
     k->sender.scratch_used = 0;
     if (k->streams.dirty_count > 0)
         kernel_streams_flush(k);
+    /* The core has had a turn, and may take now what it did not. */
+    k->streams.offers_owed = k->streams.watched_count;
 }
 
 static void kernel_close(struct transport *t)
@@ -118,6 +120,8 @@ struct transport *transport_open_kernel(const struct transport_options *options,
     transport_options_default(&k->options);
     for (int c = 0; c < PORT_CHANNELS; c++)
         k->sockets[c] = k->senders[c] = -1;
+    for (int c = 0; c < PORT_CHANNELS; c++)
+        k->joins = k->joins || k->options.join[c];
     k->epoll = k->streams.epoll = k->streams.reserve = -1;
     for (int i = 0; i < KERNEL_LISTENERS; i++)
         k->streams.listen[i] = -1;

@@ -123,13 +123,16 @@ struct kernel_streams {
     uint32_t free_first, free_count;
     uint16_t *dirty; /* [max] */
     uint32_t dirty_count;
-    uint16_t *watched; /* [2 * max]: those with bytes not consumed, and those that we close */
-    uint32_t watched_count;
+    uint16_t *watched; /* [max], a ring: those with bytes not consumed, and those that we close */
+    uint32_t watched_first, watched_count;
+    uint32_t offers_owed; /* to so many of them, before the loop may wait */
     uint8_t *memory;
     size_t memory_bytes;
     int epoll;
     int listen[KERNEL_LISTENERS]; /* -1: not there */
-    int reserve; /* given up to refuse a connection when the process is out of descriptors */
+    int reserve;     /* given up to refuse a connection when the process is out of descriptors */
+    uint32_t hot;    /* its slot has had bytes last, */
+    uint64_t hot_ns; /* then */
     uint64_t looked_ns;
     uint64_t busy_ns;     /* something came */
     uint64_t swept_ns;    /* memory was given back */
@@ -145,6 +148,7 @@ struct kernel {
     int senders
         [PORT_CHANNELS]; /* [PORT_UNICAST] is sockets'; the others have the same address, each
                                    connected to its group; -1: no group */
+    bool joins;          /* some group */
     struct kernel_sender sender;
     struct kernel_receiver receiver;
     struct kernel_streams streams;

@@ -28,7 +28,7 @@ bool kernel_streams_init(struct kernel *k)
     s->table = calloc(s->max, sizeof *s->table);
     s->free = calloc(s->max, sizeof *s->free);
     s->dirty = calloc(s->max, sizeof *s->dirty);
-    s->watched = calloc((size_t)s->max * 2, sizeof *s->watched);
+    s->watched = calloc(s->max, sizeof *s->watched);
     s->memory_bytes = (size_t)s->max * s->buffer_bytes * 2;
     void *memory =
         mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -136,16 +136,18 @@ void kernel_stream_watch(struct kernel_streams *s, struct kernel_stream *stream)
     if (stream->watched)
         return;
     stream->watched = true;
-    s->watched[s->watched_count++] = (uint16_t)(stream - s->table);
+    s->watched[(s->watched_first + s->watched_count++) % s->max] = (uint16_t)(stream - s->table);
 }
 
 /* The slot that is free for longest; if there is none, of a stream that only waits for the other
  * side's end. NULL: all are in use. */
 static struct kernel_stream *take_free(struct kernel_streams *s)
 {
-    for (uint32_t i = 0; i < s->watched_count && s->free_count == 0; i++)
-        if (s->table[s->watched[i]].state == KERNEL_STREAM_DRAINING)
-            kernel_stream_release(s, &s->table[s->watched[i]]);
+    for (uint32_t i = 0; i < s->watched_count && s->free_count == 0; i++) {
+        struct kernel_stream *stream = &s->table[s->watched[(s->watched_first + i) % s->max]];
+        if (stream->state == KERNEL_STREAM_DRAINING)
+            kernel_stream_release(s, stream);
+    }
     if (s->free_count == 0)
         return NULL;
     struct kernel_stream *stream = &s->table[s->free[s->free_first]];

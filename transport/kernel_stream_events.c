@@ -10,8 +10,11 @@
 
 enum {
     EVENTS_MAX = 256,
+    OFFERS_MAX = 64,      /* of what was not consumed, in a round */
     LOOK_EVERY_NS = 8000, /* a spinning loop asks the kernel for stream events this often, */
-    BUSY_NS = 100000,     /* but in each round while one came so short a time ago */
+    BUSY_NS = 100000,     /* but in each round while one came so short a time ago, */
+    LOOK_HOT_NS = 3000,   /* or this often, while a stream is read without asking; */
+    LOOK_RARE_NS = 50000, /* where there is but that one, or none yet, this will do */
     CLOSE_WITHIN_S = 5    /* what was written before a close has this long to leave */
 };
 #define SWEEP_EVERY_NS UINT64_C(1000000000)
@@ -109,13 +112,22 @@ static bool read_in(struct round *r, struct kernel_stream *stream, uint32_t id)
         die(r, stream);
         return false;
     }
+    bool refused = stream->in_end > stream->in_start;
     stream->in_end += (uint32_t)got;
+    if (stream->tls == NULL) {
+        s->hot = (uint32_t)(stream - s->table);
+        s->hot_ns = r->now.mono_ns;
+    }
     stream->spread = stream->spread || stream->in_end > s->page_bytes;
     stream->rests = false;
     if (stream->more_in)
         kernel_stream_watch(s, stream);
-    if (!offer(r, stream, id))
+    if (refused && stream->watched) { /* it waits for its turn, like those to whom nothing comes */
+        s->offers_owed = s->watched_count;
+        r->any = true;
+    } else if (!offer(r, stream, id)) {
         return false;
+    }
     if (over)
         die(r, stream); /* the socket may be fine, and epoll have nothing more to report */
     return !over;
@@ -299,21 +311,22 @@ static bool look_at(struct round *r, struct kernel_stream *stream, bool *any)
 
 /* What epoll does not tell: what was not consumed is offered again (the core may be able to take
  * more now, and nothing new may ever arrive behind it), and streams that we closed do not linger
- * for ever. Those that come to the list meanwhile have their turn in the next round. */
+ * for ever. Each has its turn: so many in a round, and all of them before the loop may wait after the core had a
+ * chance to change its mind. */
 static void look_after(struct round *r)
 {
     struct kernel_streams *s = &r->k->streams;
     bool any = r->any;
-    uint32_t count = s->watched_count, kept = 0;
+    uint32_t count = s->watched_count < OFFERS_MAX ? s->watched_count : OFFERS_MAX;
     for (uint32_t i = 0; i < count; i++) {
-        struct kernel_stream *stream = &s->table[s->watched[i]];
+        struct kernel_stream *stream = &s->table[s->watched[s->watched_first]];
+        s->watched_first = (s->watched_first + 1) % s->max;
+        s->watched_count--;
+        stream->watched = false;
         if (look_at(r, stream, &any))
-            s->watched[kept++] = s->watched[i];
-        else
-            stream->watched = false;
+            kernel_stream_watch(s, stream);
     }
-    memmove(s->watched + kept, s->watched + count, (s->watched_count - count) * sizeof *s->watched);
-    s->watched_count -= count - kept;
+    s->offers_owed = s->offers_owed > count ? s->offers_owed - count : 0;
     r->any = any; /* an offer that was not taken is no reason to stay awake */
 }
 
@@ -331,6 +344,44 @@ static void sweep(struct kernel_streams *s, struct port_time now)
     }
 }
 
+/* Where bytes came last, they are read without asking whether there are any: whoever talks to us, and waits for the
+ * answer, has it sooner. False: it can't be read so. */
+static bool read_hot(struct round *r)
+{
+    struct kernel_streams *s = &r->k->streams;
+    struct kernel_stream *stream = &s->table[s->hot];
+    if (stream->state != KERNEL_STREAM_OPEN || stream->tls != NULL ||
+        (stream->interest & EPOLLIN) == 0)
+        return false;
+    if (read_in(r, stream, kernel_stream_id(s, stream)))
+        kernel_stream_interest(s, stream);
+    return true;
+}
+
+static void look(struct round *r)
+{
+    struct kernel_streams *s = &r->k->streams;
+    struct epoll_event events[EVENTS_MAX];
+    s->looked_ns = r->now.mono_ns;
+    s->look_again = false;
+    int count = epoll_wait(s->epoll, events, EVENTS_MAX, 0);
+    for (int i = 0; i < count; i++) {
+        if ((events[i].data.u32 & 0xffff) == 0)
+            on_listen(r, events[i].data.u32 >> 16);
+        else
+            on_event(r, events[i].data.u32, events[i].events);
+    }
+    s->look_again = s->look_again || count > 0;
+}
+
+static uint64_t look_every_ns(const struct kernel_streams *s, struct port_time now, bool hot)
+{
+    bool listens = s->listen[0] >= 0 || s->listen[1] >= 0;
+    if (s->active == 0 || (hot && s->active == 1 && !listens))
+        return LOOK_RARE_NS;
+    return hot ? LOOK_HOT_NS : now.mono_ns - s->busy_ns < BUSY_NS ? 0 : LOOK_EVERY_NS;
+}
+
 bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops, void *core,
                          struct port_time now)
 {
@@ -338,26 +389,19 @@ bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops,
     struct kernel_streams *s = &k->streams;
     if (s->active == 0 && s->listen[0] < 0 && s->listen[1] < 0)
         return false;
-    if (!s->look_again && now.mono_ns - s->busy_ns >= BUSY_NS &&
-        now.mono_ns - s->looked_ns < LOOK_EVERY_NS)
-        return false;
-    s->looked_ns = now.mono_ns;
-    s->shakes_left = KERNEL_HANDSHAKES_MAX;
     struct round r = { .k = k, .ops = ops, .core = core, .now = now };
-    struct epoll_event events[EVENTS_MAX];
-    int count = epoll_wait(s->epoll, events, EVENTS_MAX, 0);
-    for (int i = 0; i < count; i++) {
-        if ((events[i].data.u32 & 0xffff) == 0)
-            on_listen(&r, events[i].data.u32 >> 16);
-        else
-            on_event(&r, events[i].data.u32, events[i].events);
-    }
+    s->shakes_left = KERNEL_HANDSHAKES_MAX;
+    bool hot = now.mono_ns - s->hot_ns < BUSY_NS && read_hot(&r);
+    if (s->look_again || now.mono_ns - s->looked_ns >= look_every_ns(s, now, hot))
+        look(&r);
+    else if (!r.any && s->offers_owed == 0)
+        return false;
     if (s->watched_count > 0)
         look_after(&r);
+    t->more = s->offers_owed > 0;
     if (s->active > 0 && now.mono_ns - s->swept_ns >= SWEEP_EVERY_NS)
         sweep(s, now);
     if (r.any)
         s->busy_ns = now.mono_ns;
-    s->look_again = r.any;
     return r.any;
 }

@@ -67,6 +67,7 @@ struct transport {
     struct port port; /* first: a back end's struct port * is its struct transport * */
     const struct transport_ops *ops;
     struct transport_counters counters;
+    bool more; /* streams() has something left to hand over: not to be waited before the next one */
     uint32_t lose_below; /* of 2^32; 0: nothing is lost on purpose */
     uint64_t lose_state;
 };
