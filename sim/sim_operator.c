@@ -99,7 +99,7 @@ bool sim_operator_repairs(const struct sim *s, struct command *out, const struct
     bool grows = m->quorum == 0 || m->quorum >= (m->count + 1) / 2 + 1, waits = false;
     for (uint32_t i = 0; grows && i < s->node_count && m->count < s->options.stores + gone; i++) {
         const struct sim_node *n = s->nodes[i];
-        if (n->kind != SIM_STORE || !n->up || n->rotten || n->founder ||
+        if (n->kind != SIM_STORE || !n->up || n->founder || sim_fault_is_lost(s, n->store) ||
             membership_has(m, n->store))
             continue;
         if (sim_operator_sits_out(n, leader)) {
