@@ -36,6 +36,10 @@ static const char *kind_name(enum cantus_report_kind kind)
         return "history is lost";
     case CANTUS_REPORT_HINT:
         return "hint";
+    case CANTUS_REPORT_SUBSCRIBED:
+        return "subscribed";
+    case CANTUS_REPORT_REFUSED:
+        return "a subscription was refused";
     }
     return "";
 }
@@ -44,7 +48,7 @@ static const char *kind_name(enum cantus_report_kind kind)
 static void on_report(void *ctx, const struct cantus_report *report)
 {
     struct cantus_client *c = ctx;
-    if (report->kind != CANTUS_REPORT_REBUILT)
+    if (report->kind != CANTUS_REPORT_REBUILT && report->kind != CANTUS_REPORT_SUBSCRIBED)
         log_line(&c->problems, LOG_WARN, report->identity, kind_name(report->kind),
                  "seq=%llu topic=%s: %s", (unsigned long long)report->seq, report->topic,
                  report->text);
@@ -357,6 +361,13 @@ bool cantus_client_subscribe(struct cantus_client *client, const char *subtree,
                              void *ctx, char *error)
 {
     return client_core_subscribe(client->core, subtree, message, ctx, error);
+}
+
+bool cantus_client_unsubscribe(struct cantus_client *client, const char *subtree,
+                               void (*message)(void *ctx, const struct cantus_message *message),
+                               void *ctx)
+{
+    return client_core_unsubscribe(client->core, subtree, message, ctx);
 }
 
 struct cantus_pipe *cantus_pipe_open(struct cantus_client *client, const char *identity,

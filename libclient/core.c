@@ -226,7 +226,7 @@ bool core_start(struct client_core *c)
     if (c->started)
         return c->status >= 0 || c->status == CANTUS_SUPERSEDED;
     c->started = true;
-    uint32_t subtrees = c->subscription_count;
+    uint32_t subtrees = CLIENT_SUBSCRIPTIONS_MAX; /* they may come later */
     for (uint32_t i = 0; i < c->machine_count; i++)
         subtrees += machine_subtree_count(c->machines[i].machine);
     /* Nobody, /sys below "/", the fixed topics' own, and room to build the next one. */
@@ -287,23 +287,6 @@ struct machine *client_core_add_app(struct client_core *c, const struct cantus_a
     if (due < c->timer_due_ns)
         c->timer_due_ns = due;
     return m;
-}
-
-bool client_core_subscribe(struct client_core *c, const char *subtree,
-                           void (*message)(void *ctx, const struct cantus_message *m), void *ctx,
-                           char *error)
-{
-    if (!may_add(c, c->subscription_count, CLIENT_SUBSCRIPTIONS_MAX, "subscriptions", error))
-        return false;
-    const char *wrong = topic_subtree_check(subtree, strlen(subtree));
-    if (wrong != NULL) {
-        snprintf(error, CANTUS_ERROR_MAX, "subtree \"%.200s\": %s", subtree, wrong);
-        return false;
-    }
-    struct client_subscription *s = &c->subscriptions[c->subscription_count++];
-    *s = (struct client_subscription) { .message = message, .ctx = ctx };
-    memcpy(s->subtree, subtree, strlen(subtree));
-    return true;
 }
 
 static struct author *add_pipe(struct client_core *c, size_t size, enum author_kind kind,
@@ -496,6 +479,8 @@ static uint64_t core_step(void *core, struct port_time now)
         return core_edge_step(c);
     if (!started)
         return PORT_NEVER;
+    if (c->resubscribe && c->run.parts == 0)
+        core_resubscribe(c, c->next);
     uint64_t deadline = follower_step(c->follower, now);
     if (c->live && follower_replaying(c->follower))
         c->live = false;

@@ -12,7 +12,7 @@
 
 enum { CLIENT_MACHINES_MAX = 64, CLIENT_PIPES_MAX = 64, CLIENT_SUBSCRIPTIONS_MAX = 64 };
 
-/* Everything is added before the first event or step. */
+/* Everything is added before the first event or step, but for subscriptions. */
 struct client_core_options {
     struct follower_options follower; /* stream, level, sources, sizes */
     struct catalog_options catalog;
@@ -53,6 +53,8 @@ bool client_core_publish_digests(struct client_core *c, const struct machine *m,
 bool client_core_subscribe(struct client_core *c, const char *subtree,
                            void (*message)(void *ctx, const struct cantus_message *m), void *ctx,
                            char *error);
+bool client_core_unsubscribe(struct client_core *c, const char *subtree,
+                             void (*message)(void *ctx, const struct cantus_message *m), void *ctx);
 struct cantus_pipe *client_core_add_pipe(struct client_core *c, const char *identity, char *error);
 struct cantus_injector *client_core_add_injector(struct client_core *c, const char *identity,
                                                  bool (*item)(void *ctx, uint64_t index,

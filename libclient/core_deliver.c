@@ -257,6 +257,8 @@ void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_
     c->next = batch_end_seq(header);
     if (c->ended || (c->status < 0 && c->status != CANTUS_SUPERSEDED))
         return;
+    if (c->resubscribe && c->run.parts == 0)
+        core_resubscribe(c, header->first_seq);
     uint64_t until = c->options.until_seq != 0 ? c->options.until_seq : UINT64_MAX;
     struct batch_cursor cursor = batch_begin(batch, header);
     struct message m;
@@ -300,7 +302,7 @@ void core_take_back(struct client_core *c, struct position common)
         c->stable_told = common.seq;
     for (uint32_t i = 0; i < c->subscription_count; i++) {
         struct client_subscription *s = &c->subscriptions[i];
-        if (s->next_seq > common.seq + 1)
+        if (s->next_seq > common.seq + 1 && s->next_seq != UINT64_MAX)
             s->next_seq = common.seq + 1;
     }
     core_take_back_digests(c, common);

@@ -125,6 +125,13 @@ static void on_subscribed(void *ctx)
     stand_at(c, until(c));
 }
 
+static void on_changed(void *ctx, uint64_t seq, uint32_t change)
+{
+    struct client_core *c = ctx;
+    if (!stopped(c))
+        core_subscribed_from(c, seq, change);
+}
+
 static void on_epoch(void *ctx, struct epoch epoch, uint64_t first_seq)
 {
     struct client_core *c = ctx;
@@ -284,6 +291,10 @@ static void refusal_text(const struct edge_refused *r, char text[CLIENT_TEXT_MAX
 static void refused_subscription(struct client_core *c, const struct edge_refused *r,
                                  const char *text)
 {
+    if (r->reason == EDGE_REFUSED_RIGHT && core_drop_subscriptions(c, r->subject, text)) {
+        edge_reconnect(c->edge); /* without it */
+        return;
+    }
     if (r->reason != EDGE_REFUSED_HISTORY) {
         core_fail(c, CANTUS_ERROR, "the proxy refuses to subscribe to %s", text);
         return;
@@ -323,6 +334,12 @@ static bool on_refused(void *ctx, const struct edge_refused *r)
     if (stopped(c))
         return true; /* what was sent behind an item that was refused is refused, too */
     refusal_text(r, text);
+    if (r->request == EDGE_CHANGE) {
+        if (!core_drop_subscriptions(c, r->subject, text))
+            (void)core_drop_subscriptions(c, "", text);
+        edge_reconnect(c->edge); /* with what is left */
+        return true;
+    }
     if (r->reason == EDGE_REFUSED_QUOTA) {
         edge_give_up(c->edge, "%s", text); /* elsewhere, or later */
         return true;
@@ -465,6 +482,7 @@ bool core_edge_create(struct client_core *c)
     const struct edge_callbacks callbacks = {
         .accepted = on_accepted,
         .subscribed = on_subscribed,
+        .changed = on_changed,
         .epoch = on_epoch,
         .topic = on_topic,
         .message = on_message,
@@ -514,13 +532,16 @@ static bool is_covered(const struct client_core *c, uint32_t index)
     const char *other;
     for (uint32_t i = 0; (other = subtree_at(c, i)) != NULL; i++) {
         const char *it = subtree_at(c, index);
-        if (i != index && is_inside(it, other) && (i < index || !is_inside(other, it)))
+        if (it[0] == '\0')
+            return true; /* nobody's */
+        if (i != index && other[0] != '\0' && is_inside(it, other) &&
+            (i < index || !is_inside(other, it)))
             return true;
     }
     return false;
 }
 
-void core_edge_start(struct client_core *c)
+static void ask_for_subtrees(struct client_core *c)
 {
     const char *subtree;
     for (uint32_t i = 0; (subtree = subtree_at(c, i)) != NULL; i++) {
@@ -530,6 +551,21 @@ void core_edge_start(struct client_core *c)
                   EDGE_SUBTREES_MAX, EDGE_SUBTREE_BYTES_MAX);
         return;
     }
+}
+
+void core_edge_resubscribe(struct client_core *c)
+{
+    c->resubscribe = false;
+    c->route_count = 1;
+    edge_reroute(c->edge);
+    edge_clear_subtrees(c->edge);
+    ask_for_subtrees(c);
+    edge_change(c->edge, c->change);
+}
+
+void core_edge_start(struct client_core *c)
+{
+    ask_for_subtrees(c);
     for (uint32_t i = 0; i < c->machine_count; i++) {
         if (machine_has_timers(c->machines[i].machine))
             edge_set_tick(c->edge, 1); /* each of the stream's may be what a timer waits for */
@@ -587,6 +623,8 @@ uint64_t core_edge_step(struct client_core *c)
         edge_stop(c->edge);
         return PORT_NEVER;
     }
+    if (c->resubscribe)
+        core_edge_resubscribe(c);
     if (!c->live && !c->ended && at_the_tip(c))
         core_go_live(c);
     if (c->live)

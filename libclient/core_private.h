@@ -75,10 +75,12 @@ struct client_machine {
 };
 
 struct client_subscription {
-    char subtree[TOPIC_PATH_MAX + 1];
+    char subtree[TOPIC_PATH_MAX + 1]; /* "": this slot is free */
     void (*message)(void *ctx, const struct cantus_message *m);
     void *ctx;
     uint64_t next_seq; /* nothing below is handed over (again) */
+    uint32_t change;   /* it came with this one */
+    bool waits;        /* from which seq on it counts is not known yet */
 };
 
 /* A topic that somebody wants to write to and that does not exist yet. */
@@ -150,6 +152,8 @@ struct client_core {
     uint32_t machine_count;
     struct client_machine machines[CLIENT_MACHINES_MAX];
     uint32_t subscription_count;
+    uint32_t change;  /* of subscriptions: counts them */
+    bool resubscribe; /* one is still to be applied */
     struct client_subscription subscriptions[CLIENT_SUBSCRIPTIONS_MAX];
     uint32_t author_count;
     uint32_t pipe_count; /* pipes, injectors, reconcilers */
@@ -194,6 +198,8 @@ void core_hand_over(struct client_core *c, const struct client_route *route,
 
 /* ---- core_edge.c ----------------------------------------------------------------------------- */
 bool core_edge_create(struct client_core *c);
+/* The proxy is to be asked for the subtrees that are wanted now. */
+void core_edge_resubscribe(struct client_core *c);
 void core_edge_start(struct client_core *c);
 uint64_t core_edge_step(struct client_core *c);
 /* "@KEY:name"; false, with a text in error. */
@@ -207,9 +213,19 @@ void core_edge_on_outcome(struct author *a, const struct publisher_outcome *o,
 /* False: how many of an injector's items are in the stream is still being counted. */
 bool core_edge_counted(struct author *a);
 
+/* ---- core_subscribe.c ------------------------------------------------------------------------ */
+/* Subscriptions have changed: the next message is this one. */
+void core_resubscribe(struct client_core *c, uint64_t seq);
+/* Those of this change and the ones before it count from `seq` on. */
+void core_subscribed_from(struct client_core *c, uint64_t seq, uint32_t change);
+/* A proxy does not let us subscribe to what was asked for while connected. False: it was not. */
+bool core_drop_subscriptions(struct client_core *c, const char *subtree, const char *text);
+
 /* ---- core_route.c ---------------------------------------------------------------------------- */
 void core_route_new_topics(struct client_core *c, uint64_t seq);
 void core_route_reset(struct client_core *c);
+/* Of topics that there are, anew. */
+void core_reroute(struct client_core *c);
 /* The route of a topic with this path. */
 uint16_t core_find_route(struct client_core *c, const char *path, size_t length);
 static inline const struct client_route *core_route_of(const struct client_core *c, uint32_t route)

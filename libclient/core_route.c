@@ -14,6 +14,8 @@ static struct client_route *route_at(const struct client_core *c, uint32_t index
 
 static bool subscribes(const struct client_subscription *s, const char *path, size_t length)
 {
+    if (s->subtree[0] == '\0')
+        return false;
     if (strcmp(s->subtree, "/") == 0)
         return !topic_in_subtree(path, length, "/sys", 4);
     return topic_in_subtree(path, length, s->subtree, strlen(s->subtree));
@@ -63,4 +65,13 @@ void core_route_reset(struct client_core *c)
     }
     c->topic_end = 1;
     core_route_new_topics(c, 0);
+}
+
+void core_reroute(struct client_core *c)
+{
+    c->route_count = 1;
+    for (uint32_t i = 0; i < c->topic_end; i++) {
+        if (c->path[i] != NULL)
+            c->route[i] = core_find_route(c, c->path[i], strlen(c->path[i]));
+    }
 }

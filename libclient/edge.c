@@ -25,12 +25,15 @@ struct edge *edge_create(const struct edge_options *options, const struct edge_c
     e->in = malloc(4 + EDGE_FRAME_MAX);
     e->out = malloc(EDGE_OUT_BYTES);
     e->subtree_bytes = malloc(EDGE_SUBTREE_BYTES_MAX);
-    if (e->in == NULL || e->out == NULL || e->subtree_bytes == NULL ||
-        !edge_names_init(&e->names)) {
+    e->asked_bytes = malloc(EDGE_SUBTREE_BYTES_MAX);
+    e->change_bytes = malloc((size_t)2 * EDGE_SUBTREE_BYTES_MAX);
+    if (e->in == NULL || e->out == NULL || e->subtree_bytes == NULL || e->asked_bytes == NULL ||
+        e->change_bytes == NULL || !edge_names_init(&e->names)) {
         edge_destroy(e);
         return NULL;
     }
     e->subtrees.at = e->subtree_bytes;
+    e->asked.at = e->asked_bytes;
     return e;
 }
 
@@ -41,6 +44,8 @@ void edge_destroy(struct edge *e)
     free(e->in);
     free(e->out);
     free(e->subtree_bytes);
+    free(e->asked_bytes);
+    free(e->change_bytes);
     edge_names_close(&e->names);
     free(e);
 }
@@ -68,19 +73,6 @@ void edge_set_proxies(struct edge *e, const struct port_addr *proxies, uint32_t 
 bool edge_wants_proxies(const struct edge *e)
 {
     return e->state == EDGE_STATE_REST && e->tried >= e->proxy_count;
-}
-
-bool edge_add_subtree(struct edge *e, const char *subtree)
-{
-    size_t length = strlen(subtree), used = e->subtrees.length;
-    if (e->subtrees.count == EDGE_SUBTREES_MAX || length > TOPIC_PATH_MAX ||
-        EDGE_SUBTREE_BYTES_MAX - used < 1 + length)
-        return false;
-    e->subtree_bytes[used] = (uint8_t)length;
-    memcpy(e->subtree_bytes + used + 1, subtree, length);
-    e->subtrees.length += 1 + length;
-    e->subtrees.count++;
-    return true;
 }
 
 void edge_set_tick(struct edge *e, uint32_t tick_ms)
@@ -115,7 +107,7 @@ void edge_lose(struct edge *e, bool at_once)
     e->state = EDGE_STATE_REST;
     e->in_used = 0;
     e->out_at = e->out_end = 0;
-    e->subscribing = e->subscribed = false;
+    e->subscribing = e->subscribed = e->changing = false;
     edge_names_forget(&e->names);
     if (accepted && e->now.mono_ns - e->accepted_ns >= EDGE_GOOD_NS) {
         e->rounds = 0;
@@ -133,10 +125,15 @@ void edge_restart(struct edge *e)
     e->position = (struct position) { .seq = 0 };
     e->epoch = (struct epoch) { 0, 0 };
     e->timestamp_ns = 0;
-    if (e->state != EDGE_STATE_REST && e->state != EDGE_STATE_FAILED) {
-        e->proxy = (e->proxy + e->proxy_count - 1) % e->proxy_count; /* the same one again */
-        edge_lose(e, true);
-    }
+    edge_reconnect(e);
+}
+
+void edge_reconnect(struct edge *e)
+{
+    if (e->state == EDGE_STATE_REST || e->state == EDGE_STATE_FAILED)
+        return;
+    e->proxy = (e->proxy + e->proxy_count - 1) % e->proxy_count; /* the same one again */
+    edge_lose(e, true);
 }
 
 __attribute__((format(printf, 2, 0))) static void trouble(struct edge *e, const char *format,
@@ -400,6 +397,7 @@ uint64_t edge_step(struct edge *e, struct port_time now)
             edge_give_up(e, "nothing was heard of it for 60 s");
             return e->retry_at_ns;
         }
+        edge_ask_change(e);
         say_alive(e);
         write_out(e);
         return e->said_ns + EDGE_ALIVE_NS;

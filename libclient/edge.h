@@ -49,6 +49,8 @@ struct edge_callbacks {
      * with edge_give_up. */
     bool (*accepted)(void *ctx, const struct edge_accepted *a);
     void (*subscribed)(void *ctx); /* behind edge_position; publishers may be opened */
+    /* The set of subtrees that edge_change named with this number, or a later one, counts from this seq on. */
+    void (*changed)(void *ctx, uint64_t seq, uint32_t change);
     void (*epoch)(void *ctx, struct epoch epoch, uint64_t first_seq);
     uint16_t (*topic)(void *ctx, const char *path, size_t length);
     void (*message)(void *ctx, const struct edge_message *m, const struct edge_text *topic,
@@ -58,7 +60,7 @@ struct edge_callbacks {
     /* False: it does not add up. */
     bool (*opened)(void *ctx, const struct edge_opened *o);
     bool (*outcome)(void *ctx, const struct edge_outcome *o);
-    bool (*refused)(void *ctx, const struct edge_refused *r);
+    bool (*refused)(void *ctx, const struct edge_refused *r); /* of a CHANGE: reconnect */
     bool (*superseded)(void *ctx, const struct edge_superseded *s);
     /* What was handed over behind `common` no longer holds; the position is back there. */
     void (*forked)(void *ctx, struct position common);
@@ -83,6 +85,12 @@ bool edge_wants_proxies(const struct edge *e); /* all were tried */
 /* What it asks for. Before the first step. Subtrees are read from the beginning; without any, outcomes alone
  * come, from the tip. False: more than a subscription holds. */
 bool edge_add_subtree(struct edge *e, const char *subtree);
+/* Wants another set from now on: none, and what is added behind it, which `edge_change` completes. Over this
+ * connection if there is one, with a number of the caller's that grows. */
+void edge_clear_subtrees(struct edge *e);
+void edge_change(struct edge *e, uint32_t change);
+/* What callbacks->topic said may be another. */
+void edge_reroute(struct edge *e);
 void edge_set_tick(struct edge *e, uint32_t tick_ms); /* default EDGE_TICK_DEFAULT_MS */
 
 bool edge_on_stream(struct edge *e, const struct port_stream_event *event, struct port_time now,
@@ -91,6 +99,8 @@ uint64_t edge_step(struct edge *e, struct port_time now);
 
 /* Reads the stream anew, from the beginning, over a new connection. */
 void edge_restart(struct edge *e);
+/* Goes on where it is over a new connection, to the same proxy. */
+void edge_reconnect(struct edge *e);
 /* Ends this connection; the next proxy is tried. */
 __attribute__((format(printf, 2, 3))) void edge_give_up(struct edge *e, const char *format, ...);
 

@@ -72,9 +72,9 @@ void edge_on_accepted(struct edge *e, const uint8_t *body, size_t length)
 void edge_subscribe(struct edge *e)
 {
     /* Whoever wants outcomes alone begins where the stream is. */
-    bool tip = e->subtrees.count == 0 && e->position.seq == 0;
+    e->from_tip = e->subtrees.count == 0 && e->position.seq == 0;
     struct edge_subscribe s = { .level = e->options.level,
-                                .from = tip ? EDGE_FROM_TIP : EDGE_FROM_POSITION,
+                                .from = e->from_tip ? EDGE_FROM_TIP : EDGE_FROM_POSITION,
                                 .position = e->position,
                                 .tick_ms = e->tick_ms,
                                 .subtrees = e->subtrees };
@@ -82,6 +82,7 @@ void edge_subscribe(struct edge *e)
     uint8_t *to = edge_frame_room(e, length);
     assert(to != NULL); /* nothing but the login came before it */
     edge_frame_written(e, edge_subscribe_encode(&s, to, length));
+    edge_asked_all(e);
     e->subscribing = true;
 }
 

@@ -75,3 +75,13 @@ const struct edge_text *edge_names_find(const struct edge_names *n, enum edge_na
     const struct edge_name_slot *s = slot_of(n, word);
     return s->block == n->block ? &s->text : NULL;
 }
+
+struct edge_text *edge_names_next(struct edge_names *n, enum edge_name_kind kind, uint32_t *at)
+{
+    while (*at < EDGE_NAME_SLOTS) {
+        struct edge_name_slot *s = &n->slots[(*at)++];
+        if (s->block == n->block && s->word >> 24 == (uint32_t)kind)
+            return &s->text;
+    }
+    return NULL;
+}

@@ -1,4 +1,4 @@
-/* Shared by edge.c, edge_login.c, edge_read.c and edge_names.c, and nobody else. */
+/* Shared by edge.c, edge_login.c, edge_change.c, edge_read.c and edge_names.c, and nobody else. */
 #ifndef CANTUS_LIBCLIENT_EDGE_PRIVATE_H
 #define CANTUS_LIBCLIENT_EDGE_PRIVATE_H
 
@@ -67,10 +67,13 @@ struct edge {
     uint8_t *out; /* EDGE_OUT_BYTES: [out_at, out_end) waits for room */
     size_t out_at, out_end;
 
-    struct edge_subtrees subtrees;
-    uint8_t *subtree_bytes;
+    struct edge_subtrees subtrees, asked; /* wanted; and what this connection was asked for */
+    uint8_t *subtree_bytes, *asked_bytes;
+    uint8_t *change_bytes;         /* of a CHANGE: both lists */
+    uint32_t change, asked_change; /* numbers of theirs */
+    bool wants_change, changing;   /* it is still to be asked for; to be answered */
     uint32_t tick_ms;
-    bool subscribing, subscribed;
+    bool subscribing, subscribed, from_tip;
 
     struct position position;  /* handed over through */
     struct epoch epoch;        /* of what comes next */
@@ -102,7 +105,17 @@ void edge_on_accepted(struct edge *e, const uint8_t *body, size_t length);
 void edge_on_closing(struct edge *e, const uint8_t *body, size_t length);
 void edge_subscribe(struct edge *e);
 
+/* ---- edge_change.c --------------------------------------------------------------------------- */
+void edge_asked_all(struct edge *e); /* what is wanted is what was asked for */
+/* Asks for what has changed, if it may now. */
+void edge_ask_change(struct edge *e);
+void edge_on_changed(struct edge *e, const uint8_t *body, size_t length);
+
 /* ---- edge_read.c ----------------------------------------------------------------------------- */
+/* Everything at and below `seq` was sent. */
+void edge_have_all_through(struct edge *e, uint64_t seq);
+/* What was sent last is not to be named: whatever matched at or below `seq` may be. */
+void edge_begin_behind(struct edge *e, uint64_t seq);
 /* A whole frame. */
 void edge_on_frame(struct edge *e, enum edge_type type, const uint8_t *body, size_t length);
 
@@ -112,6 +125,8 @@ void edge_names_close(struct edge_names *n);
 void edge_names_forget(struct edge_names *n);
 /* NULL: more than a block has. What was known by this id is replaced. */
 struct edge_text *edge_names_add(struct edge_names *n, const struct edge_name *name);
+/* The next from *at on, or NULL. */
+struct edge_text *edge_names_next(struct edge_names *n, enum edge_name_kind kind, uint32_t *at);
 const struct edge_text *edge_names_find(const struct edge_names *n, enum edge_name_kind kind,
                                         uint32_t id); /* or NULL */
 

@@ -18,7 +18,7 @@ static bool previous_fits(const struct edge *e, uint64_t previous)
     return previous == e->last || (previous == 0 && e->covered);
 }
 
-static void begin_behind(struct edge *e, uint64_t seq)
+void edge_begin_behind(struct edge *e, uint64_t seq)
 {
     e->last = 0;
     e->covered = false;
@@ -44,7 +44,7 @@ static void go_back(struct edge *e, struct position common)
     if (epoch_compare(common.epoch, e->epoch) < 0)
         e->epoch = common.epoch;
     if (common.seq >= e->position.seq) {
-        begin_behind(e, e->position.seq); /* nothing of it was sent here */
+        edge_begin_behind(e, e->position.seq); /* nothing of it was sent here */
         return;
     }
     e->position = common;
@@ -55,7 +55,7 @@ static void go_back(struct edge *e, struct position common)
         e->stable = common.seq;
     if (e->accepted.tip.seq > common.seq)
         e->accepted.tip = common;
-    begin_behind(e, common.seq);
+    edge_begin_behind(e, common.seq);
     e->call.forked(e->call.ctx, common);
 }
 
@@ -76,13 +76,12 @@ static void on_subscribed(struct edge *e, const uint8_t *body, size_t length)
         edge_violation(e, "its SUBSCRIBED is malformed or not asked for");
         return;
     }
-    bool tip = e->subtrees.count == 0 && e->position.seq == 0;
-    if (!tip && s.position.seq > e->position.seq) {
+    if (!e->from_tip && s.position.seq > e->position.seq) {
         edge_violation(e, "it begins behind %llu, we have everything through %llu",
                        (unsigned long long)s.position.seq, (unsigned long long)e->position.seq);
         return;
     }
-    if (!tip && s.position.seq < e->position.seq)
+    if (!e->from_tip && s.position.seq < e->position.seq)
         go_back(e, s.position); /* what was behind it is not there */
     if (!alive(e))
         return; /* begun anew */
@@ -91,8 +90,10 @@ static void on_subscribed(struct edge *e, const uint8_t *body, size_t length)
     e->position = s.position;
     e->epoch = s.position.epoch;
     e->epoch_first_seq = 0;
-    begin_behind(e, s.position.seq);
+    edge_begin_behind(e, s.position.seq);
     e->call.subscribed(e->call.ctx);
+    if (e->subscribed)
+        e->call.changed(e->call.ctx, e->position.seq + 1, e->asked_change);
     if (e->subscribed)
         note_stable(e, e->accepted.stable); /* of this history */
 }
@@ -116,6 +117,8 @@ static void on_epoch(struct edge *e, const uint8_t *body, size_t length)
     e->epoch = p.epoch;
     e->epoch_first_seq = p.first_seq;
     e->call.epoch(e->call.ctx, p.epoch, p.first_seq);
+    if (e->changing) /* the failover may have taken back what was asked for */
+        edge_reconnect(e);
 }
 
 static void on_name(struct edge *e, const uint8_t *body, size_t length)
@@ -203,7 +206,7 @@ static void on_forked(struct edge *e, const uint8_t *body, size_t length)
 /* ---- publishers ------------------------------------------------------------------------------ */
 
 /* What is of a seq comes behind everything below it. */
-static void have_all_through(struct edge *e, uint64_t seq)
+void edge_have_all_through(struct edge *e, uint64_t seq)
 {
     if (!alive(e) || seq <= e->position.seq)
         return;
@@ -225,7 +228,7 @@ static void on_opened(struct edge *e, const uint8_t *body, size_t length)
                        o.publisher);
         return;
     }
-    have_all_through(e, o.join_seq);
+    edge_have_all_through(e, o.join_seq);
     if (alive(e) && !e->accepted.is_volatile)
         note_stable(e, o.join_seq); /* before that it is not told */
 }
@@ -242,7 +245,7 @@ static void on_outcome(struct edge *e, const uint8_t *body, size_t length)
                        (unsigned long long)o.number);
         return;
     }
-    have_all_through(e, o.seq);
+    edge_have_all_through(e, o.seq);
     note_stable(e, e->options.level == EDGE_STABLE && o.seq > o.stable ? o.seq : o.stable);
 }
 
@@ -251,6 +254,10 @@ static void on_refused(struct edge *e, const uint8_t *body, size_t length)
     struct edge_refused r;
     if (!edge_refused_decode(body, length, &r)) {
         edge_violation(e, "its REFUSED is malformed");
+        return;
+    }
+    if (r.request == EDGE_CHANGE && !e->changing) {
+        edge_violation(e, "it refuses a CHANGE that was not asked for");
         return;
     }
     if (!e->call.refused(e->call.ctx, &r))
@@ -265,7 +272,7 @@ static void on_superseded(struct edge *e, const uint8_t *body, size_t length)
         edge_violation(e, "its SUPERSEDED is malformed, or of nobody here");
         return;
     }
-    have_all_through(e, s.join_seq);
+    edge_have_all_through(e, s.join_seq);
     if (e->options.level == EDGE_STABLE)
         note_stable(e, s.join_seq);
 }
@@ -284,7 +291,6 @@ void edge_on_frame(struct edge *e, enum edge_type type, const uint8_t *body, siz
     case EDGE_CHANGE:
     case EDGE_OPEN:
     case EDGE_PUBLISH:
-    case EDGE_CHANGED:
         edge_violation(e, "it sent what was not asked for (type %d)", type);
         return;
     case EDGE_ALIVE:
@@ -297,6 +303,9 @@ void edge_on_frame(struct edge *e, enum edge_type type, const uint8_t *body, siz
         return;
     case EDGE_SUBSCRIBED:
         on_subscribed(e, body, length);
+        return;
+    case EDGE_CHANGED:
+        edge_on_changed(e, body, length);
         return;
     case EDGE_EPOCH:
         on_epoch(e, body, length);

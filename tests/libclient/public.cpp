@@ -33,6 +33,10 @@ uint64_t follow(const char *source)
     cantus_machine *machine = cantus_client_add_app(client, &app, "", "counter", error);
     if (!cantus_client_publish_digests(client, machine, nullptr, CANTUS_DIGEST_EVERY, error))
         return 0;
+    auto see = [](void *, const cantus_message *) {};
+    if (!cantus_client_subscribe(client, "/count", see, nullptr, error) ||
+        !cantus_client_unsubscribe(client, "/count", see, nullptr))
+        return 0;
     while (cantus_client_poll(client, 1000) == CANTUS_OK) {
     }
     uint64_t digest = cantus_machine_digest(machine);

@@ -38,7 +38,10 @@ enum cantus_report_kind {
     CANTUS_REPORT_QUARANTINED = 4, /* an app kept proposing what is already sequenced: seq, topic */
     CANTUS_REPORT_SUPERSEDED = 5,
     CANTUS_REPORT_LOST = 6,
-    CANTUS_REPORT_HINT = 7 /* the sequencer's advice, e.g. paused: no quorum of stores */
+    CANTUS_REPORT_HINT = 7, /* the sequencer's advice, e.g. paused: no quorum of stores */
+    /* Of a subscription that was made after the first poll; topic: its subtree. */
+    CANTUS_REPORT_SUBSCRIBED = 8, /* seq: the first from which on it counts */
+    CANTUS_REPORT_REFUSED = 9     /* by a proxy: it is gone */
 };
 
 struct cantus_report {
@@ -121,11 +124,20 @@ CANTUS_API bool cantus_client_publish_digests(struct cantus_client *client,
                                               struct cantus_machine *machine, const char *identity,
                                               uint64_t every, char *error);
 
-/* Calls back for every message of a subtree; "/" leaves out /sys. Before the first poll. */
+/* Calls back for every message of a subtree; "/" leaves out /sys. At most 64 at a time.
+ *
+ * Before the first poll: from the beginning on. Later: for every message from a seq on that CANTUS_REPORT_SUBSCRIBED
+ * tells before the first of them; a proxy that does not permit it is told by CANTUS_REPORT_REFUSED. A fork that goes
+ * back behind that seq takes it along, to the first seq that no longer holds. May be called within a callback. */
 CANTUS_API bool cantus_client_subscribe(struct cantus_client *client, const char *subtree,
                                         void (*message)(void *ctx,
                                                         const struct cantus_message *message),
                                         void *ctx, char *error);
+/* Ends the subscription that was made with these: it is not called again. False: there is none. */
+CANTUS_API bool cantus_client_unsubscribe(struct cantus_client *client, const char *subtree,
+                                          void (*message)(void *ctx,
+                                                          const struct cantus_message *message),
+                                          void *ctx);
 
 /* ---- pipe: push items in, each is sequenced exactly once ---------------------------------------
  *
