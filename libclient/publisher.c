@@ -223,13 +223,26 @@ uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
 
 /* ---- the stream ------------------------------------------------------------------------------ */
 
+/* The last number of the run that this one is of, as far as there are numbers. */
+static uint64_t run_last(const struct publisher *p, uint64_t number)
+{
+    while (number + 1 < p->next && (publisher_entry(p, number)->flags & MESSAGE_MORE) != 0)
+        number++;
+    return number;
+}
+
+/* A run is stable when all of it is: an epoch that cuts it off voids what was stable of it, too. */
 static void release(struct publisher *p)
 {
     while (p->base < p->done) {
         const struct publisher_entry *e = publisher_entry(p, p->base);
         if (!p->is_volatile && e->outcome_seq > p->stable)
             break;
-        p->base++;
+        uint64_t last = run_last(p, p->base);
+        if (last >= p->done ||
+            (!p->is_volatile && publisher_entry(p, last)->outcome_seq > p->stable))
+            break;
+        p->base = last + 1;
     }
     p->bytes_tail = p->base == p->next ? p->bytes_head : publisher_entry(p, p->base)->begin;
 }
@@ -401,12 +414,24 @@ void publisher_on_stable(struct publisher *p, uint64_t stable_seq)
     release(p);
 }
 
-/* What was authored above `common`, on a position that is no more. */
+uint32_t publisher_open_group(const struct publisher *p, uint32_t *bytes)
+{
+    uint64_t first = p->next;
+    *bytes = 0;
+    while (first > p->done && (publisher_entry(p, first - 1)->flags & MESSAGE_MORE) != 0)
+        *bytes += publisher_entry(p, --first)->length;
+    return (uint32_t)(p->next - first);
+}
+
+/* What was authored above `common`, on a position that is no more: of a group, all. */
 static void take_back_fallen(struct publisher *p, struct position common)
 {
     uint64_t fallen = p->done;
     while (fallen < p->next && publisher_entry(p, fallen)->position.seq <= common.seq)
         fallen++;
+    while (!p->options.blind && fallen < p->next && fallen > p->done &&
+           (publisher_entry(p, fallen - 1)->flags & MESSAGE_MORE) != 0)
+        fallen--;
     if (p->options.blind) {
         for (; fallen < p->next; fallen++)
             if (publisher_entry(p, fallen)->position.seq > common.seq)

@@ -107,7 +107,7 @@ uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
 void publisher_on_message(struct publisher *p, const struct message *m, struct port_time now);
 void publisher_on_stable(struct publisher *p, uint64_t stable_seq);
 /* What was delivered above `common` no longer holds. The first item that was authored at a position that
- * fell off, and all behind it, are dropped (their numbers are free again: the author decides again), or, of
+ * fell off, with all of its group, and all behind it, are dropped (their numbers are free again: the author decides again), or, of
  * a blind publisher, authored again at `common`; others are sent again. Returns how many items have lost their
  * outcome. */
 uint32_t publisher_on_fork(struct publisher *p, struct position common);
@@ -129,9 +129,11 @@ uint64_t publisher_join_seq(const struct publisher *p);       /* of its join rec
 uint64_t publisher_superseded_seq(const struct publisher *p); /* of the later join; 0: none */
 uint64_t publisher_next_number(const struct publisher *p);    /* of the next push */
 uint64_t publisher_done_number(const struct publisher *p);    /* outcomes are known through this */
-uint32_t publisher_in_flight(const struct publisher *p);      /* items without an outcome */
-uint64_t publisher_kept_bytes(const struct publisher *p);     /* not stable yet */
-bool publisher_is_idle(const struct publisher *p);            /* joined, and nothing is kept */
+/* Numbers of the group that the next item goes on with, and their bytes. */
+uint32_t publisher_open_group(const struct publisher *p, uint32_t *bytes);
+uint32_t publisher_in_flight(const struct publisher *p);  /* items without an outcome */
+uint64_t publisher_kept_bytes(const struct publisher *p); /* not stable yet */
+bool publisher_is_idle(const struct publisher *p);        /* joined, and nothing is kept */
 uint64_t publisher_mismatches(const struct publisher *p); /* own numbers with others' bytes: 0 */
 
 #endif

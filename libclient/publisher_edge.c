@@ -115,11 +115,13 @@ bool publisher_edge_next(const struct publisher *p, struct edge_publish *out)
         return false;
     const struct publisher_entry *e = publisher_entry(p, p->sent);
     assert(e->begins);
+    const struct publisher_entry *last = publisher_entry(p, p->sent + e->item_entries - 1);
     const uint8_t *paths = publisher_bytes(p, e->begin) + e->item_length;
     *out = (struct edge_publish) {
         .publisher = p->id,
         .number = p->sent,
         .position = e->position,
+        .flags = last->flags & MESSAGE_MORE,
         .topic = (const char *)paths,
         .topic_length = e->path_length,
         .conditional = e->conditional,

@@ -431,7 +431,7 @@ static void fork_one(struct relay_publisher *q, struct position common)
     uint64_t next = publisher_next_number(q->publisher);
     publisher_on_fork(q->publisher, common);
     q->voids = q->voids || publisher_next_number(q->publisher) < next;
-    q->group = q->group_bytes = 0;
+    q->group = publisher_open_group(q->publisher, &q->group_bytes);
     if (publisher_join_seq(q->publisher) == 0)
         q->opened = false;
     if (publisher_superseded_seq(q->publisher) == 0) {

@@ -221,14 +221,22 @@ static bool has_its_share(const struct relay_publisher *q, const struct edge_pub
            publisher_in_flight(q->publisher) * each >= q->relay->p->o.quantum_bytes;
 }
 
+/* What is on its way of a group has no outcome before the rest of it is there. */
+static bool has_all_its_bytes(const struct relay_publisher *q, const struct edge_publish *in)
+{
+    struct limiter *l = q->relay->p->limiter;
+    uint32_t account = q->session->account;
+    return q->group == 0 && limiter_has(l, account, LIMITER_INFLIGHT_BYTES) > 0 &&
+           !limiter_may_have(l, account, LIMITER_INFLIGHT_BYTES, in->length, 0);
+}
+
 /* Whether it may go now. */
 static bool may_go(struct relay_publisher *q, const struct edge_publish *in, uint64_t *retry_ns)
 {
     struct proxy *p = q->relay->p;
     uint32_t account = q->session->account;
     if (!publisher_has_room(q->publisher, in->length) || has_its_share(q, in) ||
-        (!limiter_may_have(p->limiter, account, LIMITER_INFLIGHT_BYTES, in->length, 0) &&
-         limiter_has(p->limiter, account, LIMITER_INFLIGHT_BYTES) > 0)) {
+        has_all_its_bytes(q, in)) {
         *retry_ns = p->now.mono_ns + WAIT_NS;
         return false;
     }

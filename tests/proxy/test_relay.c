@@ -663,6 +663,102 @@ START_TEST(what_answers_a_fallen_message_falls_with_it_and_all_behind)
 }
 END_TEST
 
+static void publish_part(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number,
+                         struct position at, const char *text, bool more)
+{
+    struct edge_publish p = { .publisher = publisher,
+                              .number = number,
+                              .position = at,
+                              .flags = more ? MESSAGE_MORE : 0,
+                              .topic = "/a/x",
+                              .topic_length = 4,
+                              .payload = (const uint8_t *)text,
+                              .length = (uint32_t)strlen(text) };
+    rig_publish_at(r, c, &p);
+}
+
+/* The epoch that cuts it off voids what of it was stable, too. */
+START_TEST(a_group_of_which_a_part_was_stable_falls_whole_and_is_sent_again)
+{
+    struct rig *r = begin();
+    uint32_t c = rig_login(r, &key);
+    struct edge_opened o = rig_opened(r, c, "p", 7);
+    const struct position nowhere = { .seq = 0 };
+    r->leader.hold_stable = true;
+    publish_part(r, c, o.publisher, 1, nowhere, "first", true);
+    publish_part(r, c, o.publisher, 2, nowhere, "second", true);
+    publish_part(r, c, o.publisher, 3, nowhere, "third", false);
+    rig_run(r);
+    ck_assert_uint_eq(times(r, "third"), 1);
+    uint64_t first = rig_tip(r) - 2;
+    r->leader.stable = first;
+    rig_run(r);
+    ck_assert_uint_eq(proxy_stable(r->proxy), first);
+    rig_fork(r, first + 1);
+    ck_assert_uint_eq(times(r, "third"), 0);
+    r->leader.hold_stable = false;
+    rig_pass(r, SECOND);
+    ck_assert_uint_eq(times(r, "third"), 1);
+    publish_part(r, c, o.publisher, 4, nowhere, "fourth", false);
+    rig_pass(r, SECOND);
+    ck_assert_uint_eq(times(r, "fourth"), 1);
+    rig_free(r);
+}
+END_TEST
+
+START_TEST(a_group_of_which_a_part_answers_a_fallen_message_falls_whole)
+{
+    struct rig *r = begin();
+    uint32_t c = rig_login(r, &key);
+    size_t length;
+    rig_subscribe(r, c, "/a", EDGE_FROM_TIP);
+    struct edge_opened o = rig_opened(r, c, "p", 7);
+    rig_run(r);
+    r->leader.hold_stable = true;
+    struct position before = tip(r);
+    rig_say(r, "/a/x", "will fall");
+    rig_run(r);
+    r->leader.deaf = true;
+    publish_part(r, c, o.publisher, 1, before, "stays", false);
+    publish_part(r, c, o.publisher, 2, before, "first", true);
+    publish_part(r, c, o.publisher, 3, tip(r), "second", true);
+    rig_run(r);
+    rig_fork(r, before.seq);
+    rig_run(r);
+    r->leader.deaf = false;
+    publish_part(r, c, o.publisher, 4, before, "still on its way", false);
+    publish_part(r, c, o.publisher, 2, tip(r), "decided anew", false);
+    rig_pass(r, SECOND);
+    ck_assert_uint_eq(times(r, "stays"), 1);
+    ck_assert_uint_eq(times(r, "first"), 0);
+    ck_assert_uint_eq(times(r, "second"), 0);
+    ck_assert_uint_eq(times(r, "still on its way"), 0);
+    ck_assert_uint_eq(times(r, "decided anew"), 1);
+    ck_assert_ptr_null(rig_next(r, c, EDGE_REFUSED, &length));
+    rig_free(r);
+}
+END_TEST
+
+/* What of a group is on its way has no outcome before its end is: it would wait for itself. */
+START_TEST(a_group_with_more_bytes_than_may_be_in_flight_is_not_left_open_for_ever)
+{
+    struct rig *r = begin();
+    struct limit_whom whom = { .who = LIMIT_KEY };
+    memcpy(whom.key, key.public, sizeof whom.key);
+    rig_limit(r, &whom, &(struct limit) { .inflight_bytes = 10 });
+    rig_run(r);
+    uint32_t c = rig_login(r, &key);
+    struct edge_opened o = rig_opened(r, c, "p", 7);
+    const struct position nowhere = { .seq = 0 };
+    publish_part(r, c, o.publisher, 1, nowhere, "1234567", true);
+    publish_part(r, c, o.publisher, 2, nowhere, "7654321", true);
+    publish_part(r, c, o.publisher, 3, nowhere, "end", false);
+    rig_pass(r, SECOND);
+    ck_assert_uint_eq(times(r, "end"), 1);
+    rig_free(r);
+}
+END_TEST
+
 START_TEST(what_depends_on_nothing_is_sent_again_after_a_fork)
 {
     struct rig *r = begin();
@@ -1022,6 +1118,9 @@ int main(void)
     tcase_add_test(all, a_topic_is_not_used_before_no_fork_can_take_it_back);
     tcase_add_test(all, a_key_makes_as_many_topics_as_its_limit_says);
     tcase_add_test(all, what_answers_a_fallen_message_falls_with_it_and_all_behind);
+    tcase_add_test(all, a_group_of_which_a_part_was_stable_falls_whole_and_is_sent_again);
+    tcase_add_test(all, a_group_of_which_a_part_answers_a_fallen_message_falls_whole);
+    tcase_add_test(all, a_group_with_more_bytes_than_may_be_in_flight_is_not_left_open_for_ever);
     tcase_add_test(all, what_depends_on_nothing_is_sent_again_after_a_fork);
     tcase_add_test(all, a_message_for_a_place_that_is_no_more_is_passed_over);
     tcase_add_test(all, a_join_that_a_fork_takes_back_is_made_again);
