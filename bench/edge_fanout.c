@@ -21,7 +21,8 @@ enum {
     ROUND_MS = 400,
     AHEAD_BYTES_MAX = 2 << 20, /* of the slowest subscriber; so that none is left behind */
     DELIVERIES_MAX = 1 << 20,  /* the same: that are still to be made */
-    BURST = 256,               /* messages that are handed to nats-server in one call */
+    PUSHES = 1024,             /* messages between two rounds of the client; */
+    BURST = 256,               /* that are handed to nats-server in one call */
     STAGE_PEER = STAGE_CHAIN
 };
 #define PATIENCE_NS UINT64_C(20000000000)
@@ -131,7 +132,7 @@ static bool is_fine(const struct fanout *f, char *error)
 static bool publish(struct fanout *f, bool push, char *error)
 {
     uint64_t seen = least(f, false);
-    while (push && f->pushed - seen < f->ahead_max) {
+    for (uint32_t i = 0; push && i < PUSHES && f->pushed - seen < f->ahead_max; i++) {
         wire_store64(f->payload, f->pushed + 1);
         if (!cantus_pipe_push(f->pipe, EDGE_TOPIC, f->payload, f->payload_bytes))
             break;
@@ -145,11 +146,11 @@ static bool publish(struct fanout *f, bool push, char *error)
 
 static bool publish_to_peer(struct fanout *f, bool push, char *error)
 {
-    char text[BURST * (NATS_HEAD_MAX + PAYLOAD_MAX + 2)];
-    size_t head = nats_pub_head(text, f->payload_bytes), length = 0;
+    char text[BURST * (NATS_HEAD_MAX + PAYLOAD_MAX + 2)], line[NATS_HEAD_MAX];
+    size_t head = nats_pub_head(line, f->payload_bytes), length = 0;
     uint64_t seen = least(f, true);
     for (uint32_t i = 0; push && i < BURST && f->published - seen < f->ahead_max; i++) {
-        nats_pub_head(text + length, f->payload_bytes);
+        memcpy(text + length, line, head);
         wire_store64(f->payload, ++f->published);
         memcpy(text + length + head, f->payload, f->payload_bytes);
         memcpy(text + length + head + f->payload_bytes, "\r\n", 2);
