@@ -41,11 +41,11 @@ static size_t on_stream(void *ctx, const struct port_stream_event *e, struct por
 
 static const struct participant_ops ops = { .on_stream = on_stream };
 
+/* A microsecond passes in each round, however long that takes. */
 static uint64_t mono_ns(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+    static uint64_t now_ns = 1000000000;
+    return now_ns += 1000;
 }
 
 static bool poll_streams(void)
