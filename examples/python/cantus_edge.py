@@ -38,6 +38,8 @@ FRAME_MAX = (1 << 20) + 2048
 SEQUENCED, STABLE = 1, 2
 FROM_TIP, FROM_POSITION, FROM_TIME = 1, 2, 3
 MORE = 1  # a message's flag: its group goes on
+BLOCK, NAMES_MAX = 4096, 3 * 4096  # names that may be known at a time
+PAYLOAD_MAX = 1 << 20
 ALIVE_S, DEAD_S, LOGIN_S, REST_MAX_S = 15, 60, 15, 5
 
 (HELLO, PROVE, SUBSCRIBE, CHANGE, OPEN, PUBLISH, ALIVE) = range(1, 8)
@@ -95,6 +97,12 @@ class Progress:
 @dataclasses.dataclass(frozen=True)
 class Forked:
     """What was handed over behind this seq no longer holds; what holds comes next."""
+    seq: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Changed:
+    """The subtrees that were changed to count from this seq on."""
     seq: int
 
 
@@ -237,8 +245,10 @@ class Publisher:
     def on_opened(self, reader):
         identity, incarnation, last, _ = reader.fields("IIQQ")
         reader.done()
-        if self.id not in (0, identity) or incarnation <= self.incarnation:
-            raise Broken("an OPENED that was not asked for")
+        if self.id not in (0, identity):
+            raise Broken(f"it opens publisher {identity}, and {self.name} is publisher {self.id}")
+        if identity == 0 or (self.incarnation and incarnation != self.incarnation + 1):
+            raise Broken(f"it opens incarnation {incarnation} of {self.name} behind {self.incarnation}")
         fresh, self.id, self.incarnation, self.last = self.id == 0, identity, incarnation, last
         self.nonce = random.SystemRandom().getrandbits(64)  # for the next one
         self.opened = True
@@ -259,7 +269,8 @@ class Publisher:
         if number + count <= item.number:
             return
         if number != item.number or count < item.count:
-            raise Broken("an outcome out of turn")
+            raise Broken(f"an outcome out of turn: of {count} numbers from {number} on, where number {item.number} "
+                         f"is the next, which takes {item.count}")
         item.seq = seq
         self.client.tell(Outcome(item.index, seq, reason))
 
@@ -353,6 +364,7 @@ class Client:
         self.connects = 0           # how often it was let in
         self.sock = None
         self.refused_identity = 0
+        self.volatile = None        # not known yet
         self.forget()
 
     def forget(self):
@@ -364,8 +376,11 @@ class Client:
         self.state = "hello"
         self.opening = None
         self.subscribed = False
+        self.changing = 0           # CHANGEs without an answer
         self.names = {}
         self.epoch = (self.position.number, self.position.candidate)
+        self.epoch_first_seq = 0    # of it, if it was told; what is below is of
+        self.epoch_before, self.before_first_seq = self.epoch, 0
         self.last, self.covered, self.boundary = 0, False, None
         self.timestamp_ns = 0
         for publisher in self.publishers:
@@ -386,10 +401,12 @@ class Client:
             self.start, self.time_ns = FROM_TIME, time_ns
 
     def change(self, add=(), remove=()):
-        """While it runs; a later connection asks for the new set at once."""
+        """While it runs: Changed tells from which seq on. If the connection is lost before, the next one asks for the
+        new set from where we are."""
         self.subtrees = [s for s in self.subtrees if s not in remove] + [s for s in add if s not in self.subtrees]
         if self.subscribed:
             self.say(encode_change(list(add), list(remove)))
+            self.changing += 1
 
     def publisher(self, name):
         self.publishers.append(Publisher(self, name))
@@ -537,11 +554,20 @@ class Client:
             self.say(frame(PROVE, signature))
 
     def on_accepted(self, reader):
-        reader.position()
+        tip = reader.position()
         (stable, self.fragment_bytes, self.window, self.payload_max, volatile) = reader.fields("QIIIB")
         reader.done()
         if self.state != "prove":
             raise Broken("an ACCEPTED that was not asked for")
+        if tip.seq == 0 or tip.number == 0:
+            raise Broken("it says that our login has no place in the stream")
+        if (not 0 < self.fragment_bytes <= PAYLOAD_MAX or self.window == 0 or self.payload_max > PAYLOAD_MAX or
+                volatile > 1):
+            raise Broken(f"its limits can't be: fragments of {self.fragment_bytes} bytes, a window of {self.window}, "
+                         f"payloads of {self.payload_max}, volatile {volatile}")
+        if self.volatile not in (None, volatile):
+            raise Broken("it says that the stream is volatile, and was told before that it is not, or the reverse")
+        self.volatile = volatile
         if volatile and self.level == STABLE:
             raise Refused("nothing in this stream is ever stable")
         self.state = "open"
@@ -560,33 +586,53 @@ class Client:
             raise Broken("a second SUBSCRIBED")
         if self.start == FROM_POSITION:
             if position.seq > self.position.seq:
-                raise Broken("it does not begin behind our position")
+                raise Broken(f"it begins behind {position.seq}, and we have everything through {self.position.seq}")
+            if position.seq == self.position.seq and position != self.position:
+                raise Broken(f"it begins behind {position.seq} of another epoch than ours, and has told no fork")
             if position.seq < self.position.seq:
                 self.go_back(position)
         self.subscribed = True
         self.position, self.start = position, FROM_POSITION
         self.epoch = (position.number, position.candidate)
+        self.epoch_first_seq = 0
         self.last, self.covered, self.boundary = 0, False, position.seq
 
     def on_changed(self, reader):
         (seq,) = reader.fields("Q")
         reader.done()
-        self.boundary = max(seq, self.position.seq)
+        if self.changing == 0:
+            raise Broken("a CHANGED that was not asked for")
+        if seq <= self.position.seq:
+            raise Broken(f"it changes what comes from {seq} on, and we have everything through {self.position.seq}")
+        self.changing -= 1
+        self.go_to(seq - 1)
+        self.last, self.covered, self.boundary = 0, False, seq - 1
+        self.tell(Changed(seq))
 
     def on_epoch(self, reader):
         number, candidate, first_seq = reader.fields("IQQ")
         reader.done()
         if (number, candidate) == self.epoch:
             return
-        if number <= self.epoch[0] or first_seq <= self.position.seq:
-            raise Broken("it goes back to an older epoch")
-        self.epoch = (number, candidate)
+        if number == self.epoch[0]:
+            raise Broken(f"it names another candidate of epoch {number}")
+        if number < self.epoch[0]:
+            raise Broken(f"it goes back from epoch {self.epoch[0]} to {number}")
+        if first_seq <= self.position.seq:
+            raise Broken(f"it begins epoch {number} at {first_seq}, and we have everything through "
+                         f"{self.position.seq}")
+        self.epoch_before, self.before_first_seq = self.epoch, self.epoch_first_seq
+        self.epoch, self.epoch_first_seq = (number, candidate), first_seq
+        if self.changing:  # what was asked for may be among what the failover has taken back
+            raise Broken("an epoch began while the subscription was changing")
 
     def on_name(self, reader):
         kind, number = reader.number(1), reader.number(3)
         text = reader.text()
         reader.done()
         self.names[kind, number] = text
+        if kind not in (1, 2) or len(self.names) > NAMES_MAX:
+            raise Broken("a name of neither a topic nor a publisher, or more names than a block has")
 
     def check_previous(self, previous):
         """Whether nothing is missing: docs/wire.md, "What a client must check"."""
@@ -596,15 +642,20 @@ class Client:
         self.boundary = None
 
     def go_to(self, seq):
-        if seq > self.position.seq:
+        """What ends a block may come behind the EPOCH that follows its seq; of what is further back the epoch is
+        not known any more."""
+        if seq > self.position.seq and seq >= self.epoch_first_seq:
             self.position = Position(*self.epoch, seq)
+        elif seq > self.position.seq and seq >= self.before_first_seq:
+            self.position = Position(*self.epoch_before, seq)
 
     def on_message(self, reader):
         seq, previous, timestamp_ns = reader.fields("QQQ")
         topic, publisher, number = reader.number(3), reader.number(3), reader.number(6)
         flags, payload = reader.number(1), reader.rest()
         if seq <= self.position.seq or timestamp_ns < self.timestamp_ns:
-            raise Broken(f"message {seq} comes again, or goes back in time")
+            raise Broken(f"message {seq} of {timestamp_ns} comes again, or goes back in time: we have everything "
+                         f"through {self.position.seq}, of {self.timestamp_ns}")
         self.check_previous(previous)
         try:
             topic = self.names[1, topic]
@@ -619,12 +670,13 @@ class Client:
         through, previous, stable, timestamp_ns = reader.fields("QQQQ")
         reader.done()
         if through < self.position.seq or timestamp_ns < self.timestamp_ns:
-            raise Broken("progress goes backwards")
+            raise Broken(f"progress goes back to {through} of {timestamp_ns}: we have everything through "
+                         f"{self.position.seq}, of {self.timestamp_ns}")
         self.check_previous(previous)
         self.last, self.covered, self.timestamp_ns = previous, True, timestamp_ns
         self.go_to(through)
         self.on_stable(stable)
-        if (through + 1) % 4096 == 0:
+        if (through + 1) % BLOCK == 0:
             self.names.clear()
         self.tell(Progress(through, self.stable, timestamp_ns))
 
@@ -640,6 +692,7 @@ class Client:
 
     def go_back(self, common):
         self.epoch = min(self.epoch, (common.number, common.candidate))
+        self.epoch_first_seq = 0
         self.last, self.covered, self.boundary = 0, False, min(common.seq, self.position.seq)
         if common.seq >= self.position.seq:
             return
@@ -662,16 +715,19 @@ class Client:
     def on_outcome(self, reader):
         identity, number, count, seq, reason, _, stable = reader.fields("IQIQBQQ")
         reader.done()
-        for publisher in self.publishers:
-            if publisher.id == identity:
-                publisher.on_outcome(number, count, seq, reason)
+        ours = [p for p in self.publishers if p.opened and p.id == identity]
+        if not ours or count == 0 or seq == 0:
+            raise Broken(f"the outcome of {count} numbers of publisher {identity}, which is not open here")
+        ours[0].on_outcome(number, count, seq, reason)
         self.go_to(seq)
         self.on_stable(seq if self.level == STABLE else stable)
 
     def on_superseded(self, reader):
         identity, _, seq = reader.fields("IIQ")
         reader.done()
-        names = [p.name for p in self.publishers if p.id == identity]
+        names = [p.name for p in self.publishers if p.id == identity or p is self.opening]
+        if not names:
+            raise Broken(f"it says that publisher {identity} is superseded, which is not ours")
         raise Superseded(f"another process publishes as {names}, since message {seq}")
 
     def on_refused(self, reader):
@@ -706,10 +762,16 @@ def parse_proxies(text):
     return proxies
 
 
+def printable(text):
+    """Without what a terminal would take for a command, or a reader for another line."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 def show(event):
     if isinstance(event, Message):
         text = event.payload.decode("utf-8", "backslashreplace")
-        print(event.seq, event.timestamp_ns, event.topic, event.publisher or "-", text, flush=True)
+        print(event.seq, event.timestamp_ns, printable(event.topic), printable(event.publisher) or "-",
+              printable(text), flush=True)
     elif isinstance(event, Forked):
         print(f"# forked: what came behind {event.seq} no longer holds", flush=True)
 
@@ -722,7 +784,7 @@ class Log:
 
     def __call__(self, text):
         if text != self.last:
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
         self.last = text
 
 
@@ -780,7 +842,7 @@ def main():
                         log=None if args.quiet else Log(), tls=args.proxy.startswith("tls:"), ca_file=args.ca)
         return subscribe(client, args) if args.verb == "sub" else publish(client, args)
     except (Refused, Superseded, ValueError, OSError) as why:
-        print(why, file=sys.stderr)
+        print(printable(str(why)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -88,12 +88,28 @@ def text(s):
     return bytes([len(s)]) + s.encode()
 
 
+def accepted(tip=(1, 7, 100), fragment=1000, window=64, payload_max=1 << 20, volatile=0):
+    return cantus_edge.Position(*tip).encode() + struct.pack("<QIIIB", 90, fragment, window, payload_max, volatile)
+
+
+ACCEPTED = accepted()
+
+
+def subscribed(position):
+    return cantus_edge.frame(cantus_edge.SUBSCRIBED, position)
+
+
+def epoch(number, candidate, first_seq):
+    return cantus_edge.frame(cantus_edge.EPOCH, struct.pack("<IQQ", number, candidate, first_seq))
+
+
 class Liar:
     """Lets everybody in and says the frames of a script, another one to each connection; the last is said to
     all that come later."""
 
-    def __init__(self, *scripts):
+    def __init__(self, *scripts, accepted=None):
         self.scripts, self.subscriptions = list(scripts), []
+        self.accepted = list(accepted or [ACCEPTED])    # bodies, another one to each connection likewise
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.address = self.listening.getsockname()
         self.thread = threading.Thread(target=self.serve, daemon=True)
@@ -126,13 +142,14 @@ class Liar:
     def talk(self, sock, script):
         self.read(sock)
         sock.sendall(cantus_edge.frame(cantus_edge.WELCOME, struct.pack("<HQ", 1, 5) + bytes(32) + text("liar")))
-        sock.sendall(cantus_edge.frame(cantus_edge.ACCEPTED, cantus_edge.Position(1, 7, 100).encode() +
-                                       struct.pack("<QIIIB", 90, 1000, 64, 1 << 20, 0)))
+        accepted = self.accepted.pop(0) if len(self.accepted) > 1 else self.accepted[0]
+        sock.sendall(cantus_edge.frame(cantus_edge.ACCEPTED, accepted))
         kind, body = self.read(sock)
         assert kind == cantus_edge.SUBSCRIBE
         position = body[2:22]
         self.subscriptions.append(struct.unpack("<IQQ", position))
-        sock.sendall(cantus_edge.frame(cantus_edge.SUBSCRIBED, position) + script)
+        # A script of bytes comes behind SUBSCRIBED; another says all of it, of the position that was asked for.
+        sock.sendall(script(position) if callable(script) else subscribed(position) + script)
         sock.recv(1)
 
 
@@ -155,8 +172,8 @@ def progress(through, previous, time_ns=None):
 
 
 class LiarTest(unittest.TestCase):
-    def events(self, *scripts, count):
-        liar = Liar(*scripts)
+    def events(self, *scripts, count, accepted=None):
+        liar = Liar(*scripts, accepted=accepted)
         self.addCleanup(liar.close)
         said = []
         client = cantus_edge.Client([liar.address], log=said.append)
@@ -171,8 +188,7 @@ class LiarTest(unittest.TestCase):
         return found, liar, said
 
     def test_an_honest_one(self):
-        epoch = cantus_edge.frame(cantus_edge.EPOCH, struct.pack("<IQQ", 1, 7, 2))
-        script = (epoch + NAMES + message(4, 0) + message(9, 4) + progress(12, 9) + message(14, 9) +
+        script = (epoch(1, 7, 2) + NAMES + message(4, 0) + message(9, 4) + progress(12, 9) + message(14, 9) +
                   progress(4095, 14) + NAMES + message(4100, 0) + progress(4101, 4100))
         found, liar, said = self.events(script, count=7)
         self.assertEqual([e.seq for e in found if isinstance(e, cantus_edge.Message)], [4, 9, 14, 4100])
@@ -189,7 +205,14 @@ class LiarTest(unittest.TestCase):
                           ("progress with an unknown match", progress(20, 15)),
                           ("progress without the last match", progress(20, 4)),
                           ("progress backwards", progress(8, 4)),
-                          ("an old epoch", cantus_edge.frame(cantus_edge.EPOCH, struct.pack("<IQQ", 0, 1, 12))),
+                          ("an epoch that begins where messages were", epoch(1, 7, 9)),
+                          ("a change that nobody asked for",
+                           cantus_edge.frame(cantus_edge.CHANGED, struct.pack("<Q", 12))),
+                          ("the outcome of somebody else", cantus_edge.frame(
+                              cantus_edge.OUTCOME, struct.pack("<IQIQBQQ", 7, 1, 1, 12, 0, 0, 0))),
+                          ("the end of a publisher that is not ours", cantus_edge.frame(
+                              cantus_edge.SUPERSEDED, struct.pack("<IIQ", 7, 2, 12))),
+                          ("a name of nothing", name(3, 1, "what")),
                           ("what a client says", cantus_edge.frame(cantus_edge.OPEN)),
                           ("a short body", cantus_edge.frame(cantus_edge.MESSAGE, b"123")),
                           ("a long body", cantus_edge.frame(cantus_edge.FORKED, bytes(21))),
@@ -199,6 +222,48 @@ class LiarTest(unittest.TestCase):
                 self.assertEqual([e.seq for e in found], [4, 9, 14])
                 self.assertEqual(liar.subscriptions[:2], [(0, 0, 0), (0, 0, 9)])
                 self.assertGreaterEqual(len(said), 1)
+
+    def test_epochs_go_on_and_have_one_candidate(self):
+        begin = epoch(2, 7, 2) + NAMES + message(4, 0) + message(9, 4)
+        for what, lie, clear in (("back", epoch(1, 9, 12), "from epoch 2 to 1"),
+                                 ("twice", epoch(2, 8, 12), "another candidate of epoch 2")):
+            with self.subTest(what):
+                found, liar, said = self.events(begin + lie, NAMES + message(14, 9), count=3)
+                self.assertEqual([e.seq for e in found], [4, 9, 14])
+                self.assertEqual(liar.subscriptions[:2], [(0, 0, 0), (2, 7, 9)])
+                self.assertIn(clear, said[0])
+
+    def test_a_block_that_ends_behind_the_next_epoch_is_of_the_one_before(self):
+        script = (epoch(1, 7, 2) + NAMES + message(4, 0) + epoch(2, 8, 20) + progress(15, 4) + b"\0" * 8)
+        _, liar, _ = self.events(script, NAMES + message(24, 4), count=3)
+        self.assertEqual(liar.subscriptions[:2], [(0, 0, 0), (1, 7, 15)])
+
+    def test_another_history_is_told_by_a_fork_only(self):
+        begin = epoch(2, 7, 2) + NAMES + message(4, 0) + message(9, 4)
+        other = subscribed(cantus_edge.Position(3, 9, 9).encode())
+        found, liar, said = self.events(begin + b"\0" * 8, lambda position: other, NAMES + message(14, 9), count=3)
+        self.assertEqual([e.seq for e in found], [4, 9, 14])
+        self.assertEqual(liar.subscriptions[:3], [(0, 0, 0), (2, 7, 9), (2, 7, 9)])
+        self.assertIn("another epoch", said[1])
+
+    def test_a_login_and_limits_that_can_not_be(self):
+        for what, lie, clear in (("no place", accepted(tip=(0, 0, 0)), "no place"),
+                                 ("no epoch", accepted(tip=(0, 0, 5)), "no place"),
+                                 ("no window", accepted(window=0), "window of 0"),
+                                 ("fragments of nothing", accepted(fragment=0), "fragments of 0"),
+                                 ("payloads too large", accepted(payload_max=1 << 21), "payloads of 2097152"),
+                                 ("neither", accepted(volatile=2), "volatile 2")):
+            with self.subTest(what):
+                _, liar, said = self.events(NAMES + message(4, 0), count=1, accepted=[lie, ACCEPTED])
+                self.assertEqual(len(liar.subscriptions), 1)
+                self.assertIn(clear, said[0])
+        _, _, said = self.events(NAMES + message(4, 0) + b"\0" * 8, NAMES + message(14, 4), count=2,
+                                 accepted=[ACCEPTED, accepted(volatile=1), ACCEPTED])
+        self.assertIn("volatile", said[1])
+
+    def test_what_a_terminal_would_obey_is_not_printed(self):
+        self.assertEqual(cantus_edge.printable("a\x1b[2Jb\nc\x9bd\u202ee\u00e9"), r"a\x1b[2Jb\x0ac\x9bd\x202ee\u00e9"
+                         .replace(r"\u00e9", "\u00e9"))
 
     def test_a_fork_goes_back(self):
         found, _, said = self.events(
