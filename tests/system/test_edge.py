@@ -438,7 +438,9 @@ class KilledTest(EdgeCase):
         self.assertEqual(outcomes, list(range(1, 3001)))
         expected = [b"%d" % i for i in range(3000)]
         self.assertEqual(seen, expected)
-        self.assertEqual([p.encode() for p in self.payloads(self.d, "/team/x")], expected)
+        core = wait_until(lambda: [p for p in [self.payloads(self.d, "/team/x")] if len(p) >= 3000],
+                          "what is sequenced becomes stable")[0]
+        self.assertEqual([p.encode() for p in core], expected)
 
     def test_an_app_through_proxies_is_the_core_s(self):
         """The order book of the core, unchanged: only its source says proxies, which die under it."""
