@@ -127,6 +127,31 @@ static inline uint32_t schedule_pass(struct schedule *d, const char *text)
     return passed;
 }
 
+static const char *const schedule_others[] = { "store-2", "store-3", "sequencer-2", "sequencer-3" };
+
+/* What the first sequencer and the first store say reaches no other of them. */
+static inline void schedule_strand(struct schedule *d)
+{
+    for (int i = 0; i < 4; i++) {
+        sim_hold(d->s, "sequencer-1", schedule_others[i], true);
+        sim_hold(d->s, "store-1", schedule_others[i], true);
+    }
+}
+
+/* Both crash, and nobody will ever hear what they said then. */
+static inline void schedule_bury(struct schedule *d)
+{
+    sim_crash(d->s, d->sequencer[0]);
+    sim_crash(d->s, d->store[0]);
+    for (int i = 0; i < 4; i++) {
+        char arrow[80];
+        snprintf(arrow, sizeof arrow, " sequencer-1 -> %s ", schedule_others[i]);
+        schedule_lose(d, arrow);
+        snprintf(arrow, sizeof arrow, " store-1 -> %s ", schedule_others[i]);
+        schedule_lose(d, arrow);
+    }
+}
+
 /* Until something in flight says so. */
 static inline void schedule_wait_flight(struct schedule *d, const char *text)
 {

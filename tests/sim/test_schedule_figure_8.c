@@ -11,12 +11,9 @@ enum { LONG = 40 }; /* messages, which together take a store several commits */
 static void play_first(struct schedule *d)
 {
     static char text[8000];
-    const char *deaf[] = { "store-2", "store-3", "sequencer-2", "sequencer-3" };
-    for (int i = 0; i < 4; i++) {
-        sim_hold(d->s, "sequencer-1", deaf[i], true);
-        sim_hold(d->s, "store-1", deaf[i], true);
-        sim_hold(d->s, "alice", deaf[i], true);
-    }
+    schedule_strand(d);
+    for (int i = 0; i < 4; i++)
+        sim_hold(d->s, "alice", schedule_others[i], true);
     for (int i = 0; i < LONG; i++)
         ck_assert(sim_publish(d->s, "alice", "/said", text, sizeof text));
     sim_advance(d->s, 60 * MS);

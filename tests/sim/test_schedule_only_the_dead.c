@@ -8,11 +8,7 @@ static void play(struct schedule *d)
 {
     schedule_say(d, "a");
     sim_advance(d->s, 60 * MS);
-    const char *deaf[] = { "store-2", "store-3", "sequencer-2", "sequencer-3" };
-    for (int i = 0; i < 4; i++) {
-        sim_hold(d->s, "sequencer-1", deaf[i], true);
-        sim_hold(d->s, "store-1", deaf[i], true);
-    }
+    schedule_strand(d);
     schedule_say(d, "b");
     sim_advance(d->s, MS);
     const struct schedule_tally *t = sim_app_state(d->s, d->sequenced);
@@ -20,15 +16,7 @@ static void play(struct schedule *d)
     t = sim_app_state(d->s, d->stable);
     schedule_expect(d, t->count == 1);
     uint64_t lost = sim_seq(d->s, d->store[0]);
-    sim_crash(d->s, d->sequencer[0]);
-    sim_crash(d->s, d->store[0]);
-    for (int i = 0; i < 4; i++) {
-        char arrow[80];
-        snprintf(arrow, sizeof arrow, " sequencer-1 -> %s ", deaf[i]);
-        schedule_lose(d, arrow);
-        snprintf(arrow, sizeof arrow, " store-1 -> %s ", deaf[i]);
-        schedule_lose(d, arrow);
-    }
+    schedule_bury(d);
     schedule_expect(d, sim_seq(d->s, d->store[1]) < lost);
     sim_promote(d->s, d->sequencer[1], "the first is dead");
     schedule_wait_lead(d, d->sequencer[1]);
