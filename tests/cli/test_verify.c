@@ -1,18 +1,12 @@
 /* Comparing stores: against listeners that tell digests of made-up histories. A history is batches
  * of seven messages; from a given seq on a store has another one, or is damaged. What `cantus
  * verify --json` prints is compared as text, and every place where histories can part is tried. */
-#include <check.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <string.h>
 
-#include "cli/cli.h"
-#include "tests/cli/listener.h"
+#include "tests/cli/verb.h"
 
 enum { STORES_MAX = 5, PER_BATCH = 7 };
-#define STREAM UINT64_C(0x57)
 
 struct store {
     uint64_t tip;
@@ -23,47 +17,12 @@ struct store {
     bool absent;
 };
 
-static char directory[64], path[96];
-static struct config config;
-
-/* ---- what the verb needs of the command ------------------------------------------------------ */
-
-int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int argc, char **argv,
-                const struct option *options,
-                bool (*parse)(void *ctx, int option, const char *value), void *ctx)
-{
-    (void)verb;
-    (void)globals;
-    (void)argv;
-    ck_assert_str_eq(options[0].name, "json");
-    ck_assert(parse(ctx, options[0].val, NULL));
-    return argc;
-}
-
-int cli_fail(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    return CLI_FAILED;
-}
-
-bool cli_running(void)
-{
-    return true;
-}
-
-void cli_catch_signals(void)
-{
-}
-
 /* ---- stores ---------------------------------------------------------------------------------- */
 
 static void send_status(const struct store *s, int client)
 {
     static uint8_t frame[STATUS_SIZE_MAX + REPLAY_FRAME_HEADER];
-    struct status status = { .stream = STREAM,
+    struct status status = { .stream = VERB_STREAM,
                              .role = "retransmitter",
                              .state = "recording",
                              .store = 1 + s->branch,
@@ -100,50 +59,18 @@ static void answer(void *ctx, int client, enum replay_type type, const uint8_t *
         send_digest(ctx, client, command.seq);
 }
 
-static void set_up(void)
-{
-    listeners_open();
-    snprintf(directory, sizeof directory, "/tmp/cantus-verify-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(directory));
-    snprintf(path, sizeof path, "%s/" CONFIG_FILE, directory);
-}
-
-static void tear_down(void)
-{
-    listeners_close();
-    unlink(path);
-    rmdir(directory);
-}
-
 /* Runs the verb on so many stores; its exit status, and what it printed. */
 static int verify(const struct store *stores, uint32_t count, char *out, size_t capacity)
 {
-    char error[CONFIG_ERROR_MAX];
-    config_default_for_dir(&config, directory, 1);
-    config_resize(&config, count, 1, 0);
-    config.stream = STREAM;
-    config.sequencers[0].stream_port = listener_nobody().port;
+    struct config *config = verb_config(count);
+    verb_json = true;
+    config->sequencers[0].stream_port = listener_nobody().port;
     for (uint32_t i = 0; i < count; i++) {
         struct store copy = stores[i];
-        config.retransmitters[i].stream_port =
+        config->retransmitters[i].stream_port =
             (copy.absent ? listener_nobody() : listener_start(answer, &copy)).port;
     }
-    ck_assert_msg(config_write(path, &config, error), "%s", error);
-    fflush(stdout);
-    FILE *file = tmpfile();
-    int saved = dup(STDOUT_FILENO);
-    ck_assert(file != NULL && dup2(fileno(file), STDOUT_FILENO) >= 0);
-    char name[] = "verify";
-    char *argv[] = { name, NULL };
-    struct cli_globals globals = { .dir = directory };
-    int status = verb_verify.run(&globals, 1, argv);
-    fflush(stdout);
-    dup2(saved, STDOUT_FILENO);
-    close(saved);
-    rewind(file);
-    out[fread(out, 1, capacity - 1, file)] = '\0';
-    fclose(file);
-    return status;
+    return verb_run(&verb_verify, out, capacity);
 }
 
 static bool differs(const char *out, const char *name)
@@ -239,7 +166,7 @@ int main(void)
 {
     Suite *suite = suite_create("cli/verify");
     TCase *all = tcase_create("all");
-    tcase_add_checked_fixture(all, set_up, tear_down);
+    tcase_add_checked_fixture(all, verb_set_up, verb_tear_down);
     tcase_add_test(all, equal_histories);
     tcase_add_test(all, tails_may_differ);
     tcase_add_loop_test(all, the_first_difference_is_found, 0, 15);
