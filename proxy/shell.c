@@ -161,6 +161,14 @@ static bool options_of(const struct config *c, const struct config_proxy *own,
     o->datagram_max = c->datagram_max;
     o->run_bytes_max = c->sequencer.run_bytes_max;
     o->sessions_max = own->sessions_max;
+    o->sessions_per_addr = own->sessions_per_addr;
+    o->sessions_per_key = own->sessions_per_key;
+    o->logins_max = own->logins_max;
+    o->subtrees_max = own->subtrees_max;
+    o->records_per_addr_s = own->records_per_addr_s;
+    o->records_per_addr_burst = own->records_per_addr_burst;
+    o->records_per_key_s = own->records_per_key_s;
+    o->records_per_key_burst = own->records_per_key_burst;
     o->recent_bytes = (uint64_t)own->recent_mib << 20;
     o->view_bytes = (uint64_t)own->view_mib << 20;
     o->relay_bytes = (uint64_t)own->relay_mib << 20;

@@ -68,7 +68,11 @@ struct config_proxy {
     uint16_t stream_port;
     struct port_addr listen; /* where clients connect; ip 0: on every interface */
     uint32_t interface;      /* ip; 0: the deployment's */
-    uint32_t sessions_max;
+    uint32_t sessions_max, sessions_per_addr, sessions_per_key;
+    uint32_t logins_max;
+    uint32_t subtrees_max;
+    uint32_t records_per_addr_s, records_per_addr_burst; /* 0 a second: any */
+    uint32_t records_per_key_s, records_per_key_burst;
     uint32_t recent_mib;
     uint32_t view_mib;
     uint32_t relay_mib;

@@ -54,6 +54,14 @@ void config_default(struct config *c)
     }
     for (int i = 0; i < CONFIG_PROXIES_MAX; i++)
         c->proxies[i] = (struct config_proxy) { .sessions_max = 16384,
+                                                .sessions_per_addr = 16384,
+                                                .sessions_per_key = 1024,
+                                                .logins_max = 512,
+                                                .subtrees_max = 262144,
+                                                .records_per_addr_s = 64,
+                                                .records_per_addr_burst = 32768,
+                                                .records_per_key_s = 16,
+                                                .records_per_key_burst = 5120,
                                                 .recent_mib = 256,
                                                 .view_mib = 256,
                                                 .relay_mib = 256,

@@ -136,6 +136,24 @@ static const struct config_key proxy_keys[] = {
       "Its host's interface for multicast, if that is not the one under 'network'." },
     { "sessions_max", CONFIG_U32, false, PROX(sessions_max), 1, CONFIG_SESSIONS_MAX,
       "Clients at a time. Each needs a file descriptor: see `ulimit -n`." },
+    { "sessions_per_addr", CONFIG_U32, false, PROX(sessions_per_addr), 1, CONFIG_SESSIONS_MAX,
+      "Of them, from one address." },
+    { "sessions_per_key", CONFIG_U32, false, PROX(sessions_per_key), 1, CONFIG_SESSIONS_MAX,
+      "Of them, with one key whose limit (`cantus limit`) says nothing else." },
+    { "logins_max", CONFIG_U32, false, PROX(logins_max), 8, CONFIG_SESSIONS_MAX,
+      "Of them, who have not logged in yet: others wait for their turn. An eighth of it from one "
+      "address." },
+    { "subtrees_max", CONFIG_U32, false, PROX(subtrees_max), 1024, 4194304,
+      "Subtrees that all clients together subscribe to." },
+    { "records_per_addr_s", CONFIG_U32, false, PROX(records_per_addr_s), 0, 1000000,
+      "What clients make it write down (logins, subscriptions from the tip, changes, publishers) stays "
+      "in the stream: so many a second from one address, behind a burst, then they wait. 0: any." },
+    { "records_per_addr_burst", CONFIG_U32, false, PROX(records_per_addr_burst), 1, 1000000,
+      "That burst." },
+    { "records_per_key_s", CONFIG_U32, false, PROX(records_per_key_s), 0, 1000000,
+      "The same with one key, whose logins are refused then. 0: any." },
+    { "records_per_key_burst", CONFIG_U32, false, PROX(records_per_key_burst), 1, 1000000,
+      "And its burst." },
     { "recent_mib", CONFIG_U32, false, PROX(recent_mib), 4, 1048576,
       "The recent part of the stream in memory, from which clients that are behind catch up; what is "
       "older comes from a store." },
@@ -159,7 +177,8 @@ static const struct config_key proxy_keys[] = {
       "PEM file of the certificate's key, without a passphrase." },
 };
 
-_Static_assert(sizeof sequencing_keys / sizeof sequencing_keys[0] <= CONFIG_KEYS_MAX,
+_Static_assert(sizeof sequencing_keys / sizeof sequencing_keys[0] <= CONFIG_KEYS_MAX &&
+                   sizeof proxy_keys / sizeof proxy_keys[0] <= CONFIG_KEYS_MAX,
                "lines are kept for that many keys");
 _Static_assert((int)CONFIG_SEQUENCERS_MAX <= (int)CONFIG_ITEMS_MAX &&
                    (int)CONFIG_PROXIES_MAX <= (int)CONFIG_ITEMS_MAX,

@@ -42,7 +42,7 @@ enum config_section_id {
     CONFIG_SECTIONS
 };
 
-enum { CONFIG_KEYS_MAX = 16, CONFIG_ITEMS_MAX = CONFIG_RETRANSMITTERS_MAX };
+enum { CONFIG_KEYS_MAX = 24, CONFIG_ITEMS_MAX = CONFIG_RETRANSMITTERS_MAX };
 
 struct config_section {
     const char *name; /* NULL: the file itself */

@@ -135,6 +135,14 @@ START_TEST(everything_survives_the_file)
     c.proxies[1].stream_port = 12;
     c.proxies[1].listen = (struct port_addr) { 0, 13 };
     c.proxies[1].sessions_max = 14;
+    c.proxies[1].sessions_per_addr = 22;
+    c.proxies[1].sessions_per_key = 23;
+    c.proxies[1].logins_max = 24;
+    c.proxies[1].subtrees_max = 2500;
+    c.proxies[1].records_per_addr_s = 26;
+    c.proxies[1].records_per_addr_burst = 27;
+    c.proxies[1].records_per_key_s = 0;
+    c.proxies[1].records_per_key_burst = 29;
     c.proxies[1].recent_mib = 15;
     c.proxies[1].view_mib = 16;
     c.proxies[1].relay_mib = 17;
@@ -169,6 +177,8 @@ START_TEST(everything_survives_the_file)
     ck_assert_uint_eq(again.proxies[1].listen.ip, 0);
     ck_assert_uint_eq(again.proxies[1].listen.port, 13);
     ck_assert_uint_eq(again.proxies[1].login_s, 21);
+    ck_assert_uint_eq(again.proxies[1].sessions_per_addr, 22);
+    ck_assert_uint_eq(again.proxies[1].records_per_key_burst, 29);
     /* People read it: every line but a few is about a hundred columns at most, and explained. */
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
         ck_assert_uint_le(strlen(line), 100);

@@ -298,13 +298,13 @@ class EdgeCase(Case):
             s.close()
         return ports
 
-    def add_proxies(self, count):
+    def add_proxies(self, count, settings=()):
         """Into a cantus.yaml of their own, which says the same of everything else."""
         entries = ""
         for i in range(count):
             core, listen = self.free_ports(2)
             entries += (f'  - name: "edge{i}"\n    unicast: 127.0.0.1:{core}\n    stream_port: {core}\n'
-                        f"    listen: 127.0.0.1:{listen}\n")
+                        f"    listen: 127.0.0.1:{listen}\n" + "".join(f"    {line}\n" for line in settings))
             self.proxies.append(("127.0.0.1", listen))
         with open(config_path(self.d), encoding="utf-8") as f:
             whole = f.read()
@@ -410,6 +410,47 @@ class PythonTest(EdgeCase):
             a.publish("/team/x", b"3")
             first.publish_all(a)
         self.assertEqual(self.payloads(self.d, "/team/x"), ["1", "2"])
+
+
+class QuotaTest(EdgeCase):
+    """What cantus.yaml says of how much clients may have."""
+
+    def connect(self, source="127.0.0.1"):
+        sock = socket.create_connection(self.proxies[0], DEADLINE_S, (source, 0))
+        self.addCleanup(sock.close)
+        return sock
+
+    @staticmethod
+    def answer(sock, line):
+        sock.sendall(line)
+        return sock.recv(1000)
+
+    def test_an_address_and_a_key_have_so_many_connections(self):
+        self.add_proxies(1, ["sessions_per_addr: 3", "sessions_per_key: 2"])
+        self.grant("anyone", "read", "/team")
+        held = [self.connect() for _ in range(3)]
+        for sock in held:
+            self.assertIn(b"#", self.answer(sock, b"cantus /team\n"))
+        refused = self.connect()
+        raw = refused.recv(1000)
+        self.assertEqual(raw[4:6], bytes([cantus_edge.CLOSING, 5]), raw)
+        other = self.connect("127.0.0.2")
+        self.assertIn(b"#", self.answer(other, b"cantus /team\n"))
+        for sock in held:
+            sock.close()
+        self.grant(self.public, "read", "/team")
+        said, clients = [], []
+        for _ in range(3):
+            clients.append(cantus_edge.Client(self.proxies, cantus_edge.read_key(self.key), log=said.append))
+            self.addCleanup(clients[-1].close)
+            clients[-1].subscribe(["/team"])
+
+        def let_in():
+            for client in clients:
+                client.work(0.01)
+            return sum(c.subscribed for c in clients) == 2 and said
+        wait_until(let_in, "two of three are let in")
+        self.assertTrue(any("too many connections with this key" in text for text in said), said)
 
 
 class KilledTest(EdgeCase):
