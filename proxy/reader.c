@@ -138,614 +138,6 @@ void readers_destroy(struct readers *s)
     free(s);
 }
 
-/* ---- ticks ----------------------------------------------------------------------------------- */
-
-static void leave_group(struct reader *r)
-{
-    struct group *g = &r->s->groups[r->group];
-    *(r->previous_in_group != NULL ? &r->previous_in_group->next_in_group : &g->members) =
-        r->next_in_group;
-    if (r->next_in_group != NULL)
-        r->next_in_group->previous_in_group = r->previous_in_group;
-}
-
-/* Those with the same interval between ticks are looked at together. */
-static void join_group(struct reader *r, uint32_t tick_ms)
-{
-    struct readers *s = r->s;
-    uint32_t empty = NONE, g = 1;
-    r->tick_ns = tick_ms == 0 ? 1 : tick_ms * UINT64_C(1000000);
-    for (; g < s->group_end; g++) {
-        if (s->groups[g].members != NULL && s->groups[g].tick_ns == r->tick_ns)
-            break;
-        if (s->groups[g].members == NULL && empty == NONE)
-            empty = g;
-    }
-    if (g == s->group_end) {
-        g = empty != NONE ? empty : s->group_end++;
-        s->groups[g] = (struct group) { .tick_ns = r->tick_ns };
-    }
-    struct group *group = &s->groups[g];
-    group->fresh = true;
-    r->group = g;
-    r->previous_in_group = NULL;
-    r->next_in_group = group->members;
-    if (group->members != NULL)
-        group->members->previous_in_group = r;
-    group->members = r;
-}
-
-/* To a live one. What there is no room for it will find again from behind. */
-static void say_behind(struct reader *r, const struct run_message *m, uint64_t stable)
-{
-    if (!queue_has_room(r, 4)) {
-        r->s->counts.left_behind++;
-        reader_leave(r);
-        r->place.next = r->place.next < m->message.seq ? r->place.next : m->message.seq;
-        reader_begin(r);
-        return;
-    }
-    reader_behind(r, m, stable, view_encoder(r->s->views, r->in_view.view)->previous);
-}
-
-static void tick(struct readers *s, const struct run_message *m, uint64_t stable)
-{
-    for (uint32_t g = 1; g < s->group_end; g++) {
-        struct group *group = &s->groups[g];
-        uint64_t index = m->message.timestamp_ns / group->tick_ns;
-        if (group->members == NULL || (index <= group->index && !group->fresh))
-            continue;
-        group->index = index;
-        group->fresh = false;
-        for (struct reader *r = group->members; r != NULL; r = r->next_in_group)
-            if (r->joined)
-                say_behind(r, m, stable);
-    }
-}
-
-/* ---- publishers ------------------------------------------------------------------------------ */
-
-static uint32_t *owner_slot(struct readers *s, uint32_t publisher)
-{
-    return &s->owner_index[publisher * UINT32_C(2654435761) & s->owner_mask];
-}
-
-bool reader_own(struct reader *r, uint32_t publisher, uint64_t from_seq)
-{
-    struct readers *s = r->s;
-    for (uint32_t o = r->owned; o != NONE; o = s->owners[o].next_of_reader)
-        if (s->owners[o].publisher == publisher)
-            return true;
-    uint32_t i = s->owner_free;
-    if (i != NONE)
-        s->owner_free = s->owners[i].next;
-    else if (s->owner_end <= s->owner_max)
-        i = s->owner_end++;
-    else
-        return false;
-    uint32_t *slot = owner_slot(s, publisher);
-    s->owners[i] = (struct owner) { .from_seq = from_seq,
-                                    .reader = r,
-                                    .publisher = publisher,
-                                    .next = *slot,
-                                    .next_of_reader = r->owned };
-    *slot = i;
-    r->owned = i;
-    if (r->tick_said == 0)
-        s->groups[r->group].fresh = true;
-    return true;
-}
-
-void reader_disown(struct reader *r, uint32_t publisher)
-{
-    struct readers *s = r->s;
-    uint32_t *of_reader = &r->owned;
-    while (*of_reader != NONE && s->owners[*of_reader].publisher != publisher)
-        of_reader = &s->owners[*of_reader].next_of_reader;
-    uint32_t i = *of_reader;
-    if (i == NONE)
-        return;
-    *of_reader = s->owners[i].next_of_reader;
-    uint32_t *at = owner_slot(s, publisher);
-    while (*at != i)
-        at = &s->owners[*at].next;
-    *at = s->owners[i].next;
-    s->owners[i].next = s->owner_free;
-    s->owner_free = i;
-}
-
-static void tell_owners(struct readers *s, const struct run_message *m, uint64_t stable)
-{
-    uint32_t next;
-    for (uint32_t i = *owner_slot(s, m->message.publisher); i != NONE; i = next) {
-        const struct owner *o = &s->owners[i];
-        next = o->next;
-        /* At a tick everybody is told by turns. */
-        if (o->publisher == m->message.publisher && o->reader->joined)
-            say_behind(o->reader, m, stable);
-    }
-}
-
-/* ---- where it begins ------------------------------------------------------------------------- */
-
-static struct position position_at(const struct readers *s, uint64_t seq)
-{
-    const struct epoch_entry *e = epoch_table_find(catalog_epochs(s->catalog), seq);
-    struct position p = { .seq = seq };
-    if (e != NULL)
-        p.epoch = e->epoch;
-    return p;
-}
-
-static uint64_t tail_of(const struct readers *s)
-{
-    return s->through.seq > s->last_seq ? s->through.seq : s->last_seq;
-}
-
-static void say_position(struct reader *r, enum item_kind kind, struct position p)
-{
-    uint8_t frame[READER_FRAME_MAX];
-    struct edge_subscribed subscribed = { .position = p };
-    struct edge_forked forked = { .common = p };
-    size_t length = kind == ITEM_FORKED ? edge_forked_encode(&forked, frame, sizeof frame)
-                                        : edge_subscribed_encode(&subscribed, frame, sizeof frame);
-    if (!queue_put(r, kind, p.seq, 0, frame, length))
-        reader_break(r);
-}
-
-static void begin_behind(struct reader *r, struct position p)
-{
-    r->waits_for = WAITS_NOT;
-    if (r->lacks_outcomes && p.seq > r->floor)
-        reader_break(r); /* it was behind already, and would never hear of what lies between */
-    say_position(r, ITEM_SUBSCRIBED, p);
-    r->tick_said = r->tick_taken = 0;
-    r->epoch_said = r->epoch_taken = 0;
-    reader_say_epoch(r, p.seq);
-    r->place = (struct place) { .next = p.seq + 1, .end = true, .fresh = true };
-    reader_begin(r);
-}
-
-/* The last seq that a position off the history surely shares with ours. What became stable before an epoch
- * began is part of each later one's history. */
-static uint64_t common_with(const struct readers *s, struct position p)
-{
-    const struct epoch_table *t = catalog_epochs(s->catalog);
-    for (uint32_t i = 0; i < t->count; i++) {
-        if (epoch_equal(t->entries[i].epoch, p.epoch) && p.seq >= t->entries[i].first_seq)
-            return i + 1 < t->count ? t->entries[i + 1].first_seq - 1 : tail_of(s);
-        if (epoch_compare(t->entries[i].epoch, p.epoch) >= 0)
-            return s->stable_before[i] < p.seq ? s->stable_before[i] : p.seq - 1;
-    }
-    return s->watermark < p.seq ? s->watermark : p.seq - 1;
-}
-
-static void park(struct reader *r, enum waits_for what)
-{
-    struct readers *s = r->s;
-    if (r->waits_for == WAITS_NOT) {
-        r->next_parked = s->parked;
-        s->parked = r;
-    }
-    r->waits_for = what;
-    if (what == WAITS_TIME && r->time_ns < s->parked_time_ns)
-        s->parked_time_ns = r->time_ns;
-    if (what == WAITS_POSITION && r->position.seq < s->parked_seq)
-        s->parked_seq = r->position.seq;
-}
-
-static void unpark(struct reader *r)
-{
-    struct reader **at = &r->s->parked;
-    if (r->waits_for == WAITS_NOT)
-        return;
-    while (*at != r)
-        at = &(*at)->next_parked;
-    *at = r->next_parked;
-    r->waits_for = WAITS_NOT;
-}
-
-/* What an epoch record has voided is nobody's history, though its seqs are. */
-static uint64_t not_voided(const struct readers *s, uint64_t seq)
-{
-    const struct epoch_table *t = catalog_epochs(s->catalog);
-    uint32_t i = t->count;
-    while (i > 0 && t->entries[i - 1].first_seq > seq)
-        i--;
-    return i < t->count && s->whole_before[i] < seq ? s->whole_before[i] : seq;
-}
-
-bool readers_has(const struct readers *s, struct position p)
-{
-    return epoch_table_has(catalog_epochs(s->catalog), tail_of(s), p) &&
-           not_voided(s, p.seq) == p.seq;
-}
-
-/* Whether the stream has come so far that it is known what this position is. */
-static bool position_known(const struct readers *s, struct position p)
-{
-    const struct epoch_table *t = catalog_epochs(s->catalog);
-    if (p.seq == 0)
-        return true;
-    if (t->count == 0)
-        return false;
-    struct epoch newest = t->entries[t->count - 1].epoch;
-    return p.epoch.number < newest.number ||
-           (epoch_equal(p.epoch, newest) && p.seq <= tail_of(s)) ||
-           (p.epoch.number == newest.number && !epoch_equal(p.epoch, newest));
-}
-
-static void resolve_position(struct reader *r)
-{
-    struct readers *s = r->s;
-    struct position p = r->position;
-    if (!position_known(s, p)) {
-        park(r, WAITS_POSITION);
-        return;
-    }
-    unpark(r);
-    if (p.seq == 0)
-        p = (struct position) { 0 };
-    bool has = epoch_table_has(catalog_epochs(s->catalog), tail_of(s), p);
-    uint64_t seq = not_voided(s, has ? p.seq : common_with(s, p));
-    if (!has || seq < p.seq) {
-        p = position_at(s, seq);
-        s->counts.forked++;
-        say_position(r, ITEM_FORKED, p);
-    }
-    begin_behind(r, p);
-}
-
-static void resolve_time(struct reader *r)
-{
-    struct readers *s = r->s;
-    uint64_t seq = 0;
-    enum recent_result result = recent_find_time(s->recent, r->time_ns, &seq);
-    uint64_t oldest = recent_oldest(s->recent);
-    if (result == RECENT_GONE && oldest > 1) {
-        uint64_t high = oldest <= s->watermark ? oldest : s->watermark + 1;
-        if (!history_find_time(s->history, r->time_ns, 1, high, &seq)) {
-            park(r, WAITS_TIME);
-            s->parked_time_ns = 0; /* asked anew with each step */
-            return;
-        }
-    } else if (result != RECENT_MESSAGE) {
-        park(r, WAITS_TIME);
-        return;
-    }
-    unpark(r);
-    begin_behind(r, position_at(s, seq - 1));
-}
-
-/* Those for whom the stream has come far enough. */
-static void serve_parked(struct readers *s, bool all)
-{
-    if (!all && tail_of(s) < s->parked_seq && s->last_time_ns < s->parked_time_ns)
-        return;
-    s->parked_seq = s->parked_time_ns = UINT64_MAX;
-    struct reader *next;
-    for (struct reader *r = s->parked; r != NULL; r = next) {
-        next = r->next_parked;
-        if (r->waits_for == WAITS_POSITION)
-            resolve_position(r);
-        else
-            resolve_time(r);
-    }
-}
-
-/* ---- the stream ------------------------------------------------------------------------------ */
-
-static uint64_t due_of(const struct reader *r)
-{
-    uint64_t due = UINT64_MAX;
-    if (r->pending.count > 0)
-        due = r->s->items[r->pending.first].seq;
-    if (r->changes_applied < r->change_count && r->changes[r->changes_applied].seq < due)
-        due = r->changes[r->changes_applied].seq;
-    return due;
-}
-
-/* Whose set changes at a seq that was still to come goes behind for it. */
-static void serve_changes(struct readers *s, uint64_t seq)
-{
-    for (uint32_t i = 1; seq >= s->due_seq && i < s->reader_end; i++) {
-        struct reader *r = &s->readers[i];
-        if (!r->open || !r->joined || r->changes_applied == r->change_count ||
-            r->changes[r->changes_applied].seq > seq)
-            continue;
-        reader_leave(r);
-        line_append(r);
-    }
-}
-
-/* Behind the message. */
-static void serve_due(struct readers *s, uint64_t seq)
-{
-    if (seq < s->due_seq)
-        return;
-    s->due_seq = UINT64_MAX;
-    for (uint32_t i = 1; i < s->reader_end; i++) {
-        struct reader *r = &s->readers[i];
-        if (!r->open)
-            continue;
-        if (r->joined)
-            reader_say_pending(r, seq);
-        uint64_t due = due_of(r);
-        if (due > seq && due < s->due_seq)
-            s->due_seq = due;
-    }
-}
-
-static void begin_epoch(struct readers *s, uint64_t seq)
-{
-    const struct epoch_table *t = catalog_epochs(s->catalog);
-    if (t->count > 0 && t->entries[t->count - 1].first_seq == seq) {
-        s->stable_before[t->count - 1] = s->message_stable;
-        s->whole_before[t->count - 1] = s->last_seq;
-    }
-    for (uint32_t i = 1; i < s->reader_end; i++) {
-        struct reader *r = &s->readers[i];
-        if (!r->open || !r->joined)
-            continue;
-        if (queue_has_room(r, 4)) {
-            reader_say_epoch(r, seq);
-        } else {
-            reader_leave(r);
-            reader_begin(r);
-        }
-    }
-}
-
-/* Whom a message on /sys/grant or /sys/group concerns. */
-static void note_rights(struct readers *s, const struct message *m)
-{
-    struct sys_grant grant;
-    struct sys_group group;
-    const uint8_t *key = NULL;
-    if (m->topic == TOPIC_GROUP && sys_group_decode(m->payload, m->length, &group))
-        key = group.key;
-    else if (m->topic == TOPIC_GRANT && sys_grant_decode(m->payload, m->length, &grant) &&
-             grant.whom.who == ACCESS_KEY)
-        key = grant.whom.key;
-    uint32_t principal = key != NULL ? access_principal_of(catalog_access(s->catalog), key)
-                                     : ACCESS_PRINCIPAL_ANYONE;
-    if (principal != ACCESS_PRINCIPAL_ANYONE && principal < ACCESS_PRINCIPALS_DEFAULT)
-        s->principal_seq[principal] = m->seq;
-    else
-        s->everyone_seq = m->seq;
-}
-
-static void count_views(struct readers *s)
-{
-    struct views_counts c = views_counts(s->views);
-    s->o.counters[COUNTER_CLIENT_MESSAGES_OUT] += c.written - s->written;
-    s->o.counters[COUNTER_VIEW_CHUNKS_EVICTED] += c.evicted - s->evicted;
-    s->written = c.written;
-    s->evicted = c.evicted;
-}
-
-void readers_message(struct readers *s, const struct run_message *m, uint64_t stable)
-{
-    const struct message *from = &m->message;
-    serve_changes(s, from->seq);
-    if (from->topic == TOPIC_EPOCH || from->topic == TOPIC_GENESIS)
-        begin_epoch(s, from->seq);
-    if (s->touch_seq == UINT64_MAX)
-        s->touch_seq = from->seq;
-    views_message(s->views, m, stable);
-    recent_push(s->recent, m, stable);
-    s->last_seq = from->seq;
-    s->last_time_ns = from->timestamp_ns;
-    s->message_stable = stable;
-    if (views_block(s->views).ended)
-        note_rights(s, from);
-    if (from->publisher != 0)
-        tell_owners(s, m, stable);
-    else if (from->topic == TOPIC_CLOCK)
-        tick(s, m, stable);
-    serve_due(s, from->seq);
-    if (s->parked != NULL)
-        serve_parked(s, from->topic == TOPIC_EPOCH);
-}
-
-/* Readers at stable whose view got something that is not. */
-static void note_unstable(struct readers *s, uint32_t view, uint64_t seq)
-{
-    if (s->is_unstable[view] || s->waiting_stable[view] == NULL)
-        return;
-    uint32_t at = (s->unstable_head + s->unstable_count++) & s->unstable_mask;
-    s->is_unstable[view] = true;
-    s->unstable[at] = view;
-    s->unstable_seq[at] = seq;
-}
-
-static void wake_stable(struct readers *s)
-{
-    while (s->unstable_count > 0 &&
-           s->unstable_seq[s->unstable_head & s->unstable_mask] <= s->stable) {
-        uint32_t view = s->unstable[s->unstable_head++ & s->unstable_mask];
-        s->unstable_count--;
-        s->is_unstable[view] = false;
-        reader_wake_list(&s->waiting_stable[view]);
-    }
-    struct line held = s->held;
-    s->held = (struct line) { 0 };
-    for (struct reader *next, *r = held.first; r != NULL; r = next) {
-        next = r->next_held;
-        r->is_held = false;
-        if (r->open)
-            reader_wake(r);
-    }
-}
-
-/* Looks for the end of the last group at or below the watermark: what comes behind it is voided together, if
- * an epoch begins before the rest is stable. */
-static void advance_stable(struct readers *s)
-{
-    struct run_message m;
-    uint64_t stable, before = s->stable;
-    while (s->stable < s->last_seq && s->stable < s->watermark) {
-        struct recent_cursor c = s->stable_at;
-        enum recent_result result = recent_next(s->recent, &c, &m, &stable);
-        if (result == RECENT_GONE &&
-            recent_seek(s->recent, recent_oldest(s->recent), &s->stable_at))
-            continue;
-        if (result != RECENT_MESSAGE || m.message.seq > s->watermark)
-            break;
-        s->stable_at = c;
-        if ((m.message.flags & MESSAGE_MORE) == 0)
-            s->stable = m.message.seq;
-    }
-    if (s->stable == before)
-        return;
-    views_stable(s->views, s->stable);
-    wake_stable(s);
-}
-
-void readers_through(struct readers *s, struct position through)
-{
-    s->through = through;
-    count_views(s);
-    advance_stable(s);
-    if (s->parked != NULL)
-        serve_parked(s, false);
-}
-
-void readers_stable(struct readers *s, uint64_t stable)
-{
-    if (stable <= s->watermark)
-        return;
-    s->watermark = stable;
-    advance_stable(s);
-}
-
-struct position readers_common(const struct readers *s, struct position common)
-{
-    struct recent_cursor c = s->stable_at;
-    struct run_message m;
-    uint64_t stable, whole = s->stable;
-    enum recent_result result = recent_next(s->recent, &c, &m, &stable);
-    if (result == RECENT_GONE && recent_seek(s->recent, recent_oldest(s->recent), &c))
-        result = recent_next(s->recent, &c, &m, &stable);
-    while (result == RECENT_MESSAGE && m.message.seq <= common.seq) {
-        if ((m.message.flags & MESSAGE_MORE) == 0)
-            whole = m.message.seq;
-        result = recent_next(s->recent, &c, &m, &stable);
-    }
-    return whole < common.seq ? position_at(s, whole) : common;
-}
-
-static void drop_changes(struct reader *r, uint64_t seq)
-{
-    while (r->change_count > 0 && r->changes[r->change_count - 1].seq > seq)
-        views_close(r->s->views, r->changes[--r->change_count].view);
-}
-
-/* What it is told next begins at a place above this seq, of which it will hear though it is not stable. */
-static bool begins_above(const struct reader *r, uint64_t seq)
-{
-    bool above = false;
-    for (uint32_t i = r->items.first; i != NONE; i = r->s->items[i].next) {
-        const struct item *item = &r->s->items[i];
-        if (item->kind == ITEM_SUBSCRIBED)
-            above = item->seq > seq;
-        if (item->kind == ITEM_FORKED && item->seq <= seq)
-            above = false;
-    }
-    return above;
-}
-
-static void fork_reader(struct reader *r, struct position common)
-{
-    struct readers *s = r->s;
-    bool behind = !r->joined || r->slot != NONE;
-    reader_leave(r);
-    line_remove(r);
-    for (uint32_t i = r->owned; i != NONE; i = s->owners[i].next_of_reader)
-        if (s->owners[i].from_seq > common.seq)
-            s->owners[i].from_seq = common.seq;
-    if (r->floor > common.seq)
-        r->floor = common.seq;
-    if (r->mark_seq > common.seq)
-        r->mark_seq = 0;
-    if (r->waits_for != WAITS_NOT)
-        return;
-    if (behind && !r->place.fresh && reader_rights_seq(r) > common.seq)
-        reader_break(r); /* what it was encoded may lack what was taken away by what never was */
-    bool beyond = r->place.next > common.seq + 1;
-    if (beyond && r->stable && !begins_above(r, common.seq) &&
-        !reader_sabotaged(r, PROXY_STABLE_EARLY)) {
-        /* It has nothing above the watermark, which never goes back. */
-        r->place =
-            (struct place) { .next = common.seq + 1, .previous = r->place.previous, .end = true };
-        beyond = false;
-    }
-    const struct epoch_entry *e = epoch_table_find(catalog_epochs(s->catalog), common.seq);
-    if (r->epoch_taken > common.seq) /* it began in an epoch that never was */
-        r->epoch_taken = e != NULL ? e->first_seq : 0;
-    queue_fork(r, common.seq);
-    drop_changes(r, common.seq + 1);
-    if (!beyond)
-        return;
-    if (r->unit_taken > 0)
-        reader_break(r);
-    bool untold = reader_sabotaged(r, PROXY_FORK_UNTOLD);
-    r->place = (struct place) { .next = common.seq + 1, .end = true, .fresh = !untold };
-    r->tick_said = r->tick_taken = r->epoch_said = r->epoch_taken = 0;
-    s->counts.forked++;
-    if (untold)
-        return;
-    say_position(r, ITEM_FORKED, common);
-    reader_say_epoch(r, common.seq);
-}
-
-void readers_fork(struct readers *s, struct position common)
-{
-    for (uint32_t i = 1; i < s->reader_end; i++)
-        if (s->readers[i].open)
-            fork_reader(&s->readers[i], common);
-    recent_fork(s->recent, common.seq);
-    views_fork(s->views, common.seq);
-    s->last_seq = views_block(s->views).seq < common.seq ? common.seq : views_block(s->views).seq;
-    s->through = common;
-    s->touch_seq = UINT64_MAX;
-    if (s->everyone_seq > common.seq)
-        s->everyone_seq = common.seq;
-    for (uint32_t i = 0; i < ACCESS_PRINCIPALS_DEFAULT; i++)
-        if (s->principal_seq[i] > common.seq)
-            s->principal_seq[i] = common.seq;
-    for (uint32_t g = 1; g < s->group_end; g++) {
-        s->groups[g].index = 0;
-        s->groups[g].fresh = true;
-    }
-    for (uint32_t i = 1; i < s->reader_end; i++)
-        if (s->readers[i].open)
-            reader_begin(&s->readers[i]);
-    if (s->parked != NULL)
-        serve_parked(s, true);
-}
-
-bool readers_on_stream(struct readers *s, const struct port_stream_event *e, struct port_time now,
-                       size_t *consumed)
-{
-    s->now_ns = now.mono_ns;
-    return history_on_stream(s->history, e, now, consumed);
-}
-
-uint64_t readers_step(struct readers *s, struct port_time now)
-{
-    s->now_ns = now.mono_ns;
-    if (s->parked_time_ns == 0)
-        serve_parked(s, false);
-    bool more = slots_step(s);
-    uint64_t deadline = history_step(s->history, now);
-    if (more)
-        return now.mono_ns;
-    if (s->line.first != NULL && now.mono_ns + 50000000 < deadline)
-        deadline = now.mono_ns + 50000000; /* somebody may have to give way */
-    return deadline;
-}
-
 /* ---- requests -------------------------------------------------------------------------------- */
 
 struct reader *reader_open(struct readers *s, uint32_t principal, enum edge_level level, void *ctx)
@@ -773,12 +165,14 @@ struct reader *reader_open(struct readers *s, uint32_t principal, enum edge_leve
                            .drained = true,
                            .is_ready = r->is_ready,
                            .next_ready = r->next_ready,
+                           .is_later = r->is_later,
+                           .next_later = r->next_later,
                            .is_held = r->is_held,
                            .next_held = r->next_held };
     const struct epoch_entry *e = epoch_table_find(catalog_epochs(s->catalog), s->last_seq);
     r->epoch_said = r->epoch_taken = e != NULL ? e->first_seq : 0;
     r->place = (struct place) { .next = s->last_seq + 1, .end = true, .fresh = true };
-    join_group(r, EDGE_TICK_DEFAULT_MS);
+    reader_join_group(r, EDGE_TICK_DEFAULT_MS);
     s->reader_count++;
     reader_begin(r);
     return r;
@@ -789,13 +183,13 @@ void reader_close(struct reader *r)
     struct readers *s = r->s;
     reader_leave(r);
     line_remove(r);
-    unpark(r);
-    leave_group(r);
+    reader_unpark(r);
+    reader_leave_group(r);
     while (r->owned != NONE)
         reader_disown(r, s->owners[r->owned].publisher);
     queue_clear(s, &r->items);
     queue_clear(s, &r->pending);
-    drop_changes(r, 0);
+    reader_drop_changes(r, 0);
     views_close(s->views, r->view);
     r->open = false;
     r->next_free = s->free_readers;
@@ -820,14 +214,14 @@ enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscri
     r->view = view;
     r->subscribed = true;
     r->stable = request->level == EDGE_STABLE;
-    leave_group(r);
-    join_group(r, request->tick_ms);
+    reader_leave_group(r);
+    reader_join_group(r, request->tick_ms);
     r->position = request->from == EDGE_FROM_TIP ? tip : request->position;
     r->time_ns = request->time_ns;
     if (request->from == EDGE_FROM_TIME)
-        resolve_time(r);
+        reader_resolve_time(r);
     else
-        resolve_position(r);
+        reader_resolve_position(r);
     reader_wake(r);
     return READER_OK;
 }
@@ -955,6 +349,27 @@ struct views *readers_views(const struct readers *s)
     return s->views;
 }
 
+/* Of those for whom there is only a tick, one behind several others, so that they are told at last. */
+static struct reader *next_ready(struct readers *s)
+{
+    enum { OTHERS = 3 };
+    struct reader *r;
+    if (s->later.first != NULL && (s->ready.first == NULL || s->ready_turn == OTHERS)) {
+        r = s->later.first;
+        s->later.first = r->next_later;
+        s->later.last = s->later.first != NULL ? s->later.last : NULL;
+        r->is_later = false;
+        s->ready_turn = 0;
+        return r;
+    }
+    r = s->ready.first;
+    s->ready.first = r->next_ready;
+    s->ready.last = s->ready.first != NULL ? s->ready.last : NULL;
+    r->is_ready = false;
+    s->ready_turn += s->ready_turn < OTHERS;
+    return r;
+}
+
 void *readers_ready(struct readers *s)
 {
     uint32_t view;
@@ -963,15 +378,11 @@ void *readers_ready(struct readers *s)
         if (s->touch_seq <= s->stable)
             reader_wake_list(&s->waiting_stable[view]);
         else
-            note_unstable(s, view, s->touch_seq);
+            readers_note_unstable(s, view, s->touch_seq);
     }
     s->touch_seq = UINT64_MAX;
-    while (s->ready.first != NULL) {
-        struct reader *r = s->ready.first;
-        s->ready.first = r->next_ready;
-        if (s->ready.first == NULL)
-            s->ready.last = NULL;
-        r->is_ready = false;
+    while (s->ready.first != NULL || s->later.first != NULL) {
+        struct reader *r = next_ready(s);
         if (r->open)
             return r->ctx;
     }

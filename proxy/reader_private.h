@@ -1,8 +1,10 @@
 /* The inside of readers.
  *
- *   reader.c        memory, the stream, requests
- *   reader_queue.c  what is inserted, and the bytes that a session takes
- *   reader_catch.c  places, and the way from behind to live
+ *   reader.c         memory, requests, questions
+ *   reader_begin.c   where it begins
+ *   reader_stream.c  ticks, publishers, the stream
+ *   reader_queue.c   what is inserted, and the bytes that a session takes
+ *   reader_catch.c   places, and the way from behind to live
  *
  * A reader's bytes are those of an encoder, counted from its beginning (`at`): its own, while it is behind, then
  * its view's. What is inserted has its place between them. So what lies in front of a reader, live or behind, is
@@ -100,8 +102,8 @@ struct reader {
     enum waits_for waits_for;
     uint64_t oldest;
 
-    bool drained, is_ready, is_held, in_line;
-    struct reader *next_free, *next_ready, *next_held;
+    bool drained, is_ready, is_later, is_held, in_line;
+    struct reader *next_free, *next_ready, *next_later, *next_held;
     struct reader *next_in_line, *previous_in_line;
     struct reader *next_parked;
     struct reader **wait_list, *next_waiting, *previous_waiting;
@@ -191,7 +193,8 @@ struct readers {
     uint32_t unstable_mask, unstable_head, unstable_count;
 
     struct line line; /* for a slot */
-    struct line ready, held;
+    struct line ready, later, held;
+    uint32_t ready_turn;
     struct reader *parked;
     uint64_t parked_seq, parked_time_ns; /* the smallest that somebody waits for */
 
@@ -213,6 +216,28 @@ struct readers {
     struct readers_counts counts;
     uint8_t no_subtrees[1];
 };
+
+/* ---- reader_begin.c -------------------------------------------------------------------------- */
+
+struct position reader_position_at(const struct readers *s, uint64_t seq);
+void reader_say_position(struct reader *r, enum item_kind kind, struct position p);
+/* Begins behind its position, with FORKED in front if that is off the history; one that is not there yet is waited
+ * for. */
+void reader_resolve_position(struct reader *r);
+void reader_resolve_time(struct reader *r);
+void reader_unpark(struct reader *r); /* it waits no longer */
+/* Those that wait, for whom the stream has come far enough; or all of them. */
+void readers_serve_parked(struct readers *s, bool all);
+
+/* ---- reader_stream.c ------------------------------------------------------------------------- */
+
+/* Those with the same interval between ticks are looked at together. */
+void reader_join_group(struct reader *r, uint32_t tick_ms);
+void reader_leave_group(struct reader *r);
+/* Readers at stable whose view got something that is not. */
+void readers_note_unstable(struct readers *s, uint32_t view, uint64_t seq);
+/* Changes of its subtrees above `seq`, which are none any more. */
+void reader_drop_changes(struct reader *r, uint64_t seq);
 
 /* ---- reader_queue.c -------------------------------------------------------------------------- */
 
