@@ -137,7 +137,8 @@ struct readers_counts readers_counts(const struct readers *s);
 struct views *readers_views(const struct readers *s);
 
 /* Those for whom there is something to read, after reader_next had nothing for them, or whose state has changed;
- * each once. Asked after the entry points above. NULL: no more. */
+ * each once, and those for whom there is only a tick behind the others. Asked after the entry points above; not
+ * necessarily for all of them. NULL: no more. */
 void *readers_ready(struct readers *s);
 
 #endif

@@ -52,6 +52,19 @@ void reader_wake(struct reader *r)
     ready->last = r;
 }
 
+/* A tick comes to all at once, and is in no hurry: it leaves behind what there is for others, or with the next
+ * message, which wakes the reader as if there were no tick. */
+static void wake_later(struct reader *r)
+{
+    struct line *later = &r->s->later;
+    if (r->is_ready || r->is_later)
+        return;
+    r->is_later = true;
+    r->next_later = NULL;
+    *(later->last != NULL ? &later->last->next_later : &later->first) = r;
+    later->last = r;
+}
+
 void reader_wake_list(struct reader **list)
 {
     while (*list != NULL)
@@ -136,7 +149,9 @@ static void put_item(struct reader *r, uint32_t i)
 {
     r->s->items[i].at = reader_end(r);
     append(r->s, &r->items, i);
-    if (r->drained)
+    if (r->drained && r->s->items[i].kind == ITEM_TICK)
+        wake_later(r);
+    else if (r->drained)
         reader_wake(r);
 }
 

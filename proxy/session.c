@@ -545,8 +545,12 @@ uint64_t sessions_step(struct sessions *s)
         drain(s);
     sessions_record_all(s);
     sessions_give_turns(s);
-    while ((e = readers_ready(p->readers)) != NULL)
+    uint32_t flushed = 0;
+    while (flushed < SESSION_FLUSHED_MAX && (e = readers_ready(p->readers)) != NULL) {
         session_flush(e);
+        flushed++;
+    }
+    s->more = s->more || flushed == SESSION_FLUSHED_MAX;
     uint64_t deadline = sweep(s);
     if (s->retry_ns <= p->now.mono_ns) {
         s->retry_ns = PORT_NEVER;

@@ -9,7 +9,7 @@
 #include "transport/kernel_stream.h"
 
 enum {
-    EVENTS_MAX = 256,
+    EVENTS_MAX = 32,      /* in a round: each may take tens of microseconds */
     OFFERS_MAX = 64,      /* of what was not consumed, in a round */
     LOOK_EVERY_NS = 8000, /* a spinning loop asks the kernel for stream events this often, */
     BUSY_NS = 100000,     /* but in each round while one came so short a time ago, */
