@@ -23,10 +23,10 @@ import unittest
 
 import wire
 import wire_decode
-from cantus_test import (DEADLINE_S, SOURCE, Case, Endpoints, listener, program, sender, wait_until)
+from cantus_test import (DEADLINE_S, SOURCE, Case, Endpoints, listener, own_network, program, sender,
+                         wait_until)
 from wire_decode import Decoder
 
-INSIDE = "CANTUS_TEST_INSIDE"
 DISSECTOR = os.path.join(SOURCE, "deploy", "wireshark", "cantus.lua")
 SEED = int(os.environ.get("CANTUS_TEST_SEED", time.time_ns() % 1_000_000))
 TSHARK = shutil.which("tshark")
@@ -34,24 +34,8 @@ DAMAGED = 2000  # packets of each kind
 SEPARATOR, OCCURRENCE = "\t", "\x1f"
 
 
-def enter():
-    """Runs this file again inside a network namespace; returns only if that can't be done."""
-    flags = ["-n"] if os.geteuid() == 0 else ["-Urn"]
-    probe = "ip link set lo up && nft add table inet probe"
-    try:
-        can = subprocess.run(["unshare", *flags, "sh", "-c", probe], capture_output=True, check=False)
-    except FileNotFoundError:
-        return "no unshare"
-    if can.returncode != 0:
-        return f"no network namespace with nftables here: {can.stderr.decode().strip()}"
-    os.environ[INSIDE] = "1"
-    os.execvp("unshare", ["unshare", *flags, sys.executable, *sys.argv])
-    return None
-
-
 NO_TSHARK = None if TSHARK else "no tshark"
-NO_CAPTURE = NO_TSHARK or (None if shutil.which("dumpcap") else "no dumpcap") or (
-    enter() if INSIDE not in os.environ else None)
+NO_CAPTURE = NO_TSHARK or (None if shutil.which("dumpcap") else "no dumpcap") or own_network()
 
 
 def header_enum(path, enum, prefix):

@@ -5,35 +5,15 @@ and their fills, and the burst's last message must not be the one that is missin
 """
 
 import json
-import os
 import re
 import subprocess
-import sys
 import unittest
 
 import orders
-from cantus_test import DEADLINE_S, Case, Endpoints, config_edit, program, wait_until
+from cantus_test import DEADLINE_S, Case, Endpoints, config_edit, own_network, program, wait_until
 
-INSIDE = "CANTUS_TEST_INSIDE"
 LONG_S = DEADLINE_S * 4
-
-
-def enter():
-    """Runs this file again inside a network namespace; returns only if that can't be done."""
-    flags = ["-n"] if os.geteuid() == 0 else ["-Urn"]
-    probe = "ip link set lo up && nft add table inet probe"
-    try:
-        can = subprocess.run(["unshare", *flags, "sh", "-c", probe], capture_output=True, check=False)
-    except FileNotFoundError:
-        return "no unshare"
-    if can.returncode != 0:
-        return f"no network namespace with nftables here: {can.stderr.decode().strip()}"
-    os.environ[INSIDE] = "1"
-    os.execvp("unshare", ["unshare", *flags, sys.executable, *sys.argv])
-    return None
-
-
-REASON = enter() if INSIDE not in os.environ else None
+REASON = own_network()
 
 
 @unittest.skipIf(REASON, REASON)
