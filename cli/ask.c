@@ -159,6 +159,7 @@ bool ask_command(struct port_addr at, const struct command *command, struct outc
         ask.answered = false;
         end(&ask, "answered with something that is no outcome");
     }
+    cli_clean(out->text);
     snprintf(problem, ASK_PROBLEM_MAX, "%s", ask.problem);
     return ask.answered;
 }
@@ -200,6 +201,16 @@ void processes_destroy(struct processes *p)
     free(p);
 }
 
+/* It is printed on terminals. */
+static void clean_status(struct status *s)
+{
+    cli_clean(s->role);
+    cli_clean(s->state);
+    cli_clean(s->session);
+    for (uint32_t i = 0; i < s->publisher_count && i < STATUS_PUBLISHERS_MAX; i++)
+        cli_clean(s->publishers[i].identity);
+}
+
 /* A process of another deployment may have taken the port. */
 static void take_answer(struct process *process, const struct ask *a, uint64_t stream)
 {
@@ -208,6 +219,8 @@ static void take_answer(struct process *process, const struct ask *a, uint64_t s
     if (!a->answered)
         return;
     process->answered = status_decode(a->body, a->length, &process->status);
+    if (process->answered)
+        clean_status(&process->status);
     if (!process->answered)
         snprintf(process->problem, sizeof process->problem,
                  "answered with something that is no status; another version?");

@@ -73,6 +73,10 @@ void cli_json_string(FILE *f, const void *text, size_t length);
 bool cli_is_text(const void *bytes, size_t length);
 /* Text that can't be taken for more than one line. */
 bool cli_is_line(const void *bytes, size_t length);
+/* In place, for text that others have sent: what is no UTF-8, or a control character, becomes question marks. */
+void cli_clean(char *text);
+/* The same, but for newlines and tabs: for text of several lines. */
+void cli_clean_lines(char *text);
 void cli_base64(FILE *f, const void *bytes, size_t length);
 
 /* A progress line on standard error, if that is a terminal; drawn at most 20 times a second. */

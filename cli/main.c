@@ -43,9 +43,10 @@ int cli_fail(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    fputs("cantus: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    static char text[8192];
+    vsnprintf(text, sizeof text, format, arguments);
+    cli_clean_lines(text); /* what a proxy or a process has said may be part of it */
+    fprintf(stderr, "cantus: %s\n", text);
     va_end(arguments);
     return CLI_FAILED;
 }
@@ -56,7 +57,10 @@ void cli_say(const char *text)
     if (strncmp(said, text, sizeof said - 1) == 0)
         return;
     snprintf(said, sizeof said, "%s", text);
-    fprintf(stderr, "cantus: %s\n", text);
+    char shown[1024];
+    snprintf(shown, sizeof shown, "%s", text);
+    cli_clean_lines(shown);
+    fprintf(stderr, "cantus: %s\n", shown);
 }
 
 bool cli_parse_u64(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out)

@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include <inttypes.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,6 +49,28 @@ bool cli_is_line(const void *bytes, size_t length)
         if (s[i] == '\n' || s[i] == '\r')
             return false;
     return cli_is_text(bytes, length);
+}
+
+static void clean(char *text, const char *kept)
+{
+    size_t length = strlen(text);
+    for (size_t i = 0, n; i < length; i += n) {
+        n = utf8_length((const uint8_t *)text + i, length - i);
+        bool fine = n > 0 && text[i] != '\t' && cli_is_line(text + i, n);
+        n = n > 0 ? n : 1;
+        if (!fine && strchr(kept, text[i]) == NULL)
+            memset(text + i, '?', n);
+    }
+}
+
+void cli_clean(char *text)
+{
+    clean(text, "");
+}
+
+void cli_clean_lines(char *text)
+{
+    clean(text, "\n\t");
 }
 
 void cli_json_string(FILE *f, const void *text, size_t length)

@@ -69,6 +69,13 @@ static bool take_page(struct look *l, const struct clients *page)
     return true;
 }
 
+/* Clients say of themselves what they like. */
+static void clean_page(struct clients *page)
+{
+    for (uint32_t i = 0; i < page->count; i++)
+        cli_clean(page->all[i].agent);
+}
+
 /* Page after page; clients that come and go meanwhile are on one or on none. */
 static void look_at(struct look *l)
 {
@@ -84,7 +91,7 @@ static void look_at(struct look *l)
                  (page.next != 0 && page.next <= place))
             snprintf(l->problem, sizeof l->problem,
                      "answered with something that is no list of clients; another version?");
-        else if (!take_page(l, &page))
+        else if (clean_page(&page), !take_page(l, &page))
             snprintf(l->problem, sizeof l->problem, "out of memory");
         place = page.next;
     } while (l->problem[0] == '\0' && place != 0 && l->count <= CONFIG_SESSIONS_MAX &&
@@ -146,10 +153,9 @@ static void print_text(const struct client *c, const struct look *l, const struc
     address_of(c, address);
     if (c->has_key)
         access_key_write(c->key, key);
-    /* Clients say of themselves what they like. */
     memcpy(agent, c->agent, sizeof agent);
-    for (char *at = agent; *at != '\0'; at++)
-        *at = *at > ' ' && *at <= '~' ? *at : '?';
+    for (char *at = agent; *at != '\0'; at++) /* one column */
+        *at = *at == ' ' ? '_' : *at;
     printf("%-8s %-21s %-43s %-20s %-9s %5" PRIu32 " %5" PRIu32 " %9" PRIu64, l->proxy->name,
            address, key, (c->flags & CLIENT_TEXT) != 0 ? "(text)" : agent, state_of(c), c->subtrees,
            c->publishers, lag_of(c, l));
@@ -167,8 +173,7 @@ static void print_json(const struct client *c, const struct look *l, const struc
     cli_json_string(stdout, l->proxy->name, strlen(l->proxy->name));
     printf(",\"address\":\"%s\",\"key\":%s%s%s,\"agent\":", address, c->has_key ? "\"" : "",
            c->has_key ? key : "null", c->has_key ? "\"" : "");
-    bool text = cli_is_text(c->agent, strlen(c->agent));
-    cli_json_string(stdout, text ? c->agent : "?", text ? strlen(c->agent) : 1);
+    cli_json_string(stdout, c->agent, strlen(c->agent));
     printf(",\"text\":%s,\"state\":\"%s\",\"subtrees\":%" PRIu32 ",\"publishers\":%" PRIu32
            ",\"since_ns\":%" PRIu64 ",\"seq\":%" PRIu64 ",\"lag\":%" PRIu64 ",\"bytes_in\":%" PRIu64
            ",\"bytes_out\":%" PRIu64 ",\"published\":%" PRIu64,

@@ -147,6 +147,12 @@ __attribute__((format(printf, 2, 0))) static void trouble(struct edge *e, const 
     e->call.trouble(e->call.ctx, text);
 }
 
+void edge_clean(char *text)
+{
+    for (char *at = text; *at != '\0'; at++)
+        *at = *at >= ' ' && *at <= '~' ? *at : '?';
+}
+
 void edge_give_up(struct edge *e, const char *format, ...)
 {
     va_list args;

@@ -107,6 +107,9 @@ __attribute__((format(printf, 2, 3))) void edge_give_up(struct edge *e, const ch
 /* No more connections. */
 void edge_stop(struct edge *e);
 
+/* In place: what is not printable ASCII in what a proxy says for humans becomes question marks. */
+void edge_clean(char *text);
+
 /* Queue a frame; false: no room now, or not connected. */
 bool edge_open_publisher(struct edge *e, const struct edge_open *o);
 bool edge_publish(struct edge *e, const struct edge_publish *p);

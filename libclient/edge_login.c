@@ -93,6 +93,7 @@ void edge_on_closing(struct edge *e, const uint8_t *body, size_t length)
         edge_violation(e, "its CLOSING is malformed");
         return;
     }
+    edge_clean(c.text);
     if (c.reason == EDGE_CLOSING_IDENTITY && ++e->identity_refusals >= IDENTITY_REFUSALS_MAX) {
         char text[EDGE_TROUBLE_MAX];
         snprintf(text, sizeof text, "no proxy lets this key in: %s", c.text);

@@ -256,6 +256,8 @@ static void on_refused(struct edge *e, const uint8_t *body, size_t length)
         edge_violation(e, "its REFUSED is malformed");
         return;
     }
+    edge_clean(r.subject);
+    edge_clean(r.text);
     if (r.request == EDGE_CHANGE && !e->changing) {
         edge_violation(e, "it refuses a CHANGE that was not asked for");
         return;

@@ -5,6 +5,62 @@
 #include "script.h"
 #include "suite_main.h"
 
+static struct script *let_in_and_named(uint8_t kind, const char *text)
+{
+    struct script *s = script_new(FOLLOWER_SEQUENCED);
+    script_subscribe(s, "/a");
+    script_begin(s);
+    const uint8_t head[] = { (uint8_t)(1 + 1 + 3 + 1 + strlen(text)),
+                             0,
+                             0,
+                             0,
+                             EDGE_NAME,
+                             kind,
+                             17,
+                             0,
+                             0,
+                             (uint8_t)strlen(text) };
+    memcpy(s->said, head, sizeof head); /* as no encoder would write it */
+    memcpy(s->said + sizeof head, text, strlen(text));
+    s->said_end = sizeof head + strlen(text);
+    script_flush(s);
+    return s;
+}
+
+/* People look at them in terminals. */
+START_TEST(names_and_texts_of_a_proxy_are_fit_to_be_printed)
+{
+    static const struct {
+        uint8_t kind;
+        const char *text;
+        bool fine;
+    } names[] = {
+        { EDGE_NAME_TOPIC, "/a/b", true },           { EDGE_NAME_TOPIC, "/a/\x1b[2J", false },
+        { EDGE_NAME_PUBLISHER, "other", true },      { EDGE_NAME_PUBLISHER, "two words", false },
+        { EDGE_NAME_PUBLISHER, "a\x1b]0;b", false }, { EDGE_NAME_PUBLISHER, "a\xc2\x9b", false }
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct script *s = let_in_and_named(names[i].kind, names[i].text);
+        ck_assert_uint_eq(script_is_gone(s), !names[i].fine);
+        ck_assert_uint_eq(script_stats(s).violations, !names[i].fine);
+        script_free(s);
+    }
+    struct script *s = script_new(FOLLOWER_SEQUENCED);
+    script_subscribe(s, "/a");
+    script_let_in(s, 10, 10);
+    SAY(s, closing, .reason = EDGE_CLOSING_SLOW, .text = "\x1b[2Jcome\nback\x9b");
+    script_flush(s);
+    ck_assert_ptr_nonnull(strstr(script_reported(s, CANTUS_REPORT_HINT)->text, "?[2Jcome?back?"));
+    script_let_in(s, 10, 10);
+    SAY(s, refused, .request = EDGE_SUBSCRIBE, .reason = EDGE_REFUSED_RIGHT,
+        .subject = "/a\x1b[31m", .text = "no\r");
+    script_flush(s);
+    ck_assert_ptr_nonnull(strstr(client_core_error(s->core), "/a?[31m"));
+    ck_assert_ptr_null(strpbrk(client_core_error(s->core), "\x1b\r"));
+    script_free(s);
+}
+END_TEST
+
 /* ---- login ----------------------------------------------------------------------------------- */
 
 START_TEST(it_proves_its_key_and_subscribes_from_the_beginning)
@@ -589,6 +645,7 @@ int main(void)
 {
     Suite *s = suite_create("edge");
     TCase *t = tcase_create("login");
+    tcase_add_test(t, names_and_texts_of_a_proxy_are_fit_to_be_printed);
     tcase_add_test(t, it_proves_its_key_and_subscribes_from_the_beginning);
     tcase_add_test(t, nobody_in_particular_proves_nothing_and_can_not_publish);
     tcase_add_test(t, names_of_publishers_are_checked);

@@ -274,6 +274,25 @@ class LiarTest(unittest.TestCase):
         self.assertEqual((found[2].seq, found[3].seq, said), (6, 8, []))
 
 
+class TerminalTest(Case):
+    def test_what_a_proxy_says_reaches_no_terminal_as_a_command(self):
+        closing = cantus_edge.frame(cantus_edge.CLOSING, b"\4" + text("\x1b[2Jgo\x7f away"))
+        refused = cantus_edge.frame(cantus_edge.REFUSED, struct.pack("<BBBIQ", 3, 1, 1, 0, 0) +
+                                    text("/team\x1b]0;x\x07") + text("ask\r\n"))
+        for frames, said in ((closing, r"\?\[2Jgo\? away"), (refused, r"/team\?]0;x\?")):
+            liar = Liar(lambda position, frames=frames: frames)
+            self.addCleanup(liar.close)
+            address = f"{liar.address[0]}:{liar.address[1]}"
+            process = self.start([program("cantus"), "--proxy", address, "sub", "/team"])
+            process.wait_said(said)
+            process.kill()
+            python = self.start([sys.executable, CLIENT, "--proxy", address, "sub", "/team"])
+            wait_until(lambda python=python: "away" in python.err() or "]0;x" in python.err(), "what it says")
+            python.kill()
+            for what in (process, python):
+                self.assertNotRegex(what.err() + what.out(), "[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
 # ---- real proxies ------------------------------------------------------------------------------------------
 
 class EdgeCase(Case):
