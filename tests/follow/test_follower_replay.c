@@ -474,17 +474,23 @@ START_TEST(a_gap_that_nobody_fills_is_replayed)
 }
 END_TEST
 
-/* The heard epoch vouches for nothing near: the window fills with what links but may be dead. */
-START_TEST(starvation_ends_with_the_record)
+/* With a window of 8 batches, and a history of 30 in the first epoch. */
+static void start_small(bool streams)
 {
     teardown();
-    struct follower_options o = rig_options(FOLLOWER_SEQUENCED, SOURCES, false);
+    struct follower_options o = rig_options(FOLLOWER_SEQUENCED, SOURCES, streams);
     o.pending_max = 8;
     start(&o);
     h = history_new();
     history_begin(h, 1);
     for (uint32_t i = 0; i < 30; i++)
         history_write(h, 2);
+}
+
+/* The heard epoch vouches for nothing near: the window fills with what links but may be dead. */
+START_TEST(starvation_ends_with_the_record)
+{
+    start_small(false);
     history_begin(h, 2);
     history_write(h, 2);
     rig_heartbeat(r, h, h->count);
@@ -497,14 +503,7 @@ END_TEST
  * back, though nothing contradicts anything. */
 START_TEST(starvation_ends_with_an_older_record)
 {
-    teardown();
-    struct follower_options o = rig_options(FOLLOWER_SEQUENCED, SOURCES, false);
-    o.pending_max = 8;
-    start(&o);
-    h = history_new();
-    history_begin(h, 1);
-    for (uint32_t i = 0; i < 30; i++)
-        history_write(h, 2);
+    start_small(false);
     for (uint32_t number = 2; number < 10; number++) {
         history_begin_short(h, number, 3);
         history_write(h, 2);
@@ -517,14 +516,7 @@ END_TEST
 
 START_TEST(starvation_of_a_candidate_ends_with_a_replay)
 {
-    teardown();
-    struct follower_options o = rig_options(FOLLOWER_SEQUENCED, SOURCES, true);
-    o.pending_max = 8;
-    start(&o);
-    h = history_new();
-    history_begin(h, 1);
-    for (uint32_t i = 0; i < 30; i++)
-        history_write(h, 2);
+    start_small(true);
     history_begin(h, 2);
     history_write(h, 2);
     struct epoch epoch = { .number = 5, .candidate = 9 };
