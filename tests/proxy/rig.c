@@ -186,7 +186,7 @@ struct rig *rig_new_with(const struct proxy_options *options, bool is_volatile)
     return r;
 }
 
-struct rig *rig_new(void)
+struct proxy_options rig_options(void)
 {
     struct proxy_options o;
     proxy_options_default(&o);
@@ -194,7 +194,22 @@ struct rig *rig_new(void)
     o.recent_bytes = o.view_bytes = 8 << 20;
     o.relay_bytes = 32 << 20;
     o.subtrees_max = 65536;
+    return o;
+}
+
+struct rig *rig_new(void)
+{
+    struct proxy_options o = rig_options();
     return rig_new_with(&o, false);
+}
+
+struct rig *rig_new_for(const struct rig_key *key, const char *subtree, const char *topic)
+{
+    struct rig *r = rig_new();
+    rig_grant(r, key, ACCESS_READ | ACCESS_WRITE, subtree);
+    rig_topic(r, topic);
+    rig_run(r);
+    return r;
 }
 
 void rig_free(struct rig *r)
@@ -387,8 +402,7 @@ struct edge_opened rig_opened(struct rig *r, uint32_t c, const char *name, uint6
 {
     rig_open(r, c, name, nonce, 0);
     rig_run(r);
-    NEXT(opened, EDGE_OPENED);
-    return out;
+    return rig_next_opened(r, c);
 }
 
 void rig_publish_at(struct rig *r, uint32_t c, const struct edge_publish *publish)
@@ -427,4 +441,67 @@ void rig_closed(struct rig *r, uint32_t c, enum edge_closing_reason reason)
     NEXT(closing, EDGE_CLOSING);
     ck_assert_msg(out.reason == reason, "closed because \"%s\"", out.text);
     MUST(!r->streams[c - 1].open);
+}
+
+uint32_t rig_times(const struct rig *r, const char *text)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < r->leader.log_count; i++) {
+        struct batch_cursor cursor = batch_begin(r->leader.log[i].bytes, &r->leader.log[i].header);
+        struct message m;
+        while (batch_next(&cursor, &m))
+            count += m.topic >= TOPIC_FIRST_USER && m.length == strlen(text) &&
+                     memcmp(m.payload, text, m.length) == 0;
+    }
+    return count;
+}
+
+struct edge_opened rig_next_opened(struct rig *r, uint32_t c)
+{
+    NEXT(opened, EDGE_OPENED);
+    return out;
+}
+
+struct edge_superseded rig_next_superseded(struct rig *r, uint32_t c)
+{
+    NEXT(superseded, EDGE_SUPERSEDED);
+    return out;
+}
+
+struct position rig_position(const struct rig *r)
+{
+    return (struct position) { .epoch = r->leader.epoch, .seq = rig_tip(r) };
+}
+
+void rig_publish_from(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number,
+                      struct position at, const char *text)
+{
+    struct edge_publish p = { .publisher = publisher,
+                              .number = number,
+                              .position = at,
+                              .topic = "/a/x",
+                              .topic_length = 4,
+                              .payload = (const uint8_t *)text,
+                              .length = (uint32_t)strlen(text) };
+    rig_publish_at(r, c, &p);
+}
+
+struct rig_honest rig_honest_new(struct rig *r)
+{
+    struct rig_honest h = { .key = rig_key(99) };
+    rig_grant(r, &h.key, ACCESS_READ | ACCESS_WRITE, "/honest");
+    rig_topic(r, "/honest/a");
+    h.c = rig_login(r, &h.key);
+    h.opened = rig_opened(r, h.c, "h", 5);
+    return h;
+}
+
+void rig_honest_goes_on(struct rig *r, struct rig_honest *h)
+{
+    rig_publish(r, h->c, h->opened.publisher, ++h->number, "/honest/a", "x");
+    for (int i = 0; i < 8; i++)
+        rig_round(r);
+    struct edge_outcome out = rig_outcome(r, h->c);
+    ck_assert_uint_eq(out.number, h->number);
+    ck_assert_uint_eq(out.reason, 0);
 }

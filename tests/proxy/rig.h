@@ -50,7 +50,10 @@ struct rig {
 
 /* Genesis, epoch record; `admin` may do everything. The proxy has joined. */
 struct rig *rig_new(void);
+struct proxy_options rig_options(void); /* of rig_new */
 struct rig *rig_new_with(const struct proxy_options *options, bool is_volatile);
+/* The key may read and write the subtree, and there is this topic. */
+struct rig *rig_new_for(const struct rig_key *key, const char *subtree, const char *topic);
 void rig_free(struct rig *r);
 void rig_round(struct rig *r);             /* deliver, offer, step: once */
 void rig_run(struct rig *r);               /* until all is quiet */
@@ -61,6 +64,8 @@ struct rig_key rig_key(uint8_t seed);
 void rig_grant(struct rig *r, const struct rig_key *key, uint8_t rights, const char *subtree);
 void rig_revoke(struct rig *r, const struct rig_key *key, uint8_t rights, const char *subtree);
 void rig_limit(struct rig *r, const struct limit_whom *whom, const struct limit *limit);
+struct position rig_position(const struct rig *r);         /* the leader's tip */
+uint32_t rig_times(const struct rig *r, const char *text); /* how often it was sequenced */
 uint64_t rig_counter(const struct rig *r, enum counter c);
 
 /* ---- clients --------------------------------------------------------------------------------- */
@@ -80,12 +85,29 @@ struct edge_opened rig_opened(struct rig *r, uint32_t c, const char *name, uint6
 void rig_publish(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number, const char *topic,
                  const char *text);
 void rig_publish_at(struct rig *r, uint32_t c, const struct edge_publish *publish);
+/* On /a/x, from this position. */
+void rig_publish_from(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number,
+                      struct position at, const char *text);
 /* The next frame of this type, those before it are passed over; NULL: there is none. */
 const uint8_t *rig_next(struct rig *r, uint32_t c, enum edge_type type, size_t *length);
+struct edge_opened rig_next_opened(struct rig *r, uint32_t c);
+struct edge_superseded rig_next_superseded(struct rig *r, uint32_t c);
 struct edge_refused rig_refused(struct rig *r, uint32_t c);
 struct edge_outcome rig_outcome(struct rig *r, uint32_t c);
 /* Closed by the proxy, for this reason. */
 void rig_closed(struct rig *r, uint32_t c, enum edge_closing_reason reason);
+
+/* Somebody whose round trips have to work whatever the others do. */
+struct rig_honest {
+    struct rig_key key;
+    uint32_t c;
+    struct edge_opened opened;
+    uint64_t number;
+};
+
+struct rig_honest rig_honest_new(struct rig *r);
+/* Published, and its outcome is there after a few rounds. */
+void rig_honest_goes_on(struct rig *r, struct rig_honest *h);
 
 static inline int rig_suite(Suite *suite)
 {

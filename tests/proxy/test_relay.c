@@ -1,80 +1,15 @@
-/* Publishers of clients: exactly once through lost connections, other processes and forks; refused early and
- * clearly, or exactly by the leader when a right was taken away meanwhile; held back, not dropped, when something
- * is full; and none waits for another's flood. */
+/* Publishers of clients: exactly once through lost connections and other processes; refused early
+ * and clearly, or exactly by the leader when a right was taken away meanwhile; held back, not
+ * dropped, when something is full. */
 #include "rig.h"
 
 static struct rig_key key;
 
+/* It may read and write /a, where there is /a/x. */
 static struct rig *begin(void)
 {
-    struct rig *r = rig_new();
     key = rig_key(2);
-    rig_grant(r, &key, ACCESS_READ | ACCESS_WRITE, "/a");
-    rig_topic(r, "/a/x");
-    rig_run(r);
-    return r;
-}
-
-static struct proxy_options small(void)
-{
-    struct proxy_options o;
-    proxy_options_default(&o);
-    o.sessions_max = 64;
-    o.recent_bytes = o.view_bytes = 8 << 20;
-    o.relay_bytes = 8 << 20;
-    return o;
-}
-
-/* How often this text was sequenced. */
-static uint32_t times(const struct rig *r, const char *text)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < r->leader.log_count; i++) {
-        struct batch_cursor cursor = batch_begin(r->leader.log[i].bytes, &r->leader.log[i].header);
-        struct message m;
-        while (batch_next(&cursor, &m))
-            count += m.topic >= TOPIC_FIRST_USER && m.length == strlen(text) &&
-                     memcmp(m.payload, text, m.length) == 0;
-    }
-    return count;
-}
-
-static struct edge_opened next_opened(struct rig *r, uint32_t c)
-{
-    size_t length;
-    struct edge_opened o;
-    const uint8_t *body = rig_next(r, c, EDGE_OPENED, &length);
-    ck_assert_msg(body != NULL, "not opened");
-    ck_assert(edge_opened_decode(body, length, &o));
-    return o;
-}
-
-static struct edge_superseded next_superseded(struct rig *r, uint32_t c)
-{
-    size_t length;
-    struct edge_superseded s;
-    const uint8_t *body = rig_next(r, c, EDGE_SUPERSEDED, &length);
-    ck_assert_msg(body != NULL, "not superseded");
-    ck_assert(edge_superseded_decode(body, length, &s));
-    return s;
-}
-
-static struct position tip(const struct rig *r)
-{
-    return (struct position) { .epoch = r->leader.epoch, .seq = rig_tip(r) };
-}
-
-static void publish_from(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number,
-                         struct position at, const char *text)
-{
-    struct edge_publish p = { .publisher = publisher,
-                              .number = number,
-                              .position = at,
-                              .topic = "/a/x",
-                              .topic_length = 4,
-                              .payload = (const uint8_t *)text,
-                              .length = (uint32_t)strlen(text) };
-    rig_publish_at(r, c, &p);
+    return rig_new_for(&key, "/a", "/a/x");
 }
 
 /* ---- exactly once ---------------------------------------------------------------------------- */
@@ -91,16 +26,16 @@ START_TEST(a_client_that_lost_its_connection_asks_what_is_the_last_of_its_own)
     uint32_t d = rig_login(r, &key);
     rig_open(r, d, "p", 7, o.incarnation + 1);
     rig_run(r);
-    struct edge_opened again = next_opened(r, d);
+    struct edge_opened again = rig_next_opened(r, d);
     ck_assert_uint_eq(again.incarnation, 2);
     ck_assert_uint_eq(again.publisher, o.publisher);
     ck_assert_uint_eq(again.last_number, 2);
     rig_publish(r, d, o.publisher, 3, "/a/x", "three");
     rig_run(r);
     ck_assert_uint_eq(rig_outcome(r, d).number, 3);
-    ck_assert_uint_eq(times(r, "one"), 1);
-    ck_assert_uint_eq(times(r, "two"), 1);
-    ck_assert_uint_eq(times(r, "three"), 1);
+    ck_assert_uint_eq(rig_times(r, "one"), 1);
+    ck_assert_uint_eq(rig_times(r, "two"), 1);
+    ck_assert_uint_eq(rig_times(r, "three"), 1);
     rig_free(r);
 }
 END_TEST
@@ -120,10 +55,10 @@ START_TEST(what_was_not_heard_before_the_connection_was_lost_is_the_clients_to_s
     uint32_t d = rig_login(r, &key);
     rig_open(r, d, "p", 7, 2);
     rig_run(r);
-    ck_assert_uint_eq(next_opened(r, d).last_number, 0);
+    ck_assert_uint_eq(rig_next_opened(r, d).last_number, 0);
     rig_publish(r, d, o.publisher, 1, "/a/x", "one");
     rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, "one"), 1);
+    ck_assert_uint_eq(rig_times(r, "one"), 1);
     rig_free(r);
 }
 END_TEST
@@ -134,13 +69,13 @@ START_TEST(the_same_open_again_is_the_same_join)
     uint32_t c = rig_login(r, &key);
     rig_open(r, c, "p", 7, 1);
     rig_run(r);
-    struct edge_opened o = next_opened(r, c);
+    struct edge_opened o = rig_next_opened(r, c);
     uint64_t joins = r->leader.joins;
     rig_hang_up(r, c); /* its answer was lost, say */
     uint32_t d = rig_login(r, &key);
     rig_open(r, d, "p", 7, 1);
     rig_run(r);
-    struct edge_opened again = next_opened(r, d);
+    struct edge_opened again = rig_next_opened(r, d);
     ck_assert_mem_eq(&o, &again, sizeof o);
     ck_assert_uint_eq(r->leader.joins, joins);
     rig_publish(r, d, o.publisher, 1, "/a/x", "one");
@@ -159,18 +94,18 @@ START_TEST(a_second_process_takes_over_and_the_first_is_told)
     rig_run(r);
     rig_open(r, d, "p", 8, 0);
     rig_run(r);
-    struct edge_opened second = next_opened(r, d);
+    struct edge_opened second = rig_next_opened(r, d);
     ck_assert_uint_eq(second.incarnation, 2);
     ck_assert_uint_eq(second.last_number, 1);
-    struct edge_superseded s = next_superseded(r, c);
+    struct edge_superseded s = rig_next_superseded(r, c);
     ck_assert_uint_eq(s.publisher, o.publisher);
     ck_assert_uint_eq(s.incarnation, 2);
     ck_assert_uint_eq(s.join_seq, second.join_seq);
     rig_publish(r, c, o.publisher, 2, "/a/x", "from the first");
     rig_publish(r, d, o.publisher, 2, "/a/x", "from the second");
     rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, "from the first"), 0);
-    ck_assert_uint_eq(times(r, "from the second"), 1);
+    ck_assert_uint_eq(rig_times(r, "from the first"), 0);
+    ck_assert_uint_eq(rig_times(r, "from the second"), 1);
     ck_assert_uint_eq(rig_counter(r, COUNTER_SUPERSEDED), 1);
     rig_free(r);
 }
@@ -187,7 +122,7 @@ START_TEST(whoever_comes_back_too_late_is_superseded_at_once)
     uint32_t e = rig_login(r, &key);
     rig_open(r, e, "p", 7, o.incarnation + 1);
     rig_pass(r, SECOND);
-    ck_assert_uint_eq(next_superseded(r, e).incarnation, 2);
+    ck_assert_uint_eq(rig_next_superseded(r, e).incarnation, 2);
     size_t length;
     ck_assert_ptr_null(rig_next(r, d, EDGE_SUPERSEDED, &length));
     rig_free(r);
@@ -242,7 +177,7 @@ START_TEST(a_revocation_that_the_proxy_has_not_heard_of_is_an_outcome)
     rig_publish(r, c, o.publisher, 2, "/a/x", "early");
     rig_run(r);
     ck_assert_uint_eq(rig_refused(r, c).reason, EDGE_REFUSED_RIGHT);
-    ck_assert_uint_eq(times(r, "too late"), 0);
+    ck_assert_uint_eq(rig_times(r, "too late"), 0);
     rig_free(r);
 }
 END_TEST
@@ -434,11 +369,11 @@ START_TEST(a_group_is_sequenced_whole_and_one_that_cannot_be_ends_its_session)
     for (p.number = 1; p.number <= 2; p.number++)
         rig_publish_at(r, c, &p);
     rig_run(r);
-    ck_assert_uint_eq(times(r, "g"), 0);
+    ck_assert_uint_eq(rig_times(r, "g"), 0);
     p.flags = 0;
     rig_publish_at(r, c, &p);
     rig_run(r);
-    ck_assert_uint_eq(times(r, "g"), 3);
+    ck_assert_uint_eq(rig_times(r, "g"), 3);
     ck_assert_uint_eq(rig_outcome(r, c).number, 1);
     p.flags = MESSAGE_MORE;
     for (p.number = 4; p.number < 400; p.number++)
@@ -468,8 +403,8 @@ START_TEST(a_full_window_leaves_the_rest_unread)
     ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), r->options.window + 1);
     r->leader.deaf = false;
     rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, "flood"), 1000);
-    ck_assert_uint_eq(times(r, "polite"), 1);
+    ck_assert_uint_eq(rig_times(r, "flood"), 1000);
+    ck_assert_uint_eq(rig_times(r, "polite"), 1);
     ck_assert_uint_eq(r->streams[c - 1].in_length, 0);
     rig_free(r);
 }
@@ -490,7 +425,7 @@ START_TEST(what_is_not_stable_is_kept_within_its_bytes)
     r->leader.hold_stable = false;
     r->leader.stable = rig_tip(r);
     rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, text), 400);
+    ck_assert_uint_eq(rig_times(r, text), 400);
     rig_free(r);
 }
 END_TEST
@@ -547,8 +482,8 @@ START_TEST(a_topic_is_made_first_and_only_its_writer_waits)
     ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), 1);
     r->leader.deaf = false;
     rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, "first"), 1);
-    ck_assert_uint_eq(times(r, "second"), 1);
+    ck_assert_uint_eq(rig_times(r, "first"), 1);
+    ck_assert_uint_eq(rig_times(r, "second"), 1);
     ck_assert_uint_eq(rig_outcome(r, c).number, 1);
     ck_assert_uint_eq(rig_outcome(r, c).number, 2);
     rig_free(r);
@@ -557,7 +492,7 @@ END_TEST
 
 START_TEST(a_topic_is_asked_for_again_once_the_proxy_has_caught_up_and_till_then_it_sleeps)
 {
-    struct proxy_options o = small();
+    struct proxy_options o = rig_options();
     o.source_count = 1;
     o.sources[0].unicast = o.sources[0].stream = (struct port_addr) { RIG_HERE, 6000 };
     struct rig *r = rig_new_with(&o, false);
@@ -580,7 +515,7 @@ START_TEST(a_topic_is_asked_for_again_once_the_proxy_has_caught_up_and_till_then
     r->store_hangs = r->leader.deaf = false;
     r->leader.log_delivered = delivered;
     rig_pass(r, 5 * SECOND);
-    ck_assert_uint_eq(times(r, "one"), 1);
+    ck_assert_uint_eq(rig_times(r, "one"), 1);
     rig_free(r);
 }
 END_TEST
@@ -598,7 +533,7 @@ START_TEST(a_topic_is_not_used_before_no_fork_can_take_it_back)
     ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), 0);
     r->leader.stable = rig_tip(r);
     rig_pass(r, 20 * MS);
-    ck_assert_uint_eq(times(r, "first"), 1);
+    ck_assert_uint_eq(rig_times(r, "first"), 1);
     rig_free(r);
 }
 END_TEST
@@ -618,474 +553,6 @@ START_TEST(a_key_makes_as_many_topics_as_its_limit_says)
     struct edge_refused no = rig_refused(r, c);
     ck_assert_uint_eq(no.reason, EDGE_REFUSED_QUOTA);
     ck_assert_str_eq(no.subject, "/a/3");
-    rig_free(r);
-}
-END_TEST
-
-/* ---- forks ----------------------------------------------------------------------------------- */
-
-START_TEST(what_answers_a_fallen_message_falls_with_it_and_all_behind)
-{
-    struct rig *r = begin();
-    uint32_t c = rig_login(r, &key);
-    size_t length;
-    rig_subscribe(r, c, "/a", EDGE_FROM_TIP);
-    struct edge_opened o = rig_opened(r, c, "p", 7);
-    rig_run(r);
-    r->leader.hold_stable = true;
-    struct position before = tip(r);
-    uint64_t common = before.seq;
-    rig_say(r, "/a/x", "will fall");
-    rig_run(r);
-    struct position fallen = tip(r);
-    r->leader.deaf = true;
-    publish_from(r, c, o.publisher, 1, before, "stays");
-    publish_from(r, c, o.publisher, 2, fallen, "answers what falls");
-    publish_from(r, c, o.publisher, 3, (struct position) { 0 }, "behind it");
-    rig_run(r);
-    ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), 3);
-    rig_fork(r, common);
-    publish_from(r, c, o.publisher, 4, (struct position) { 0 }, "still on its way");
-    rig_run(r);
-    ck_assert_ptr_nonnull(rig_next(r, c, EDGE_FORKED, &length));
-    r->leader.deaf = false;
-    publish_from(r, c, o.publisher, 2, tip(r), "decided anew");
-    rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, "stays"), 1);
-    ck_assert_uint_eq(times(r, "answers what falls"), 0);
-    ck_assert_uint_eq(times(r, "behind it"), 0);
-    ck_assert_uint_eq(times(r, "still on its way"), 0);
-    ck_assert_uint_eq(times(r, "decided anew"), 1);
-    ck_assert_uint_eq(rig_outcome(r, c).number, 1);
-    ck_assert_uint_eq(rig_outcome(r, c).number, 2);
-    ck_assert_ptr_null(rig_next(r, c, EDGE_REFUSED, &length));
-    rig_free(r);
-}
-END_TEST
-
-static void publish_part(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number,
-                         struct position at, const char *text, bool more)
-{
-    struct edge_publish p = { .publisher = publisher,
-                              .number = number,
-                              .position = at,
-                              .flags = more ? MESSAGE_MORE : 0,
-                              .topic = "/a/x",
-                              .topic_length = 4,
-                              .payload = (const uint8_t *)text,
-                              .length = (uint32_t)strlen(text) };
-    rig_publish_at(r, c, &p);
-}
-
-/* The epoch that cuts it off voids what of it was stable, too. */
-START_TEST(a_group_of_which_a_part_was_stable_falls_whole_and_is_sent_again)
-{
-    struct rig *r = begin();
-    uint32_t c = rig_login(r, &key);
-    struct edge_opened o = rig_opened(r, c, "p", 7);
-    const struct position nowhere = { .seq = 0 };
-    r->leader.hold_stable = true;
-    publish_part(r, c, o.publisher, 1, nowhere, "first", true);
-    publish_part(r, c, o.publisher, 2, nowhere, "second", true);
-    publish_part(r, c, o.publisher, 3, nowhere, "third", false);
-    rig_run(r);
-    ck_assert_uint_eq(times(r, "third"), 1);
-    uint64_t first = rig_tip(r) - 2;
-    r->leader.stable = first;
-    rig_run(r);
-    ck_assert_uint_eq(proxy_stable(r->proxy), first);
-    rig_fork(r, first + 1);
-    ck_assert_uint_eq(times(r, "third"), 0);
-    r->leader.hold_stable = false;
-    rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, "third"), 1);
-    publish_part(r, c, o.publisher, 4, nowhere, "fourth", false);
-    rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, "fourth"), 1);
-    rig_free(r);
-}
-END_TEST
-
-START_TEST(a_group_of_which_a_part_answers_a_fallen_message_falls_whole)
-{
-    struct rig *r = begin();
-    uint32_t c = rig_login(r, &key);
-    size_t length;
-    rig_subscribe(r, c, "/a", EDGE_FROM_TIP);
-    struct edge_opened o = rig_opened(r, c, "p", 7);
-    rig_run(r);
-    r->leader.hold_stable = true;
-    struct position before = tip(r);
-    rig_say(r, "/a/x", "will fall");
-    rig_run(r);
-    r->leader.deaf = true;
-    publish_part(r, c, o.publisher, 1, before, "stays", false);
-    publish_part(r, c, o.publisher, 2, before, "first", true);
-    publish_part(r, c, o.publisher, 3, tip(r), "second", true);
-    rig_run(r);
-    rig_fork(r, before.seq);
-    rig_run(r);
-    r->leader.deaf = false;
-    publish_part(r, c, o.publisher, 4, before, "still on its way", false);
-    publish_part(r, c, o.publisher, 2, tip(r), "decided anew", false);
-    rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, "stays"), 1);
-    ck_assert_uint_eq(times(r, "first"), 0);
-    ck_assert_uint_eq(times(r, "second"), 0);
-    ck_assert_uint_eq(times(r, "still on its way"), 0);
-    ck_assert_uint_eq(times(r, "decided anew"), 1);
-    ck_assert_ptr_null(rig_next(r, c, EDGE_REFUSED, &length));
-    rig_free(r);
-}
-END_TEST
-
-/* What of a group is on its way has no outcome before its end is: it would wait for itself. */
-START_TEST(a_group_with_more_bytes_than_may_be_in_flight_is_not_left_open_for_ever)
-{
-    struct rig *r = begin();
-    struct limit_whom whom = { .who = LIMIT_KEY };
-    memcpy(whom.key, key.public, sizeof whom.key);
-    rig_limit(r, &whom, &(struct limit) { .inflight_bytes = 10 });
-    rig_run(r);
-    uint32_t c = rig_login(r, &key);
-    struct edge_opened o = rig_opened(r, c, "p", 7);
-    const struct position nowhere = { .seq = 0 };
-    publish_part(r, c, o.publisher, 1, nowhere, "1234567", true);
-    publish_part(r, c, o.publisher, 2, nowhere, "7654321", true);
-    publish_part(r, c, o.publisher, 3, nowhere, "end", false);
-    rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, "end"), 1);
-    rig_free(r);
-}
-END_TEST
-
-START_TEST(what_depends_on_nothing_is_sent_again_after_a_fork)
-{
-    struct rig *r = begin();
-    uint32_t c = rig_login(r, &key);
-    struct edge_opened o = rig_opened(r, c, "p", 7);
-    r->leader.hold_stable = true;
-    uint64_t common = rig_tip(r);
-    rig_publish(r, c, o.publisher, 1, "/a/x", "blind");
-    rig_run(r);
-    ck_assert_uint_eq(times(r, "blind"), 1);
-    rig_fork(r, common);
-    ck_assert_uint_eq(times(r, "blind"), 0);
-    rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, "blind"), 1);
-    rig_free(r);
-}
-END_TEST
-
-START_TEST(a_message_for_a_place_that_is_no_more_is_passed_over)
-{
-    struct rig *r = begin();
-    uint32_t c = rig_login(r, &key);
-    size_t length;
-    rig_subscribe(r, c, "/a", EDGE_FROM_TIP);
-    struct edge_opened o = rig_opened(r, c, "p", 7);
-    rig_run(r);
-    r->leader.hold_stable = true;
-    uint64_t common = rig_tip(r);
-    rig_say(r, "/a/x", "will fall");
-    rig_run(r);
-    struct position fallen = tip(r);
-    rig_fork(r, common);
-    rig_run(r);
-    publish_from(r, c, o.publisher, 1, fallen, "answers what fell");
-    publish_from(r, c, o.publisher, 2, (struct position) { 0 }, "behind it");
-    rig_run(r);
-    ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), 0);
-    publish_from(r, c, o.publisher, 1, tip(r), "anew");
-    rig_pass(r, 100 * MS);
-    ck_assert_uint_eq(times(r, "anew"), 1);
-    ck_assert_ptr_null(rig_next(r, c, EDGE_REFUSED, &length));
-    rig_free(r);
-}
-END_TEST
-
-START_TEST(a_join_that_a_fork_takes_back_is_made_again)
-{
-    struct rig *r = begin();
-    uint32_t c = rig_login(r, &key);
-    r->leader.hold_stable = true;
-    r->leader.stable = rig_tip(r);
-    rig_run(r);
-    uint64_t common = rig_tip(r);
-    size_t length;
-    rig_open(r, c, "p", 7, 1);
-    rig_pass(r, 20 * MS);
-    ck_assert_ptr_null(rig_next(r, c, EDGE_OPENED, &length)); /* it might still fall */
-    rig_fork(r, common);
-    r->leader.hold_stable = false;
-    rig_pass(r, SECOND);
-    struct edge_opened o = next_opened(r, c);
-    ck_assert_uint_eq(o.incarnation, 1);
-    rig_publish(r, c, o.publisher, 1, "/a/x", "one");
-    rig_run(r);
-    ck_assert_uint_eq(rig_outcome(r, c).number, 1);
-    rig_free(r);
-}
-END_TEST
-
-/* Its client may have heard SUPERSEDED, and then it opens anew; or not, and then it goes on. */
-START_TEST(an_open_after_a_superseded_that_a_fork_took_back_is_no_second_one)
-{
-    struct rig *r = begin();
-    uint32_t c = rig_login(r, &key), d = rig_login(r, &key);
-    struct edge_opened o = rig_opened(r, c, "p", 7);
-    r->leader.hold_stable = true;
-    uint64_t common = rig_tip(r);
-    rig_open(r, d, "p", 8, 0);
-    rig_run(r);
-    ck_assert_uint_eq(next_superseded(r, c).incarnation, 2);
-    rig_hang_up(r, d);
-    r->leader.deaf = true; /* nor does it join anew */
-    rig_run(r);
-    rig_fork(r, common);
-    rig_run(r);
-    r->leader.deaf = r->leader.hold_stable = false;
-    size_t length;
-    rig_open(r, c, "p", 9, o.incarnation + 1);
-    rig_pass(r, SECOND);
-    struct edge_opened again = next_opened(r, c);
-    ck_assert_uint_eq(again.incarnation, 2);
-    ck_assert_uint_eq(again.last_number, 0);
-    rig_publish(r, c, again.publisher, 1, "/a/x", "one");
-    rig_run(r);
-    ck_assert_uint_eq(rig_outcome(r, c).number, 1);
-    rig_open(r, c, "p", 10, 0); /* this is a second one */
-    rig_run(r);
-    ck_assert_uint_eq(rig_refused(r, c).reason, EDGE_REFUSED_ORDER);
-    ck_assert_ptr_null(rig_next(r, c, EDGE_REFUSED, &length));
-    rig_free(r);
-}
-END_TEST
-
-/* No watermark ever rises there, and nobody else joins, that would remind it. */
-START_TEST(a_proxy_joins_a_volatile_stream_once_it_follows_it)
-{
-    struct proxy_options options = small();
-    struct rig *r = rig_new_with(&options, true);
-    key = rig_key(2);
-    proxy_destroy(r->proxy);
-    rig_fork(r, 2); /* genesis and epoch: nobody has joined */
-    r->leader.log_delivered = 0;
-    r->proxy = proxy_create(&r->options, &r->leader.port, r->now);
-    ck_assert_ptr_nonnull(r->proxy);
-    proxy_participant.step(r->proxy, r->now); /* it has not heard of anything */
-    ck_assert(!proxy_ready(r->proxy));
-    rig_run(r);
-    ck_assert_msg(proxy_ready(r->proxy), "it is %s", proxy_state(r->proxy));
-    rig_grant(r, &key, ACCESS_WRITE, "/a");
-    rig_topic(r, "/a/x");
-    uint32_t c = rig_login(r, &key);
-    struct edge_opened o = rig_opened(r, c, "p", 7);
-    rig_publish(r, c, o.publisher, 1, "/a/x", "one");
-    rig_run(r);
-    ck_assert_uint_eq(rig_outcome(r, c).number, 1);
-    rig_free(r);
-}
-END_TEST
-
-START_TEST(a_place_that_is_yet_to_come_here_is_waited_for)
-{
-    struct rig *r = begin();
-    uint32_t c = rig_login(r, &key);
-    struct edge_opened o = rig_opened(r, c, "p", 7);
-    struct position ahead = tip(r); /* another proxy was faster */
-    ahead.seq += 2;
-    publish_from(r, c, o.publisher, 1, ahead, "of the future");
-    rig_pass(r, 10 * MS);
-    ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), 0);
-    rig_say(r, "/a/x", "one");
-    rig_say(r, "/a/x", "two");
-    rig_run(r);
-    ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), 1);
-    rig_free(r);
-}
-END_TEST
-
-/* ---- fairness -------------------------------------------------------------------------------- */
-
-static uint64_t published_by(const struct rig *r, uint32_t c)
-{
-    struct proxy_client client = { 0 };
-    while (proxy_client_at(r->proxy, client.at, &client))
-        if (port_addr_equal(client.addr, r->streams[c - 1].addr))
-            return client.published;
-    return 0;
-}
-
-/* Ten greedy ones have all that fits their connections waiting; a polite one says one thing, and is the last to
- * be looked at. How many bytes of one greedy one are taken, and how many are sent, between its arrival and its own
- * turn, at most. */
-static uint32_t waits_for(uint32_t quantum_bytes)
-{
-    enum { GREEDY = 10, PAYLOAD = 500, EACH = 600 };
-    struct proxy_options o;
-    proxy_options_default(&o);
-    o.sessions_max = 64;
-    o.recent_bytes = o.view_bytes = 8 << 20;
-    o.relay_bytes = 32 << 20;
-    o.quantum_bytes = quantum_bytes;
-    struct rig *r = rig_new_with(&o, false);
-    static char text[PAYLOAD + 1];
-    uint32_t greedy[GREEDY], most = 0;
-    uint64_t before[GREEDY];
-    struct edge_opened of[GREEDY];
-    key = rig_key(2);
-    rig_grant(r, &key, ACCESS_READ | ACCESS_WRITE, "/a");
-    rig_topic(r, "/a/x");
-    memset(text, 'g', PAYLOAD);
-    for (uint32_t i = 0; i < GREEDY; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "greedy%u", i);
-        greedy[i] = rig_login(r, &key);
-        of[i] = rig_opened(r, greedy[i], name, i);
-    }
-    uint32_t c = rig_login(r, &key);
-    struct edge_opened polite = rig_opened(r, c, "polite", 99);
-    for (uint32_t i = 0; i < GREEDY; i++)
-        for (uint64_t n = 1; n <= EACH; n++)
-            rig_publish(r, greedy[i], of[i].publisher, n, "/a/x", text);
-    rig_round(r);
-    uint32_t from = r->leader.order_count;
-    for (uint32_t i = 0; i < GREEDY; i++)
-        before[i] = published_by(r, greedy[i]);
-    rig_publish(r, c, polite.publisher, 1, "/a/x", "please");
-    for (int i = 0; i < 4 && published_by(r, c) == 0; i++)
-        rig_round(r);
-    ck_assert_uint_eq(published_by(r, c), 1);
-    for (uint32_t i = 0; i < GREEDY; i++) {
-        uint32_t sent = 0;
-        for (uint32_t k = from; k < r->leader.order_count && r->leader.order[k] != polite.publisher;
-             k++)
-            sent += r->leader.order[k] == of[i].publisher ? PAYLOAD : 0u;
-        uint32_t taken = (uint32_t)(published_by(r, greedy[i]) - before[i]) * PAYLOAD;
-        ck_assert_uint_gt(r->streams[greedy[i] - 1].in_length, 0); /* it has more to say */
-        most = taken > most ? taken : most;
-        most = sent > most ? sent : most;
-    }
-    rig_free(r);
-    return most;
-}
-
-START_TEST(a_polite_publisher_waits_for_two_quanta_of_each_greedy_one_at_most)
-{
-    uint32_t fair = waits_for(16384);
-    ck_assert_uint_gt(fair, 0);
-    ck_assert_uint_le(fair, 2 * 16384);
-    ck_assert_uint_gt(waits_for(1 << 20), 2 * 16384);
-}
-END_TEST
-
-/* Nothing is sequenced: how many messages of one publisher are taken of so many publishers that say all they can. */
-static uint64_t on_its_way(uint32_t publishers)
-{
-    enum { PAYLOAD = 500, EACH = 600 };
-    struct rig *r = begin();
-    static char text[PAYLOAD + 1];
-    uint32_t clients[4];
-    uint64_t most = 0;
-    memset(text, 'g', PAYLOAD);
-    struct edge_opened of[4];
-    for (uint32_t i = 0; i < publishers; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "p%u", i);
-        clients[i] = rig_login(r, &key);
-        of[i] = rig_opened(r, clients[i], name, i);
-    }
-    r->leader.deaf = true;
-    for (uint32_t i = 0; i < publishers; i++)
-        for (uint64_t n = 1; n <= EACH; n++)
-            rig_publish(r, clients[i], of[i].publisher, n, "/a/x", text);
-    for (int i = 0; i < 20; i++)
-        rig_round(r);
-    for (uint32_t i = 0; i < publishers; i++) {
-        uint64_t taken = published_by(r, clients[i]);
-        most = taken > most ? taken : most;
-    }
-    rig_free(r);
-    return most;
-}
-
-START_TEST(while_others_wait_a_quantum_of_each_is_on_its_way_at_most)
-{
-    ck_assert_uint_eq(on_its_way(1), 256); /* the window */
-    uint64_t many = on_its_way(4);
-    ck_assert_uint_gt(many, 0);
-    ck_assert_uint_le(many, 16384 / 500 + 1);
-}
-END_TEST
-
-START_TEST(a_rate_limit_holds_its_key_back_and_nobody_else)
-{
-    struct rig *r = begin();
-    struct rig_key other = rig_key(3);
-    struct limit_whom whom = { .who = LIMIT_KEY };
-    const struct limit limit = { .messages_per_s = 100, .burst_ms = 50 };
-    memcpy(whom.key, key.public, sizeof whom.key);
-    rig_limit(r, &whom, &limit);
-    rig_grant(r, &other, ACCESS_WRITE, "/a");
-    uint32_t c = rig_login(r, &key), d = rig_login(r, &other);
-    struct edge_opened o = rig_opened(r, c, "p", 7), q = rig_opened(r, d, "q", 8);
-    rig_pass(r, SECOND);
-    for (uint64_t i = 1; i <= 500; i++)
-        rig_publish(r, c, o.publisher, i, "/a/x", "limited");
-    for (uint64_t i = 1; i <= 200; i++)
-        rig_publish(r, d, q.publisher, i, "/a/x", "free");
-    rig_pass(r, 2 * SECOND);
-    ck_assert_uint_eq(times(r, "free"), 200);
-    ck_assert_uint_ge(times(r, "limited"), 195);
-    ck_assert_uint_le(times(r, "limited"), 210);
-    ck_assert_uint_gt(rig_counter(r, COUNTER_THROTTLED), 0);
-    rig_free(r);
-}
-END_TEST
-
-START_TEST(a_limit_of_a_subtree_is_for_all_that_write_there_together)
-{
-    struct rig *r = begin();
-    struct rig_key other = rig_key(3);
-    const struct limit_whom whom = { .who = LIMIT_SUBTREE, .subtree = "/a/shared" };
-    const struct limit limit = { .bytes_per_s = 10000, .burst_ms = 100 };
-    rig_limit(r, &whom, &limit);
-    rig_grant(r, &other, ACCESS_WRITE, "/a");
-    rig_topic(r, "/a/shared/t");
-    uint32_t c = rig_login(r, &key), d = rig_login(r, &other);
-    struct edge_opened o = rig_opened(r, c, "p", 7), q = rig_opened(r, d, "q", 8);
-    static char text[101];
-    memset(text, 's', 100);
-    for (uint64_t i = 1; i <= 200; i++) {
-        rig_publish(r, c, o.publisher, i, "/a/shared/t", text);
-        rig_publish(r, d, q.publisher, i, "/a/shared/t", text);
-    }
-    rig_pass(r, SECOND);
-    ck_assert_uint_ge(times(r, text), 100);
-    ck_assert_uint_le(times(r, text), 115);
-    rig_free(r);
-}
-END_TEST
-
-START_TEST(bytes_in_flight_are_limited)
-{
-    struct rig *r = begin();
-    const struct limit_whom whom = { .who = LIMIT_EVERYONE };
-    const struct limit limit = { .inflight_bytes = 350 };
-    static char text[101];
-    memset(text, 'i', 100);
-    rig_limit(r, &whom, &limit);
-    uint32_t c = rig_login(r, &key);
-    struct edge_opened o = rig_opened(r, c, "p", 7);
-    r->leader.deaf = true;
-    for (uint64_t i = 1; i <= 20; i++)
-        rig_publish(r, c, o.publisher, i, "/a/x", text);
-    rig_pass(r, 10 * MS);
-    ck_assert_uint_eq(rig_counter(r, COUNTER_RELAYED), 3);
-    r->leader.deaf = false;
-    rig_pass(r, SECOND);
-    ck_assert_uint_eq(times(r, text), 20);
     rig_free(r);
 }
 END_TEST
@@ -1117,21 +584,6 @@ int main(void)
                    a_topic_is_asked_for_again_once_the_proxy_has_caught_up_and_till_then_it_sleeps);
     tcase_add_test(all, a_topic_is_not_used_before_no_fork_can_take_it_back);
     tcase_add_test(all, a_key_makes_as_many_topics_as_its_limit_says);
-    tcase_add_test(all, what_answers_a_fallen_message_falls_with_it_and_all_behind);
-    tcase_add_test(all, a_group_of_which_a_part_was_stable_falls_whole_and_is_sent_again);
-    tcase_add_test(all, a_group_of_which_a_part_answers_a_fallen_message_falls_whole);
-    tcase_add_test(all, a_group_with_more_bytes_than_may_be_in_flight_is_not_left_open_for_ever);
-    tcase_add_test(all, what_depends_on_nothing_is_sent_again_after_a_fork);
-    tcase_add_test(all, a_message_for_a_place_that_is_no_more_is_passed_over);
-    tcase_add_test(all, a_join_that_a_fork_takes_back_is_made_again);
-    tcase_add_test(all, an_open_after_a_superseded_that_a_fork_took_back_is_no_second_one);
-    tcase_add_test(all, a_proxy_joins_a_volatile_stream_once_it_follows_it);
-    tcase_add_test(all, a_place_that_is_yet_to_come_here_is_waited_for);
-    tcase_add_test(all, a_polite_publisher_waits_for_two_quanta_of_each_greedy_one_at_most);
-    tcase_add_test(all, while_others_wait_a_quantum_of_each_is_on_its_way_at_most);
-    tcase_add_test(all, a_rate_limit_holds_its_key_back_and_nobody_else);
-    tcase_add_test(all, a_limit_of_a_subtree_is_for_all_that_write_there_together);
-    tcase_add_test(all, bytes_in_flight_are_limited);
     suite_add_tcase(suite, all);
     return rig_suite(suite);
 }
