@@ -20,6 +20,7 @@ struct client_proxies {
     struct key_pair key;
     struct edge_options edge;
     struct tls *tls; /* NULL: plain */
+    bool counters_tried;
     uint32_t found_count;
     struct port_addr found[EDGE_PROXIES_MAX];
     uint8_t found_as[EDGE_PROXIES_MAX]; /* which of the hosts */

@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "libclient/client_private.h"
 
@@ -122,6 +123,36 @@ static bool parse_hosts(struct client_proxies *p, const char *list, char *error)
     }
 }
 
+/* ---- being seen ------------------------------------------------------------------------------- */
+
+/* Where processes of this stream run on this host, `cantus top` finds us among them. Which stream it is is known
+ * once a proxy has let us in; tried once. */
+static void open_counters(struct cantus_client *c)
+{
+    struct client_proxies *p = c->proxies;
+    char directory[CONFIG_PATH_MAX + 1];
+    c->config.stream = client_core_stream(c->core);
+    if (p->counters_tried || c->config.stream == 0)
+        return;
+    p->counters_tried = true;
+    if (p->edge.agent[0] != '\0' && config_counters(&c->config, directory, sizeof directory) &&
+        access(directory, W_OK | X_OK) == 0)
+        c->counters = counter_file_of(&c->config, "app", p->edge.agent, &c->problems);
+}
+
+/* The core's are copied: there was no file when it began. */
+static void sample(void *ctx, const struct loop *l)
+{
+    struct cantus_client *c = ctx;
+    open_counters(c);
+    if (c->counters == NULL)
+        return;
+    uint64_t *counters = counter_file_counters(c->counters);
+    memcpy(counters, client_core_counters(c->core), COUNTER_END * sizeof *counters);
+    client_core_gauges(c->core, counters);
+    counter_file_sample(c->counters, client_core_state(c->core), l);
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static void sign(void *ctx, const uint8_t message[EDGE_SIGNED_SIZE],
@@ -206,6 +237,8 @@ bool client_open_proxy(struct cantus_client *c, const char *list, bool tls, char
         .transport = c->transport,
         .counters = client_core_counters(c->core),
         .name = "client",
+        .sample = sample,
+        .sample_ctx = c,
     };
     if (!loop_add(c->loop, &participant)) {
         snprintf(error, CANTUS_ERROR_MAX,

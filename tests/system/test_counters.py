@@ -136,6 +136,16 @@ class Counters(Case):
         sub.terminate()
         self.assertNotIn(("app", "cantus-sub"), self.metrics(dir)["cantus_up"][1])
 
+    def test_apps_through_a_proxy_are_seen_too(self):
+        dir = self.path("d")
+        address = re.search(r"--proxy (\S+) --key (\S+)", self.dev(dir).ready)
+        sub = self.start([program("cantus"), "--proxy", address[1], "--key", address[2], "sub", "/a", "--follow"])
+        self.pub_lines(dir, "/a", ["one", "two"])
+        sub.wait_lines(2)
+        self.wait_metric(dir, "cantus_delivered_seq", ("app", "cantus-sub"), lambda v: v)
+        sub.terminate()
+        self.assertNotIn(("app", "cantus-sub"), self.metrics(dir)["cantus_up"][1])
+
     def test_over_http(self):
         dir = self.path("d")
         self.dev(dir)

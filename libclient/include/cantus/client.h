@@ -56,7 +56,14 @@ struct cantus_client_options {
     /* "DIR": the deployment that DIR/cantus.yaml describes. "proxy:HOST:PORT[,HOST:PORT...]": through
      * one of these proxies, and another when it is lost; a name in the DNS stands for all its addresses.
      * "proxys:HOST:PORT[,...]": the same over TLS; HOST is the name that its certificate must have.
-     * "journal:DIR": a store's files, offline. */
+     * "journal:DIR": a store's files, offline.
+     *
+     * An app runs unchanged through a proxy. What its surroundings may notice: identities are names of a key
+     * (key_file); an item is at most as large as the proxy says (half of its publisher_kib: 128 KiB by default); what our
+     * key may not write ends the client if a pipe or an injector says it, and is reported as rejected to an app, and what
+     * it may not read ends it if it was asked for before the first poll; cantus_client_seq and timers go on at ticks of the
+     * stream, as often as an app with timers needs it, else each 5 s; that a stream is volatile is known once a proxy has
+     * let us in; digests are not published; and where a comment here says so. */
     const char *source;
     enum cantus_level level;
     /* Deliver nothing above; 0: no end. (Through a proxy, which skips what nobody here wants, a timer that is due
@@ -64,7 +71,9 @@ struct cantus_client_options {
     uint64_t until_seq;
     void (*report)(void *ctx, const struct cantus_report *report); /* may be NULL */
     void *ctx;
-    /* What `cantus top` calls it; NULL: the program's name. "": nobody is to see its counters. */
+    /* What `cantus top` calls it, and `cantus who` if it comes through a proxy; NULL: the program's name. "": nobody
+     * is to see its counters. (Through a proxy they are seen on hosts where a part of the deployment runs, too, if
+     * its cantus.yaml names no directory for them.) */
     const char *name;
     bool spin; /* lowest latency at the price of a core; default: kind to a laptop */
     /* Through a proxy: who we are (`cantus key new FILE`). NULL: nobody in particular, who reads what
@@ -149,7 +158,7 @@ CANTUS_API struct cantus_pipe *cantus_pipe_open(struct cantus_client *client, co
                                                 char *error);
 /* Whether the pipe has joined and knows where it stands; then pushes are taken. */
 CANTUS_API bool cantus_pipe_ready(const struct cantus_pipe *pipe);
-/* Copies the item; up to 1 MiB (it travels in fragments and arrives whole). False: the window is
+/* Copies the item; up to 1 MiB, or what a proxy takes (it travels in fragments and arrives whole). False: the window is
  * full, the pipe is not ready yet, or the topic is still being made; poll and push again. An item that
  * can never be sequenced (a malformed topic, too large) ends the client with CANTUS_ERROR. Items
  * outlive a fork: the library sends them again, in their order. */
