@@ -336,11 +336,8 @@ struct readers_counts readers_counts(const struct readers *s)
 {
     struct readers_counts c = s->counts;
     c.readers = s->reader_count;
+    c.behind = c.readers - c.live;
     c.catching_up = s->o.catch_ups_max - s->free_slot_count;
-    for (uint32_t i = 1; i < s->reader_end; i++) {
-        c.live += s->readers[i].open && s->readers[i].joined;
-        c.behind += s->readers[i].open && !s->readers[i].joined;
-    }
     return c;
 }
 

@@ -137,6 +137,7 @@ static void leave(struct reader *r, bool lost)
     reader_unwait(r);
     if (r->joined && !lost)
         view_leave(r->s->views, &r->in_view);
+    r->s->counts.live -= r->joined;
     r->joined = false;
     slot_release(r);
     r->given = GIVEN_NOTHING;
@@ -164,7 +165,9 @@ static void join(struct reader *r, uint32_t view)
     uint64_t end = reader_end(r);
     view_join(r->s->views, view, &r->in_view);
     r->shift = end - view_end(r->s->views, view);
+    assert(!r->joined);
     r->joined = true;
+    r->s->counts.live++;
     if (r->tick_said == 0)
         r->s->groups[r->group].fresh = true;
     if (r->drained)

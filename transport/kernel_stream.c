@@ -97,8 +97,10 @@ void kernel_stream_interest(struct kernel_streams *s, struct kernel_stream *stre
              (stream->state == KERNEL_STREAM_OPEN && !full))
         wanted = EPOLLIN | EPOLLRDHUP;
     /* While somebody waits for room the socket is watched even when everything has been handed to
-     * it: that it is writable is what wakes the loop to give the ROOM event. */
-    if (stream->wants_write || (!shakes && (stream->out_used > 0 || stream->room_wanted > 0)))
+     * it: that it is writable is what wakes the loop to give the ROOM event. What the next flush tries to send
+     * need not be watched before. */
+    bool stuck = stream->out_used > 0 && !stream->dirty;
+    if (stream->wants_write || (!shakes && (stuck || stream->room_wanted > 0)))
         wanted |= EPOLLOUT;
     if (wanted == stream->interest)
         return;
