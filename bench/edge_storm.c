@@ -5,9 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "bench/edge.h"
+#include "bench/edge_bare.h"
 #include "bench/edge_crowd.h"
 #include "bench/edge_stage.h"
 #include "proto/edge.h"
@@ -17,14 +20,19 @@ enum {
     ROUNDS = 3,
     CALM_MS = 1000,
     EVERY_US = 1000, /* a live message; counted from when it should have been published */
+    PAYLOAD_BYTES = 32,
+    CLIENTS_NICE =
+        19, /* clients have machines of their own: theirs is not to be taken from what is measured */
     CAUGHT_UP_US_MAX = 10 * 1000 * 1000 /* wanted */
 };
+#define TURN_NS     UINT64_C(100000)
 #define PATIENCE_NS UINT64_C(60000000000)
 
 struct shared {
     _Atomic uint32_t storms; /* asked for */
     _Atomic uint32_t over;   /* all were caught up again */
     _Atomic uint64_t took_ns;
+    _Atomic bool bare; /* they are of the bare proxy */
     _Atomic bool failed;
 };
 
@@ -32,25 +40,44 @@ struct storm {
     const struct bench_knobs *knobs;
     uint32_t clients;
     struct edge_stage edge;
+    struct edge_bare bare;
+    int live_bare; /* the connection to it */
+    uint64_t bare_bytes;
     struct shared *shared;
     struct cantus_client *client;
     struct cantus_pipe *pipe;
     uint64_t delivered;
-    struct histogram live; /* of a calm, or of a storm */
+    struct histogram live;                   /* of a calm, or of a storm */
+    struct histogram bare_calm, bare_stormy; /* p99 of each */
 };
 
 /* ---- the other processes --------------------------------------------------------------------- */
 
+static void sequence_bare(void *ctx, struct stage *s)
+{
+    struct storm *t = ctx;
+    if (stage_phase_now(s) == STAGE_FLOOR)
+        edge_bare_sequencer(&t->bare, s);
+}
+
 static int serve(void *ctx, struct stage *s)
 {
-    (void)ctx;
-    return stage_sequencer(s, NULL, NULL);
+    return stage_sequencer(s, sequence_bare, ctx);
+}
+
+static void proxy_bare(void *ctx, struct stage *s)
+{
+    struct storm *t = ctx;
+    if (stage_phase_now(s) == STAGE_FLOOR)
+        edge_bare_proxy(&t->bare, s);
 }
 
 static int proxy(void *ctx, struct stage *s)
 {
     struct storm *t = ctx;
-    const struct edge_proxy_watch watch = { .bare = NULL };
+    const struct edge_proxy_watch watch = { .bare = proxy_bare, .ctx = t };
+    if (!crowd_raise_descriptors(2 * t->clients))
+        return 1;
     (void)s;
     return edge_stage_proxy(&t->edge, &watch);
 }
@@ -65,10 +92,11 @@ static bool connect_all(struct storm *t, struct crowd *c, struct position behind
                                         .position = behind,
                                         .tick_ms = EDGE_TICK_DEFAULT_MS,
                                         .subtrees = { .count = 1, .at = list, .length = 7 } };
+    uint16_t port = atomic_load(&t->shared->bare) ? t->bare.port : t->edge.proxy.port;
     size_t length = edge_hello_encode(&hello, frames, sizeof frames);
     length += edge_subscribe_encode(&subscribe, frames + length, sizeof frames - length);
     for (uint32_t i = 0; i < t->clients; i++) {
-        int fd = edge_connect(t->edge.proxy.port);
+        int fd = edge_connect(port);
         if (fd < 0 || !edge_send_all(fd, frames, length) || !crowd_add(c, fd)) {
             fprintf(stderr, "cantus: client %u: %s\n", i, strerror(errno));
             return false;
@@ -83,6 +111,7 @@ static int blow(void *ctx, struct stage *s)
     struct crowd crowd = { 0 };
     bool fine = crowd_raise_descriptors(t->clients);
     uint32_t storms = 0;
+    setpriority(PRIO_PROCESS, 0, CLIENTS_NICE);
     while (fine && stage_phase_now(s) != STAGE_END) {
         if (atomic_load(&t->shared->storms) == storms) {
             crowd.count > 0 ? crowd_poll(&crowd, 5) : stage_sleep_ms(5);
@@ -118,25 +147,43 @@ static void on_message(void *ctx, const struct cantus_message *m)
 
 static bool poll_once(struct storm *t, char *error)
 {
-    if (cantus_client_poll(t->client, 100 * 1000) == CANTUS_OK && !atomic_load(&t->shared->failed))
+    if (cantus_client_poll(t->client, TURN_NS) == CANTUS_OK && !atomic_load(&t->shared->failed))
         return true;
     snprintf(error, BENCH_ERROR_MAX, "%s", cantus_client_error(t->client));
     return false;
 }
 
+static bool push(struct storm *t, bool bare)
+{
+    const struct edge_bare *b = &t->bare;
+    uint8_t payload[PAYLOAD_BYTES] = { 0 };
+    if (!bare)
+        return cantus_pipe_push(t->pipe, EDGE_TOPIC, payload, sizeof payload);
+    return send(t->live_bare, b->request, b->request_bytes, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+}
+
+static bool turn(struct storm *t, bool bare, char *error)
+{
+    if (!bare)
+        return poll_once(t, error);
+    t->bare_bytes += edge_bare_wait(t->live_bare, TURN_NS);
+    t->delivered = t->bare_bytes / t->bare.answer_bytes;
+    snprintf(error, BENCH_ERROR_MAX, "the storm of the bare proxy has failed");
+    return !atomic_load(&t->shared->failed);
+}
+
 /* For so long, and until the storms so far are over. The p99, in ns; 0: failed. */
 static uint64_t live_for(struct storm *t, uint32_t ms, uint32_t storms, char *error)
 {
-    uint8_t payload[32] = { 0 };
+    bool bare = atomic_load(&t->shared->bare);
     uint64_t began = stage_mono_ns(), now = began, pushed = 0, first = t->delivered, done = 0;
     histogram_reset(&t->live);
     while (now - began < (uint64_t)ms * 1000000 || atomic_load(&t->shared->over) < storms ||
            done < pushed) {
         bool more = now - began < (uint64_t)ms * 1000000 || atomic_load(&t->shared->over) < storms;
-        if (more && began + pushed * EVERY_US * 1000 <= now &&
-            cantus_pipe_push(t->pipe, EDGE_TOPIC, payload, sizeof payload))
+        if (more && began + pushed * EVERY_US * 1000 <= now && push(t, bare))
             pushed++;
-        if (!poll_once(t, error))
+        if (!turn(t, bare, error))
             return 0;
         now = stage_mono_ns();
         for (; done < t->delivered - first; done++)
@@ -159,8 +206,9 @@ static bool start(struct storm *t, char *error)
     void *memory =
         mmap(NULL, sizeof *t->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     t->shared = memory != MAP_FAILED ? memory : NULL;
-    if (t->shared == NULL || !stage_fork(s, serve, t, -1, error) ||
-        !stage_fork(s, proxy, t, -1, error) || !stage_fork(s, stage_recorder, NULL, -1, error) ||
+    if (t->shared == NULL || !edge_bare_open(&t->bare, s, PAYLOAD_BYTES) ||
+        !stage_fork(s, serve, t, -1, error) || !stage_fork(s, proxy, t, -1, error) ||
+        !stage_fork(s, stage_recorder, NULL, -1, error) ||
         !edge_stage_grant(&t->edge, "/quiet", error) || !stage_fork(s, blow, t, -1, error))
         return false;
     struct cantus_client_options client = { .source = t->edge.source,
@@ -187,20 +235,57 @@ static void stop(struct storm *t)
     if (t->client != NULL)
         cantus_client_close(t->client);
     stage_close(&t->edge.stage);
+    edge_bare_close(&t->bare);
+    if (t->live_bare >= 0)
+        close(t->live_bare);
     if (t->shared != NULL)
         munmap(t->shared, sizeof *t->shared);
     free(t);
+}
+
+/* The p99 of a calm, and of the storm behind it. */
+static bool blow_once(struct storm *t, uint64_t *calm, uint64_t *stormy, char *error)
+{
+    uint32_t storms = atomic_load(&t->shared->storms);
+    *stormy = 0;
+    *calm = live_for(t, CALM_MS, storms, error);
+    atomic_store(&t->shared->storms, storms + 1);
+    if (*calm > 0)
+        *stormy = live_for(t, 0, storms + 1, error);
+    return *stormy > 0;
+}
+
+/* The same clients and the same live messages, with nothing in between that could be left out. */
+static bool measure_bare(struct storm *t, uint32_t rounds, struct bench_result *r, char *error)
+{
+    uint64_t calm, stormy;
+    snprintf(error, BENCH_ERROR_MAX, "the bare proxy does not let us in");
+    t->live_bare = edge_connect(t->bare.port);
+    if (t->live_bare < 0)
+        return false;
+    t->delivered = 0;
+    atomic_store(&t->shared->bare, true);
+    stage_set_phase(&t->edge.stage, STAGE_FLOOR);
+    for (uint32_t round = 0; round <= rounds; round++) {
+        if (!blow_once(t, &calm, &stormy, error))
+            return false;
+        if (round == 0)
+            continue;
+        histogram_record(&t->bare_calm, calm);
+        histogram_record(&t->bare_stormy, stormy);
+    }
+    bench_set_u64(r, "bare_calm_p99_us", histogram_at(&t->bare_calm, .5) / 1000);
+    bench_set_u64(r, "bare_storm_p99_us", histogram_at(&t->bare_stormy, .5) / 1000);
+    return true;
 }
 
 /* The first storm only connects them. */
 static bool measure(struct storm *t, bool of_live, struct bench_result *r, char *error)
 {
     const uint32_t rounds = t->knobs->rounds != 0 ? t->knobs->rounds : ROUNDS;
+    uint64_t calm, stormy;
     for (uint32_t round = 0; round <= rounds; round++) {
-        uint64_t calm = live_for(t, CALM_MS, round, error);
-        atomic_store(&t->shared->storms, round + 1);
-        uint64_t stormy = calm > 0 ? live_for(t, 0, round + 1, error) : 0;
-        if (stormy == 0)
+        if (!blow_once(t, &calm, &stormy, error))
             return false;
         t->knobs->progress(round, rounds);
         if (round == 0)
@@ -212,7 +297,8 @@ static bool measure(struct storm *t, bool of_live, struct bench_result *r, char 
     bench_set_u64(r, "clients", t->clients);
     bench_set_u64(r, "rounds", rounds);
     bench_set_u64(r, "live_every_us", EVERY_US);
-    return true;
+    bench_set_u64(r, "clients_nice", CLIENTS_NICE);
+    return !of_live || measure_bare(t, rounds, r, error);
 }
 
 static bool run(const struct bench_knobs *k, bool of_live, struct bench_result *r, char *error)
@@ -222,6 +308,7 @@ static bool run(const struct bench_knobs *k, bool of_live, struct bench_result *
     if (t == NULL)
         return false;
     t->knobs = k;
+    t->live_bare = -1;
     t->clients = k->count != 0 ? (uint32_t)k->count : CLIENTS;
     bool fine = start(t, error) && measure(t, of_live, r, error);
     stop(t);
