@@ -23,7 +23,7 @@ static bool through_proxy(const struct cli_verb *verb)
 {
     return verb == &verb_pub || verb == &verb_sub || verb == &verb_topic || verb == &verb_grant ||
            verb == &verb_revoke || verb == &verb_grants || verb == &verb_group ||
-           verb == &verb_limit;
+           verb == &verb_limit || verb == &verb_who;
 }
 
 static void usage(FILE *f)

@@ -8,17 +8,25 @@
 #include "cli/ask.h"
 #include "cli/deployment.h"
 #include "cli/leader.h"
+#include "cli/who_stream.h"
 #include "proto/clients.h"
 
 static const char help[] =
     "usage: cantus --dir DIR who [PROXY] [--once] [--json]\n"
+    "       cantus --proxy HOST:PORT --key FILE who [--json]\n"
     "\n"
     "Prints who is connected to the proxies of a deployment, or to one: address, key, what connects,\n"
     "how many subtrees and publishers it has, how many messages it lags behind, and its rates over\n"
-    "a second.\n"
+    "a second. Through a proxy it is what the stream says of all of them, who has logged in and not\n"
+    "out since: address, key, since when, and what connects.\n"
     "\n"
     "  --once  look once, without rates\n"
-    "  --json  print one object: clients, and proxies that do not answer\n";
+    "  --json  print one object: clients, and proxies that do not answer\n"
+    "\n"
+    "  --ca FILE   the authorities that are trusted with --proxy tls:HOST:PORT\n"
+    "  --proxy HOST:PORT[,HOST:PORT...]\n"
+    "              through a proxy, one of these, instead of --dir DIR\n"
+    "  --key FILE  as this key, which has the right to read /sys\n";
 
 enum { OPTION_ONCE, OPTION_JSON };
 static const struct option options[] = { { "once", no_argument, NULL, OPTION_ONCE },
@@ -274,8 +282,10 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     int operand = cli_options(&verb_who, &g, argc, argv, options, parse, &w);
     if (operand < 0)
         return operand == -2 ? CLI_OK : CLI_USAGE;
+    if (g.proxy != NULL && argc == operand)
+        return who_stream(&g, w.json);
     if (g.dir == NULL || argc - operand > 1) {
-        cli_fail("who wants --dir DIR and at most one PROXY");
+        cli_fail("who wants --dir DIR and at most one PROXY, or --proxy HOST:PORT");
         return CLI_USAGE;
     }
     static struct config config;

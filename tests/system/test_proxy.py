@@ -235,6 +235,17 @@ class Dev(Case):
         self.pub(self.dir, "/open/a", "for all")
         self.assertIn("for all", self.through(None, "sub", "/open").out)
         self.assertIn("/open/a", self.through(admin, "topic", "ls").out)
+        who = json.loads(self.through(admin, "who", "--json").out)["clients"]
+        reader = Reader(self, self.at, "cantus /open")
+        wait_until(lambda: len(self.who()) == 1, "the reader")
+        now = json.loads(self.through(admin, "who", "--json").out)["clients"]
+        self.assertEqual([c["agent"] for c in who], ["cantus-who"])  # the others have logged out
+        self.assertEqual(sorted((c["key"] is None, c["proxy"]) for c in now), [(False, "p1"), (True, "p1")])
+        live = self.who()[0]
+        self.assertIn((live["address"], None), [(c["address"], c["key"]) for c in now])
+        self.assertIn(live["address"], self.through(admin, "who").out)
+        reader.socket.close()
+        self.assertIn("right to read", self.through(dev, "who", status=1).err)
         grants = json.loads(self.through(admin, "grants", "--json").out)
         self.assertEqual(grants, json.loads(self.cantus("--dir", self.dir, "grants", "--json").out))
         self.assertIn({"whom": "anyone", "rights": "read", "subtree": "/open"}, grants["grants"])
