@@ -56,6 +56,10 @@ bool client_core_subscribe(struct client_core *c, const char *subtree,
 bool client_core_unsubscribe(struct client_core *c, const char *subtree,
                              void (*message)(void *ctx, const struct cantus_message *m), void *ctx);
 struct cantus_pipe *client_core_add_pipe(struct client_core *c, const char *identity, char *error);
+/* cantus_pipe_push through a proxy of a part of a group, which goes on with what is pushed next: for the
+ * simulator, for other clients than the library have groups. */
+bool client_core_push_part(struct cantus_pipe *pipe, const char *topic, const void *payload,
+                           size_t length);
 struct cantus_injector *client_core_add_injector(struct client_core *c, const char *identity,
                                                  bool (*item)(void *ctx, uint64_t index,
                                                               struct cantus_item *out),

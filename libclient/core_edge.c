@@ -431,6 +431,7 @@ enum propose_result core_edge_propose(struct author *a, const struct cantus_prop
         .topic = TOPIC_FIRST_USER, /* a proxy is told its path */
         .payload = proposal->payload,
         .length = (uint32_t)proposal->length,
+        .more = a->more,
         .path = proposal->topic,
         .conditional = proposal->condition_topic != NULL,
         .condition_path = proposal->condition_topic,

@@ -27,6 +27,7 @@ struct author {
     enum author_kind kind;
     uint8_t index;       /* in core->authors */
     bool ask;            /* something has happened since it last said nothing */
+    bool more;           /* what is pushed now is a part of a group, which goes on */
     bool stopped;        /* superseded, and reported */
     uint64_t items;      /* of this identity with an outcome, in the history as delivered */
     uint64_t items_seen; /* the same, but counted again during a rebuild */

@@ -27,6 +27,16 @@ bool cantus_pipe_push(struct cantus_pipe *pipe, const char *topic, const void *p
     return false;
 }
 
+bool client_core_push_part(struct cantus_pipe *pipe, const char *topic, const void *payload,
+                           size_t length)
+{
+    assert(pipe->author.core->edge != NULL);
+    pipe->author.more = true;
+    bool pushed = cantus_pipe_push(pipe, topic, payload, length);
+    pipe->author.more = false;
+    return pushed;
+}
+
 uint64_t cantus_pipe_sequenced(const struct cantus_pipe *pipe)
 {
     return pipe->author.items;

@@ -25,7 +25,8 @@ void sim_violate(struct sim *s, enum sim_invariant invariant, const char *format
 
 /* ---- exactly once ---------------------------------------------------------------------------- */
 
-static void tally_item(struct sim *s, struct sim_tally *t, const struct sim_entry *e, uint64_t seq)
+static void tally_item(struct sim *s, struct sim_tally *t, const struct sim_entry *e, uint64_t seq,
+                       bool inside)
 {
     struct sim_item_header h;
     if (!sim_item_header(e->payload, e->length, &h))
@@ -40,10 +41,10 @@ static void tally_item(struct sim *s, struct sim_tally *t, const struct sim_entr
     }
     if (h.author >= SIM_PUBLISHERS_MAX)
         return;
-    if (t->run_publisher != 0)
+    if (t->run_publisher != 0 && !inside) {
         t->before_run.item_publisher = h.author;
-    if (t->run_publisher != 0)
         t->before_run.items = t->items[h.author];
+    }
     if (h.number != t->items[h.author] + 1)
         sim_violate(s, SIM_EXACTLY_ONCE, "seq %lu: item %lu of publisher-%u comes after item %lu",
                     seq, h.number, h.author, t->items[h.author]);
@@ -140,10 +141,11 @@ static void tally(struct sim *s, struct sim_tally *t, const struct sim_entry *e,
     if (e->topic == TOPIC_REJECT && sys_reject_decode(e->payload, e->length, &reject))
         consumed = reject.count;
     *next = e->publisher_seq + consumed;
-    if (!inside && e->topic >= TOPIC_FIRST_USER)
-        tally_item(s, t, e, seq);
+    if (!(inside && t->in_message) && e->topic >= TOPIC_FIRST_USER)
+        tally_item(s, t, e, seq, inside);
     if (e->topic >= TOPIC_FIRST_USER)
         tally_group(s, e, seq, inside);
+    t->in_message = (e->flags & MESSAGE_FRAGMENT) != 0;
     if (!more)
         t->run_publisher = 0;
 }

@@ -35,7 +35,7 @@ static bool voided(const struct sim_history *h, uint32_t branch, uint64_t seq)
 }
 
 /* The seq with which the run that seq is in ends; 0: it is open, or voided. */
-static uint64_t run_end(const struct sim_history *h, uint32_t branch, uint64_t seq)
+uint64_t sim_check_run_end(const struct sim_history *h, uint32_t branch, uint64_t seq)
 {
     const struct sim_entry *e = sim_history_at(h, branch, seq);
     while (e != NULL && (e->flags & MESSAGE_MORE) != 0 && e->topic != TOPIC_EPOCH)
@@ -110,7 +110,7 @@ void sim_check_message(void *ctx, const struct cantus_message *m)
         sim_violate(s, SIM_ONE_ORDER, "%s is handed other bytes for %lu than were sequenced",
                     n->name, m->seq);
     if (n->client->level == CANTUS_STABLE && (e->flags & MESSAGE_MORE) != 0 &&
-        run_end(h, branch, m->seq) > h->stable_seq)
+        sim_check_run_end(h, branch, m->seq) > h->stable_seq)
         sim_violate(s, SIM_ONE_ORDER, "%s, at stable, is handed %lu, and its group is not", n->name,
                     m->seq);
     if (n->client->level == CANTUS_STABLE &&

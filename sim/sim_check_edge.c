@@ -93,7 +93,8 @@ void sim_check_edge_message(void *ctx, const struct cantus_message *m)
     if (!wants(s, n, branch, e->topic))
         sim_violate(s, SIM_VIEWS, "%s is handed %lu, on %s, which it did not ask for", n->name,
                     m->seq, m->topic);
-    if (n->client->level == CANTUS_STABLE && !is_stable(h, branch, m->seq))
+    uint64_t end = sim_check_run_end(h, branch, m->seq);
+    if (n->client->level == CANTUS_STABLE && (end == 0 || !is_stable(h, branch, end)))
         sim_violate(s, SIM_VIEWS, "%s, at stable, is handed %lu, which is not", n->name, m->seq);
     r->branch = branch;
     r->seq = m->seq;

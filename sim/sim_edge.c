@@ -10,6 +10,7 @@ enum {
     EDGE_INDEX = 20, /* of the first client: the workload's number of what it publishes */
     EDGE_IN_FLIGHT_MAX = 24,
     EDGE_PUSHES_MAX = 6,
+    EDGE_GROUP_MAX = 5,
     EDGE_RELAY_BYTES = 8 << 20
 };
 
@@ -278,26 +279,50 @@ void sim_edge_look(struct sim *s)
     }
 }
 
+/* Of a quarter of the seeds: the schedules of the others are what they were when they found something. */
+bool sim_edge_has_groups(const struct sim *s)
+{
+    return s->options.seed % 4 == 0;
+}
+
+static bool group_goes_on(const struct sim *s, const struct sim_client *c, uint64_t item)
+{
+    return sim_edge_has_groups(s) && !s->quiet && c->group + 1 < EDGE_GROUP_MAX &&
+           item * UINT64_C(0x9e3779b97f4a7c15) >> 62 != 0;
+}
+
+static bool push_edge_item(struct sim *s, struct sim_node *n, uint64_t item)
+{
+    uint8_t payload[SIM_ITEM_HEADER + SIM_EDGE_PART_BYTES];
+    struct sim_client *c = n->client;
+    char topic[32];
+    snprintf(topic, sizeof topic, "/items/p%u", n->index);
+    uint32_t length = sim_item_length(n->index, item);
+    sim_item_fill(n->index, item, payload, length);
+    bool more = group_goes_on(s, c, item);
+    if (more ? !client_core_push_part(c->pipe, topic, payload, length)
+             : !cantus_pipe_push(c->pipe, topic, payload, length))
+        return false;
+    c->group = more ? c->group + 1 : 0;
+    return true;
+}
+
 static void push_edge_items(struct sim *s, struct sim_node *n)
 {
-    uint8_t payload[SIM_ITEM_HEADER + 64];
     struct sim_client *c = n->client;
     if (!cantus_pipe_ready(c->pipe))
         return;
     if (!c->started) {
         c->started = true;
+        c->group = 0;
         c->items = cantus_pipe_sequenced(c->pipe);
         if (c->goal < c->items)
             c->goal = c->items;
     }
-    char topic[32];
-    snprintf(topic, sizeof topic, "/items/p%u", n->index);
     uint64_t pushes = sim_random_between(&s->random, 1, EDGE_PUSHES_MAX);
     for (uint64_t i = 0; i < pushes && cantus_pipe_in_flight(c->pipe) < EDGE_IN_FLIGHT_MAX; i++) {
         uint64_t item = c->items + 1;
-        uint32_t length = sim_item_length(n->index, item);
-        sim_item_fill(n->index, item, payload, length);
-        if (!cantus_pipe_push(c->pipe, topic, payload, length))
+        if (!push_edge_item(s, n, item))
             break;
         c->items = item;
         if (c->goal < item)
@@ -340,7 +365,8 @@ void sim_edge_work(struct sim *s, struct sim_node *n)
     struct sim_client *c = n->client;
     if (give_up(s, n))
         return;
-    bool more = !s->quiet || (c->work == SIM_WORK_EDGE_PIPE && (!c->started || c->items < c->goal));
+    bool more = !s->quiet || (c->work == SIM_WORK_EDGE_PIPE &&
+                              (!c->started || c->items < c->goal || c->group > 0));
     if (!more)
         return;
     if (c->work == SIM_WORK_EDGE_PIPE)

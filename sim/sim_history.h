@@ -48,6 +48,7 @@ struct sim_tally {
     uint64_t access_seq[SIM_ACCESS_MAX]; /* records of rights */
     uint32_t access_count;
     uint32_t run_publisher; /* of the open run; 0: none */
+    bool in_message;        /* the next one is a fragment of the same */
     struct sim_tally_open {
         uint64_t next;
         uint64_t items;

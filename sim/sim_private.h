@@ -195,9 +195,10 @@ struct sim_client {
     struct machine *machines[2];
     struct cantus_pipe *pipe;
     struct cantus_injector *injector;
-    uint64_t items;            /* of its identity: pushed by this incarnation or found sequenced */
-    uint64_t goal;             /* push up to here */
-    bool started;              /* `items` is known */
+    uint64_t items; /* of its identity: pushed by this incarnation or found sequenced */
+    uint64_t goal;  /* push up to here */
+    bool started;   /* `items` is known */
+    uint32_t group; /* items of the group that its last item is a part of, and that goes on */
     struct sim_queued *queued; /* SIM_QUEUED_MAX, by hand */
     uint32_t queued_count;
     bool quarantined;
@@ -432,6 +433,9 @@ void sim_edge_sign(void *ctx, const uint8_t message[EDGE_SIGNED_SIZE],
 bool sim_edge_deploy(struct sim *s);
 bool sim_edge_create_proxy(struct sim *s, struct sim_node *n);
 bool sim_edge_furnish(struct sim *s, struct sim_node *n, char *error);
+/* Whether its pipes push groups, of parts with up to so many bytes: some of them in several batches. */
+enum { SIM_EDGE_PART_BYTES = 900 };
+bool sim_edge_has_groups(const struct sim *s);
 struct edge_options sim_edge_options(struct sim *s, const struct sim_node *n);
 uint32_t sim_edge_proxies(const struct sim *s, struct port_addr out[EDGE_PROXIES_MAX]);
 void sim_edge_work(struct sim *s, struct sim_node *n);
@@ -592,6 +596,8 @@ void sim_check_disks(struct sim *s); /* sim_check_disk.c */
 void sim_check_started(struct sim *s, struct sim_node *n, const struct journal_report *report);
 /* sim_check_client.c */
 void sim_check_message(void *ctx, const struct cantus_message *message);
+/* The last message of the run that this one is of; 0: it is cut off, or not there yet. */
+uint64_t sim_check_run_end(const struct sim_history *h, uint32_t branch, uint64_t seq);
 /* Whether a client at this place of the history is handed a message with this seq. */
 bool sim_check_is_delivered(const struct sim_history *h, uint32_t branch, uint64_t seq);
 /* Compares a delivered message with the fragments it was sequenced in, the last of which is seq. */
