@@ -11,8 +11,7 @@ enum {
     SESSION_PROOFS_MAX = 2,    /* signatures checked in one round: tens of microseconds each */
     SESSION_ROOM_MIN = 1024,   /* for the answer to a request; none is longer */
     SESSION_FLUSH_MIN = 4096,  /* the reader's bytes go out in pieces of at least this */
-    SESSION_FLUSHED_MAX =
-        64, /* given what their readers have in one round: then it is seen what has come */
+    SESSION_FLUSHED_MAX = 64,  /* sessions given what there is for them in one round */
     SESSION_TURNS_MAX = 64,    /* who waits for its turn is looked at in one round */
     SESSION_CROWD = 4,         /* an address that has one of so many slots makes room for others */
     SESSION_SWEPT_MAX = 1024,  /* looked at for time-outs at a time */
