@@ -77,7 +77,8 @@ enum proxy_sabotage {
     PROXY_SAME_CHALLENGE = 8,  /* gives everyone the same challenge */
     PROXY_JOINS_WITH_GAP = 16, /* goes from behind to live without looking whether they meet */
     PROXY_FORK_UNTOLD = 32,    /* goes on behind a fork as if nothing had been sent */
-    PROXY_STABLE_EARLY = 64    /* sends what is not stable to readers at stable */
+    PROXY_STABLE_EARLY = 64,   /* sends what is not stable to readers at stable */
+    PROXY_OWN_CLOCK = 128      /* tells the time with something of its own clock */
 };
 
 struct proxy;
