@@ -3,7 +3,8 @@
  *
  * The limits are the catalog's (proto/limit.h). An account is a key's, of all its sessions here together, or
  * that of nobody in particular; it outlives its last session as long as there is room, so that who comes
- * back finds its bucket as it left it, and so does an address. Each proxy enforces a limit by itself.
+ * back finds its bucket as it left it, and so does an address. Each proxy enforces a limit by itself: with n of them
+ * somebody has n times as much at most (docs/permissions.md).
  *
  * A bucket is the time at which it will be full again: something is let through if that is at most the
  * burst away, and moves it by what it costs. So a large message may overdraw it once, and the next ones wait
