@@ -20,7 +20,7 @@ static const char help[] =
     "                 payload, or payload_base64 where it is not text\n" CLI_PROXY_HELP;
 
 struct sub {
-    uint64_t from, count, printed, end_seq;
+    uint64_t from, count, printed;
     bool follow, sequenced, json, bounded;
 };
 
@@ -95,7 +95,7 @@ static bool is_done(const struct sub *s)
 static void on_message(void *ctx, const struct cantus_message *m)
 {
     struct sub *s = ctx;
-    if (m->seq < s->from || is_done(s) || (s->end_seq != 0 && m->seq > s->end_seq))
+    if (m->seq < s->from || is_done(s))
         return;
     s->printed++;
     if (s->json)
@@ -121,7 +121,7 @@ static int follow(struct sub *s, struct cantus_client *client)
             break;
         if (status != CANTUS_OK)
             return cli_fail("%s", cantus_client_error(client));
-        if (!s->follow && s->end_seq == 0 && cantus_client_caught_up(client))
+        if (!s->follow && cantus_client_caught_up(client))
             break;
     }
     fflush(stdout);
