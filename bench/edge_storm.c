@@ -21,8 +21,7 @@ enum {
     CALM_MS = 1000,
     EVERY_US = 1000, /* a live message; counted from when it should have been published */
     PAYLOAD_BYTES = 32,
-    CLIENTS_NICE =
-        19, /* clients have machines of their own: theirs is not to be taken from what is measured */
+    CLIENTS_NICE = 19, /* clients have machines of their own */
     CAUGHT_UP_US_MAX = 10 * 1000 * 1000 /* wanted */
 };
 #define TURN_NS     UINT64_C(100000)
@@ -76,7 +75,7 @@ static int proxy(void *ctx, struct stage *s)
 {
     struct storm *t = ctx;
     const struct edge_proxy_watch watch = { .bare = proxy_bare, .ctx = t };
-    if (!crowd_raise_descriptors(2 * t->clients))
+    if (!crowd_raise_descriptors(3 * t->clients))
         return 1;
     (void)s;
     return edge_stage_proxy(&t->edge, &watch);
