@@ -21,7 +21,7 @@ enum {
     CALM_MS = 1000,
     EVERY_US = 1000, /* a live message; counted from when it should have been published */
     PAYLOAD_BYTES = 32,
-    CLIENTS_NICE = 19, /* clients have machines of their own */
+    CLIENTS_NICE = 19,                  /* clients have machines of their own */
     CAUGHT_UP_US_MAX = 10 * 1000 * 1000 /* wanted */
 };
 #define TURN_NS     UINT64_C(100000)
