@@ -119,9 +119,10 @@ static void serve(struct edge_bare *b, int epoll, int fd, int *live)
     if (fd == b->relay.receive) {
         if (got > 0 && *live >= 0)
             (void)!send(*live, bytes, b->answer_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
-    } else if (got > TYPE_AT && bytes[TYPE_AT] == EDGE_PUBLISH) {
+    } else if (got > 0 && (fd == *live || (got > TYPE_AT && bytes[TYPE_AT] == EDGE_PUBLISH))) {
         *live = fd;
-        for (size_t at = 0; at + b->request_bytes <= (size_t)got; at += b->request_bytes)
+        for (b->unsent_bytes += (size_t)got; b->unsent_bytes >= b->request_bytes;
+             b->unsent_bytes -= b->request_bytes)
             (void)!send(b->relay.send, bytes, b->relay.request_bytes, MSG_DONTWAIT);
     } else if (got > 0) {
         let_in(fd);

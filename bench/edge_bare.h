@@ -13,6 +13,7 @@ struct edge_bare {
     int listener;
     uint16_t port;
     uint32_t request_bytes, answer_bytes; /* a message's, on the connection */
+    size_t unsent_bytes;                  /* of a request that is not all there */
     uint8_t request[EDGE_BARE_FRAME_MAX];
 };
 
