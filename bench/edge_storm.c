@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,7 +20,6 @@ enum {
     CALM_MS = 1000,
     EVERY_US = 1000, /* a live message; counted from when it should have been published */
     PAYLOAD_BYTES = 32,
-    CLIENTS_NICE = 19,                  /* clients have machines of their own */
     CAUGHT_UP_US_MAX = 10 * 1000 * 1000 /* wanted */
 };
 #define TURN_NS     UINT64_C(100000)
@@ -110,7 +108,6 @@ static int blow(void *ctx, struct stage *s)
     struct crowd crowd = { 0 };
     bool fine = crowd_raise_descriptors(t->clients);
     uint32_t storms = 0;
-    setpriority(PRIO_PROCESS, 0, CLIENTS_NICE);
     while (fine && stage_phase_now(s) != STAGE_END) {
         if (atomic_load(&t->shared->storms) == storms) {
             crowd.count > 0 ? crowd_poll(&crowd, 5) : stage_sleep_ms(5);
@@ -296,7 +293,6 @@ static bool measure(struct storm *t, bool of_live, struct bench_result *r, char 
     bench_set_u64(r, "clients", t->clients);
     bench_set_u64(r, "rounds", rounds);
     bench_set_u64(r, "live_every_us", EVERY_US);
-    bench_set_u64(r, "clients_nice", CLIENTS_NICE);
     return !of_live || measure_bare(t, rounds, r, error);
 }
 
