@@ -36,19 +36,6 @@ static bool may_send(const struct publisher *p)
     return p->step_left > 0 && p->outbox->count < p->outbox->max;
 }
 
-static bool goes_on(const struct publisher_entry *e)
-{
-    return (e->flags & (MESSAGE_MORE | MESSAGE_FRAGMENT)) == MESSAGE_MORE;
-}
-
-/* A part of a group goes alone, like a fragment that others follow: so what is sent again begins where it did
- * the first time. The sequencer, which has looked for the end of a run so far as it is there, looks on behind
- * that, and not at what begins in front of it and reaches further. */
-static bool goes_with(const struct publisher *p, uint64_t from, uint64_t n)
-{
-    return n == from || !(goes_on(publisher_entry(p, n - 1)) || goes_on(publisher_entry(p, n)));
-}
-
 /* Sends one datagram from number `from`, ending before `end`. Returns the number after it. */
 static uint64_t send_one(struct publisher *p, uint64_t from, uint64_t end, uint64_t now_ns)
 {
@@ -58,7 +45,7 @@ static uint64_t send_one(struct publisher *p, uint64_t from, uint64_t end, uint6
     p->step_left--;
     struct position position = publisher_entry(p, from)->position;
     uint64_t n = from;
-    for (; n < end && goes_with(p, from, n); n++) {
+    for (; n < end; n++) {
         struct publisher_entry *e = publisher_entry(p, n);
         struct proposal_entry encoded;
         entry_encoded(p, e, &encoded);

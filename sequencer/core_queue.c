@@ -343,6 +343,8 @@ static bool hold(struct sequencer *s, const struct port_datagram *d,
                                      .publisher = h->publisher };
     /* Room may have been made by dropping the very slot after which this one belongs. */
     insert_after(s, q, by_arrival ? q->tail : place_of(s, q, first), index);
+    if (first < q->scan.first + q->scan.count)
+        q->scan.first = 0; /* it may reach further than what was scanned there */
     return true;
 }
 

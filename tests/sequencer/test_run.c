@@ -89,6 +89,30 @@ START_TEST(fragments_over_many_datagrams_in_any_order)
 }
 END_TEST
 
+/* What was lost comes again in a datagram that begins in front of where the search for the run's end has got to. */
+START_TEST(pieces_that_come_again_in_a_larger_one)
+{
+    struct fixture f = fixture_new();
+    for (uint32_t from = 1; from <= 2; from++) {
+        struct offer part;
+        offer_open(f.t, &part, f.alice, from);
+        offer_add(&part, f.topic, MESSAGE_MORE, NULL, 8);
+        offer_give(f.t, &part);
+        suite_run(f.t);
+        ck_assert_uint_eq(f.t->tip, f.tip);
+    }
+    struct offer again;
+    offer_open(f.t, &again, f.alice, 1);
+    for (uint32_t number = 1; number <= 4; number++)
+        offer_add(&again, f.topic, number < 4 ? MESSAGE_MORE : 0, NULL, 8);
+    offer_give(f.t, &again);
+    suite_run(f.t);
+    ck_assert_uint_eq(f.t->tip, f.tip + 4);
+    check_run(&f, f.tip + 1, f.alice, 1, 4);
+    suite_free(f.t);
+}
+END_TEST
+
 START_TEST(a_whole_mebibyte)
 {
     struct suite *t = suite_new();
@@ -404,8 +428,9 @@ END_TEST
 
 SUITE_MAIN("sequencer_run", no_run_is_begun_without_room_for_all_of_it,
            a_run_that_waits_for_room_stays_what_it_is, a_group_in_one_datagram,
-           fragments_over_many_datagrams_in_any_order, a_whole_mebibyte,
-           an_incomplete_run_holds_up_nobody, nothing_gets_inside_a_run_that_takes_many_steps,
+           fragments_over_many_datagrams_in_any_order, pieces_that_come_again_in_a_larger_one,
+           a_whole_mebibyte, an_incomplete_run_holds_up_nobody,
+           nothing_gets_inside_a_run_that_takes_many_steps,
            a_refusal_is_one_record_for_all_its_numbers,
            the_condition_of_a_run_is_judged_at_its_first_message,
            a_run_too_large_is_consumed_to_its_end, a_run_of_too_many_messages,
