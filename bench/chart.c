@@ -94,6 +94,8 @@ void chart_figure(char out[CHART_NUMBER_MAX], const struct bench_line *line)
         chart_rate(out, line->rate_per_s);
     else if (line->latency.p50 > 0)
         chart_duration(out, by_tail(line) ? line->latency.p999 : line->latency.p50);
+    else if (line->messages_max > 0)
+        snprintf(out, CHART_NUMBER_MAX, "%.0f", line->messages_max);
 }
 
 void chart_floor(char out[CHART_NUMBER_MAX], const struct bench_line *line)
@@ -140,6 +142,8 @@ void chart_wanted(char out[CHART_NUMBER_MAX], const struct bench_line *line)
     } else if (line->target_rate_per_s > 0) {
         chart_rate(number, line->target_rate_per_s);
         snprintf(out, CHART_NUMBER_MAX, "≥ %.24s", number);
+    } else if (line->target_messages_max > 0) {
+        snprintf(out, CHART_NUMBER_MAX, "≤ %.0f", line->target_messages_max);
     }
 }
 
@@ -161,6 +165,8 @@ double chart_margin(const struct bench_line *line)
         margin = worse(margin, line->target_p999_us / line->latency.p999);
     if (line->target_rate_per_s > 0 && line->rate_per_s > 0)
         margin = worse(margin, line->rate_per_s / line->target_rate_per_s);
+    if (line->target_messages_max > 0 && line->messages_max > 0)
+        margin = worse(margin, line->target_messages_max / line->messages_max);
     return margin;
 }
 

@@ -256,6 +256,8 @@ static bool take_number(struct bench_line *line, const char *key, const char *va
         { "wanted_rate_per_s", &line->target_rate_per_s },
         { "wanted_p50_us", &line->target_p50_us },
         { "wanted_p999_us", &line->target_p999_us },
+        { "messages_max", &line->messages_max },
+        { "wanted_messages_max", &line->target_messages_max },
         { "series_interval_s", &line->series_interval_s },
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {

@@ -33,7 +33,8 @@ struct bench_line {
     enum bench_target wanted; /* of the ratio */
     double target;
     double target_p50_us, target_p999_us, target_rate_per_s;
-    bool judged, reached; /* whether there is any target */
+    double messages_max, target_messages_max; /* counted; 0: not */
+    bool judged, reached;                     /* whether there is any target */
     uint32_t setting_count;
     struct line_field settings[BENCH_SETTINGS_MAX];
     double series_interval_s;

@@ -37,6 +37,8 @@ static const char *figure_of(const struct bench_line *line)
 {
     if (line->rate_per_s > 0)
         return line->unit;
+    if (line->messages_max > 0)
+        return "messages, max";
     return line->target_p999_us > 0 && line->target_p50_us == 0 && line->wanted == BENCH_NO_TARGET
                ? "p99.9"
                : "p50";
