@@ -94,32 +94,6 @@ START_TEST(a_group_of_which_a_part_was_stable_falls_whole_and_is_sent_again)
 }
 END_TEST
 
-/* The sequencer looks on for the end of a run where it left off: what is sent again has to begin there. */
-START_TEST(parts_of_a_group_go_in_datagrams_of_their_own)
-{
-    struct rig *r = begin();
-    uint32_t c = rig_login(r, &key);
-    struct edge_opened o = rig_opened(r, c, "p", 7);
-    const struct position nowhere = { .seq = 0 };
-    r->leader.deaf = true;
-    for (uint64_t number = 1; number <= 7; number++)
-        publish_part(r, c, o.publisher, number, nowhere, "part", number >= 3 && number < 5);
-    rig_round(r);
-    static const struct {
-        uint64_t first;
-        uint32_t count;
-    } datagrams[] = { { 1, 2 }, { 3, 1 }, { 4, 1 }, { 5, 3 } };
-    for (uint32_t i = 0; i < 4; i++) {
-        const struct leader_sent *d = &r->leader.sent[i];
-        struct proposal_header h;
-        ck_assert(proposal_decode(d->bytes, d->length, RIG_STREAM, &h) == WIRE_OK);
-        ck_assert_uint_eq(h.first_publisher_seq, datagrams[i].first);
-        ck_assert_uint_eq(h.count, datagrams[i].count);
-    }
-    rig_free(r);
-}
-END_TEST
-
 START_TEST(a_group_of_which_a_part_answers_a_fallen_message_falls_whole)
 {
     struct rig *r = begin();
@@ -326,7 +300,6 @@ int main(void)
     TCase *all = tcase_create("forks");
     tcase_add_test(all, what_answers_a_fallen_message_falls_with_it_and_all_behind);
     tcase_add_test(all, a_group_of_which_a_part_was_stable_falls_whole_and_is_sent_again);
-    tcase_add_test(all, parts_of_a_group_go_in_datagrams_of_their_own);
     tcase_add_test(all, a_group_of_which_a_part_answers_a_fallen_message_falls_whole);
     tcase_add_test(all, a_group_with_more_bytes_than_may_be_in_flight_is_not_left_open_for_ever);
     tcase_add_test(all, what_depends_on_nothing_is_sent_again_after_a_fork);
