@@ -32,14 +32,17 @@ struct proxy_shell {
 
 /* ---- one participant of both ----------------------------------------------------------------- */
 
-/* What came on the stream leaves before anything else is looked at: the clients wait for it. */
+/* What came on the stream leaves before anything else is looked at: the clients wait for it. Not while a step has
+ * more to do than it may at once: those who catch up would have two shares of each round. */
 static void on_datagrams(void *core, const struct port_datagram *datagrams, uint32_t count,
                          struct port_time now)
 {
     struct proxy_shell *s = core;
     proxy_participant.on_datagrams(s->core, datagrams, count, now);
+    s->stepped = s->deadline_ns > now.mono_ns;
+    if (!s->stepped)
+        return;
     s->deadline_ns = proxy_participant.step(s->core, now);
-    s->stepped = true;
 }
 
 static size_t on_stream(void *core, const struct port_stream_event *event, struct port_time now)
