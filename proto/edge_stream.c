@@ -154,21 +154,12 @@ bool edge_epoch_decode(const uint8_t *body, size_t length, struct edge_epoch *ou
     return wire_reader_done(&r);
 }
 
-/* As identity_check (proto/signal.h) wants it. */
-static bool identity_valid(const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        if (text[i] <= ' ' || text[i] > '~')
-            return false;
-    return length >= 1 && length <= IDENTITY_MAX;
-}
-
 static bool name_valid(const struct edge_name *n)
 {
     if (n->kind == EDGE_NAME_TOPIC)
         return n->id >= 1 && n->id <= TOPIC_ID_MAX && topic_valid(n->text, n->length);
     return n->kind == EDGE_NAME_PUBLISHER && publisher_valid(n->id) &&
-           identity_valid(n->text, n->length);
+           identity_check_bytes(n->text, n->length) == NULL;
 }
 
 size_t edge_name_encode(const struct edge_name *in, uint8_t *out, size_t capacity)

@@ -13,13 +13,17 @@ static enum wire_verdict open_frame(const uint8_t *bytes, size_t length, uint64_
 
 const char *identity_check(const char *identity)
 {
-    size_t length = strnlen(identity, IDENTITY_MAX + 1);
+    return identity_check_bytes(identity, strnlen(identity, IDENTITY_MAX + 1));
+}
+
+const char *identity_check_bytes(const char *bytes, size_t length)
+{
     if (length == 0)
         return "it is empty";
     if (length > IDENTITY_MAX)
         return "it is longer than 63 bytes";
     for (size_t i = 0; i < length; i++) {
-        if (identity[i] <= ' ' || identity[i] > '~')
+        if (bytes[i] <= ' ' || bytes[i] > '~')
             return "only printable ASCII without spaces is allowed";
     }
     return NULL;

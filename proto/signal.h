@@ -24,6 +24,7 @@ enum {
 /* What is wrong with a publisher's name, for humans; NULL if nothing: 1..IDENTITY_MAX bytes, each
  * printable ASCII other than space. */
 const char *identity_check(const char *identity);
+const char *identity_check_bytes(const char *bytes, size_t length);
 
 /* Everything below next_seq exists on the history of `epoch`, with this digest. Consumes no seq.
  * The same datagram vouches for a piece of history inside a bulk replay. */

@@ -466,11 +466,10 @@ static uint64_t take_one(struct bucket *b, struct limiter_pace pace, uint64_t no
 {
     if (pace.per_s == 0)
         return 0;
-    uint64_t cost = UINT64_C(1000000000) / pace.per_s;
-    uint64_t full = b->full_ns > now_ns ? b->full_ns : now_ns;
-    if (full - now_ns > cost * pace.burst)
-        return full - cost * pace.burst;
-    b->full_ns = full + cost;
+    uint64_t burst = UINT64_C(1000000000) / pace.per_s * pace.burst;
+    if (b->full_ns > now_ns + burst)
+        return b->full_ns - burst;
+    pay(b, pace.per_s, 1, now_ns);
     return 0;
 }
 

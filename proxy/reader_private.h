@@ -217,6 +217,11 @@ struct readers {
     uint8_t no_subtrees[1];
 };
 
+static inline bool reader_sabotaged(const struct reader *r, uint32_t what)
+{
+    return (r->s->o.sabotage & what) != 0;
+}
+
 /* ---- reader_begin.c -------------------------------------------------------------------------- */
 
 struct position reader_position_at(const struct readers *s, uint64_t seq);
@@ -259,7 +264,6 @@ void reader_wake(struct reader *r);
 void reader_wake_list(struct reader **list);
 void reader_unwait(struct reader *r);
 uint64_t reader_end(const struct reader *r);
-bool reader_sabotaged(const struct reader *r, uint32_t what);
 
 /* ---- reader_catch.c -------------------------------------------------------------------------- */
 

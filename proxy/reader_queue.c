@@ -1,10 +1,5 @@
 #include "proxy/reader_private.h"
 
-bool reader_sabotaged(const struct reader *r, uint32_t what)
-{
-    return (r->s->o.sabotage & what) != 0;
-}
-
 uint64_t reader_end(const struct reader *r)
 {
     if (r->joined)
