@@ -24,13 +24,13 @@
  * and lines that begin with "#" for everything else.
  *
  * Blocks. The seqs with the same seq / EDGE_BLOCK are a block; one ends, besides, at each message on /sys/grant
- * and /sys/group. Within a block each message names the one
- * before it that matched, and a PROGRESS ends each block in which something did, so that nothing can
- * be missing unnoticed. Messages name topic and publisher by the stream's ids; before the first message
- * of a block that uses an id comes its NAME, and at the block's end all names are forgotten. Whoever
- * subscribes inside of a block first gets the names that are known there. So the bytes are a function of
- * the stream and of the set of subtrees, wherever a client began: clients that want the same get the
- * same, and another proxy could go on in the middle. */
+ * and /sys/group. Within a block each message names the one before it that matched, and a PROGRESS ends each
+ * block in which something did, so that nothing can be missing unnoticed. Messages name topic and publisher by
+ * the stream's ids; before the first message of a block that uses an id comes its NAME, and at the block's end
+ * all names are forgotten. Whoever begins inside of a block first gets the names that are known there; who begins
+ * where one ends gets nothing of it. So the bytes are a function of the stream and of the set of subtrees,
+ * wherever a client began: clients that want the same get the same, and another proxy could go on in the
+ * middle. */
 #ifndef CANTUS_PROTO_EDGE_H
 #define CANTUS_PROTO_EDGE_H
 

@@ -331,10 +331,23 @@ static bool say_names(struct slot *slot)
     return true;
 }
 
+/* Whoever begins here begins a block. */
+static bool block_over(const struct slot *slot)
+{
+    uint64_t through;
+    return block_ends(&slot->block, slot->reader->place.next, &through);
+}
+
 /* From here on what is offered is said. */
 static bool unmute(struct slot *slot)
 {
     struct reader *r = slot->reader;
+    bool over = r->place.fresh && block_over(slot);
+    if (over) { /* of the block that ends there it is told nothing */
+        encoder_begin(&slot->encoder);
+        slot->names_at = ENCODER_NAMES;
+        r->place.end = false;
+    }
     if (r->place.fresh) {
         if (!say_names(slot))
             return false;
@@ -499,7 +512,8 @@ static void reached_end(struct slot *slot)
     struct block b = views_block(s->views);
     bool gap = reader_sabotaged(r, PROXY_JOINS_WITH_GAP);
     slot->waits = true;
-    if (!gap && (slot->next != b.seq + 1 || b.ended))
+    uint64_t through;
+    if (!gap && (slot->next != b.seq + 1 || block_ends(&b, slot->next, &through)))
         return;
     if (e == NULL && !slot->own_names && !slot->block.ended) {
         view_know(s->views, view, &slot->encoder);

@@ -74,7 +74,10 @@ static void walk(struct client *c, uint64_t next)
 
 static void say_names(struct client *c, uint64_t next)
 {
+    uint64_t through;
     walk(c, next);
+    if (block_ends(&c->block, next, &through))
+        encoder_begin(&c->encoder); /* the block is over, and nothing of it is said */
     for (uint32_t at = 0; at < ENCODER_NAMES;)
         c->length += encoder_names(&c->encoder, c->stream->catalog, &at, room_for(c, 4096), 4096);
 }

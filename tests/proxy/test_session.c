@@ -271,31 +271,95 @@ static void bomb(struct rig *r, uint32_t c, bool change, uint32_t from, uint32_t
     rig_write(r, c, frame, length);
 }
 
-/* The next message may fall, and another, of an earlier time, take its place. */
+static void subscribe_behind(struct rig *r, uint32_t c, const char *subtree, struct position from)
+{
+    uint8_t frame[512], text[256];
+    text[0] = (uint8_t)strlen(subtree);
+    memcpy(text + 1, subtree, text[0]);
+    struct edge_subscribe s = { .level = EDGE_SEQUENCED,
+                                .from = EDGE_FROM_POSITION,
+                                .position = from,
+                                .tick_ms = 1000,
+                                .subtrees = { 1, text, 1 + (size_t)text[0] } };
+    rig_write(r, c, frame, edge_subscribe_encode(&s, frame, sizeof frame));
+}
+
+static void expect_end(struct rig *r, uint32_t c, uint64_t through, uint64_t time_ns)
+{
+    size_t length;
+    struct edge_progress p;
+    const uint8_t *body = rig_next(r, c, EDGE_PROGRESS, &length);
+    ck_assert(body != NULL && edge_progress_decode(body, length, &p));
+    ck_assert_uint_eq(p.through, through);
+    ck_assert_uint_eq(p.timestamp_ns, time_ns);
+}
+
+/* The next message may fall, and another, of another time, take its place. */
 START_TEST(a_block_ends_with_the_time_of_its_own_last_message)
 {
     struct rig *r = rig_new();
     rig_grant(r, NULL, ACCESS_READ, "/a");
     uint32_t c = rig_login(r, NULL);
+    struct position from = rig_position(r);
     rig_subscribe(r, c, "/a", EDGE_FROM_TIP);
     rig_run(r);
     r->leader.hold_stable = true;
     rig_say(r, "/a", "one");
     rig_grant(r, NULL, ACCESS_READ, "/b");
     uint64_t common = rig_tip(r), time_ns = r->leader.timestamp_ns;
-    for (int i = 0; i < 2; i++) {
-        size_t length;
+    r->leader.timestamp_ns += SECOND;
+    rig_say(r, "/a", "two");
+    rig_run(r);
+    expect_end(r, c, common, time_ns);
+    rig_fork(r, common);
+    r->leader.timestamp_ns = time_ns + MS;
+    rig_say(r, "/a", "two");
+    rig_run(r);
+    c = rig_login(r, NULL);
+    subscribe_behind(r, c, "/a", from);
+    rig_run(r);
+    expect_end(r, c, common, time_ns);
+    rig_free(r);
+}
+END_TEST
+
+/* What a block's readers were told depends on rights that its last message may have changed: who goes on behind
+ * that is told nothing of it again, neither names nor its end. */
+START_TEST(behind_a_fork_to_the_end_of_a_block_a_block_begins)
+{
+    struct rig *r = rig_new();
+    size_t length;
+    rig_grant(r, NULL, ACCESS_READ, "/a");
+    uint32_t c = rig_login(r, NULL);
+    rig_subscribe(r, c, "/", EDGE_FROM_TIP);
+    rig_run(r);
+    r->leader.hold_stable = true;
+    rig_say(r, "/b", "it may not be read yet");
+    rig_grant(r, NULL, ACCESS_READ, "/b");
+    struct position common = rig_position(r);
+    rig_say(r, "/a", "falls");
+    rig_run(r);
+    ck_assert_ptr_nonnull(rig_next(r, c, EDGE_MESSAGE, &length));
+    rig_fork(r, common.seq);
+    uint64_t seq = rig_say(r, "/b", "holds");
+    rig_run(r);
+    uint32_t d = rig_login(r, NULL);
+    subscribe_behind(r, d, "/", common);
+    rig_run(r);
+    ck_assert_ptr_nonnull(rig_next(r, c, EDGE_FORKED, &length));
+    uint32_t clients[] = { c, d };
+    for (size_t i = 0; i < 2; i++) {
+        size_t read = r->streams[clients[i] - 1].read;
+        struct edge_message m;
+        const uint8_t *body = rig_next(r, clients[i], EDGE_MESSAGE, &length);
+        ck_assert(body != NULL && edge_message_decode(body, length, &m));
+        ck_assert_uint_eq(m.seq, seq);
+        ck_assert_uint_eq(m.previous, 0);
+        r->streams[clients[i] - 1].read = read;
         struct edge_progress p;
-        r->leader.timestamp_ns = time_ns + (i == 0 ? SECOND : MS);
-        rig_say(r, "/a", "two");
-        rig_run(r);
-        const uint8_t *body = rig_next(r, c, EDGE_PROGRESS, &length);
-        ck_assert_ptr_nonnull(body);
-        ck_assert(edge_progress_decode(body, length, &p));
-        ck_assert_uint_eq(p.through, common);
-        ck_assert_uint_eq(p.timestamp_ns, time_ns);
-        if (i == 0)
-            rig_fork(r, common);
+        body = rig_next(r, clients[i], EDGE_PROGRESS, &length);
+        ck_assert(body == NULL || edge_progress_decode(body, length, &p));
+        ck_assert(body == NULL || p.through > seq);
     }
     rig_free(r);
 }
@@ -494,6 +558,7 @@ int main(void)
     tcase_add_test(all, who_wants_what_there_is_is_told_at_its_own_login_that_it_has_it);
     tcase_add_test(all, a_subscription_changes_at_a_stated_seq);
     tcase_add_test(all, a_block_ends_with_the_time_of_its_own_last_message);
+    tcase_add_test(all, behind_a_fork_to_the_end_of_a_block_a_block_begins);
     tcase_add_test(all, subscription_bombs_meet_quotas_and_memory_comes_back);
     tcase_add_test(all, a_key_has_as_many_subscriptions_as_its_limit_says);
     tcase_add_test(all, whoever_takes_nothing_is_cut_off_and_others_do_not_feel_it);
