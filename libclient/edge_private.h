@@ -13,6 +13,8 @@ enum {
     EDGE_OUT_BYTES = EDGE_FRAME_MAX + 64 * 1024
 };
 
+#define EDGE_FIRST_UNKNOWN UINT64_MAX /* first seq of an epoch */
+
 #define EDGE_LOGIN_NS UINT64_C(15000000000) /* from connect to ACCEPTED */
 #define EDGE_ALIVE_NS                                                                              \
     UINT64_C(15000000000) /* said after so long a silence of ours; it is answered */
@@ -77,7 +79,7 @@ struct edge {
 
     struct position position;  /* handed over through */
     struct epoch epoch;        /* of what comes next */
-    uint64_t epoch_first_seq;  /* of it, if it was told since the last FORKED; else 0 */
+    uint64_t epoch_first_seq;  /* of it; 0: it began in front of the position */
     struct epoch epoch_before; /* up to there, from before_first_seq on */
     uint64_t before_first_seq;
     uint64_t timestamp_ns; /* nothing older comes */

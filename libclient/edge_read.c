@@ -38,17 +38,26 @@ static void go_to(struct edge *e, uint64_t seq)
         e->tip = seq;
 }
 
+/* A fork ahead takes back the epochs behind it, and none that began in front of it. */
+static void drop_epochs(struct edge *e, struct epoch last)
+{
+    if (epoch_compare(last, e->epoch) >= 0)
+        return;
+    e->epoch = last;
+    e->epoch_first_seq = epoch_equal(last, e->position.epoch) ? 0 : EDGE_FIRST_UNKNOWN;
+    e->before_first_seq = EDGE_FIRST_UNKNOWN;
+}
+
 static void go_back(struct edge *e, struct position common)
 {
-    e->epoch_first_seq = 0;
-    if (epoch_compare(common.epoch, e->epoch) < 0)
-        e->epoch = common.epoch;
     if (common.seq >= e->position.seq) {
+        drop_epochs(e, common.epoch);
         edge_begin_behind(e, e->position.seq); /* nothing of it was sent here */
         return;
     }
     e->position = common;
     e->epoch = common.epoch;
+    e->epoch_first_seq = 0;
     e->timestamp_ns = 0; /* of what is left it is not known; later messages tell */
     e->tip = common.seq;
     if (e->stable > common.seq)
@@ -105,8 +114,11 @@ static void on_epoch(struct edge *e, const uint8_t *body, size_t length)
         edge_violation(e, "its EPOCH is malformed or too early");
         return;
     }
-    if (epoch_equal(p.epoch, e->epoch))
+    if (epoch_equal(p.epoch, e->epoch)) {
+        if (e->epoch_first_seq == EDGE_FIRST_UNKNOWN)
+            e->epoch_first_seq = p.first_seq;
         return;
+    }
     if (p.epoch.number <= e->epoch.number || p.first_seq <= e->position.seq) {
         edge_violation(e, "it goes back to epoch %u at seq %llu", p.epoch.number,
                        (unsigned long long)p.first_seq);

@@ -39,6 +39,7 @@ SEQUENCED, STABLE = 1, 2
 FROM_TIP, FROM_POSITION, FROM_TIME = 1, 2, 3
 MORE = 1  # a message's flag: its group goes on
 BLOCK, NAMES_MAX = 4096, 3 * 4096  # names that may be known at a time
+FIRST_UNKNOWN = 1 << 64  # of an epoch
 PAYLOAD_MAX = 1 << 20
 ALIVE_S, DEAD_S, LOGIN_S, REST_MAX_S = 15, 60, 15, 5
 
@@ -379,7 +380,7 @@ class Client:
         self.changing = 0           # CHANGEs without an answer
         self.names = {}
         self.epoch = (self.position.number, self.position.candidate)
-        self.epoch_first_seq = 0    # of it, if it was told; what is below is of
+        self.epoch_first_seq = 0    # of it; 0: it began in front of the position; what is below is of
         self.epoch_before, self.before_first_seq = self.epoch, 0
         self.last, self.covered, self.boundary = 0, False, None
         self.timestamp_ns = 0
@@ -613,6 +614,8 @@ class Client:
         number, candidate, first_seq = reader.fields("IQQ")
         reader.done()
         if (number, candidate) == self.epoch:
+            if self.epoch_first_seq == FIRST_UNKNOWN:
+                self.epoch_first_seq = first_seq
             return
         if number == self.epoch[0]:
             raise Broken(f"it names another candidate of epoch {number}")
@@ -691,11 +694,15 @@ class Client:
         self.go_back(common)
 
     def go_back(self, common):
-        self.epoch = min(self.epoch, (common.number, common.candidate))
-        self.epoch_first_seq = 0
         self.last, self.covered, self.boundary = 0, False, min(common.seq, self.position.seq)
-        if common.seq >= self.position.seq:
+        epoch = (common.number, common.candidate)
+        if common.seq >= self.position.seq:  # ahead: epochs that began behind it are taken back
+            if epoch < self.epoch:
+                began = epoch == (self.position.number, self.position.candidate)
+                self.epoch, self.epoch_first_seq = epoch, 0 if began else FIRST_UNKNOWN
+                self.before_first_seq = FIRST_UNKNOWN
             return
+        self.epoch, self.epoch_first_seq = epoch, 0
         if self.level == STABLE:
             raise Refused(f"message {common.seq + 1} was stable and is no longer in the stream")
         self.position, self.timestamp_ns = common, 0

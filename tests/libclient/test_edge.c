@@ -462,6 +462,35 @@ START_TEST(a_position_below_the_next_epoch_is_of_the_one_before)
 }
 END_TEST
 
+/* A fork of what it was not sent yet does not make it forget where epochs began. */
+START_TEST(a_fork_ahead_leaves_the_epochs_in_front_of_it)
+{
+    struct script *s = script_new(FOLLOWER_SEQUENCED);
+    struct epoch third = { .number = 3, .candidate = 1 };
+    struct edge_subscribe r;
+    script_subscribe(s, "/a");
+    script_begin(s);
+    script_tell(s, 4, "one");
+    SAY(s, epoch, .epoch = script_second_epoch, .first_seq = 20);
+    SAY(s, forked, .common = script_at(script_second_epoch, 30));
+    SAY(s, epoch, .epoch = script_second_epoch, .first_seq = 20);
+    if (_i == 1) { /* what the newest epoch is taken from is known no more */
+        SAY(s, epoch, .epoch = third, .first_seq = 31);
+        SAY(s, forked, .common = script_at(script_second_epoch, 30));
+        SAY(s, epoch, .epoch = script_second_epoch, .first_seq = 20);
+    }
+    SAY(s, progress, .through = 15, .timestamp_ns = 15000, .previous = 4);
+    script_flush(s);
+    ck_assert_uint_eq(script_stats(s).violations, 0);
+    script_cut(s);
+    script_let_in(s, 40, 0);
+    HEAR(s, subscribe, EDGE_SUBSCRIBE, &r);
+    ck_assert_uint_eq(r.position.seq, _i == 0 ? 15 : 4);
+    ck_assert(epoch_equal(r.position.epoch, script_first_epoch));
+    script_free(s);
+}
+END_TEST
+
 START_TEST(garbage_at_any_place_does_no_harm)
 {
     uint64_t random = (uint64_t)_i * 977 + 1;
@@ -664,6 +693,7 @@ int main(void)
     tcase_add_loop_test(t, whatever_does_not_add_up_ends_the_connection, 0, 23);
     tcase_add_loop_test(t, epochs_that_were_announced_and_not_reached_are_forgotten, 0, 2);
     tcase_add_test(t, a_position_below_the_next_epoch_is_of_the_one_before);
+    tcase_add_loop_test(t, a_fork_ahead_leaves_the_epochs_in_front_of_it, 0, 2);
     tcase_add_loop_test(t, garbage_at_any_place_does_no_harm, 0, 10);
     tcase_add_test(t, more_names_than_a_block_can_have_end_the_connection);
     tcase_add_test(t, nothing_is_delivered_above_until_seq);
