@@ -449,27 +449,30 @@ const struct recent_entry *recent_find(const struct recent *r, uint64_t seq);
 uint32_t recent_copy(const struct recent *r, uint64_t seq, uint8_t *out, uint32_t capacity);
 
 /* ---- journal_image.c ------------------------------------------------------------------------- */
-/* A whole segment, with the partial blocks of the slots laid over it. */
+/* A segment, with the partial blocks of the slots laid over it. */
 struct image {
-    uint8_t *bytes;
+    uint8_t *bytes; /* of [base, read_end) */
     uint64_t capacity;
-    uint64_t size;
+    uint64_t base, read_end;
+    uint64_t file_end; /* on the disk */
+    uint64_t size;     /* zeros from there on, but for what is laid over */
     struct disk *disk;
     int32_t file;
-    uint64_t read_end; /* so far; what lies above is read as the walk comes there */
-    uint64_t file_end;
+    uint32_t segment;
+    const struct mark_slot *slots; /* the caller's */
+    int newest;
     uint64_t patch_at[2]; /* of the blocks laid over, with what the disk had there */
     bool laid[2];
     bool patched[2]; /* and it differed */
     uint8_t (*before)[DISK_BLOCK];
     uint64_t failed_end; /* of the last block that could not be read: zeros here; 0: none */
 };
-/* `image` is all zero, or holds another segment, whose memory is then used again. False: no memory,
- * and it is freed. */
+/* Reads all of it. `image` is all zero, or holds another segment, whose memory is then used again. False: no
+ * memory, and it is freed. */
 bool image_load(struct image *image, struct disk *disk, uint32_t number,
                 const struct mark_slot slots[2], int newest);
-/* The same for image_follow alone: a segment that no slot lies over is read piece by piece, so that what is
- * followed is in the cache. */
+/* The same for the two calls below alone: it is read piece by piece as they come there, through a window
+ * that stays in the cache. What a visitor sees is gone when it returns. */
 bool image_begin(struct image *image, struct disk *disk, uint32_t number,
                  const struct mark_slot slots[2], int newest);
 void image_free(struct image *image);
@@ -488,7 +491,7 @@ struct image_walk {
 };
 uint64_t image_follow(struct image *image, uint64_t offset, struct image_walk *walk);
 /* Bytes from offset to the last that is not zero. */
-uint64_t image_torn_bytes(const struct image *image, uint64_t offset);
+uint64_t image_torn_bytes(struct image *image, uint64_t offset);
 
 /* ---- journal_cut.c --------------------------------------------------------------------------- */
 /* Makes `at` the end of the journal, on disk and in memory. history and index are those at that

@@ -64,7 +64,7 @@ static bool header_at(struct journal_walk *w, uint32_t number, struct segment_he
 }
 
 /* The last segment: what is missing below the mark is damage, the rest a torn tail. */
-static bool walk_last(struct journal_walk *w, struct image_walk *follow, uint64_t offset)
+static void walk_last(struct journal_walk *w, struct image_walk *follow, uint64_t offset)
 {
     struct chain *chain = follow->chain;
     const struct mark_slot *mark = w->newest < 0 ? NULL : &w->slots[w->newest];
@@ -73,22 +73,23 @@ static bool walk_last(struct journal_walk *w, struct image_walk *follow, uint64_
     if (mark != NULL && chain->last.seq < mark->acknowledged.last.seq) {
         damage(w, offset, chain->last.seq + 1, "acknowledged, but not readable");
         if (mark->acknowledged.segment != w->segment)
-            return true;
+            return;
         chain->last = mark->acknowledged.last;
         chain->digest = mark->acknowledged.digest;
         offset = image_follow(&w->image, mark->acknowledged.offset, follow);
     }
-    if (!follow->stopped && offset < w->image.failed_end)
+    if (follow->stopped)
+        return;
+    uint64_t torn_bytes = image_torn_bytes(&w->image, offset); /* reads to the end */
+    if (offset < w->image.failed_end)
         damage(w, offset, chain->last.seq + 1, "the disk can't read on here");
-    else if (!follow->stopped && (mark == NULL || !mark->cutting))
-        w->result->torn_bytes = image_torn_bytes(&w->image, offset);
-    return true;
+    else if (mark == NULL || !mark->cutting)
+        w->result->torn_bytes = torn_bytes;
 }
 
 static bool walk_segment(struct journal_walk *w, const struct segment_header *next, bool *stopped)
 {
-    if (!(next != NULL ? image_begin : image_load)(&w->image, w->disk, w->segment, w->slots,
-                                                   w->newest))
+    if (!image_begin(&w->image, w->disk, w->segment, w->slots, w->newest))
         return false;
     struct chain chain = { .stream = w->id.stream,
                            .last = { .epoch = w->header.epoch_before,
@@ -110,7 +111,7 @@ static bool walk_segment(struct journal_walk *w, const struct segment_header *ne
     if (follow.stopped) {
         *stopped = true;
     } else if (next == NULL) {
-        (void)walk_last(w, &follow, offset);
+        walk_last(w, &follow, offset);
         *stopped = follow.stopped;
     } else if (chain.last.seq + 1 != next->first_seq || !digest_equal(chain.digest, next->before)) {
         damage(w, offset, chain.last.seq + 1, "the chain of digests breaks");
