@@ -129,8 +129,6 @@ static void on_epoch(struct edge *e, const uint8_t *body, size_t length)
     e->epoch = p.epoch;
     e->epoch_first_seq = p.first_seq;
     e->call.epoch(e->call.ctx, p.epoch, p.first_seq);
-    if (e->changing) /* the failover may have taken back what was asked for */
-        edge_reconnect(e);
 }
 
 static void on_name(struct edge *e, const uint8_t *body, size_t length)

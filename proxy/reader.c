@@ -189,7 +189,7 @@ void reader_close(struct reader *r)
         reader_disown(r, s->owners[r->owned].publisher);
     queue_clear(s, &r->items);
     queue_clear(s, &r->pending);
-    reader_drop_changes(r, 0);
+    reader_drop_changes(r);
     views_close(s->views, r->view);
     r->open = false;
     r->next_free = s->free_readers;
@@ -232,7 +232,20 @@ void reader_mark(struct reader *r, uint64_t seq)
     r->mark_seq = seq;
 }
 
-enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *now, uint64_t seq)
+/* Its next change counts from this seq on. */
+static void change_from(struct reader *r, uint64_t seq)
+{
+    struct readers *s = r->s;
+    if (seq > s->last_seq + 1 && seq < s->due_seq)
+        s->due_seq = seq;
+    if (seq <= s->last_seq + 1 && r->joined) {
+        reader_leave(r);
+        reader_begin(r);
+    }
+}
+
+enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *now, uint64_t seq,
+                                  uint32_t number)
 {
     struct readers *s = r->s;
     assert(r->subscribed);
@@ -241,14 +254,19 @@ enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *
     uint32_t view = views_open(s->views, r->principal, now);
     if (view == VIEW_NONE)
         return READER_TOO_MANY;
-    r->changes[r->change_count++] = (struct change) { .seq = seq, .view = view };
-    if (seq > s->last_seq + 1 && seq < s->due_seq)
-        s->due_seq = seq;
-    if (seq <= s->last_seq + 1 && r->joined) {
-        reader_leave(r);
-        reader_begin(r);
-    }
+    r->changes[r->change_count++] = (struct change) { .seq = seq, .view = view, .number = number };
+    change_from(r, seq);
     return READER_OK;
+}
+
+void reader_change_again(struct reader *r, uint64_t seq, uint32_t number)
+{
+    for (uint32_t i = 0; i < r->change_count; i++) {
+        if (r->changes[i].number != number || r->changes[i].seq != CHANGE_FELL)
+            continue;
+        r->changes[i].seq = seq;
+        change_from(r, seq);
+    }
 }
 
 enum reader_refusal reader_principal(struct reader *r, uint32_t principal)

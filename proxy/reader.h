@@ -96,8 +96,12 @@ enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscri
 /* PROGRESS is said behind the message of this seq, too, if it begins in front of it: who wants what there is need
  * not wait for a tick. Before it subscribes. */
 void reader_mark(struct reader *r, uint64_t seq);
-/* From `seq` on the set is this one. */
-enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *now, uint64_t seq);
+/* From `seq` on the set is this one: behind the record with this number. */
+enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *now, uint64_t seq,
+                                  uint32_t number);
+/* The record with this number fell with a fork, and has come again: the change that it was the record of, if that
+ * was not told, counts from `seq` on. */
+void reader_change_again(struct reader *r, uint64_t seq, uint32_t number);
 /* Whether its subtrees may be read at all: of whose nothing is, the first, for a clear refusal. */
 bool reader_may_read_any(const struct readers *s, uint32_t principal, const char *subtree,
                          size_t length);
@@ -109,9 +113,10 @@ bool reader_own(struct reader *r, uint32_t publisher, uint64_t from_seq);
 void reader_disown(struct reader *r, uint32_t publisher);
 /* A frame of the session's that belongs behind everything of `seq` and below (OPENED, SUPERSEDED): in the
  * order of calls for equal seqs, but on either side of a CHANGED that counts from seq + 1 on; at most
- * READER_FRAME_MAX bytes. False: more than READER_INSERTED_MAX wait; the
- * session ends. */
-bool reader_insert(struct reader *r, uint64_t seq, const uint8_t *frame, size_t length);
+ * READER_FRAME_MAX bytes. `settled`: it, and what comes behind it, waits until `seq` is stable, at sequenced, too.
+ * False: more than READER_INSERTED_MAX wait; the session ends. */
+bool reader_insert(struct reader *r, uint64_t seq, bool settled, const uint8_t *frame,
+                   size_t length);
 
 /* The next bytes, in place, taken or not, until an entry point above is called: whole frames, except that a
  * message that is larger than `room`, or than what is encoded ahead, comes in pieces. 0: nothing now. At most

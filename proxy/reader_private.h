@@ -27,6 +27,8 @@ enum {
     STEP_MESSAGES = 2048 /* one catch-up's share of a step */
 };
 
+#define CHANGE_FELL UINT64_MAX
+
 enum item_kind {
     ITEM_OUTCOME,
     ITEM_TICK,
@@ -44,6 +46,7 @@ struct item {
     uint32_t next;
     uint8_t kind;
     uint8_t length;
+    bool settled; /* not before `seq` is stable */
     uint8_t bytes[READER_FRAME_MAX];
 };
 
@@ -66,8 +69,9 @@ enum waits_for { WAITS_NOT, WAITS_POSITION, WAITS_TIME };
 enum given { GIVEN_NOTHING, GIVEN_ITEM, GIVEN_OWN, GIVEN_VIEW };
 
 struct change {
-    uint64_t seq;
+    uint64_t seq; /* CHANGE_FELL: of its record, which will come again, it is not known */
     uint32_t view;
+    uint32_t number;
 };
 
 struct reader {
@@ -241,8 +245,7 @@ void reader_join_group(struct reader *r, uint32_t tick_ms);
 void reader_leave_group(struct reader *r);
 /* Readers at stable whose view got something that is not. */
 void readers_note_unstable(struct readers *s, uint32_t view, uint64_t seq);
-/* Changes of its subtrees above `seq`, which are none any more. */
-void reader_drop_changes(struct reader *r, uint64_t seq);
+void reader_drop_changes(struct reader *r);
 
 /* ---- reader_queue.c -------------------------------------------------------------------------- */
 

@@ -164,6 +164,7 @@ bool queue_put(struct reader *r, enum item_kind kind, uint64_t seq, uint64_t tag
     item->seq = seq;
     item->tag = tag;
     item->kind = (uint8_t)kind;
+    item->settled = false;
     item->length = (uint8_t)length;
     memcpy(item->bytes, frame, length);
     put_item(r, i);
@@ -235,7 +236,8 @@ void queue_fork(struct reader *r, uint64_t seq)
     recount(r);
 }
 
-bool reader_insert(struct reader *r, uint64_t seq, const uint8_t *frame, size_t length)
+bool reader_insert(struct reader *r, uint64_t seq, bool settled, const uint8_t *frame,
+                   size_t length)
 {
     struct readers *s = r->s;
     assert(length > 0 && length <= READER_FRAME_MAX);
@@ -247,6 +249,7 @@ bool reader_insert(struct reader *r, uint64_t seq, const uint8_t *frame, size_t 
     struct item *item = &s->items[i];
     item->seq = seq;
     item->kind = ITEM_SESSION;
+    item->settled = settled;
     item->length = (uint8_t)length;
     memcpy(item->bytes, frame, length);
     r->inserted_bytes += (uint32_t)length;
@@ -470,7 +473,7 @@ size_t reader_next(struct reader *r, size_t room, const uint8_t **bytes)
     const struct item *item = r->items.count > 0 ? &r->s->items[r->items.first] : NULL;
     if (item != NULL && item->at <= r->at) {
         assert(r->unit_taken == 0); /* nothing comes inside of a unit */
-        if (!may_have(r, item->seq)) {
+        if (!may_have(r, item->seq) || (item->settled && item->seq > r->s->stable)) {
             hold(r);
             r->drained = true;
             return 0;

@@ -329,9 +329,9 @@ struct position readers_common(const struct readers *s, struct position common)
     return whole < common.seq ? reader_position_at(s, whole) : common;
 }
 
-void reader_drop_changes(struct reader *r, uint64_t seq)
+void reader_drop_changes(struct reader *r)
 {
-    while (r->change_count > 0 && r->changes[r->change_count - 1].seq > seq)
+    while (r->change_count > 0)
         views_close(r->s->views, r->changes[--r->change_count].view);
 }
 
@@ -378,7 +378,9 @@ static void fork_reader(struct reader *r, struct position common)
     if (r->epoch_taken > common.seq) /* it began in an epoch that never was */
         r->epoch_taken = e != NULL ? e->first_seq : 0;
     queue_fork(r, common.seq);
-    reader_drop_changes(r, common.seq + 1);
+    for (uint32_t i = 0; i < r->change_count; i++)
+        if (r->changes[i].seq > common.seq + 1)
+            r->changes[i].seq = CHANGE_FELL;
     if (!beyond)
         return;
     if (r->unit_taken > 0)

@@ -156,13 +156,20 @@ void relay_follow_id(struct relay_publisher *q)
     r->by_id[id] = q->index;
 }
 
+/* Its join is there for good. */
+static bool is_settled(const struct relay_publisher *q)
+{
+    const struct proxy *p = q->relay->p;
+    return proxy_is_volatile(p) || publisher_join_seq(q->publisher) <= p->stable;
+}
+
 struct relay_publisher *relay_find(const struct session *s, uint32_t publisher_id)
 {
     const struct relay *r = s->all->p->relay;
     struct relay_publisher *q = at(r, s->first_publisher);
     while (q != NULL && (q->id != publisher_id || !q->opened))
         q = at(r, q->next_of_session);
-    return q;
+    return q != NULL && is_settled(q) ? q : NULL;
 }
 
 struct relay_publisher *relay_find_identity(const struct session *s, const char *identity)
@@ -305,14 +312,15 @@ struct relay_publisher *relay_find_twin(struct relay *r, const char *identity, u
 
 /* ---- what sessions are told ------------------------------------------------------------------ */
 
-static void insert(struct relay_publisher *q, uint64_t seq, const uint8_t *frame, size_t length)
+static void insert(struct relay_publisher *q, uint64_t seq, bool settled, const uint8_t *frame,
+                   size_t length)
 {
     assert(length > 0 && length <= READER_FRAME_MAX);
-    if (!reader_insert(q->session->reader, seq, frame, length))
+    if (!reader_insert(q->session->reader, seq, settled, frame, length))
         session_doom(q->session, EDGE_CLOSING_SLOW);
 }
 
-/* Its join is there, for good. */
+/* Directly behind the join: it, and what comes behind it, waits until that is there for good. */
 static void say_opened(struct relay_publisher *q)
 {
     const struct publisher *publisher = q->publisher;
@@ -327,7 +335,8 @@ static void say_opened(struct relay_publisher *q)
         session_doom(q->session, EDGE_CLOSING_QUOTA);
         return;
     }
-    insert(q, seq, frame, edge_opened_encode(&opened, frame, sizeof frame));
+    bool settles = !proxy_is_volatile(q->relay->p);
+    insert(q, seq, settles, frame, edge_opened_encode(&opened, frame, sizeof frame));
 }
 
 static void say_superseded(struct relay_publisher *q, uint64_t seq)
@@ -345,15 +354,13 @@ static void say_superseded(struct relay_publisher *q, uint64_t seq)
     };
     q->superseded = true;
     proxy_count(r->p, COUNTER_SUPERSEDED);
-    insert(q, seq, frame, edge_superseded_encode(&superseded, frame, sizeof frame));
+    insert(q, seq, false, frame, edge_superseded_encode(&superseded, frame, sizeof frame));
 }
 
 void relay_tell(struct relay_publisher *q)
 {
     const struct publisher *publisher = q->publisher;
-    uint64_t join_seq = publisher_join_seq(publisher);
-    bool settled = proxy_is_volatile(q->relay->p) || join_seq <= q->relay->p->stable;
-    if (!q->opened && !q->superseded && join_seq != 0 && settled)
+    if (!q->opened && !q->superseded && publisher_join_seq(publisher) != 0)
         say_opened(q);
     else if (!q->superseded && publisher_superseded_seq(publisher) != 0)
         say_superseded(q, publisher_superseded_seq(publisher));
@@ -432,8 +439,10 @@ static void fork_one(struct relay_publisher *q, struct position common)
     publisher_on_fork(q->publisher, common);
     q->voids = q->voids || publisher_next_number(q->publisher) < next;
     q->group = publisher_open_group(q->publisher, &q->group_bytes);
-    if (publisher_join_seq(q->publisher) == 0)
+    if (publisher_join_seq(q->publisher) == 0 && q->opened) {
+        reader_disown(q->session->reader, q->id);
         q->opened = false;
+    }
     if (publisher_superseded_seq(q->publisher) == 0) {
         q->unsaid = q->unsaid || q->superseded;
         q->superseded = false;

@@ -28,7 +28,7 @@ struct relay_publisher {
     uint32_t next_of_session, next_of_id, next_of_identity;
     uint32_t next, previous; /* in the list of the busy */
     bool busy;
-    bool opened;     /* OPENED was said */
+    bool opened;     /* OPENED has its place, and is said once that is stable */
     bool superseded; /* SUPERSEDED was said */
     bool
         unsaid; /* it was, and a fork took that back: its client may have heard it, and open anew */

@@ -261,7 +261,8 @@ void session_changed(struct session *e, struct position position)
     e->changing = false;
     e->all->more = e->all->more || e->stopped;
     if (e->subscribed) {
-        done = reader_change(e->reader, &e->coming.subtrees, position.seq) == READER_OK;
+        done = reader_change(e->reader, &e->coming.subtrees, position.seq + 1, e->changes) ==
+               READER_OK;
         session_set_free(e, done ? &e->set : &e->coming);
         if (done)
             e->set = e->coming;

@@ -139,6 +139,8 @@ void sessions_recorded(struct sessions *s, uint32_t slot, const struct sys_edge 
     else if (record->kind == SYS_EDGE_CHANGE && e->state == SESSION_OPEN && e->changing &&
              e->changes == record->change)
         session_changed(e, position);
+    else if (record->kind == SYS_EDGE_CHANGE && e->subscribed && e->reader != NULL)
+        reader_change_again(e->reader, position.seq + 1, record->change);
 }
 
 void sessions_principals(struct sessions *s)

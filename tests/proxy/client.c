@@ -213,7 +213,7 @@ static void put_set(struct client *c, uint64_t seq, const char *const *subtrees,
 {
     assert(c->set_count < CLIENT_SETS && count <= CLIENT_SUBTREES);
     struct client_set *set = &c->sets[c->set_count++];
-    *set = (struct client_set) { .seq = seq, .count = count };
+    *set = (struct client_set) { .seq = seq, .number = c->changes, .count = count };
     memcpy(set->subtrees, subtrees, count * sizeof subtrees[0]);
 }
 
@@ -261,16 +261,32 @@ static void say_inserted(struct client *c, uint64_t seq)
     end_segment(c, seq);
 }
 
+static void change_again(struct client *c, uint64_t seq)
+{
+    expect_all(c);
+    struct client_set *set = &c->sets[c->set_count++];
+    *set = c->fell[0];
+    set->seq = seq;
+    memmove(c->fell, c->fell + 1, --c->fell_count * sizeof c->fell[0]);
+    reader_change_again(c->reader, seq, set->number);
+    say_changed(c, seq);
+}
+
 void client_change(struct client *c, const char *const *subtrees, uint32_t count)
 {
     uint8_t bytes[1024];
     struct edge_subtrees now;
     if (!c->subscribed || !c->started || c->set_count == CLIENT_SETS)
         return;
-    put_subtrees(subtrees, count, bytes, &now);
     uint64_t seq = last_seq(c->stream) + 1;
-    if (reader_change(c->reader, &now, seq) != READER_OK)
+    if (c->fell_count > 0) {
+        change_again(c, seq);
         return;
+    }
+    put_subtrees(subtrees, count, bytes, &now);
+    if (reader_change(c->reader, &now, seq, c->changes + 1) != READER_OK)
+        return;
+    c->changes++;
     expect_all(c);
     put_set(c, seq, subtrees, count);
     if (!c->exact)
@@ -293,7 +309,7 @@ void client_insert(struct client *c)
     uint64_t seq = last_seq(c->stream);
     if (c->set_count > 0 && c->sets[c->set_count - 1].seq > seq)
         return; /* on either side of its CHANGED */
-    if (!c->started || !reader_insert(c->reader, seq, frame, opened(seq, frame)))
+    if (!c->started || !reader_insert(c->reader, seq, false, frame, opened(seq, frame)))
         return;
     expect_all(c);
     if (!c->exact)
@@ -336,8 +352,11 @@ void client_before_fork(struct client *c, struct position common)
     if (partly && reader_mid_frame(c->reader))
         c->closed = true; /* it will be broken */
     while (c->exact && c->set_count > 1 && c->sets[c->set_count - 1].seq > common.seq + 1 &&
-           c->sets[c->set_count - 1].segment_end > c->received)
-        c->set_count--;
+           c->sets[c->set_count - 1].segment_end > c->received) {
+        assert(c->fell_count < CLIENT_FELL);
+        memmove(c->fell + 1, c->fell, c->fell_count++ * sizeof c->fell[0]);
+        c->fell[0] = c->sets[--c->set_count];
+    }
     if (c->exact && c->started)
         drop_segments(c, common.seq);
 }

@@ -9,10 +9,11 @@
 #include "proxy/reader.h"
 #include "stream.h"
 
-enum { CLIENT_SUBTREES = 4, CLIENT_SETS = 64 };
+enum { CLIENT_SUBTREES = 4, CLIENT_SETS = 64, CLIENT_FELL = 4 /* that a reader keeps */ };
 
 struct client_set {
     uint64_t seq;       /* from here on */
+    uint32_t number;    /* of its change */
     size_t segment_end; /* of its CHANGED, in what is expected */
     const char *subtrees[CLIENT_SUBTREES];
     uint32_t count;
@@ -34,6 +35,8 @@ struct client {
     struct position asked; /* what the request comes to: the position, or the tip */
     struct client_set sets[CLIENT_SETS];
     uint32_t set_count;
+    struct client_set fell[CLIENT_FELL]; /* with a fork: their records come again, in their order */
+    uint32_t fell_count, changes;
     uint64_t own_from[STREAM_PUBLISHERS + 1]; /* UINT64_MAX: not its own */
     uint64_t floor;
     uint64_t tick_ns, tick_last, tick_from, epoch_said;

@@ -180,11 +180,11 @@ START_TEST(nothing_is_inserted_into_a_frame)
     uint8_t frame[64];
     size_t length = edge_opened_encode(&opened, frame, sizeof frame);
     if (_i == 0)
-        ck_assert(reader_insert(g->reader, before, frame, length));
+        ck_assert(reader_insert(g->reader, before, false, frame, length));
     while (reader_state(g->reader) == READER_LIVE)
         say(g, large, sizeof large, 0);
     if (_i == 1)
-        ck_assert(reader_insert(g->reader, before, frame, length));
+        ck_assert(reader_insert(g->reader, before, false, frame, length));
     take_all(g);
     ck_assert_uint_eq(count_frames(g, EDGE_OPENED, NULL, NULL), 1);
     ck_assert_uint_eq(count_frames(g, EDGE_MESSAGE, NULL, NULL), g->seq - before);
