@@ -102,6 +102,12 @@ void bench_set_u64(struct bench_result *r, const char *key, uint64_t value)
     snprintf(s->value, sizeof s->value, "%" PRIu64, value);
 }
 
+void bench_set_i64(struct bench_result *r, const char *key, int64_t value)
+{
+    struct bench_setting *s = setting(r, key);
+    snprintf(s->value, sizeof s->value, "%" PRId64, value);
+}
+
 void bench_set_text(struct bench_result *r, const char *key, const char *value)
 {
     struct bench_setting *s = setting(r, key);

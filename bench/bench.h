@@ -72,6 +72,7 @@ extern const size_t bench_case_count;
 
 /* A setting of the run: it is part of the line. At most BENCH_SETTINGS_MAX. */
 void bench_set_u64(struct bench_result *r, const char *key, uint64_t value);
+void bench_set_i64(struct bench_result *r, const char *key, int64_t value);
 void bench_set_text(struct bench_result *r, const char *key, const char *value);
 
 /* The rate of the next round, for the series; what no longer fits is left out. */

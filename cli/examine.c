@@ -299,6 +299,23 @@ static void check_cores(struct checkup *u)
             strcmp(text, "1") == 0 ? "two or more" : "one");
 }
 
+/* Who spins and yields gives its turn to whatever else wants to run, and where sessions are grouped all others
+ * together get as much as its own does. */
+static void check_autogroup(struct checkup *u)
+{
+    char text[MACHINE_TEXT_MAX];
+    if (!machine_read(u->m, text, "/proc/sys/kernel/sched_autogroup_enabled"))
+        return;
+    bool on = strcmp(text, "1") == 0, spins = u->c->idle == LOOP_IDLE_SPIN;
+    add(u, "autogroup", on && spins ? EXAMINE_WARN : EXAMINE_OK,
+        "a session's processes share one turn with those of any other session, whatever their nice "
+        "value: another shell's build costs who spins half of a core",
+        "run them as services, with CPUWeight=1000; or: echo -20 > /proc/PID/autogroup; or: sysctl "
+        "-w kernel.sched_autogroup_enabled=0",
+        "sessions are %s%s", on ? "scheduled as groups" : "not scheduled as groups",
+        on && spins ? ", and processes here spin" : "");
+}
+
 static void check_power(struct checkup *u)
 {
     static const char why[] = "a core that was clocked down is slow when a message comes";
@@ -503,6 +520,7 @@ void examine(const struct examine *what, struct findings *out)
     check_skews(&u);
     check_restored(&u);
     check_cores(&u);
+    check_autogroup(&u);
     check_power(&u);
     check_limits(&u);
     check_proxies(&u);

@@ -7,10 +7,11 @@
 
 #include "bench/lines.h"
 #include "bench/report.h"
+#include "bench/weight.h"
 
 static const char help[] =
     "usage: cantus bench NAME [CASE]... [--rounds N] [--count N] [--size BYTES] [--rate N]\n"
-    "                    [--silence MS] [--details]\n"
+    "                    [--silence MS] [--details] [--leave-autogroup]\n"
     "       cantus bench all\n"
     "       cantus bench list\n"
     "       cantus bench --report FILE.html [NAME [CASE]...] [--from LINES.jsonl]\n"
@@ -26,6 +27,10 @@ static const char help[] =
     "  --rate N      a second, whether or not answers came back: latencies are then counted from the\n"
     "                moment a message should have been sent\n"
     "  --silence MS  after which a standby promotes itself\n"
+    "  --leave-autogroup\n"
+    "                with the weight of any other session. Without this a bench runs in a session of\n"
+    "                its own, with the most weight that is permitted, so that other sessions take less\n"
+    "                of what it gives up when it yields; lines then say \"autogroup_nice\"\n"
     "  --json        as it prints anyway\n"
     "\n"
     "Each case has its own defaults, and prints what it used.\n"
@@ -43,6 +48,7 @@ enum {
     OPTION_SIZE,
     OPTION_RATE,
     OPTION_SILENCE,
+    OPTION_LEAVE_AUTOGROUP,
     OPTION_DETAILS,
     OPTION_REPORT,
     OPTION_PICTURE,
@@ -56,6 +62,7 @@ static const struct option options[] = {
     { "size", required_argument, NULL, OPTION_SIZE },
     { "rate", required_argument, NULL, OPTION_RATE },
     { "silence", required_argument, NULL, OPTION_SILENCE },
+    { "leave-autogroup", no_argument, NULL, OPTION_LEAVE_AUTOGROUP },
     { "details", no_argument, NULL, OPTION_DETAILS },
     { "report", required_argument, NULL, OPTION_REPORT },
     { "picture", required_argument, NULL, OPTION_PICTURE },
@@ -67,7 +74,7 @@ static const struct option options[] = {
 
 struct order {
     struct bench_knobs knobs;
-    bool details, markdown;
+    bool details, markdown, leave_autogroup;
     const char *report, *picture, *from; /* files, or NULL */
     char **operands;                     /* a name and its cases; none: all */
     int count;
@@ -96,6 +103,9 @@ static bool parse(void *ctx, int option, const char *value)
         return cli_parse_u64("--rate", value, 1, UINT64_C(1000000000), &k->rate_per_s);
     case OPTION_SILENCE:
         return cli_parse_u32("--silence", value, 6, 60000, &k->silence_ms);
+    case OPTION_LEAVE_AUTOGROUP:
+        o->leave_autogroup = true;
+        return true;
     case OPTION_DETAILS:
         o->details = true;
         return true;
@@ -192,6 +202,8 @@ static bool measure(struct order *o, const struct bench_case *c)
     progress = (struct cli_progress) { .what = what };
     bool fine = c->run(&o->knobs, r, error);
     cli_progress_end(&progress);
+    if (fine)
+        weight_note(r);
     if (fine && !o->markdown)
         print_line(o->details ? lines_print_detailed : bench_print, c, r);
     fine = fine && keep(o, lines_print_detailed, c, r, error);
@@ -255,8 +267,9 @@ static bool write_output(const char *path, FILE *f, const struct bench_lines *li
     return fine || cli_fail("%s: cannot be written", path) == CLI_OK;
 }
 
-static bool work(struct order *o)
+static int work(void *ctx)
 {
+    struct order *o = ctx;
     FILE *report, *picture = NULL;
     bool fine = open_output(o->report, &report) && open_output(o->picture, &picture);
     if (fine)
@@ -266,7 +279,7 @@ static bool work(struct order *o)
     if (o->markdown && o->lines.count > 0)
         report_markdown(stdout, &o->lines);
     lines_free(&o->lines);
-    return fine;
+    return fine ? CLI_OK : CLI_FAILED;
 }
 
 static bool is_sensible(const struct order *o)
@@ -290,7 +303,7 @@ static int run_order(struct order *o)
     if (!all && !is_sensible(o))
         return CLI_USAGE;
     o->count = all ? 0 : o->count;
-    return work(o) ? CLI_OK : CLI_FAILED;
+    return o->leave_autogroup || o->from != NULL ? work(o) : weight_run(work, o);
 }
 
 static int run(const struct cli_globals *globals, int argc, char **argv)

@@ -109,6 +109,7 @@ static void setup(void)
     say("/sys/class/net/eth0/mtu", "1500");
     say("/sys/class/net/eth1/flags", "0x1003");
     say("/sys/class/net/eth1/mtu", "1500");
+    say("/proc/sys/kernel/sched_autogroup_enabled", "0");
     say("/sys/devices/system/cpu/online", "0-1,4");
     say("/sys/devices/system/cpu/smt/active", "0");
     say("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance");
@@ -191,6 +192,7 @@ START_TEST(test_a_fit_machine)
                                           "clock_source",
                                           "cores",
                                           "smt",
+                                          "autogroup",
                                           "governor",
                                           "huge_pages",
                                           "open_files",
@@ -352,6 +354,17 @@ START_TEST(test_cores)
 }
 END_TEST
 
+START_TEST(test_sessions_that_are_scheduled_as_groups)
+{
+    config.idle = LOOP_IDLE_SPIN;
+    expect("autogroup", EXAMINE_OK, "not scheduled as groups", "");
+    say("/proc/sys/kernel/sched_autogroup_enabled", "1");
+    expect("autogroup", EXAMINE_WARN, "processes here spin", "CPUWeight=1000");
+    config.idle = LOOP_IDLE_SPIN_THEN_WAIT;
+    expect("autogroup", EXAMINE_OK, "are scheduled as groups", "");
+}
+END_TEST
+
 START_TEST(test_power_and_pages)
 {
     say("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave");
@@ -494,6 +507,7 @@ int main(void)
     tcase_add_test(cases, test_clocks);
     tcase_add_test(cases, test_restored);
     tcase_add_test(cases, test_cores);
+    tcase_add_test(cases, test_sessions_that_are_scheduled_as_groups);
     tcase_add_test(cases, test_power_and_pages);
     tcase_add_test(cases, test_limits);
     tcase_add_test(cases, test_clients_are_files);

@@ -6,10 +6,12 @@ nothing is left behind. How fast it is, is not a test's business: the machine is
 import json
 import os
 import re
+import signal
+import subprocess
 import unittest
 import xml.etree.ElementTree as ElementTree
 
-from cantus_test import SOURCE, Case, json_lines
+from cantus_test import SOURCE, Case, json_lines, program, wait_until
 
 
 class BenchTest(Case):
@@ -22,7 +24,7 @@ class BenchTest(Case):
         self.assertEqual(done.out.count("\n"), 1, done.out)
         line = json.loads(done.out)
         self.assertEqual(
-            set(line),
+            set(line) - {"autogroup_nice"},
             {"bench", "case", "payload_bytes", "p50_us", "p99_us", "p999_us", "max_us",
              "floor_p50_us", "floor_p99_us", "floor_p999_us", "floor_max_us", "ratio",
              "wanted_at_most", "reached", "trips", "rounds", "rate_asked_per_s", "loss_ppm",
@@ -37,6 +39,54 @@ class BenchTest(Case):
         # All three are rounded to two decimals.
         expected = line["p50_us"] / line["floor_p50_us"]
         self.assertAlmostEqual(line["ratio"], expected, delta=0.01 + 0.01 * expected)
+
+    def may_be_heavy(self):
+        """Whether the kernel groups sessions, and lets us weigh ours more."""
+        try:
+            with open("/proc/sys/kernel/sched_autogroup_enabled", encoding="ascii") as file:
+                grouped = file.read().strip() == "1"
+        except OSError:
+            return False
+        probe = subprocess.run(["sh", "-c", "echo -20 > /proc/self/autogroup"], start_new_session=True,
+                               stderr=subprocess.DEVNULL, check=False)
+        return grouped and probe.returncode == 0
+
+    def test_a_bench_runs_in_a_session_of_its_own_weight(self):
+        """And nothing of it stays: neither the session that asked nor another line is any heavier."""
+        if not self.may_be_heavy():
+            self.skipTest("sessions are not grouped here, or we may not weigh ours more")
+        small = ("rtt", "sequenced", "--rounds", "1", "--count", "20")
+        self.assertEqual(json.loads(self.bench(*small).out)["autogroup_nice"], -20)
+        self.assertNotIn("autogroup_nice", json.loads(self.bench(*small, "--leave-autogroup").out))
+
+    def sessions(self):
+        """Process ids by session."""
+        found = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                    fields = file.read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if fields[0] != "Z":
+                found.setdefault(int(fields[3]), {})[int(pid)] = int(fields[1])
+        return found
+
+    def test_whatever_ends_a_bench_ends_all_of_it(self):
+        for end in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            process = self.start([program("cantus"), "bench", "rtt", "recorded", "--rounds", "10000"],
+                                 env=dict(os.environ, TMPDIR=self.tmp))
+            pid = process.pid
+
+            def session():
+                return next((s for s, members in self.sessions().items() if members.get(s) == pid), None)
+
+            wait_until(lambda: session() is not None and len(self.sessions().get(session(), ())) >= 3, "a bench under way")
+            own = session()
+            process.ended_by_test = True
+            process.signal(end)
+            self.assertEqual(process.wait(), -end)
+            wait_until(lambda: own not in self.sessions(), "the end of all of it")
 
     def test_size_is_the_payload(self):
         line = json.loads(self.bench("rtt", "sequenced", "--rounds", "1", "--count", "50", "--size", "1024").out)
