@@ -186,7 +186,7 @@ static void begin_epoch(struct readers *s, uint64_t seq)
             reader_say_epoch(r, seq);
         } else {
             reader_leave(r);
-            reader_begin(r);
+            line_append(r); /* not to the view, which has yet to get this message */
         }
     }
 }
