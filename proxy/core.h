@@ -71,14 +71,16 @@ struct proxy_options {
 };
 
 enum proxy_sabotage {
-    PROXY_FORGETS_REVOKED = 1, /* goes on sending what may no longer be read */
-    PROXY_SKIPS_A_MATCH = 2,   /* now and then leaves a message out */
-    PROXY_ANY_IDENTITY = 4,    /* opens publishers of other keys */
-    PROXY_SAME_CHALLENGE = 8,  /* gives everyone the same challenge */
-    PROXY_JOINS_WITH_GAP = 16, /* goes from behind to live without looking whether they meet */
-    PROXY_FORK_UNTOLD = 32,    /* goes on behind a fork as if nothing had been sent */
-    PROXY_STABLE_EARLY = 64,   /* sends what is not stable to readers at stable */
-    PROXY_OWN_CLOCK = 128      /* tells the time with something of its own clock */
+    PROXY_FORGETS_REVOKED = 1,  /* goes on sending what may no longer be read */
+    PROXY_SKIPS_A_MATCH = 2,    /* now and then leaves a message out */
+    PROXY_ANY_IDENTITY = 4,     /* opens publishers of other keys */
+    PROXY_SAME_CHALLENGE = 8,   /* gives everyone the same challenge */
+    PROXY_JOINS_WITH_GAP = 16,  /* goes from behind to live without looking whether they meet */
+    PROXY_FORK_UNTOLD = 32,     /* goes on behind a fork as if nothing had been sent */
+    PROXY_STABLE_EARLY = 64,    /* sends what is not stable to readers at stable */
+    PROXY_OWN_CLOCK = 128,      /* tells the time with something of its own clock */
+    PROXY_PASSES_A_MATCH = 256, /* who catches up passes what it wants now and then */
+    PROXY_PASSES_NOTHING = 512 /* no mistake: who catches up reads every message, to compare with */
 };
 
 struct proxy;

@@ -34,6 +34,7 @@ struct readers_counts {
     uint64_t preempted;    /* gave up its turn, since it took nothing and others waited */
     uint64_t from_history; /* messages */
     uint64_t from_recent;
+    uint64_t passed; /* stretches of it that were not read */
     uint64_t forked;
     uint64_t broken;
     uint64_t items_full; /* times that there was no room for what is to be inserted */

@@ -570,6 +570,8 @@ static bool run_recent(struct slot *slot, uint32_t *budget)
     struct run_message m;
     uint64_t stable;
     for (; *budget > 0; (*budget)--) {
+        if (slot_pass(slot))
+            continue;
         struct recent_cursor before = slot->cursor;
         switch (recent_next(s->recent, &slot->cursor, &m, &stable)) {
         case RECENT_MESSAGE:

@@ -5,6 +5,7 @@
  *   reader_stream.c  ticks, publishers, the stream
  *   reader_queue.c   what is inserted, and the bytes that a session takes
  *   reader_catch.c   places, and the way from behind to live
+ *   reader_pass.c    what that need not read
  *
  * A reader's bytes are those of an encoder, counted from its beginning (`at`): its own, while it is behind, then
  * its view's. What is inserted has its place between them. So what lies in front of a reader, live or behind, is
@@ -292,5 +293,10 @@ bool slot_in_names(const struct reader *r);
 void reader_losing(void *ctx, struct view_reader *in_view);
 void line_append(struct reader *r);
 void line_remove(struct reader *r);
+
+/* ---- reader_pass.c --------------------------------------------------------------------------- */
+
+/* Goes behind the stretch of `recent` that comes next, if its reader is sent nothing of it. */
+bool slot_pass(struct slot *slot);
 
 #endif

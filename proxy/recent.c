@@ -39,6 +39,8 @@ struct recent {
     uint64_t last_seq;   /* of the last message; 0: none is kept */
     uint64_t cuts;
     uint32_t block_mask, block_head, block_count;
+    struct recent_stretch *stretches; /* by number */
+    uint64_t stretch_mask;
 };
 
 static uint64_t size_of(uint64_t bytes)
@@ -49,11 +51,18 @@ static uint64_t size_of(uint64_t bytes)
     return size;
 }
 
+/* Seqs are not all whole messages: what was noted of the oldest may be gone before they are. */
+static uint64_t stretches_of(uint64_t size)
+{
+    return size / (RECENT_STRETCH * sizeof(struct record));
+}
+
 size_t recent_memory(uint64_t bytes)
 {
     uint64_t size = size_of(bytes);
     return sizeof(struct recent) + size + sizeof(struct record) +
-           size / BLOCK_BYTES_MIN * sizeof(struct block_entry);
+           size / BLOCK_BYTES_MIN * sizeof(struct block_entry) +
+           stretches_of(size) * sizeof(struct recent_stretch);
 }
 
 struct recent *recent_create(uint64_t bytes)
@@ -62,11 +71,14 @@ struct recent *recent_create(uint64_t bytes)
     struct recent *r = malloc(sizeof *r);
     if (r == NULL)
         return NULL;
-    *r = (struct recent) { .mask = size - 1, .block_mask = (uint32_t)(size / BLOCK_BYTES_MIN - 1) };
+    *r = (struct recent) { .mask = size - 1,
+                           .block_mask = (uint32_t)(size / BLOCK_BYTES_MIN - 1),
+                           .stretch_mask = stretches_of(size) - 1 };
     /* What marks the unused rest of the ring may be longer than that. */
     r->bytes = malloc(size + sizeof(struct record));
     r->blocks = malloc((r->block_mask + 1) * sizeof r->blocks[0]);
-    if (r->bytes != NULL && r->blocks != NULL)
+    r->stretches = calloc(r->stretch_mask + 1, sizeof r->stretches[0]);
+    if (r->bytes != NULL && r->blocks != NULL && r->stretches != NULL)
         return r;
     recent_destroy(r);
     return NULL;
@@ -78,6 +90,7 @@ void recent_destroy(struct recent *r)
         return;
     free(r->bytes);
     free(r->blocks);
+    free(r->stretches);
     free(r);
 }
 
@@ -87,6 +100,11 @@ void recent_reset(struct recent *r)
     r->left_seq = r->last_seq = 0;
     r->block_count = 0;
     r->cuts++;
+}
+
+static struct recent_stretch *stretch_of(const struct recent *r, uint64_t seq)
+{
+    return &r->stretches[seq / RECENT_STRETCH & r->stretch_mask];
 }
 
 static struct record *record_at(const struct recent *r, uint64_t place)
@@ -149,6 +167,44 @@ static void begin_block(struct recent *r, uint64_t block, uint64_t timestamp_ns)
         (struct block_entry) { .block = block, .place = r->end, .timestamp_ns = timestamp_ns };
 }
 
+/* False: no room for one more. */
+static bool note_in(uint32_t *all, uint8_t *count, uint32_t max, uint32_t what)
+{
+    for (uint32_t i = *count; i > 0; i--)
+        if (all[i - 1] == what)
+            return true;
+    if (*count == max)
+        return false;
+    all[(*count)++] = what;
+    return true;
+}
+
+static bool is_for_all(uint32_t topic)
+{
+    return topic == TOPIC_EPOCH || topic == TOPIC_GENESIS || topic == TOPIC_GRANT ||
+           topic == TOPIC_GROUP;
+}
+
+/* Behind the message that was pushed last, `before` that of the one in front of it. */
+static void note_stretch(struct recent *r, const struct message *m, uint64_t before)
+{
+    struct recent_stretch *t = stretch_of(r, m->seq);
+    uint64_t number = m->seq / RECENT_STRETCH;
+    if (before == 0 || before / RECENT_STRETCH != number)
+        *t = (struct recent_stretch) { .number = number };
+    else if (t->number != number)
+        return; /* a fork has cut it */
+    t->last_seq = m->seq;
+    t->last_ns = m->timestamp_ns;
+    t->end = r->end;
+    if (m->topic == TOPIC_CLOCK)
+        t->clock_ns = m->timestamp_ns;
+    t->unknown = t->unknown || is_for_all(m->topic) ||
+                 !note_in(t->topics, &t->topic_count, RECENT_STRETCH_TOPICS, m->topic) ||
+                 (m->publisher != 0 && !note_in(t->publishers, &t->publisher_count,
+                                                RECENT_STRETCH_PUBLISHERS, m->publisher));
+}
+
 void recent_push(struct recent *r, const struct run_message *m, uint64_t stable)
 {
     const struct message *from = &m->message;
@@ -174,7 +230,9 @@ void recent_push(struct recent *r, const struct run_message *m, uint64_t stable)
     if (from->length > 0)
         batch_copy((uint8_t *)(to + 1), from->payload, from->length);
     r->end += size;
+    uint64_t before = r->last_seq;
     r->last_seq = from->seq;
+    note_stretch(r, from, before);
 }
 
 uint64_t recent_oldest(const struct recent *r)
@@ -251,6 +309,18 @@ enum recent_result recent_next(const struct recent *r, struct recent_cursor *c,
     return RECENT_MESSAGE;
 }
 
+const struct recent_stretch *recent_stretch(const struct recent *r, const struct recent_cursor *c)
+{
+    if (c->cuts != r->cuts || c->place < r->begin)
+        return NULL;
+    uint64_t place = used_place(r, c->place);
+    if (place >= r->end)
+        return NULL;
+    uint64_t seq = record_at(r, place)->seq;
+    const struct recent_stretch *t = stretch_of(r, seq);
+    return t->number == seq / RECENT_STRETCH && !t->unknown ? t : NULL;
+}
+
 enum recent_result recent_find_time(const struct recent *r, uint64_t time_ns, uint64_t *first_seq)
 {
     if (r->last_seq == 0)
@@ -274,6 +344,7 @@ void recent_fork(struct recent *r, uint64_t seq)
         r->left_seq = seq;
     if (r->last_seq <= seq)
         return;
+    stretch_of(r, seq)->number = UINT64_MAX; /* what it says of the rest is not known */
     while (r->block_count > 0 && record_at(r, entry_at(r, r->block_count - 1)->place)->seq > seq)
         r->block_count--;
     uint64_t place = r->block_count > 0 ? entry_at(r, r->block_count - 1)->place : r->begin;

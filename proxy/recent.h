@@ -3,7 +3,8 @@
  *
  * A ring of bytes. Messages are copied in once and read in place. The oldest leave for new ones; what is above
  * the stable watermark leaves like the rest, for nobody needs it to go back over a fork: a cut only shortens.
- * Blocks are those of EDGE_BLOCK seqs. Pure; all memory is taken by create. */
+ * Blocks are those of EDGE_BLOCK seqs. Each stretch of RECENT_STRETCH seqs has a note of what is in it, by which
+ * somebody who wants nothing of that passes it without reading it. Pure; all memory is taken by create. */
 #ifndef CANTUS_PROXY_RECENT_H
 #define CANTUS_PROXY_RECENT_H
 
@@ -11,6 +12,23 @@
 #include "proto/edge.h"
 
 struct recent;
+
+enum { RECENT_STRETCH = 64, RECENT_STRETCH_TOPICS = 6, RECENT_STRETCH_PUBLISHERS = 4 };
+
+_Static_assert(EDGE_BLOCK % RECENT_STRETCH == 0, "a stretch lies in one block");
+
+/* What whole messages it has, those that have left since included. Nothing in it ends a block or begins an epoch. */
+struct recent_stretch {
+    uint64_t number;   /* seq / RECENT_STRETCH */
+    uint64_t last_seq; /* of the last message */
+    uint64_t last_ns;
+    uint64_t clock_ns; /* of the last on /sys/clock; 0: none */
+    uint64_t end;      /* place behind it */
+    uint32_t topics[RECENT_STRETCH_TOPICS];
+    uint32_t publishers[RECENT_STRETCH_PUBLISHERS];
+    uint8_t topic_count, publisher_count;
+    bool unknown; /* more of either, or something that everybody has to look at */
+};
 
 /* `bytes` is rounded up to a power of two, at least 64 KiB; more than twice the largest message. NULL: no
  * memory. */
@@ -44,6 +62,14 @@ enum recent_result { RECENT_MESSAGE, RECENT_END, RECENT_GONE };
 /* The next one, in place until the next push. */
 enum recent_result recent_next(const struct recent *r, struct recent_cursor *c,
                                struct run_message *out, uint64_t *stable);
+/* The stretch that the next one is in; NULL: there is none, or it has to be read. */
+const struct recent_stretch *recent_stretch(const struct recent *r, const struct recent_cursor *c);
+/* Behind it. */
+static inline void recent_pass(struct recent_cursor *c, const struct recent_stretch *t)
+{
+    c->place = t->end;
+    c->seq = t->last_seq + 1;
+}
 /* The first message stamped at or after time_ns: its first seq. RECENT_END: all are earlier; RECENT_GONE: it
  * may be further back. */
 enum recent_result recent_find_time(const struct recent *r, uint64_t time_ns, uint64_t *first_seq);

@@ -432,6 +432,13 @@ static bool on_history(const struct client *c, struct position p)
     return epoch_table_has(catalog_epochs(c->stream->catalog), c->stream->next_seq - 1, p);
 }
 
+/* Of what was asked for, nothing whole is above this: an epoch record has voided it. */
+static bool voided_above(const struct client *c, uint64_t seq)
+{
+    uint32_t i = stream_index(c->stream, seq + 1);
+    return i < c->stream->message_count && c->stream->messages[i].whole.message.seq > c->asked.seq;
+}
+
 /* The first frames of a subscription say where it begins: that is judged, and the rest follows from it. */
 static void start_from(struct client *c, const uint8_t *bytes, size_t length)
 {
@@ -446,7 +453,7 @@ static void start_from(struct client *c, const uint8_t *bytes, size_t length)
     const uint8_t *body = bytes + EDGE_HEADER;
     if (type == EDGE_FORKED && edge_forked_decode(body, whole - EDGE_HEADER, &forked)) {
         if (!on_history(c, forked.common) || forked.common.seq > c->asked.seq ||
-            on_history(c, c->asked))
+            (on_history(c, c->asked) && !voided_above(c, forked.common.seq)))
             fault(c, "FORKED to %lu where %lu was asked for", forked.common.seq, c->asked.seq);
         c->length += edge_forked_encode(&forked, room_for(c, 64), 64);
         end_segment(c, forked.common.seq);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCHES_MAX = 100000, MESSAGES_MAX = 400000, LARGE = 40000 };
+enum { BATCHES_MAX = 100000, MESSAGES_MAX = 400000, LARGE = 40000, FEW_FOR = 300 };
 
 uint32_t stream_draw(struct stream *s, uint32_t below)
 {
@@ -139,13 +139,22 @@ static void write_reject(struct stream *s, uint32_t *first)
     s->publisher_seqs[publisher] += reject.count - 1;
 }
 
-/* A run that may take several batches; only this publisher's messages come until it ends. */
 static uint32_t user_topic(struct stream *s)
 {
+    if (s->few)
+        return TOPIC_FIRST_USER +
+               (uint32_t)(s->next_seq / FEW_FOR + stream_draw(s, 2)) % STREAM_TOPICS;
     uint32_t below = stream_draw(s, 3) == 0 ? 4 : STREAM_TOPICS;
     return TOPIC_FIRST_USER + stream_draw(s, below);
 }
 
+static uint32_t user(struct stream *s)
+{
+    uint32_t first = s->few ? (uint32_t)(s->next_seq / FEW_FOR) : stream_draw(s, STREAM_PUBLISHERS);
+    return 1 + first % STREAM_PUBLISHERS;
+}
+
+/* A run that may take several batches; only this publisher's messages come until it ends. */
 static void write_users(struct stream *s, uint32_t *first)
 {
     static uint8_t payload[MESSAGE_PAYLOAD_MAX];
@@ -156,7 +165,7 @@ static void write_users(struct stream *s, uint32_t *first)
     uint32_t topic = joining ? s->assembler.messages[s->assembler.count - 1].message.topic : 0;
     begin(s, &d);
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t publisher = open != 0 ? open : 1 + stream_draw(s, STREAM_PUBLISHERS);
+        uint32_t publisher = open != 0 ? open : user(s);
         uint32_t length = stream_draw(s, s->large) == 0 ? stream_draw(s, 1200) : stream_draw(s, 60);
         if (!batch_fits(&d.builder, length))
             break;

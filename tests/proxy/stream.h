@@ -54,6 +54,7 @@ struct stream {
     uint32_t busy;     /* how many messages a batch has at most */
     uint32_t large;    /* one message in so many may be large */
     bool quiet_rights; /* nothing is granted or revoked any more */
+    bool few;          /* topics and publishers in any stretch */
 };
 
 struct stream *stream_new(uint64_t seed);
