@@ -108,7 +108,7 @@ void session_accepted(struct session *e, struct position position)
 {
     struct proxy *p = e->all->p;
     e->state = SESSION_OPEN;
-    e->login_seq = position.seq;
+    e->login = position;
     e->heard_ns = p->now.mono_ns;
     session_end_login(e);
     proxy_count(p, COUNTER_LOGINS);

@@ -67,10 +67,10 @@ struct session {
     uint8_t key[ACCESS_KEY_SIZE];
     char agent[EDGE_AGENT_MAX + 1];
     uint8_t challenge[EDGE_CHALLENGE_SIZE];
-    uint64_t id;        /* in its records */
-    uint64_t login_seq; /* of its login's */
-    uint8_t reason;     /* of its logout */
-    bool doomed;        /* ended in the next step, for that reason */
+    uint64_t id;           /* in its records */
+    struct position login; /* of its login's */
+    uint8_t reason;        /* of its logout */
+    bool doomed;           /* ended in the next step, for that reason */
 
     /* Lists: of those who wait for their turn, or for room to write a record down. */
     uint32_t next, previous;
