@@ -80,6 +80,7 @@ enum proxy_sabotage {
     PROXY_STABLE_EARLY = 64,    /* sends what is not stable to readers at stable */
     PROXY_OWN_CLOCK = 128,      /* tells the time with something of its own clock */
     PROXY_PASSES_A_MATCH = 256, /* who catches up passes what it wants now and then */
+    PROXY_STABLE_OF_NOW = 1024, /* tells who is behind what is stable now, not what was there */
     PROXY_PASSES_NOTHING = 512 /* no mistake: who catches up reads every message, to compare with */
 };
 

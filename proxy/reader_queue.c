@@ -321,6 +321,8 @@ static void say_progress(struct reader *r, const struct run_message *m, uint64_t
                                .timestamp_ns = m->message.timestamp_ns };
     if (reader_sabotaged(r, PROXY_OWN_CLOCK))
         p.timestamp_ns += r->s->now_ns & 1023;
+    if (reader_sabotaged(r, PROXY_STABLE_OF_NOW) && !r->joined)
+        p.stable = r->s->watermark;
     uint8_t frame[READER_FRAME_MAX];
     size_t length = edge_progress_encode(&p, frame, sizeof frame);
     if (!queue_put(r, ITEM_TICK, m->message.seq, tag, frame, length))

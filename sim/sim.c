@@ -33,6 +33,7 @@ static const char *const invariant_names[] = {
     [SIM_VIEWS] = "views",
     [SIM_READERS] = "readers",
     [SIM_IDENTITIES] = "identities",
+    [SIM_SAME] = "same",
 };
 
 const char *sim_invariant_name(enum sim_invariant invariant)
@@ -117,6 +118,8 @@ static const struct sabotage {
     { "joins_with_gap", .proxy = PROXY_JOINS_WITH_GAP },
     { "fork_untold", .proxy = PROXY_FORK_UNTOLD },
     { "stable_early", .proxy = PROXY_STABLE_EARLY },
+    { "own_clock", .proxy = PROXY_OWN_CLOCK },
+    { "stable_of_now", .proxy = PROXY_STABLE_OF_NOW },
     { "restless", .sequencer = SEQUENCER_RESTLESS },
 };
 
@@ -186,6 +189,7 @@ void sim_destroy(struct sim *s)
 {
     for (uint32_t i = 0; i < s->node_count; i++)
         sim_node_free(s, s->nodes[i]);
+    sim_talks_free(s);
     sim_history_close(&s->history);
     sim_stream_close_all(s);
     sim_net_close(s);
@@ -367,6 +371,8 @@ bool sim_run(const struct sim_options *options, struct sim_result *result)
             sim_violate(s, SIM_BOUNDED, "still busy after %u steps", STEPS_MAX);
     if (s->result.violated == SIM_FINE)
         sim_check_final(s);
+    if (s->result.violated == SIM_FINE)
+        sim_check_talks(s);
     count_faults(s);
     s->result.steps = s->steps;
     *result = s->result;

@@ -31,9 +31,10 @@ enum sim_invariant {
     SIM_BOUNDED = 9,
     SIM_LIVE = 10,
     /* of the edge, section 4 */
-    SIM_VIEWS = 11,     /* a client's view is exactly the filter of the one order */
-    SIM_READERS = 12,   /* nobody is handed what he may not read */
-    SIM_IDENTITIES = 13 /* nobody acts as a key that he does not have */
+    SIM_VIEWS = 11,      /* a client's view is exactly the filter of the one order */
+    SIM_READERS = 12,    /* nobody is handed what he may not read */
+    SIM_IDENTITIES = 13, /* nobody acts as a key that he does not have */
+    SIM_SAME = 14        /* what a client is sent is what another proxy would send it */
 };
 
 /* X(NAME, what it does, which invariant's checker finds it). Those of the executable specification
@@ -89,6 +90,8 @@ enum sim_invariant {
     X(joins_with_gap, "a proxy goes from behind to live without looking whether they meet", 11)    \
     X(fork_untold, "a proxy goes on behind a fork as if nothing had been sent", 11)                \
     X(stable_early, "a proxy sends what is not stable to readers at stable", 11)                   \
+    X(own_clock, "a proxy tells the time with something of its own clock", 14)                     \
+    X(stable_of_now, "a proxy tells who is behind what is stable now, not what was there", 14)     \
     X(restless, "a leader asks to be called again at once, for ever", 9)
 
 struct sim_options {

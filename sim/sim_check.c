@@ -401,6 +401,7 @@ static void append_batch(struct sim *s, const struct sim_node *n, uint32_t branc
             check_member(s, n, branch, &m);
     }
     e->last = true;
+    e->stable = header->stable;
     e->digest = b->digest = header->digest;
     declare_stable(s, n, branch, header->stable);
 }

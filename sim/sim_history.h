@@ -24,6 +24,7 @@ struct sim_entry {
     uint64_t publisher_seq;
     struct digest digest;    /* through its batch, if it is the last of one */
     uint64_t applied_digest; /* of the replicas' state behind it */
+    uint64_t stable;         /* as its batch says, if it is the last of one */
     uint32_t topic;
     uint32_t publisher;
     uint32_t length;

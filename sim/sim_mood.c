@@ -186,6 +186,8 @@ static const struct leaning {
     { "joins-with-gap", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
     { "fork-untold", "failovers", 3, 3, 0, 0, SIM_EXTRA_EDGE },
     { "stable-early", "calm", 3, 2, 0, 0, SIM_EXTRA_EDGE },
+    { "own-clock", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
+    { "stable-of-now", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
 };
 
 static const struct sim_mood *mood_named(const char *name)

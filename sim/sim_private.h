@@ -123,6 +123,7 @@ struct sim_connection {
     uint16_t node[2]; /* 0: who connected */
     uint32_t boot[2];
     struct sim_direction way[2]; /* by writer */
+    uint32_t talk;               /* number of what is kept of it; 0: nothing */
 };
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
@@ -352,6 +353,9 @@ struct sim {
     uint32_t edge_buffer;      /* of a client's connection */
     struct sim_overheard overheard[SIM_OVERHEARD_MAX]; /* a ring */
     uint32_t overheard_count;
+    struct sim_talk **talks; /* sim_talk.c */
+    uint32_t talk_count;
+    size_t talk_bytes;
     struct position edge_opened;                      /* stable then */
     struct sim_timeline *timelines[SIM_BRANCHES_MAX]; /* of rights; sim_check_access.c */
     bool line_b;
@@ -468,6 +472,13 @@ void sim_check_edge_proxy(struct sim *s, const struct sim_node *n);
 uint64_t sim_check_edge_missing(struct sim *s, const struct sim_node *n, uint32_t branch,
                                 uint64_t after, uint64_t through);
 void sim_check_edge_record(struct sim *s, const struct message *m);
+
+/* sim_talk.c: what proxies and clients say to each other */
+void sim_talk_note(struct sim *s, struct sim_connection *c, uint32_t writer, const uint8_t *bytes,
+                   size_t length);
+void sim_talks_free(struct sim *s);
+/* sim_check_talk.c: at the end of a run */
+void sim_check_talks(struct sim *s);
 
 /* sim_net.c */
 bool sim_net_init(struct sim *s);

@@ -147,6 +147,8 @@ void sim_stream_write(struct port *port, uint32_t stream, const void *bytes, siz
     }
     if (end == 0 && p->sim->proxy_count > 0)
         sim_hostile_overhear(p->sim, c, bytes, length);
+    if (p->sim->proxy_count > 0)
+        sim_talk_note(p->sim, c, end, bytes, length);
     memcpy(d->bytes + d->used, bytes, length);
     d->used += (uint32_t)length;
     move(p->sim, c, end);
