@@ -354,6 +354,9 @@ static bool round_once(struct loop *l, bool first)
         arrived |= serve(l, s, first);
         if (s->deadline_ns < earliest)
             earliest = s->deadline_ns;
+        const struct transport *t = s->p.transport;
+        if (t != NULL && t->due_ns != 0 && t->due_ns < earliest)
+            earliest = t->due_ns;
     }
     l->look_everywhere = false;
     l->deadline_ns = l->more ? 0 : earliest;

@@ -20,6 +20,8 @@ enum {
     KERNEL_FLOW_ENDS = 256,       /* looks in a row that found nothing, or one datagram */
     KERNEL_STREAMS_LIMIT = 65000, /* an id has 16 bits for them */
     KERNEL_ACCEPTS_MAX = 16,      /* per round, of each listener */
+    KERNEL_TURNS_MAX = 64,        /* of clients that come or go, behind a pause */
+    KERNEL_TURNS_AT_ONCE = 4,     /* while others wait for theirs */
     KERNEL_HANDSHAKES_MAX = 8,    /* steps of them per round: each may take a signature */
     KERNEL_LISTENERS = 2          /* our own address, and where clients are accepted */
 };
@@ -97,6 +99,9 @@ struct kernel_stream {
     bool client;
     bool dirty;        /* in the list of those with something to send */
     bool watched;      /* in the list of those that epoll says nothing of */
+    bool parked;       /* not watched by epoll: its end waits for its turn */
+    bool in_parked;    /* in that list */
+    bool had_turn;     /* its end is looked at when epoll tells of it */
     bool spread;       /* its buffers have more than a page of memory each */
     bool rests;        /* nothing has moved since they were looked at last */
     uint32_t interest; /* epoll events asked for */
@@ -125,6 +130,11 @@ struct kernel_streams {
     uint32_t dirty_count;
     uint16_t *watched; /* [max], a ring: those with bytes not consumed, and those that we close */
     uint32_t watched_first, watched_count;
+    uint16_t *parked; /* [max], a ring */
+    uint32_t parked_first, parked_count;
+    uint32_t turns;       /* clients that may come or go now */
+    uint64_t turns_ns;    /* counted up to then */
+    bool holds_back;      /* clients are not accepted before the next turn */
     uint32_t offers_owed; /* to so many of them, before the loop may wait */
     uint8_t *memory;
     size_t memory_bytes;

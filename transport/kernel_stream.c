@@ -29,6 +29,8 @@ bool kernel_streams_init(struct kernel *k)
     s->free = calloc(s->max, sizeof *s->free);
     s->dirty = calloc(s->max, sizeof *s->dirty);
     s->watched = calloc(s->max, sizeof *s->watched);
+    s->parked = calloc(s->max, sizeof *s->parked);
+    s->turns = KERNEL_TURNS_MAX;
     s->memory_bytes = (size_t)s->max * s->buffer_bytes * 2;
     void *memory =
         mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -36,7 +38,7 @@ bool kernel_streams_init(struct kernel *k)
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
     s->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (s->table == NULL || s->free == NULL || s->dirty == NULL || s->watched == NULL ||
-        s->memory == NULL || s->epoll < 0 || s->reserve < 0)
+        s->parked == NULL || s->memory == NULL || s->epoll < 0 || s->reserve < 0)
         return false;
     /* Of thousands that rest, each touches the first page of its buffers only. */
     int ignored = madvise(s->memory, s->memory_bytes, MADV_NOHUGEPAGE);
@@ -86,7 +88,7 @@ struct kernel_stream *kernel_stream_find(struct kernel_streams *s, uint32_t id)
     return alive ? stream : NULL;
 }
 
-void kernel_stream_interest(struct kernel_streams *s, struct kernel_stream *stream)
+static uint32_t wanted_of(const struct kernel_streams *s, const struct kernel_stream *stream)
 {
     uint32_t wanted = 0;
     bool full = stream->in_end - stream->in_start == s->buffer_bytes;
@@ -102,7 +104,22 @@ void kernel_stream_interest(struct kernel_streams *s, struct kernel_stream *stre
     bool stuck = stream->out_used > 0 && !stream->dirty;
     if (stream->wants_write || (!shakes && (stuck || stream->room_wanted > 0)))
         wanted |= EPOLLOUT;
-    if (wanted == stream->interest)
+    return wanted;
+}
+
+bool kernel_stream_add(struct kernel_streams *s, struct kernel_stream *stream)
+{
+    stream->interest = wanted_of(s, stream);
+    struct epoll_event event = { .events = stream->interest,
+                                 .data = { .u32 = kernel_stream_id(s, stream) } };
+    s->look_again = true;
+    return epoll_ctl(s->epoll, EPOLL_CTL_ADD, stream->fd, &event) == 0;
+}
+
+void kernel_stream_interest(struct kernel_streams *s, struct kernel_stream *stream)
+{
+    uint32_t wanted = wanted_of(s, stream);
+    if (wanted == stream->interest || stream->parked)
         return;
     stream->interest = wanted;
     struct epoll_event event = { .events = wanted, .data = { .u32 = kernel_stream_id(s, stream) } };
@@ -128,6 +145,7 @@ void kernel_stream_release(struct kernel_streams *s, struct kernel_stream *strea
     close(stream->fd);
     stream->fd = -1;
     stream->state = KERNEL_STREAM_FREE;
+    stream->parked = false;
     s->active--;
     kernel_stream_give_back(s, stream);
     s->free[(s->free_first + s->free_count++) % s->max] = (uint16_t)(stream - s->table);
@@ -170,21 +188,18 @@ struct kernel_stream *kernel_stream_take(struct kernel_streams *s, int fd,
         .generation = (uint16_t)(stream->generation + 1),
         .dirty = stream->dirty, /* entries of an earlier use may still be in the lists */
         .watched = stream->watched,
-        .interest = state == KERNEL_STREAM_CONNECTING ? EPOLLOUT : EPOLLIN | EPOLLRDHUP,
+        .in_parked = stream->in_parked,
         .peer = peer,
         .in = stream->in,
         .out = stream->out,
     };
-    struct epoll_event event = { .events = stream->interest,
-                                 .data = { .u32 = kernel_stream_id(s, stream) } };
-    if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+    if (!kernel_stream_add(s, stream)) {
         stream->state = KERNEL_STREAM_FREE;
         stream->fd = -1;
         s->free[(s->free_first + s->free_count++) % s->max] = (uint16_t)(stream - s->table);
         return NULL;
     }
     s->active++;
-    s->look_again = true;
     return stream;
 }
 
@@ -207,6 +222,7 @@ void kernel_streams_close(struct kernel *k)
     free(s->free);
     free(s->dirty);
     free(s->watched);
+    free(s->parked);
 }
 
 /* ---- the core's side ------------------------------------------------------------------------- */

@@ -20,6 +20,24 @@ void kernel_stream_dirty(struct kernel_streams *s, struct kernel_stream *stream)
 void kernel_stream_watch(struct kernel_streams *s, struct kernel_stream *stream);
 /* Hands what is queued to the kernel. An error is left for epoll to report. */
 void kernel_stream_send(struct kernel_streams *s, struct kernel_stream *stream);
+/* Has epoll watch a stream that it does not. False: it can't. */
+bool kernel_stream_add(struct kernel_streams *s, struct kernel_stream *stream);
+
+/* ---- kernel_stream_turns.c ------------------------------------------------------------------- */
+
+/* Whether a client may come or go now, which takes its turn. */
+bool kernel_stream_turn(struct kernel_streams *s);
+/* The end of this client's stream is looked at when it has its turn. */
+void kernel_stream_park(struct kernel_streams *s, struct kernel_stream *stream);
+/* No client is accepted before the next turn. */
+void kernel_stream_hold_back(struct kernel_streams *s);
+/* Gives turns to those who wait. */
+void kernel_streams_turns(struct kernel_streams *s, uint64_t now_ns);
+/* When to do so again; 0: nobody waits. */
+uint64_t kernel_streams_due_ns(const struct kernel_streams *s);
+
+/* ---- kernel_stream.c ------------------------------------------------------------------------- */
+
 /* Gives the memory of a stream's empty buffers back. */
 void kernel_stream_give_back(const struct kernel_streams *s, struct kernel_stream *stream);
 

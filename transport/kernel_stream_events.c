@@ -211,6 +211,16 @@ static void on_open(struct round *r, struct kernel_stream *stream, uint32_t id, 
     kernel_stream_interest(s, stream);
 }
 
+/* A client whose end has come is looked at in its turn. */
+static bool has_turn(struct kernel_streams *s, struct kernel_stream *stream, uint32_t events)
+{
+    bool ends = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+    if (!stream->client || !ends || stream->had_turn)
+        return true;
+    stream->had_turn = kernel_stream_turn(s);
+    return stream->had_turn;
+}
+
 static void on_event(struct round *r, uint32_t id, uint32_t events)
 {
     struct kernel_streams *s = &r->k->streams;
@@ -224,7 +234,10 @@ static void on_event(struct round *r, uint32_t id, uint32_t events)
         on_connected(r, stream, events);
         break;
     case KERNEL_STREAM_OPEN:
-        on_open(r, stream, id, events);
+        if (!has_turn(s, stream, events))
+            kernel_stream_park(s, stream);
+        else
+            on_open(r, stream, id, events);
         break;
     case KERNEL_STREAM_CLOSING:
         if ((events & (EPOLLERR | EPOLLHUP)) != 0)
@@ -257,9 +270,14 @@ static void on_listen(struct round *r, uint32_t number)
     for (int i = 0; i < KERNEL_ACCEPTS_MAX; i++) {
         struct sockaddr_in sa = { 0 };
         socklen_t length = sizeof sa;
+        if (number > 0 && !kernel_stream_turn(s)) {
+            kernel_stream_hold_back(s);
+            return;
+        }
         int fd = accept4(s->listen[number], (struct sockaddr *)(void *)&sa, &length,
                          SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
+            s->turns += number > 0;
             if (errno == EMFILE || errno == ENFILE)
                 refuse_without_descriptor(r->k, number);
             return;
@@ -391,10 +409,13 @@ bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops,
         return false;
     struct round r = { .k = k, .ops = ops, .core = core, .now = now };
     s->shakes_left = KERNEL_HANDSHAKES_MAX;
+    kernel_streams_turns(s, now.mono_ns);
     bool hot = now.mono_ns - s->hot_ns < BUSY_NS && read_hot(&r);
-    if (s->look_again || now.mono_ns - s->looked_ns >= look_every_ns(s, now, hot))
+    bool looks = s->look_again || now.mono_ns - s->looked_ns >= look_every_ns(s, now, hot);
+    if (looks)
         look(&r);
-    else if (!r.any && s->offers_owed == 0)
+    t->due_ns = kernel_streams_due_ns(s);
+    if (!looks && !r.any && s->offers_owed == 0)
         return false;
     if (s->watched_count > 0)
         look_after(&r);

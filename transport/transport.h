@@ -68,6 +68,7 @@ struct transport {
     const struct transport_ops *ops;
     struct transport_counters counters;
     bool more; /* streams() has something left to hand over: not to be waited before the next one */
+    uint64_t due_ns;     /* streams() has something to hand over then; 0: not that it knew */
     uint32_t lose_below; /* of 2^32; 0: nothing is lost on purpose */
     uint64_t lose_state;
 };
