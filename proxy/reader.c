@@ -5,7 +5,8 @@ enum {
     CATCH_UP_BYTES_DEFAULT = 65536,
     CATCH_UP_BYTES_MIN = 8192,
     RECENT_EXTRA = 4096, /* records around two of the largest messages */
-    ITEMS_EXTRA = 65536,
+    ITEMS_EXTRA_MAX = 65536,
+    ITEMS_EXTRA_PER_READER = 256,
     ITEMS_PER_READER = 16,
     OWNERS_EXTRA = 1024
 };
@@ -41,7 +42,10 @@ static uint32_t power_above(uint32_t count)
 
 static uint32_t items_of(const struct readers_options *o)
 {
-    return o->readers_max * ITEMS_PER_READER + ITEMS_EXTRA;
+    uint32_t extra = o->readers_max < ITEMS_EXTRA_MAX / ITEMS_EXTRA_PER_READER
+                         ? o->readers_max * ITEMS_EXTRA_PER_READER
+                         : ITEMS_EXTRA_MAX;
+    return o->readers_max * ITEMS_PER_READER + extra;
 }
 
 static uint32_t owners_of(const struct readers_options *o)
@@ -75,7 +79,7 @@ static bool take_memory(struct readers *s)
     s->owner_index = calloc(s->owner_mask + 1, sizeof s->owner_index[0]);
     s->groups = calloc(o->readers_max + 1, sizeof s->groups[0]);
     s->slots = calloc(o->catch_ups_max + 1, sizeof s->slots[0]);
-    s->slot_bytes = calloc(o->catch_ups_max + 1, o->catch_up_bytes);
+    s->slot_bytes = malloc((o->catch_ups_max + (size_t)1) * o->catch_up_bytes);
     s->slot_order = calloc(o->catch_ups_max, sizeof s->slot_order[0]);
     s->waiting = calloc(views, sizeof(struct reader *));
     s->waiting_stable = calloc(views, sizeof(struct reader *));

@@ -1,6 +1,6 @@
 #include "proxy/view_private.h"
 
-enum { CHUNKS_MIN = 256, INTERESTS_EXTRA = 65536 };
+enum { CHUNKS_MIN = 256, INTERESTS_EXTRA_MAX = 65536, INTERESTS_PER_TOPIC = 4 };
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -18,15 +18,22 @@ static uint32_t chunks_of(const struct views_options *o)
     return chunks < CHUNKS_MIN ? CHUNKS_MIN : (uint32_t)chunks;
 }
 
+static uint32_t extra_of(const struct views_options *o)
+{
+    return o->topics_max < INTERESTS_EXTRA_MAX / INTERESTS_PER_TOPIC
+               ? o->topics_max * INTERESTS_PER_TOPIC
+               : INTERESTS_EXTRA_MAX;
+}
+
 static uint32_t interests_of(const struct views_options *o)
 {
-    return o->subtrees_max + INTERESTS_EXTRA;
+    return o->subtrees_max + extra_of(o);
 }
 
 /* Of one chain each view has at most one entry. */
 static uint32_t lists_of(const struct views_options *o)
 {
-    return 16 * o->views_max + o->subtrees_max + INTERESTS_EXTRA;
+    return 16 * o->views_max + o->subtrees_max + extra_of(o);
 }
 
 size_t views_memory(const struct views_options *o)
@@ -66,7 +73,7 @@ struct views *views_create(const struct views_options *o, const struct catalog *
     v->subs = calloc(o->subtrees_max + 1, sizeof v->subs[0]);
     v->interests = calloc(v->interest_max + 1, sizeof v->interests[0]);
     v->chunks = calloc(v->chunk_max + 1, sizeof v->chunks[0]);
-    v->chunk_bytes = calloc(v->chunk_max + 1, VIEW_CHUNK_BYTES);
+    v->chunk_bytes = malloc((v->chunk_max + (size_t)1) * VIEW_CHUNK_BYTES);
     v->view_index = calloc(v->view_mask + 1, sizeof v->view_index[0]);
     v->node_index = calloc(v->node_mask + 1, sizeof v->node_index[0]);
     v->sub_index = calloc(v->sub_mask + 1, sizeof v->sub_index[0]);
