@@ -10,8 +10,6 @@
 #include "proto/sys_edge.h"
 #include "proto/topic.h"
 
-#define PROXY_PREFIX "proxy." /* of a proxy's own publisher; its name follows */
-
 struct seen {
     char proxy[IDENTITY_MAX + 1];
     uint64_t since_ns;
@@ -61,10 +59,10 @@ static void on_edge(void *ctx, const struct cantus_message *m)
 {
     struct who_stream *w = ctx;
     struct sys_edge e;
-    if (strncmp(m->publisher, PROXY_PREFIX, strlen(PROXY_PREFIX)) != 0 ||
+    if (strncmp(m->publisher, SYS_EDGE_PROXY, strlen(SYS_EDGE_PROXY)) != 0 ||
         !sys_edge_decode(m->payload, m->length, &e))
         return;
-    const char *proxy = m->publisher + strlen(PROXY_PREFIX);
+    const char *proxy = m->publisher + strlen(SYS_EDGE_PROXY);
     if (e.kind == SYS_EDGE_LOGIN)
         login(w, proxy, m->timestamp_ns, &e);
     else if (e.kind == SYS_EDGE_LOGOUT)
@@ -76,8 +74,8 @@ static void on_join(void *ctx, const struct cantus_message *m)
 {
     struct sys_join j;
     if (sys_join_decode(m->payload, m->length, &j) &&
-        strncmp(j.identity, PROXY_PREFIX, strlen(PROXY_PREFIX)) == 0)
-        logout(ctx, j.identity + strlen(PROXY_PREFIX), 0);
+        strncmp(j.identity, SYS_EDGE_PROXY, strlen(SYS_EDGE_PROXY)) == 0)
+        logout(ctx, j.identity + strlen(SYS_EDGE_PROXY), 0);
 }
 
 static void on_report(void *ctx, const struct cantus_report *r)

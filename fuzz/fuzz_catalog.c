@@ -111,12 +111,16 @@ static void apply(struct message *m, struct batch_header *batch)
     enum reject_reason reason =
         access ? catalog_refuses_sys(catalog, m->publisher, m->topic, m->payload, m->length)
                : (enum reject_reason)0;
+    enum reject_reason edge =
+        catalog_refuses_sys(catalog, m->publisher, TOPIC_EDGE, m->payload, m->length);
     enum catalog_verdict verdict = catalog_apply(catalog, m, batch);
     assert(catalog_apply(copy, m, batch) == verdict);
     if (verdict != CATALOG_OK)
         assert(catalog_digest(catalog) == before);
     assert(catalog_digest(copy) == catalog_digest(catalog));
     assert(!access || (reason == 0) == (verdict == CATALOG_OK));
+    assert(m->topic != TOPIC_EDGE || m->flags != 0 ||
+           (edge == 0) == (verdict != CATALOG_MALFORMED));
     check_rows();
     assert(catalog_topic_end(catalog) <= options.topics_max);
     assert(catalog_publisher_end(catalog) <= options.publishers_max);

@@ -3,6 +3,7 @@
 #include "fuzz/fuzz.h"
 #include "proto/sys.h"
 #include "proto/sys_access.h"
+#include "proto/sys_edge.h"
 #include "proto/topic.h"
 
 #define TRY(type, name)                                                                            \
@@ -51,6 +52,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case TOPIC_LIMIT:
         TRY(sys_limit, sys_limit);
+        break;
+    case TOPIC_EDGE:
+        TRY(sys_edge, sys_edge);
         break;
     case TOPIC_FIRST_USER:
         TRY(sys_digest, sys_digest);

@@ -391,6 +391,8 @@ enum catalog_verdict catalog_apply_sys(struct catalog *c, const struct message *
     case TOPIC_GROUP:
     case TOPIC_LIMIT:
         return catalog_apply_access(c, m);
+    case TOPIC_EDGE:
+        return catalog_apply_presence(c, m, batch);
     default: /* ids that later versions may give a meaning */
         return CATALOG_IGNORED;
     }
@@ -490,5 +492,12 @@ uint64_t catalog_digest(const struct catalog *c)
         digest = fold(digest, &w);
     }
     digest = access_digest(catalog_access(c), digest);
-    return limits_digest(catalog_limits(c), digest);
+    digest = limits_digest(catalog_limits(c), digest);
+    for (uint32_t i = 0; i < c->presence.count; i++) {
+        struct wire_writer w = wire_writer_of(bytes, sizeof bytes);
+        wire_put32(&w, c->presence.all[i].publisher);
+        wire_put64(&w, c->presence.all[i].until_ns);
+        digest = fold(digest, &w);
+    }
+    return digest;
 }

@@ -1,6 +1,6 @@
 /* The catalog: the state machine over /sys that every process embeds. Topics and their compact
- * ids, publishers and their incarnations, the session, the epochs, the members, who may do what, and
- * limits.
+ * ids, publishers and their incarnations, the session, the epochs, the members, who may do what,
+ * limits, and which proxies are there.
  *
  * A function of the stream and of nothing else. All memory is taken by create, as one block without
  * pointers into itself.
@@ -13,6 +13,7 @@
 
 #include "proto/batch.h"
 #include "proto/epoch_table.h"
+#include "proto/presence.h"
 #include "proto/sys.h"
 #include "proto/sys_access.h"
 #include "proto/topic.h"
@@ -100,13 +101,15 @@ const struct catalog_publisher *catalog_publisher(const struct catalog *c, uint3
 
 const struct access *catalog_access(const struct catalog *c);
 const struct limits *catalog_limits(const struct catalog *c);
+const struct presence *catalog_presence(const struct catalog *c);
 /* Of access; of users' topics only, and of those that exist. */
 uint32_t catalog_topic_region(const struct catalog *c, uint32_t id);
 
 /* Whether this publisher may write there now; a reject_reason, or 0 if it may.
  *
  * Identities that begin with "@" write what is granted to their key. The others are the core's own:
- * they write all users' topics, those below /sys/digest among them, and TOPIC_EDGE. Both create topics
+ * they write all users' topics, those below /sys/digest among them, and TOPIC_EDGE: that a proxy is there only
+ * those do whose identity begins with SYS_EDGE_PROXY. Both create topics
  * with TOPIC_TOPIC; only keys write TOPIC_GRANT, TOPIC_GROUP and TOPIC_LIMIT. What of these a publisher
  * may say is asked with catalog_refuses_sys. Nothing on a fixed topic is part of a run. */
 enum reject_reason catalog_refuses(const struct catalog *c, uint32_t publisher, uint32_t topic);

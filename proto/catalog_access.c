@@ -1,6 +1,7 @@
 /* Who may write what: the catalog's access table and limits, and what they mean for its topics and
- * publishers. */
+ * publishers; and who says that it is a proxy. */
 #include "proto/catalog_private.h"
+#include "proto/sys_edge.h"
 
 const struct access *catalog_access(const struct catalog *c)
 {
@@ -10,6 +11,11 @@ const struct access *catalog_access(const struct catalog *c)
 const struct limits *catalog_limits(const struct catalog *c)
 {
     return catalog_table_of(c, c->layout.limits);
+}
+
+const struct presence *catalog_presence(const struct catalog *c)
+{
+    return &c->presence;
 }
 
 uint32_t catalog_topic_region(const struct catalog *c, uint32_t id)
@@ -41,6 +47,12 @@ static void set_all_principals(struct catalog *c)
 static bool is_trusted(const struct catalog *c, uint32_t publisher)
 {
     return publisher == 0 || catalog_publisher(c, publisher)->trusted;
+}
+
+static bool is_proxy(const struct catalog *c, uint32_t publisher)
+{
+    const struct catalog_publisher *p = catalog_publisher(c, publisher);
+    return p != NULL && strncmp(p->identity, SYS_EDGE_PROXY, sizeof SYS_EDGE_PROXY - 1) == 0;
 }
 
 struct catalog_writer catalog_writer_of(const struct catalog *c, uint32_t publisher)
@@ -193,6 +205,19 @@ static enum reject_reason refuses_change(const struct catalog *c, uint32_t publi
                                   : refuses_limit(c, publisher, &out->limit);
 }
 
+/* Of what proxies write down the catalog reads only this. One that is too many is passed over, not rejected: it may
+ * count later. */
+static enum reject_reason refuses_presence(const struct catalog *c, uint32_t publisher,
+                                           const uint8_t *payload, size_t length)
+{
+    struct sys_edge e;
+    if (!sys_edge_is_presence(payload, length))
+        return (enum reject_reason)0;
+    if (!is_proxy(c, publisher))
+        return REJECT_NOT_PERMITTED;
+    return sys_edge_decode(payload, length, &e) ? (enum reject_reason)0 : REJECT_MALFORMED;
+}
+
 enum reject_reason catalog_refuses_sys(const struct catalog *c, uint32_t publisher, uint32_t topic,
                                        const uint8_t *payload, size_t length)
 {
@@ -204,6 +229,8 @@ enum reject_reason catalog_refuses_sys(const struct catalog *c, uint32_t publish
     case TOPIC_GROUP:
     case TOPIC_LIMIT:
         return refuses_change(c, publisher, topic, payload, length, &change);
+    case TOPIC_EDGE:
+        return refuses_presence(c, publisher, payload, length);
     default:
         return (enum reject_reason)0;
     }
@@ -253,4 +280,17 @@ enum catalog_verdict catalog_apply_access(struct catalog *c, const struct messag
         return CATALOG_MALFORMED;
     apply_change(c, m->topic, &change);
     return CATALOG_OK;
+}
+
+enum catalog_verdict catalog_apply_presence(struct catalog *c, const struct message *m,
+                                            const struct batch_header *batch)
+{
+    struct sys_edge e;
+    if (!sys_edge_is_presence(m->payload, m->length))
+        return CATALOG_IGNORED;
+    if (!is_proxy(c, m->publisher) || !sys_edge_decode(m->payload, m->length, &e))
+        return CATALOG_MALFORMED;
+    uint64_t now_ns = batch->timestamp_ns, until_ns = now_ns + e.lasts_ms * UINT64_C(1000000);
+    return presence_set(&c->presence, m->publisher, now_ns, until_ns) ? CATALOG_OK
+                                                                      : CATALOG_IGNORED;
 }

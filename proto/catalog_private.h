@@ -39,6 +39,7 @@ struct catalog {
     struct sys_genesis genesis;
     struct membership members;
     struct sys_words words;
+    struct presence presence;
     struct epoch_table epochs; /* last: its entries are not zeroed */
 };
 
@@ -66,5 +67,7 @@ static inline struct limits *catalog_limits_table(struct catalog *c)
 /* Who this publisher is to access; of a publisher that is new, or anew when keys became principals. */
 void catalog_set_principal(struct catalog *c, struct catalog_publisher *p);
 enum catalog_verdict catalog_apply_access(struct catalog *c, const struct message *m);
+enum catalog_verdict catalog_apply_presence(struct catalog *c, const struct message *m,
+                                            const struct batch_header *batch);
 
 #endif

@@ -325,7 +325,7 @@ static const char protocol_description[] =
     "topic 6: path; clock 7: empty; member 8: membership\n"
     "grant 9: revoke8 rights8 who8 (key32 | group)? subtree; group 10: remove8 group key32\n"
     "limit 11: remove8 who8 (key32 | subtree)? messages64 bytes64 burst32 topics32 "
-    "subscriptions32 connections32 inflight64; edge 12: proxies'\n"
+    "subscriptions32 connections32 inflight64; edge 12: proxies', of which kind8=4 lasts32\n"
     "words 13: count8 (store64 run64 word)*\n"
     "below /sys/digest, publishers': logic_version32 position digest64 skips64\n"
     "replay: length32 type8 body; request 1: stream64 first64 end64 epoch; batch 2; vouch 3; "

@@ -12,7 +12,8 @@ static bool says_nothing_of_a_login(const struct sys_edge *e)
 
 static bool valid(const struct sys_edge *e)
 {
-    if (e->session == 0)
+    bool has_session = e->kind != SYS_EDGE_PRESENT;
+    if ((e->session != 0) != has_session || (has_session && e->lasts_ms != 0))
         return false;
     switch (e->kind) {
     case SYS_EDGE_LOGIN:
@@ -21,6 +22,9 @@ static bool valid(const struct sys_edge *e)
         return e->change != 0 && e->reason == 0 && says_nothing_of_a_login(e);
     case SYS_EDGE_LOGOUT:
         return e->change == 0 && e->reason < EDGE_CLOSING_END && says_nothing_of_a_login(e);
+    case SYS_EDGE_PRESENT:
+        return e->change == 0 && e->reason == 0 && e->lasts_ms <= SYS_EDGE_LASTS_MAX_MS &&
+               says_nothing_of_a_login(e);
     }
     return false;
 }
@@ -31,7 +35,8 @@ size_t sys_edge_encode(const struct sys_edge *in, uint8_t *out, size_t capacity)
         return 0;
     struct wire_writer w = wire_writer_of(out, capacity);
     wire_put8(&w, (uint8_t)in->kind);
-    wire_put64(&w, in->session);
+    if (in->kind != SYS_EDGE_PRESENT)
+        wire_put64(&w, in->session);
     switch (in->kind) {
     case SYS_EDGE_LOGIN:
         wire_put8(&w, in->has_key);
@@ -47,6 +52,9 @@ size_t sys_edge_encode(const struct sys_edge *in, uint8_t *out, size_t capacity)
         break;
     case SYS_EDGE_LOGOUT:
         wire_put8(&w, in->reason);
+        break;
+    case SYS_EDGE_PRESENT:
+        wire_put32(&w, in->lasts_ms);
         break;
     }
     return wire_written(&w);
@@ -64,10 +72,11 @@ bool sys_edge_decode(const uint8_t *payload, size_t length, struct sys_edge *out
     struct wire_reader r = wire_reader_of(payload, length);
     memset(out, 0, sizeof *out);
     uint8_t kind = wire_get8(&r);
-    out->session = wire_get64(&r);
-    if (kind < SYS_EDGE_LOGIN || kind > SYS_EDGE_LOGOUT)
+    if (kind < SYS_EDGE_LOGIN || kind > SYS_EDGE_PRESENT)
         return false;
     out->kind = (enum sys_edge_kind)kind;
+    if (out->kind != SYS_EDGE_PRESENT)
+        out->session = wire_get64(&r);
     switch (out->kind) {
     case SYS_EDGE_LOGIN:
         out->has_key = wire_get_bool(&r);
@@ -84,6 +93,14 @@ bool sys_edge_decode(const uint8_t *payload, size_t length, struct sys_edge *out
     case SYS_EDGE_LOGOUT:
         out->reason = wire_get8(&r);
         break;
+    case SYS_EDGE_PRESENT:
+        out->lasts_ms = wire_get32(&r);
+        break;
     }
     return wire_reader_done(&r) && valid(out);
+}
+
+bool sys_edge_is_presence(const uint8_t *payload, size_t length)
+{
+    return length > 0 && payload[0] == SYS_EDGE_PRESENT;
 }

@@ -5,6 +5,8 @@
 
 #include "proxy/core_private.h"
 
+#define LEAVE_NS UINT64_C(300000000) /* for the stream to take that it is gone */
+
 /* ---- building -------------------------------------------------------------------------------- */
 
 void proxy_options_default(struct proxy_options *o)
@@ -30,6 +32,7 @@ void proxy_options_default(struct proxy_options *o)
         .publishers_max = 4096,
         .publisher_bytes = 256 << 10,
         .relay_bytes = UINT64_C(256) << 20,
+        .presence_ms = 30000,
         .window = 256,
         .login_ns = UINT64_C(5) * 1000000000,
         .idle_ns = UINT64_C(60) * 1000000000,
@@ -170,7 +173,7 @@ void proxy_fail(struct proxy *p, const char *why)
 static bool apply_sys(struct proxy *p, const struct message *m, const struct batch_header *header)
 {
     if (!proxy_is_volatile(p) && m->topic != TOPIC_REJECT && m->topic != TOPIC_CLOCK &&
-        m->topic != TOPIC_EDGE)
+        (m->topic != TOPIC_EDGE || sys_edge_is_presence(m->payload, m->length)))
         base_apply(p->base, m, header);
     switch (catalog_apply_sys(p->catalog, m, header)) {
     case CATALOG_OK:
@@ -231,6 +234,16 @@ static void raise_stable(struct proxy *p)
     readers_stable(p->readers, stable);
 }
 
+/* As of what has been followed: every proxy's part follows from the stream. */
+static void share_limits(struct proxy *p)
+{
+    const struct presence *there = catalog_presence(p->catalog);
+    uint32_t count = presence_count(there, p->time_ns);
+    if (!presence_has(there, relay_own(p->relay), p->time_ns))
+        count = 0;
+    limiter_share(p->limiter, proxy_sabotaged(p, PROXY_UNDIVIDED) ? 1 : count, p->now.mono_ns);
+}
+
 static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_header *header)
 {
     struct proxy *p = ctx;
@@ -249,7 +262,9 @@ static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_heade
     }
     p->counters[COUNTER_MESSAGES_DELIVERED] += header->count;
     p->seq = batch_end_seq(header) - 1;
+    p->time_ns = header->timestamp_ns;
     p->look_again = true;
+    share_limits(p);
     readers_through(p->readers, p->position);
     raise_stable(p);
     return true;
@@ -261,7 +276,7 @@ static void start_over(struct proxy *p, struct epoch by)
                      "the stream has lost what came last: connect again");
     const struct position nothing = { .seq = 0 };
     p->position = nothing;
-    p->seq = p->stable = 0;
+    p->seq = p->stable = p->time_ns = 0;
     p->live = false;
     catalog_reset(p->catalog);
     base_clear(p->base);
@@ -357,6 +372,18 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* A stream that takes nothing must not keep it. */
+static uint64_t leave(struct proxy *p)
+{
+    if (!p->draining || sessions_count(p->sessions) > 0) {
+        p->gone_by_ns = 0;
+        return PORT_NEVER;
+    }
+    if (p->gone_by_ns == 0)
+        p->gone_by_ns = p->now.mono_ns + LEAVE_NS;
+    return proxy_drained(p) ? PORT_NEVER : p->gone_by_ns;
+}
+
 static uint64_t proxy_step(void *core, struct port_time now)
 {
     struct proxy *p = core;
@@ -368,6 +395,7 @@ static uint64_t proxy_step(void *core, struct port_time now)
     deadline = earlier(deadline, readers_step(p->readers, now));
     deadline = earlier(deadline, sessions_step(p->sessions));
     deadline = earlier(deadline, relay_step(p->relay));
+    deadline = earlier(deadline, leave(p));
     if (relay_superseded(p->relay))
         proxy_fail(p, "another process has joined under this proxy's name: give each its own");
     return deadline;
@@ -389,7 +417,8 @@ void proxy_drain(struct proxy *p, struct port_time now)
 
 bool proxy_drained(const struct proxy *p)
 {
-    return p->draining && sessions_count(p->sessions) == 0;
+    return p->draining && sessions_count(p->sessions) == 0 &&
+           (relay_has_left(p->relay) || (p->gone_by_ns != 0 && p->now.mono_ns >= p->gone_by_ns));
 }
 
 uint32_t proxy_sessions(const struct proxy *p)

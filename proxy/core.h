@@ -7,7 +7,7 @@
  *   core.c      the follower, both catalogs, forks; the participant
  *   reader.h    what a session is sent of the stream
  *   session.h   one connection: login, requests, quotas, text mode
- *   relay.h     publishers of sessions; the proxy's own, which logs logins on /sys/edge
+ *   relay.h     publishers of sessions; the proxy's own, which logs logins on /sys/edge, and that it is there
  *   limiter.h   token buckets by key and subtree
  *
  * What a session sends after ACCEPTED is a function of the stream (its login and its changed subscriptions
@@ -62,9 +62,12 @@ struct proxy_options {
                                  half of which one message may have */
     uint64_t relay_bytes; /* of all publishers, which are as many as fit: each takes publisher_bytes
                                and 400 bytes for each number of its window; default 256 MiB */
-    uint32_t window;      /* numbers in flight, of one publisher; a power of two; default 256 */
-    uint64_t login_ns;    /* from connect to PROVE; default 5 s */
-    uint64_t idle_ns;     /* without a byte from the client; default 60 s; 0: for ever */
+    uint32_t
+        presence_ms; /* it says that it is there, which limits of subtrees are divided by, thrice in so
+                             long of the stream's time, and counts for so long; default 30 s */
+    uint32_t window;        /* numbers in flight, of one publisher; a power of two; default 256 */
+    uint64_t login_ns;      /* from connect to PROVE; default 5 s */
+    uint64_t idle_ns;       /* without a byte from the client; default 60 s; 0: for ever */
     uint32_t quantum_bytes; /* deficit round robin between publishing sessions; default 16384 */
     uint64_t *counters;     /* [COUNTER_END], zeroed by the owner; NULL: its own memory */
     uint32_t sabotage;      /* enum proxy_sabotage, a bit set; the simulator only */
@@ -81,6 +84,7 @@ enum proxy_sabotage {
     PROXY_OWN_CLOCK = 128,      /* tells the time with something of its own clock */
     PROXY_PASSES_A_MATCH = 256, /* who catches up passes what it wants now and then */
     PROXY_STABLE_OF_NOW = 1024, /* tells who is behind what is stable now, not what was there */
+    PROXY_UNDIVIDED = 2048, /* lets through all of a subtree's limit, as if it were the only one */
     PROXY_PASSES_NOTHING = 512 /* no mistake: who catches up reads every message, to compare with */
 };
 
@@ -94,7 +98,8 @@ struct proxy *proxy_create(const struct proxy_options *o, struct port *port,
 void proxy_destroy(struct proxy *p);
 extern const struct participant_ops proxy_participant;
 
-/* Tells all clients to go elsewhere and accepts no more; done when no session is left. */
+/* Tells all clients to go elsewhere and accepts no more; done when no session is left, and the stream says that it is
+ * gone, or does not take it in a short time. */
 void proxy_drain(struct proxy *p, struct port_time now);
 bool proxy_drained(const struct proxy *p);
 

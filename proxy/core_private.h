@@ -28,11 +28,13 @@ struct proxy {
 
     struct position position; /* all through this was told to everybody; no run is open there */
     uint64_t seq;             /* the last message, of an open run too */
+    uint64_t time_ns;         /* its timestamp */
     uint64_t stable;          /* at most `seq` */
     uint64_t ids;             /* challenges and session ids given out */
     bool live;                /* has been at the tip, and is not far behind since */
     bool draining;
-    bool look_again; /* something has happened for which somebody who reads nothing may wait */
+    uint64_t gone_by_ns; /* drained, whether or not the stream says so; 0: there are clients */
+    bool look_again;     /* something has happened for which somebody who reads nothing may wait */
     char failed[160];
 };
 

@@ -6,6 +6,8 @@
 
 #define NONE UINT32_MAX
 enum { SPARE_ACCOUNTS = 4096, SPARE_ADDRESSES = 4096, NOBODY = 0 };
+#define NO_SHARE_NS UINT64_C(100000000) /* ask again: nothing here tells when there will be one */
+#define DEBT_MAX_NS (INT64_C(1) << 56)
 
 struct bucket {
     uint64_t full_ns; /* when it will be full again */
@@ -52,6 +54,7 @@ struct limiter {
     struct account *accounts; /* [NOBODY] is nobody's in particular */
     struct address *addresses;
     uint64_t subtrees_version;
+    uint32_t proxies; /* that divide them; 0: this is none of them */
     uint32_t subtree_count;
     struct subtree subtrees[LIMITS_MAX];
     struct subtree before[LIMITS_MAX]; /* while they are taken anew */
@@ -379,11 +382,32 @@ static void pay(struct bucket *b, uint64_t rate, uint64_t amount, uint64_t now_n
 {
     if (rate == 0)
         return;
-    uint64_t cost = amount * UINT64_C(1000000000) / rate;
-    b->full_ns = (b->full_ns > now_ns ? b->full_ns : now_ns) + (cost > 0 ? cost : 1);
+    uint64_t cost = (amount * UINT64_C(1000000000) + rate - 1) / rate;
+    b->full_ns = (b->full_ns > now_ns ? b->full_ns : now_ns) + cost;
 }
 
-static void take_subtrees_anew(struct limiter *l)
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void empty(struct bucket *b, const struct limit *limit, uint64_t now_ns)
+{
+    b->full_ns = later(b->full_ns, now_ns + burst_ns(limit));
+}
+
+/* The same amount, of which each piece now takes another time. */
+static void divide(struct bucket *b, const struct limit *limit, uint32_t before, uint32_t proxies,
+                   uint64_t now_ns)
+{
+    int64_t burst = (int64_t)burst_ns(limit);
+    int64_t left = burst - (b->full_ns > now_ns ? (int64_t)(b->full_ns - now_ns) : 0);
+    left = left > -DEBT_MAX_NS ? left * proxies / before : -DEBT_MAX_NS;
+    b->full_ns = now_ns + (uint64_t)(burst - (left < burst ? left : burst));
+}
+
+/* One that is limited from now on begins with nothing left: how long ago that was said is not asked. */
+static void take_subtrees_anew(struct limiter *l, uint64_t now_ns)
 {
     const struct limits *limits = catalog_limits(l->catalog);
     uint32_t before = l->subtree_count;
@@ -397,6 +421,8 @@ static void take_subtrees_anew(struct limiter *l)
         struct subtree *s = &l->subtrees[l->subtree_count++];
         *s = (struct subtree) { .limit = limit, .length = strlen(whom.subtree) };
         memcpy(s->path, whom.subtree, s->length);
+        empty(&s->messages, &limit, now_ns);
+        empty(&s->bytes, &limit, now_ns);
         for (uint32_t k = 0; k < before; k++) {
             if (strcmp(l->before[k].path, s->path) == 0) {
                 s->messages = l->before[k].messages;
@@ -412,9 +438,35 @@ static bool holds(const struct subtree *s, const char *topic, size_t length)
     return topic_in_subtree(topic, length, s->path, s->length);
 }
 
-static uint64_t later(uint64_t a, uint64_t b)
+void limiter_share(struct limiter *l, uint32_t proxies, uint64_t now_ns)
 {
-    return a > b ? a : b;
+    assert(proxies <= PRESENCE_MAX);
+    uint32_t before = l->proxies;
+    if (l->subtrees_version != version_of(l))
+        take_subtrees_anew(l, now_ns);
+    if (before == proxies)
+        return;
+    l->proxies = proxies;
+    for (uint32_t i = 0; i < l->subtree_count && proxies > 0; i++) {
+        struct subtree *s = &l->subtrees[i];
+        if (before == 0) {
+            empty(&s->messages, &s->limit, now_ns);
+            empty(&s->bytes, &s->limit, now_ns);
+        } else {
+            divide(&s->messages, &s->limit, before, proxies, now_ns);
+            divide(&s->bytes, &s->limit, before, proxies, now_ns);
+        }
+    }
+}
+
+/* When something may pass there. */
+static uint64_t subtree_passes_at(const struct limiter *l, const struct subtree *s, uint64_t now_ns)
+{
+    const struct limit *limit = &s->limit;
+    if (l->proxies == 0 && (limit->messages_per_s != 0 || limit->bytes_per_s != 0))
+        return now_ns + NO_SHARE_NS;
+    return later(passes_at(&s->messages, limit->messages_per_s, limit),
+                 passes_at(&s->bytes, limit->bytes_per_s, limit));
 }
 
 uint64_t limiter_take(struct limiter *l, uint32_t account, const char *topic, size_t topic_length,
@@ -423,15 +475,13 @@ uint64_t limiter_take(struct limiter *l, uint32_t account, const char *topic, si
     struct account *a = &l->accounts[account];
     refresh(l, a);
     if (l->subtrees_version != version_of(l))
-        take_subtrees_anew(l);
+        take_subtrees_anew(l, now_ns);
     uint64_t at = later(passes_at(&a->messages, a->limit.messages_per_s, &a->limit),
                         passes_at(&a->bytes, a->limit.bytes_per_s, &a->limit));
     for (uint32_t i = 0; i < l->subtree_count; i++) {
         const struct subtree *s = &l->subtrees[i];
-        if (!holds(s, topic, topic_length))
-            continue;
-        at = later(at, passes_at(&s->messages, s->limit.messages_per_s, &s->limit));
-        at = later(at, passes_at(&s->bytes, s->limit.bytes_per_s, &s->limit));
+        if (holds(s, topic, topic_length))
+            at = later(at, subtree_passes_at(l, s, now_ns));
     }
     if (at > now_ns)
         return at;
@@ -440,8 +490,8 @@ uint64_t limiter_take(struct limiter *l, uint32_t account, const char *topic, si
         struct subtree *s = &l->subtrees[i];
         if (!holds(s, topic, topic_length))
             continue;
-        pay(&s->messages, s->limit.messages_per_s, 1, now_ns);
-        pay(&s->bytes, s->limit.bytes_per_s, bytes, now_ns);
+        pay(&s->messages, s->limit.messages_per_s, l->proxies, now_ns);
+        pay(&s->bytes, s->limit.bytes_per_s, (uint64_t)bytes * l->proxies, now_ns);
     }
     return 0;
 }

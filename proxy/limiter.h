@@ -3,12 +3,13 @@
  *
  * The limits are the catalog's (proto/limit.h). An account is a key's, of all its sessions here together, or
  * that of nobody in particular; it outlives its last session as long as there is room, so that who comes
- * back finds its bucket as it left it, and so does an address. Each proxy enforces a limit by itself: with n of them
- * somebody has n times as much at most (docs/permissions.md).
+ * back finds its bucket as it left it, and so does an address. Each proxy sees to a key by itself: one that comes to
+ * n of them has n times as much at most (docs/permissions.md). Of a subtree's limit each has its part.
  *
  * A bucket is the time at which it will be full again: something is let through if that is at most the
  * burst away, and moves it by what it costs. So a large message may overdraw it once, and the next ones wait
- * for longer. Pure; all memory is taken by create. */
+ * for longer. A part of a limit is the same with times as many times longer, so nothing is lost to rounding, and
+ * what is larger than the part passes, too. Pure; all memory is taken by create. */
 #ifndef CANTUS_PROXY_LIMITER_H
 #define CANTUS_PROXY_LIMITER_H
 
@@ -60,6 +61,10 @@ void limiter_add(struct limiter *l, uint32_t account, enum limiter_quota quota, 
 void limiter_subtract(struct limiter *l, uint32_t account, enum limiter_quota quota, uint64_t less);
 
 /* ---- rates ----------------------------------------------------------------------------------- */
+/* So many proxies divide the limits of subtrees now; 0, as at first: this one is none of them, and nothing passes
+ * where there is such a limit. What is left in a bucket stays, as far as it has room; whoever begins has nothing
+ * left. So all together never let through more than one would. Looks at the catalog's limits, too. */
+void limiter_share(struct limiter *l, uint32_t proxies, uint64_t now_ns);
 /* 0, and it is charged; or when to ask again. */
 uint64_t limiter_take(struct limiter *l, uint32_t account, const char *topic, size_t topic_length,
                       uint32_t bytes, uint64_t now_ns);

@@ -1,7 +1,6 @@
-/* Publishers, the stream, forks. */
+/* Publishers of sessions, the stream, forks. */
 #include "proxy/relay_private.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "proto/hash.h"
@@ -51,28 +50,6 @@ size_t relay_memory(const struct proxy_options *o, const struct port *port)
            (size_t)RELAY_OUTBOX * sizes.datagram_max;
 }
 
-static void own_outcome(void *ctx, const struct publisher_outcome *o);
-
-static bool open_own(struct relay *r)
-{
-    struct proxy *p = r->p;
-    struct publisher_options own = { .stream = p->o.stream,
-                                     .nonce = proxy_draw64(p, "join"),
-                                     .window = RELAY_OWN_WINDOW,
-                                     .windows_kept = RELAY_OWN_WINDOWS,
-                                     .bytes_max = RELAY_OWN_BYTES,
-                                     .datagram_max = p->o.datagram_max,
-                                     .blind = true };
-    snprintf(own.identity, sizeof own.identity, "proxy.%s", p->o.name);
-    if (r->own_memory == NULL)
-        r->own_memory = aligned_alloc(64, publisher_sizes(&own, p->port).memory);
-    if (r->own_memory == NULL)
-        return false;
-    r->own = publisher_place(r->own_memory, &own, p->port, p->counters, own_outcome, r);
-    r->own_deadline_ns = 0;
-    return true;
-}
-
 struct relay *relay_create(struct proxy *p)
 {
     struct relay *r = calloc(1, sizeof *r);
@@ -91,13 +68,15 @@ struct relay *relay_create(struct proxy *p)
     r->by_id = malloc(p->o.catalog.publishers_max * sizeof *r->by_id);
     r->by_identity = malloc((r->identity_mask + 1) * sizeof *r->by_identity);
     r->joins = calloc(p->o.catalog.publishers_max, sizeof *r->joins);
+    r->own_memory = aligned_alloc(64, relay_own_memory(r));
     r->outbox.max = RELAY_OUTBOX;
     r->outbox.bytes = r->outbox_bytes = malloc((size_t)RELAY_OUTBOX * r->sizes.datagram_max);
     if (r->publishers == NULL || r->slabs == NULL || r->by_id == NULL || r->by_identity == NULL ||
-        r->joins == NULL || r->outbox_bytes == NULL || !open_own(r)) {
+        r->joins == NULL || r->outbox_bytes == NULL || r->own_memory == NULL) {
         relay_destroy(r);
         return NULL;
     }
+    relay_open_own(r);
     memset(r->by_id, 0xff, p->o.catalog.publishers_max * sizeof *r->by_id);
     memset(r->by_identity, 0xff, (r->identity_mask + 1) * sizeof *r->by_identity);
     return r;
@@ -455,7 +434,7 @@ void relay_fork(struct relay *r, struct position common)
 {
     if (common.seq == 0) {
         /* What it has said so far may still be there: it joins anew. */
-        (void)open_own(r); /* in the memory that it has */
+        relay_open_own(r);
     } else {
         publisher_on_fork(r->own, common);
         r->own_deadline_ns = 0;
@@ -532,6 +511,7 @@ uint64_t relay_step(struct relay *r)
     r->outbox.count = 0;
     if (r->own_deadline_ns <= p->now.mono_ns)
         r->own_deadline_ns = publisher_step(r->own, p->catalog, p->live, p->now);
+    relay_present(r);
     if (r->own_deadline_ns < deadline)
         deadline = r->own_deadline_ns;
     uint32_t next;
@@ -540,47 +520,6 @@ uint64_t relay_step(struct relay *r)
         step_one(&r->publishers[i], &deadline);
     }
     return deadline;
-}
-
-/* ---- the proxy's own ------------------------------------------------------------------------- */
-
-static void own_outcome(void *ctx, const struct publisher_outcome *o)
-{
-    struct relay *r = ctx;
-    const struct relay_note *n = &r->notes[o->number % RELAY_NOTES];
-    struct sys_edge record = { .kind = n->kind, .session = n->session, .change = n->change };
-    if (o->rejected == 0)
-        sessions_recorded(r->p->sessions, n->slot, &record, r->p->position);
-    else
-        proxy_fail(r->p, "the stream rejects what it writes down: /sys/edge is for the core's own");
-}
-
-bool relay_record(struct relay *r, uint32_t slot, const struct sys_edge *record)
-{
-    uint8_t payload[SYS_EDGE_SIZE_MAX];
-    size_t length = sys_edge_encode(record, payload, sizeof payload);
-    assert(length > 0);
-    struct publisher_item item = { .topic = TOPIC_EDGE,
-                                   .payload = payload,
-                                   .length = (uint32_t)length };
-    uint64_t number = publisher_push(r->own, &item, r->p->position);
-    if (number == 0)
-        return false;
-    r->notes[number % RELAY_NOTES] = (struct relay_note) {
-        .slot = slot, .session = record->session, .kind = record->kind, .change = record->change
-    };
-    r->own_deadline_ns = 0;
-    return true;
-}
-
-bool relay_ready(const struct relay *r)
-{
-    return publisher_state(r->own) == PUBLISHER_ACTIVE;
-}
-
-bool relay_superseded(const struct relay *r)
-{
-    return publisher_state(r->own) == PUBLISHER_SUPERSEDED;
 }
 
 uint32_t relay_publishers(const struct relay *r)

@@ -4,11 +4,13 @@
  * stable and sends it again; outcomes reach the client through its reader, out of the stream. When its session
  * ends it is gone: its client finds out from the stream what became of it, wherever it connects next.
  *
- * The proxy's own publisher, "proxy.NAME", writes down what sessions do (proto/sys_edge.h).
+ * The proxy's own publisher, "proxy.NAME", writes down what sessions do, and that the proxy is there
+ * (proto/sys_edge.h).
  *
  *   relay.c        publishers, the stream, forks
  *   relay_read.c   what a client asks: OPEN, PUBLISH
- *   relay_topic.c  topics that have to be made first */
+ *   relay_topic.c  topics that have to be made first
+ *   relay_own.c    the proxy's own */
 #ifndef CANTUS_PROXY_RELAY_H
 #define CANTUS_PROXY_RELAY_H
 
@@ -50,6 +52,9 @@ void relay_limits(const struct relay *r, struct edge_accepted *out);
 bool relay_record(struct relay *r, uint32_t slot, const struct sys_edge *record);
 bool relay_ready(const struct relay *r);      /* it has joined */
 bool relay_superseded(const struct relay *r); /* another process uses the proxy's name */
+uint32_t relay_own(const struct relay *r);    /* its publisher's id; 0 before it has joined */
+/* Nothing in the stream says that it is there; or it can't say so now. */
+bool relay_has_left(const struct relay *r);
 
 uint32_t relay_publishers(const struct relay *r);
 uint64_t relay_kept_bytes(const struct relay *r);

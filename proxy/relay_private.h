@@ -86,7 +86,9 @@ struct relay {
     struct publisher *own;
     void *own_memory;
     uint64_t own_deadline_ns;
-    bool live; /* as the proxy was when last looked */
+    uint64_t present_again_ns; /* of the stream's time: it says again that it is there */
+    bool leaves;               /* it has said so last */
+    bool live;                 /* as the proxy was when last looked */
     struct relay_note notes[RELAY_NOTES];
 
     uint32_t create_count;
@@ -108,6 +110,13 @@ void relay_follow_id(struct relay_publisher *q);
 void relay_tell(struct relay_publisher *q);
 /* Of the same identity, with the same nonce. */
 struct relay_publisher *relay_find_twin(struct relay *r, const char *identity, uint64_t nonce);
+
+/* ---- relay_own.c ----------------------------------------------------------------------------- */
+size_t relay_own_memory(const struct relay *r); /* aligned to 64 */
+/* Joins, anew if it had. */
+void relay_open_own(struct relay *r);
+/* Says that the proxy is there, or leaves, when that is due. */
+void relay_present(struct relay *r);
 
 /* ---- relay_topic.c --------------------------------------------------------------------------- */
 /* The id of a topic that may be written to by q, and whose creation no fork takes back. */

@@ -110,6 +110,7 @@ static void draw_options(struct sim *s)
     o->window = windows[sim_random_below(r, 3)];
     o->login_ns = 100 * SIM_MS;
     o->quantum_bytes = 4096;
+    o->presence_ms = 100 + 100 * (uint32_t)(s->options.seed % 20);
     s->edge_buffer = buffers[sim_random_below(r, 3)];
 }
 

@@ -7,9 +7,10 @@
 #include <stdio.h>
 
 #include "proto/catalog.h"
+#include "proto/sys_edge.h"
 #include "tests/proto/suite.h"
 
-enum { ADMIN = 1, TRADER = 2, STRANGER = 3, CORE = 4, MALFORMED = 5, PUBLISHERS = 6 };
+enum { ADMIN = 1, TRADER = 2, STRANGER = 3, CORE = 4, MALFORMED = 5, PROXY = 6, PUBLISHERS = 7 };
 
 struct bed {
     struct catalog *c;
@@ -54,6 +55,8 @@ static void join(struct bed *bed, uint32_t id)
     access_key_write(key_of(id), key);
     if (id == CORE)
         strcpy(j.identity, "core");
+    else if (id == PROXY)
+        strcpy(j.identity, "proxy.p1");
     else if (id == MALFORMED)
         strcpy(j.identity, "@core");
     else
@@ -232,6 +235,49 @@ START_TEST(fixed_topics)
 }
 END_TEST
 
+static enum catalog_verdict present(struct bed *bed, uint32_t publisher, uint32_t lasts_ms)
+{
+    struct sys_edge e = { .kind = SYS_EDGE_PRESENT, .lasts_ms = lasts_ms };
+    uint8_t payload[SYS_EDGE_SIZE_MAX];
+    size_t length = sys_edge_encode(&e, payload, sizeof payload);
+    enum reject_reason refused =
+        catalog_refuses_sys(bed->c, publisher, TOPIC_EDGE, payload, length);
+    enum catalog_verdict verdict = apply(bed, publisher, TOPIC_EDGE, payload, length);
+    ck_assert_int_eq(refused == 0, verdict == CATALOG_OK);
+    return verdict;
+}
+
+START_TEST(only_proxies_say_that_they_are_there)
+{
+    struct bed bed = bed_begun();
+    const struct presence *p = catalog_presence(bed.c);
+    uint64_t before = catalog_digest(bed.c);
+    for (uint32_t id = ADMIN; id <= MALFORMED; id++)
+        ck_assert_int_eq(present(&bed, id, 1000), CATALOG_MALFORMED);
+    static const uint8_t cut[] = { SYS_EDGE_PRESENT, 1 };
+    ck_assert_int_eq(apply(&bed, PROXY, TOPIC_EDGE, cut, sizeof cut), CATALOG_MALFORMED);
+    ck_assert_int_eq((int)catalog_refuses_sys(bed.c, PROXY, TOPIC_EDGE, cut, sizeof cut),
+                     REJECT_MALFORMED);
+    ck_assert_uint_eq(presence_count(p, 0), 0);
+    ck_assert_uint_eq(catalog_digest(bed.c), before);
+    ck_assert_int_eq(present(&bed, PROXY, 1000), CATALOG_OK);
+    ck_assert(presence_has(p, PROXY, UINT64_C(999999999)));
+    ck_assert(!presence_has(p, PROXY, UINT64_C(1000000000)));
+    ck_assert_uint_ne(catalog_digest(bed.c), before);
+    struct bed copy = bed_begun();
+    catalog_copy(copy.c, bed.c);
+    ck_assert_uint_eq(catalog_digest(copy.c), catalog_digest(bed.c));
+    ck_assert_uint_eq(presence_count(catalog_presence(copy.c), 0), 1);
+    ck_assert_int_eq(present(&bed, PROXY, 0), CATALOG_OK);
+    ck_assert_uint_eq(presence_count(p, 0), 0);
+    ck_assert_uint_eq(catalog_digest(bed.c), before);
+    catalog_reset(copy.c);
+    ck_assert_uint_eq(presence_count(catalog_presence(copy.c), 0), 0);
+    catalog_destroy(copy.c);
+    catalog_destroy(bed.c);
+}
+END_TEST
+
 START_TEST(creation_needs_the_right_to_write)
 {
     struct bed bed = bed_begun();
@@ -308,4 +354,5 @@ END_TEST
 
 SUITE_RUN("catalog_access", keys_write_what_is_granted, groups_give_to_their_members,
           who_joins_later_has_what_was_granted_before, only_who_may_grant_grants, fixed_topics,
-          creation_needs_the_right_to_write, limits_are_kept, copies_and_digests_include_it)
+          only_proxies_say_that_they_are_there, creation_needs_the_right_to_write, limits_are_kept,
+          copies_and_digests_include_it)

@@ -64,6 +64,18 @@ START_TEST(changes_and_logouts)
 }
 END_TEST
 
+START_TEST(presences)
+{
+    struct sys_edge present = { .kind = SYS_EDGE_PRESENT, .lasts_ms = SYS_EDGE_LASTS_MAX_MS };
+    ck_assert_uint_eq(again(&present).lasts_ms, SYS_EDGE_LASTS_MAX_MS);
+    present.lasts_ms = 0;
+    ck_assert_uint_eq(again(&present).lasts_ms, 0);
+    ck_assert(sys_edge_is_presence(payload, 1) && !sys_edge_is_presence(payload, 0));
+    payload[0] = SYS_EDGE_LOGIN;
+    ck_assert(!sys_edge_is_presence(payload, 1));
+}
+END_TEST
+
 START_TEST(the_longest_fits)
 {
     struct sys_edge in = login(true);
@@ -95,7 +107,11 @@ START_TEST(records_that_are_none)
     refused(
         (struct sys_edge) { .kind = SYS_EDGE_LOGOUT, .session = 1, .reason = EDGE_CLOSING_END });
     refused((struct sys_edge) { .session = 1 });
-    static const uint8_t kinds[][10] = { { 0, 1 }, { 4, 1 }, { 3, 1, 0, 0, 0, 0, 0, 0, 0, 99 } };
+    refused((struct sys_edge) { .kind = SYS_EDGE_PRESENT, .session = 1 });
+    refused((struct sys_edge) { .kind = SYS_EDGE_PRESENT, .lasts_ms = SYS_EDGE_LASTS_MAX_MS + 1 });
+    refused(
+        (struct sys_edge) { .kind = SYS_EDGE_CHANGE, .session = 1, .change = 1, .lasts_ms = 1 });
+    static const uint8_t kinds[][10] = { { 0, 1 }, { 5, 1 }, { 3, 1, 0, 0, 0, 0, 0, 0, 0, 99 } };
     for (uint32_t i = 0; i < 3; i++) {
         struct sys_edge out;
         ck_assert(!sys_edge_decode(kinds[i], sizeof kinds[i], &out));
@@ -103,4 +119,5 @@ START_TEST(records_that_are_none)
 }
 END_TEST
 
-SUITE_RUN("sys_edge", logins, changes_and_logouts, the_longest_fits, records_that_are_none)
+SUITE_RUN("sys_edge", logins, changes_and_logouts, presences, the_longest_fits,
+          records_that_are_none)

@@ -186,6 +186,8 @@ START_TEST(access)
     memset(login.key, 7, sizeof login.key);
     memset(login.challenge, 9, sizeof login.challenge);
     check("edge", sys_edge_encode(&login, encoded, sizeof encoded));
+    const struct sys_edge present = { .kind = SYS_EDGE_PRESENT, .lasts_ms = 30000 };
+    check("edge_present", sys_edge_encode(&present, encoded, sizeof encoded));
 }
 END_TEST
 

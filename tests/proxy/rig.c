@@ -69,6 +69,8 @@ static void feed(struct rig *r, const uint8_t *bytes, uint32_t length, enum port
         .bytes = bytes, .length = length, .from = { RIG_HERE, 5000 }, .channel = channel
     };
     proxy_participant.on_datagrams(r->proxy, &d, 1, r->now);
+    if (r->other != NULL)
+        proxy_participant.on_datagrams(r->other, &d, 1, r->now);
 }
 
 static size_t tell(struct rig *r, uint32_t id, enum port_stream_event_type type,
@@ -79,7 +81,8 @@ static size_t tell(struct rig *r, uint32_t id, enum port_stream_event_type type,
                                    .peer = r->streams[id - 1].addr,
                                    .bytes = bytes,
                                    .length = length };
-    return proxy_participant.on_stream(r->proxy, &e, r->now);
+    return proxy_participant.on_stream(r->streams[id - 1].of_other ? r->other : r->proxy, &e,
+                                       r->now);
 }
 
 static bool offer(struct rig *r, uint32_t id)
@@ -119,6 +122,10 @@ static bool round_of(struct rig *r)
     for (uint32_t i = 1; i <= r->stream_count; i++)
         busy = offer(r, i) || busy;
     r->deadline = proxy_participant.step(r->proxy, r->now);
+    if (r->other != NULL) {
+        uint64_t deadline = proxy_participant.step(r->other, r->now);
+        r->deadline = deadline < r->deadline ? deadline : r->deadline;
+    }
     for (uint32_t i = 1; i <= r->stream_count; i++)
         busy = take(r, i) || busy;
     busy = busy || r->leader.sent_count > 0 || r->deadline <= r->now.mono_ns;
@@ -212,9 +219,44 @@ struct rig *rig_new_for(const struct rig_key *key, const char *subtree, const ch
     return r;
 }
 
+void rig_add_other(struct rig *r, const struct proxy_options *options)
+{
+    struct proxy_options o = *options;
+    o.stream = RIG_STREAM;
+    o.catalog = r->options.catalog;
+    snprintf(o.name, sizeof o.name, "p2");
+    memset(o.secret, 6, sizeof o.secret);
+    o.secret[0] = ++r->others; /* no two processes have the same */
+    MUST(r->other == NULL);
+    rig_run(r);
+    struct proxy *other = proxy_create(&o, &r->leader.port, r->now);
+    MUST(other != NULL);
+    for (uint32_t i = 0; i < r->leader.log_delivered; i++) {
+        const struct leader_batch *b = &r->leader.log[i];
+        struct port_datagram d = { .bytes = b->bytes,
+                                   .length = b->header.length,
+                                   .from = { RIG_HERE, 5000 },
+                                   .channel = PORT_EGRESS_A };
+        proxy_participant.on_datagrams(other, &d, 1, r->now);
+    }
+    r->other = other;
+    rig_run(r);
+    ck_assert_msg(proxy_ready(r->other), "%s", proxy_state(r->other));
+}
+
+void rig_end_other(struct rig *r)
+{
+    for (uint32_t i = 0; i < r->stream_count; i++)
+        if (r->streams[i].of_other)
+            r->streams[i].open = false;
+    proxy_destroy(r->other);
+    r->other = NULL;
+}
+
 void rig_free(struct rig *r)
 {
     proxy_destroy(r->proxy);
+    proxy_destroy(r->other);
     for (uint32_t i = 0; i < r->stream_count; i++) {
         free(r->streams[i].in);
         free(r->streams[i].out);
@@ -278,8 +320,9 @@ uint32_t rig_connect(struct rig *r, uint32_t ip)
 {
     MUST(r->stream_count < RIG_STREAMS_MAX);
     uint32_t id = ++r->stream_count;
-    r->streams[id - 1] =
-        (struct rig_stream) { .open = true, .addr = { ip, (uint16_t)(10000 + id) } };
+    r->streams[id - 1] = (struct rig_stream) { .open = true,
+                                               .of_other = r->other != NULL,
+                                               .addr = { ip, (uint16_t)(10000 + id) } };
     tell(r, id, PORT_STREAM_ACCEPTED, NULL, 0);
     return id;
 }

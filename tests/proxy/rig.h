@@ -22,10 +22,11 @@ struct rig_key {
 };
 
 struct rig_stream {
-    bool open;   /* as the proxy sees it */
-    bool deaf;   /* its client takes nothing */
-    size_t room; /* of what is not taken; 0: RIG_ROOM */
-    bool waits;  /* for a ROOM event */
+    bool open;     /* as the proxy sees it */
+    bool deaf;     /* its client takes nothing */
+    size_t room;   /* of what is not taken; 0: RIG_ROOM */
+    bool waits;    /* for a ROOM event */
+    bool of_other; /* its client has come to the other proxy */
     struct port_addr addr;
     uint8_t *in; /* said by the client and not yet consumed */
     size_t in_length, in_capacity;
@@ -44,6 +45,8 @@ struct rig {
     struct port_time now;
     uint64_t deadline;
     struct proxy *proxy;
+    struct proxy *other; /* beside it; NULL: none */
+    uint8_t others;      /* ever */
     struct proxy_options options;
     struct rig_key admin;
 };
@@ -55,6 +58,10 @@ struct rig *rig_new_with(const struct proxy_options *options, bool is_volatile);
 /* The key may read and write the subtree, and there is this topic. */
 struct rig *rig_new_for(const struct rig_key *key, const char *subtree, const char *topic);
 void rig_free(struct rig *r);
+/* A second proxy, with another name, which follows from the beginning; who connects from now on comes to it. */
+void rig_add_other(struct rig *r, const struct proxy_options *options);
+/* Ends it as a crash would. */
+void rig_end_other(struct rig *r);
 void rig_round(struct rig *r);             /* deliver, offer, step: once */
 void rig_run(struct rig *r);               /* until all is quiet */
 void rig_pass(struct rig *r, uint64_t ns); /* time, in steps to the proxy's deadlines */

@@ -33,6 +33,7 @@ static void setup(void)
     catalog = catalog_create(NULL);
     limiter = limiter_create(64, catalog, 4711);
     ck_assert(catalog != NULL && limiter != NULL);
+    limiter_share(limiter, 1, 0);
     struct sys_genesis g = { .stream = 5,
                              .protocol_version = WIRE_VERSION,
                              .members = { .seq = 1, .count = 1, .stores = { 11 } } };
@@ -131,6 +132,93 @@ START_TEST(subtrees_are_for_all_together_and_outlive_other_limits)
     ck_assert_uint_eq(limiter_take(limiter, b, "/ab", 3, 1, second), 0);
     set(LIMIT_SUBTREE, 0, "/0", (struct limit) { .messages_per_s = 1 }); /* all are taken anew */
     ck_assert_uint_ne(limiter_take(limiter, b, "/a/y", 4, 1, second), 0);
+}
+END_TEST
+
+START_TEST(who_is_no_proxy_of_the_streams_lets_nothing_through_where_there_is_a_limit)
+{
+    set(LIMIT_SUBTREE, 0, "/a", (struct limit) { .messages_per_s = 10 });
+    set(LIMIT_SUBTREE, 0, "/q", (struct limit) { .topics = 10 });
+    uint32_t a = enter(1);
+    limiter_share(limiter, 0, second);
+    ck_assert_uint_gt(limiter_take(limiter, a, "/a/x", 4, 1, second), second);
+    ck_assert_uint_eq(limiter_take(limiter, a, "/b", 2, 1, second), 0);
+    ck_assert_uint_eq(limiter_take(limiter, a, "/q", 2, 1, second), 0);
+    limiter_share(limiter, 2, 2 * second);
+    ck_assert_uint_eq(limiter_take(limiter, a, "/a/x", 4, 1, 2 * second), 0);
+    ck_assert_uint_eq(limiter_take(limiter, a, "/a/x", 4, 1, 2 * second), 2 * second + second / 5);
+}
+END_TEST
+
+/* Three, of which at random times each is there or not: over any of these times together no more than one would,
+ * and nearly all of it. Sabotaged: each takes itself for the only one. */
+static void three(bool sabotage, uint32_t *count, uint32_t *starts)
+{
+    enum { MANY = 3, STEPS = 60000, STEP_NS = 1000000 };
+    struct limiter *all[MANY] = { limiter };
+    bool there[MANY] = { true, false, false };
+    uint32_t account[MANY] = { enter(1) }, present = 1;
+    uint64_t noise = 7;
+    uint8_t key[ACCESS_KEY_SIZE] = { 3 };
+    for (uint32_t i = 1; i < MANY; i++) {
+        all[i] = limiter_create(64, catalog, i);
+        account[i] = limiter_enter(all[i], key, 3);
+    }
+    *count = 0;
+    *starts = 1;
+    for (uint64_t now = second; now < second + (uint64_t)STEPS * STEP_NS; now += STEP_NS) {
+        noise = noise * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        uint32_t which = (uint32_t)(noise >> 33) % MANY;
+        if (noise >> 56 == 0 && present > (there[which] ? 1 : 0)) {
+            there[which] = !there[which];
+            present += there[which] ? 1 : UINT32_MAX;
+            *starts += there[which];
+        }
+        for (uint32_t i = 0; i < MANY; i++) {
+            limiter_share(all[i], !there[i] ? 0 : sabotage ? 1 : present, now);
+            while (limiter_take(all[i], account[i], "/a/x", 4, 100, now) == 0)
+                ++*count;
+        }
+    }
+    for (uint32_t i = 1; i < MANY; i++)
+        limiter_destroy(all[i]);
+}
+
+START_TEST(however_many_divide_it_and_come_and_go_together_it_is_one_limit)
+{
+    enum { SECONDS = 60, RATE = 200, BURST = 20 };
+    uint32_t count, starts;
+    set(LIMIT_SUBTREE, 0, "/a", (struct limit) { .messages_per_s = RATE });
+    three(false, &count, &starts);
+    ck_assert_uint_gt(starts, 20);
+    ck_assert_uint_le(count, SECONDS * RATE + BURST + starts);
+    ck_assert_uint_ge(count, SECONDS * RATE * 9 / 10);
+    teardown();
+    setup();
+    set(LIMIT_SUBTREE, 0, "/a", (struct limit) { .messages_per_s = RATE });
+    three(true, &count, &starts);
+    ck_assert_uint_gt(count, SECONDS * RATE + BURST + starts);
+}
+END_TEST
+
+START_TEST(a_part_of_a_small_limit_is_no_less)
+{
+    set(LIMIT_SUBTREE, 0, "/a", (struct limit) { .messages_per_s = 1, .bytes_per_s = 100 });
+    uint32_t a = enter(1);
+    limiter_share(limiter, PRESENCE_MAX, second); /* one in 64 s each */
+    uint64_t at = 100 * second;
+    ck_assert_uint_eq(limiter_take(limiter, a, "/a", 2, 1 << 20, at),
+                      0); /* larger than all of it */
+    uint64_t next = limiter_take(limiter, a, "/a", 2, 1, at);
+    ck_assert_uint_eq(next, at + (UINT64_C(1) << 20) * PRESENCE_MAX * second / 100 - second / 10);
+    limiter_share(limiter, 1, at); /* the debt is the same, and is paid for sooner */
+    next = limiter_take(limiter, a, "/a", 2, 1, at);
+    ck_assert_uint_le(next, at + (UINT64_C(1) << 20) * second / 100);
+    ck_assert_uint_ge(next, at + (UINT64_C(1) << 20) * second / 100 - second);
+    limiter_share(limiter, 2, at); /* of a debt of centuries nothing overflows */
+    for (int i = 0; i < 20; i++)
+        limiter_share(limiter, i % 2 == 0 ? PRESENCE_MAX : 1, at);
+    ck_assert_uint_gt(limiter_take(limiter, a, "/a", 2, 1, at), at);
 }
 END_TEST
 
@@ -265,6 +353,9 @@ int main(void)
     tcase_add_test(all, rates_hold_over_time_and_a_burst_is_what_was_not_used);
     tcase_add_test(all, bytes_count_and_a_large_message_overdraws_once);
     tcase_add_test(all, subtrees_are_for_all_together_and_outlive_other_limits);
+    tcase_add_test(all, who_is_no_proxy_of_the_streams_lets_nothing_through_where_there_is_a_limit);
+    tcase_add_test(all, however_many_divide_it_and_come_and_go_together_it_is_one_limit);
+    tcase_add_test(all, a_part_of_a_small_limit_is_no_less);
     tcase_add_test(all, a_bucket_outlives_its_last_session);
     tcase_add_test(all, accounts_are_found_by_key_and_the_oldest_without_a_session_goes);
     tcase_add_test(all, the_catalogs_limit_of_connections_goes_before_the_options);

@@ -285,6 +285,7 @@ START_TEST(a_proxy_that_follows_nothing_yet_waits_without_spinning)
 {
     struct rig *r = rig_new();
     proxy_destroy(r->proxy);
+    r->options.secret[0]++; /* no two processes have the same */
     r->proxy = proxy_create(&r->options, &r->leader.port, r->now);
     uint32_t c = rig_connect(r, RIG_HERE);
     rig_hello(r, c, NULL);
