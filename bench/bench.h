@@ -23,6 +23,7 @@ struct bench_knobs {
     uint64_t rate_per_s; /* open loop at this rate, latencies from the intended send time; 0:
                                closed loop */
     uint32_t silence_ms; /* of automatic promotion */
+    bool small_pages;    /* huge ones are not asked for, as daemons do */
     void (*progress)(uint64_t done, uint64_t total); /* never NULL */
 };
 

@@ -3,6 +3,7 @@
 #include "bench/clock.h"
 #include "bench/leader.h"
 #include "bench/spent.h"
+#include "shell/pages.h"
 
 enum {
     TOPICS = 10000,
@@ -62,6 +63,7 @@ static bool run(const struct bench_knobs *k, uint32_t publishers, double wanted,
     snprintf(error, BENCH_ERROR_MAX, "out of memory");
     if (l == NULL)
         return false;
+    bench_set_u64(result, "huge_pages_mib", k->small_pages ? 0 : pages_ask() >> 20);
     bench_set_u64(result, "payload_bytes", o.payload_bytes);
     bench_set_u64(result, "publishers", publishers);
     bench_set_u64(result, "topics", TOPICS);

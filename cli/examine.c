@@ -325,11 +325,17 @@ static void check_power(struct checkup *u)
     else
         add(u, "governor", strcmp(text, "performance") == 0 ? EXAMINE_OK : EXAMINE_WARN, why,
             "cpupower frequency-set -g performance", "%s", text);
-    if (machine_read(u->m, text, "/sys/kernel/mm/transparent_hugepage/enabled"))
-        add(u, "huge_pages", strstr(text, "[always]") != NULL ? EXAMINE_OK : EXAMINE_WARN,
-            "the sequencer's ring and tables are large: small pages cost it look-ups",
-            "echo always > /sys/kernel/mm/transparent_hugepage/enabled", "transparent ones: %s",
-            text);
+    if (machine_read(u->m, text, "/sys/kernel/mm/transparent_hugepage/enabled")) {
+        bool never = strstr(text, "[never]") != NULL, always = strstr(text, "[always]") != NULL;
+        add(u, "huge_pages", never ? EXAMINE_WARN : EXAMINE_OK,
+            "rings and tables are large: with small pages look-ups cost more",
+            "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
+            "transparent ones: %s; daemons %s", text,
+            never               ? "get none"
+            : always            ? "get them"
+            : !u->c->huge_pages ? "don't ask for them: huge_pages: false"
+                                : "ask for them");
+    }
 }
 
 static void check_clock_source(struct checkup *u)

@@ -12,6 +12,7 @@
 static const char help[] =
     "usage: cantus bench NAME [CASE]... [--rounds N] [--count N] [--size BYTES] [--rate N]\n"
     "                    [--silence MS] [--details] [--leave-autogroup]\n"
+    "                    [--small-pages]\n"
     "       cantus bench all\n"
     "       cantus bench list\n"
     "       cantus bench --report FILE.html [NAME [CASE]...] [--from LINES.jsonl]\n"
@@ -31,6 +32,7 @@ static const char help[] =
     "                with the weight of any other session. Without this a bench runs in a session of\n"
     "                its own, with the most weight that is permitted, so that other sessions take less\n"
     "                of what it gives up when it yields; lines then say \"autogroup_nice\"\n"
+    "  --small-pages `core` does not ask for huge pages, as a sequencer does\n"
     "  --json        as it prints anyway\n"
     "\n"
     "Each case has its own defaults, and prints what it used.\n"
@@ -49,6 +51,7 @@ enum {
     OPTION_RATE,
     OPTION_SILENCE,
     OPTION_LEAVE_AUTOGROUP,
+    OPTION_SMALL_PAGES,
     OPTION_DETAILS,
     OPTION_REPORT,
     OPTION_PICTURE,
@@ -63,6 +66,7 @@ static const struct option options[] = {
     { "rate", required_argument, NULL, OPTION_RATE },
     { "silence", required_argument, NULL, OPTION_SILENCE },
     { "leave-autogroup", no_argument, NULL, OPTION_LEAVE_AUTOGROUP },
+    { "small-pages", no_argument, NULL, OPTION_SMALL_PAGES },
     { "details", no_argument, NULL, OPTION_DETAILS },
     { "report", required_argument, NULL, OPTION_REPORT },
     { "picture", required_argument, NULL, OPTION_PICTURE },
@@ -105,6 +109,9 @@ static bool parse(void *ctx, int option, const char *value)
         return cli_parse_u32("--silence", value, 6, 60000, &k->silence_ms);
     case OPTION_LEAVE_AUTOGROUP:
         o->leave_autogroup = true;
+        return true;
+    case OPTION_SMALL_PAGES:
+        k->small_pages = true;
         return true;
     case OPTION_DETAILS:
         o->details = true;

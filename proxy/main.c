@@ -66,7 +66,7 @@ static int serve(struct daemon *d, struct proxy_shell *shell, const char *name)
     const struct proxy *core = proxy_shell_core(shell);
     char quoted[LOG_LINE_MAX / 2];
     /* That nobody leads yet must not hold up the start of a host. */
-    notify_ready(&d->notify, "following the stream");
+    daemon_ready(d, "proxy", "following the stream");
     while (!proxy_failed(core) && daemon_round(d, POLL_NS))
         look(&w, core);
     notify_stopping(&d->notify);

@@ -34,7 +34,7 @@ static bool is_drained(void *shell)
 
 static void serve(struct daemon *d, struct retransmitter_shell *shell)
 {
-    notify_ready(&d->notify, "recording");
+    daemon_ready(d, "retransmitter", "recording");
     while (daemon_round(d, POLL_NS)) {
     }
     notify_stopping(&d->notify);

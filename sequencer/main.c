@@ -147,7 +147,7 @@ static int serve(struct daemon *d, struct sequencer_shell *shell, const char *na
                            .since_ns = loop_clock().mono_ns,
                            .notify = &d->notify };
     /* Ready as soon as it takes part: when it leads is for a quorum of stores to say. */
-    notify_ready(&d->notify, "standing by");
+    daemon_ready(d, "sequencer", "standing by");
     while (daemon_round(d, watch.state == SEQUENCER_LEADING ? POLL_NS : POLL_NS / 10))
         watch_state(&watch, shell->core, &d->log);
     notify_stopping(&d->notify);

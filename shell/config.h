@@ -90,6 +90,7 @@ struct config {
     bool is_volatile;
     char session[SESSION_NAME_MAX + 1];
     char counters[CONFIG_PATH_MAX + 1]; /* directory, as written; "": see config_counters */
+    bool huge_pages;
 
     uint32_t interface;   /* ip */
     uint32_t interface_b; /* ip; 0: as interface */

@@ -26,6 +26,7 @@ void config_default(struct config *c)
 {
     *c = (struct config) {
         .session = "main",
+        .huge_pages = true,
         .interface = LOOPBACK,
         .datagram_max = 1472,
         .ttl = 1,

@@ -4,6 +4,8 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "shell/pages.h"
+
 #define DRAIN_WAIT_NS UINT64_C(10000000) /* what it waits for may come from outside the loop */
 
 /* All that the signal handler sees. */
@@ -34,6 +36,7 @@ bool daemon_open(struct daemon *d, const struct config *config, char *error)
     catch_signals();
     log_init(&d->log, STDERR_FILENO, LOG_INFO);
     notify_open(&d->notify);
+    d->huge_pages = config->huge_pages;
     struct loop_options options = config_loop(config);
     d->loop = loop_create(&options, error);
     if (d->loop == NULL) {
@@ -42,6 +45,15 @@ bool daemon_open(struct daemon *d, const struct config *config, char *error)
     }
     atomic_store(&running, d->loop);
     return true;
+}
+
+void daemon_ready(struct daemon *d, const char *component, const char *what)
+{
+    uint64_t asked = d->huge_pages ? pages_ask() : 0;
+    if (asked > 0)
+        log_line(&d->log, LOG_INFO, component, "huge pages asked for", "mib=%llu",
+                 (unsigned long long)asked >> 20);
+    notify_ready(&d->notify, what);
 }
 
 static void round_once(struct daemon *d, uint64_t wait_ns)

@@ -12,12 +12,17 @@
 struct daemon {
     struct loop *loop;
     struct log log;
-    struct notify notify; /* that it is ready and that it stops is for the daemon to tell */
+    struct notify notify; /* that it stops is for the daemon to tell */
+    bool huge_pages;
 };
 
 /* From here on SIGTERM and SIGINT end the daemon's rounds, and SIGPIPE nothing. False: there is no
  * loop, and *d is as after daemon_close; error[LOOP_ERROR_MAX] says why. */
 bool daemon_open(struct daemon *d, const struct config *config, char *error);
+
+/* All that it needs is allocated: asks for huge pages if the configuration wants them, and tells the service manager
+ * that it is ready, and what it does. */
+void daemon_ready(struct daemon *d, const char *component, const char *what);
 
 /* A round: polls the loop for up to wait_ns, and tells the watchdog that it does. False, and nothing done,
  * once the daemon was asked to end. */

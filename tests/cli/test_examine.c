@@ -372,7 +372,11 @@ START_TEST(test_power_and_pages)
     silence("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
     expect("governor", EXAMINE_OK, "not shown", "");
     say("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]");
-    expect("huge_pages", EXAMINE_WARN, "[never]", "echo always");
+    expect("huge_pages", EXAMINE_WARN, "[never]; daemons get none", "echo madvise");
+    say("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never");
+    expect("huge_pages", EXAMINE_OK, "daemons ask for them", "");
+    config.huge_pages = false;
+    expect("huge_pages", EXAMINE_OK, "huge_pages: false", "");
 }
 END_TEST
 

@@ -76,6 +76,7 @@ START_TEST(minimal_file_has_defaults)
     ck_assert_int_eq(c.retransmitters[0].sync, DISK_SYNC_EVERY);
     ck_assert(c.retransmitters[0].direct);
     ck_assert_int_eq(c.idle, LOOP_IDLE_SPIN_THEN_WAIT);
+    ck_assert(c.huge_pages);
     char path[64];
     ck_assert(config_path(&c, "r1", path, sizeof path));
     ck_assert_str_eq(path, "dir/r1");
@@ -92,6 +93,7 @@ START_TEST(everything_survives_the_file)
     config_default_for_dir(&c, "dir", 7);
     c.is_volatile = false;
     strcpy(c.session, "~ 2015-05-01 \"\\");
+    c.huge_pages = false;
     c.interface_b = 0xc0000201;
     c.egress_b = (struct port_addr) { 0xefaabbcc, 3 };
     c.datagram_max = 8972;
