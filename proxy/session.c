@@ -274,6 +274,7 @@ static void release(struct session *e)
     e->reader = NULL;
     session_set_free(e, &e->set);
     session_set_free(e, &e->coming);
+    session_large_free(e);
     session_end_login(e);
     if (e->account != LIMITER_NONE)
         limiter_leave(p->limiter, e->account);

@@ -25,7 +25,7 @@ size_t sessions_memory(const struct proxy_options *o);
 struct sessions *sessions_create(struct proxy *p); /* NULL: no memory */
 void sessions_destroy(struct sessions *s);
 
-/* The longest request; the transport's buffer for what a client sends has to hold it. */
+/* The longest request, but for SUBSCRIBE and CHANGE; the transport's buffer for what a client sends has to hold it. */
 size_t sessions_request_max(const struct proxy_options *o);
 
 /* An event of a stream that was accepted. Returns the bytes consumed. */

@@ -7,17 +7,18 @@
 
 enum {
     SESSION_PUBLISHERS_MAX = 64,
-    SESSION_REQUESTS_MAX = 64, /* read in one round, other than what is published */
-    SESSION_PROOFS_MAX = 2,    /* signatures checked in one round: tens of microseconds each */
-    SESSION_ROOM_MIN = 1024,   /* for the answer to a request; none is longer */
-    SESSION_FLUSH_MIN = 4096,  /* the reader's bytes go out in pieces of at least this */
-    SESSION_FLUSHED_MAX = 64,  /* sessions given what there is for them in one round */
-    SESSION_TURNS_MAX = 64,    /* who waits for its turn is looked at in one round */
-    SESSION_CROWD = 4,         /* an address that has one of so many slots makes room for others */
-    SESSION_SWEPT_MAX = 1024,  /* looked at for time-outs at a time */
-    SESSION_DRAINED_MAX = 64,  /* told to go elsewhere in one round */
-    SESSION_NAMES = 8192,      /* a hash table of subtrees: at most a quarter is in use */
-    SESSION_SUBTREE_BYTES = 32 /* of memory, for each subtree of all sessions */
+    SESSION_REQUESTS_MAX = 64,  /* read in one round, other than what is published */
+    SESSION_PROOFS_MAX = 2,     /* signatures checked in one round: tens of microseconds each */
+    SESSION_ROOM_MIN = 1024,    /* for the answer to a request; none is longer */
+    SESSION_FLUSH_MIN = 4096,   /* the reader's bytes go out in pieces of at least this */
+    SESSION_FLUSHED_MAX = 64,   /* sessions given what there is for them in one round */
+    SESSION_TURNS_MAX = 64,     /* who waits for its turn is looked at in one round */
+    SESSION_CROWD = 4,          /* an address that has one of so many slots makes room for others */
+    SESSION_SWEPT_MAX = 1024,   /* looked at for time-outs at a time */
+    SESSION_DRAINED_MAX = 64,   /* told to go elsewhere in one round */
+    SESSION_NAMES = 8192,       /* a hash table of subtrees: at most a quarter is in use */
+    SESSION_SUBTREE_BYTES = 32, /* of memory, for each subtree of all sessions */
+    SESSION_LARGE_MAX = 64 + 2 * EDGE_SUBTREES_MAX * (1 + TOPIC_PATH_MAX)
 };
 #define SESSION_NONE     UINT32_MAX
 #define SESSION_SWEEP_NS UINT64_C(1000000000) /* each is looked at so often */
@@ -40,6 +41,13 @@ struct session_set {
     struct edge_subtrees subtrees;
     void *memory; /* NULL: none */
     size_t memory_bytes;
+};
+
+/* A request with more subtrees than a transport's buffer holds, as far as it has come, in memory of the sessions'
+ * buddy. Its last byte is left unread until it is done with. */
+struct session_large {
+    uint8_t *memory; /* NULL: none */
+    size_t size, have;
 };
 
 /* What text mode is in the middle of: a frame of its reader's, whose bytes come in pieces. */
@@ -99,6 +107,7 @@ struct session {
     uint32_t changes;
     struct edge_subscribe request; /* its subtrees are `coming` */
     struct session_set set, coming;
+    struct session_large large;
 
     uint32_t first_publisher; /* of the relay's, a chain; SESSION_NONE */
     uint32_t publishers;
@@ -189,6 +198,7 @@ struct reader *session_reader(struct session *e);
 void session_changed(struct session *e, struct position position);
 void session_look_up_principal(struct session *e);
 void session_set_free(struct session *e, struct session_set *set);
+void session_large_free(struct session *e);
 
 /* ---- session_text.c -------------------------------------------------------------------------- */
 /* Whether what a client said first is the beginning of a line of text. */

@@ -148,7 +148,10 @@ static enum session_read refuse(struct session *e, uint8_t request, uint8_t reas
 
 static enum session_read too_many(struct session *e, uint8_t request)
 {
-    return refuse(e, request, EDGE_REFUSED_QUOTA, "too many subtrees");
+    return refuse(
+        e, request, EDGE_REFUSED_QUOTA,
+        "too many subtrees, or bytes of them, of this key or of all clients here: name fewer, of which "
+        "each has all below it, or have the key's limit or subtrees_max of the proxy raised");
 }
 
 /* `coming` is the set from here on. */
@@ -246,8 +249,11 @@ static enum session_read on_change(struct session *e, const uint8_t *body, size_
     if (!may_write_down(e))
         return SESSION_LATER;
     uint8_t reason = combine(e, &change);
+    if (reason == EDGE_REFUSED_LARGE)
+        return refuse(e, EDGE_CHANGE, reason,
+                      "a subscription has at most 1024 subtrees: name some that others are below");
     if (reason != 0)
-        return refuse(e, EDGE_CHANGE, reason, "too many subtrees");
+        return too_many(e, EDGE_CHANGE);
     e->changing = true;
     e->changes++;
     session_record(e);
@@ -391,6 +397,71 @@ static enum session_read on_frame(struct session *e, enum edge_type type, const 
     return SESSION_LATER;
 }
 
+/* ---- requests that come in pieces ------------------------------------------------------------ */
+
+void session_large_free(struct session *e)
+{
+    struct session_large *l = &e->large;
+    if (l->memory == NULL)
+        return;
+    buddy_give(e->all->buddy, l->memory, l->size);
+    limiter_subtract(e->all->p->limiter, e->account, LIMITER_SET_BYTES, buddy_size(l->size));
+    *l = (struct session_large) { 0 };
+}
+
+static bool has_subtrees(uint8_t type)
+{
+    return type == EDGE_SUBSCRIBE || type == EDGE_CHANGE;
+}
+
+/* Of one that is longer than others may be: memory of the account's, which it has while there is room. */
+static enum session_read begin_large(struct session *e, const uint8_t *bytes)
+{
+    struct sessions *s = e->all;
+    struct limiter *l = s->p->limiter;
+    size_t size = (size_t)wire_load32(bytes) + 4;
+    char text[EDGE_TEXT_MAX + 1];
+    if (e->state != SESSION_OPEN || !has_subtrees(bytes[4]) || size > SESSION_LARGE_MAX) {
+        snprintf(text, sizeof text,
+                 "a request that is too long: one has at most %zu bytes here, a SUBSCRIBE or "
+                 "CHANGE %d",
+                 s->request_max, SESSION_LARGE_MAX);
+        session_end(e, EDGE_CLOSING_PROTOCOL, text);
+        return SESSION_ENDED;
+    }
+    if (limiter_may_have(l, e->account, LIMITER_SET_BYTES, buddy_size(size), s->set_bytes_max))
+        e->large.memory = buddy_take(s->buddy, size);
+    if (e->large.memory == NULL) {
+        snprintf(text, sizeof text,
+                 "no room for a request of %zu bytes: name fewer subtrees, of which each has all "
+                 "below it, or let the operator raise subtrees_max of this proxy",
+                 size);
+        session_end(e, EDGE_CLOSING_QUOTA, text);
+        return SESSION_ENDED;
+    }
+    limiter_add(l, e->account, LIMITER_SET_BYTES, buddy_size(size));
+    e->large.size = size;
+    return SESSION_READ;
+}
+
+static enum session_read read_large(struct session *e, const uint8_t *bytes, size_t length,
+                                    size_t *used)
+{
+    struct session_large *l = &e->large;
+    size_t left = l->size - l->have, take = left < length ? left : length;
+    memcpy(l->memory + l->have, bytes, take);
+    *used = take;
+    if (take < left) {
+        l->have += take;
+        return SESSION_READ;
+    }
+    enum session_read result =
+        on_frame(e, (enum edge_type)l->memory[4], l->memory + EDGE_HEADER, l->size - EDGE_HEADER);
+    if (result == SESSION_READ)
+        session_large_free(e);
+    return result;
+}
+
 /* The first frame of these bytes. *used stays 0 if it is not whole. */
 static enum session_read read_one(struct session *e, const uint8_t *bytes, size_t length,
                                   size_t *used)
@@ -398,12 +469,16 @@ static enum session_read read_one(struct session *e, const uint8_t *bytes, size_
     enum edge_type type;
     if (e->state == SESSION_HELLO && session_text_looks_so(bytes, length))
         return session_text_hello(e, bytes, length, used);
+    if (e->large.memory != NULL)
+        return read_large(e, bytes, length, used);
     size_t frame = edge_frame_peek(bytes, length, &type);
-    if (frame == SIZE_MAX || (length >= 4 && wire_load32(bytes) + 4 > e->all->request_max)) {
-        session_end(e, EDGE_CLOSING_PROTOCOL,
-                    frame == SIZE_MAX ? "not a frame" : "a request that is too long");
+    if (frame == SIZE_MAX) {
+        session_end(e, EDGE_CLOSING_PROTOCOL, "not a frame");
         return SESSION_ENDED;
     }
+    if (length >= EDGE_HEADER && wire_load32(bytes) + 4 > e->all->request_max)
+        return begin_large(e, bytes) == SESSION_READ ? read_large(e, bytes, length, used)
+                                                     : SESSION_ENDED;
     if (frame == 0)
         return SESSION_READ;
     *used = frame;

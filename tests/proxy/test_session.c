@@ -2,6 +2,8 @@
  * subscribe to, how slow and idle they may be, and how a proxy sends them elsewhere. */
 #include "rig.h"
 
+enum { FRAME_MAX = 64 + 2 * EDGE_SUBTREES_MAX * (1 + TOPIC_PATH_MAX) };
+
 /* ---- logging in ------------------------------------------------------------------------------ */
 
 START_TEST(a_client_with_a_key_logs_in_publishes_and_gets_what_it_subscribed_to)
@@ -392,6 +394,110 @@ START_TEST(subscription_bombs_meet_quotas_and_memory_comes_back)
 }
 END_TEST
 
+/* So many names of the greatest length, from this one on. */
+static struct edge_subtrees long_names(uint32_t first, uint32_t count, uint8_t *memory)
+{
+    struct edge_subtrees s = { .count = (uint16_t)count, .at = memory };
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t *at = memory + s.length;
+        memset(at, 'l', 1 + TOPIC_PATH_MAX);
+        at[0] = TOPIC_PATH_MAX;
+        memcpy(at + 1, "/l/", 3);
+        char number[8];
+        snprintf(number, sizeof number, "%05u", first + i);
+        memcpy(at + 4, number, 5);
+        s.length += 1 + TOPIC_PATH_MAX;
+    }
+    return s;
+}
+
+/* A piece at a time, as a transport with a small buffer gives it. */
+static void write_in_pieces(struct rig *r, uint32_t c, const uint8_t *bytes, size_t length,
+                            size_t piece)
+{
+    for (size_t at = 0; at < length; at += piece) {
+        rig_write(r, c, bytes + at, length - at < piece ? length - at : piece);
+        rig_run(r);
+    }
+}
+
+START_TEST(a_set_as_large_as_there_is_comes_in_pieces_whatever_publishers_may_have)
+{
+    static uint8_t frame[FRAME_MAX], names[FRAME_MAX], others[FRAME_MAX];
+    struct proxy_options o = rig_options();
+    o.publisher_bytes = 16 << 10;
+    o.subtrees_max = 262144;
+    struct rig *r = rig_new_with(&o, false);
+    struct rig_key key = rig_key(2);
+    rig_grant(r, &key, ACCESS_READ, "/l");
+    rig_run(r);
+    uint32_t c = rig_login(r, &key);
+    struct edge_subscribe s = { .level = EDGE_STABLE,
+                                .from = EDGE_FROM_TIP,
+                                .subtrees = long_names(0, EDGE_SUBTREES_MAX, names) };
+    size_t length = edge_subscribe_encode(&s, frame, sizeof frame);
+    ck_assert_uint_gt(length, EDGE_SUBTREES_MAX * TOPIC_PATH_MAX);
+    write_in_pieces(r, c, frame, length, 5000);
+    ck_assert_ptr_nonnull(rig_next(r, c, EDGE_SUBSCRIBED, &length));
+    /* Both at once: the second waits for the first. */
+    for (uint32_t i = 0; i < 2; i++) {
+        struct edge_change change = { .add = long_names(2000 + 400 * i, 400, names),
+                                      .remove = long_names(400 * i, 400, others) };
+        length = edge_change_encode(&change, frame, sizeof frame);
+        rig_write(r, c, frame, length);
+    }
+    rig_run(r);
+    for (int i = 0; i < 2; i++)
+        ck_assert_ptr_nonnull(rig_next(r, c, EDGE_CHANGED, &length));
+    struct proxy_client client;
+    ck_assert(proxy_client_at(r->proxy, 0, &client));
+    ck_assert_uint_eq(client.subtrees, EDGE_SUBTREES_MAX);
+    rig_hang_up(r, c);
+    rig_run(r);
+    /* Whoever leaves in the middle of it leaves no memory behind. */
+    for (uint32_t i = 0; i < 40; i++) {
+        c = rig_login(r, &key);
+        s.subtrees = long_names(0, EDGE_SUBTREES_MAX, names);
+        length = edge_subscribe_encode(&s, frame, sizeof frame);
+        write_in_pieces(r, c, frame, length / 2, 60000);
+        rig_hang_up(r, c);
+        rig_run(r);
+    }
+    c = rig_login(r, &key);
+    write_in_pieces(r, c, frame, length, 60000);
+    ck_assert_ptr_nonnull(rig_next(r, c, EDGE_SUBSCRIBED, &length));
+    rig_free(r);
+}
+END_TEST
+
+START_TEST(what_is_too_long_is_refused_with_the_limit)
+{
+    static uint8_t frame[FRAME_MAX], names[FRAME_MAX];
+    static const uint8_t publish[] = { 0, 0, 8, 0, EDGE_PUBLISH };
+    struct proxy_options o = rig_options();
+    o.publisher_bytes = 16 << 10;
+    o.subtrees_max = 16384; /* 512 KiB of names, and of a key an eighth */
+    struct rig *r = rig_new_with(&o, false);
+    struct rig_key key = rig_key(2);
+    struct edge_subscribe s = { .level = EDGE_STABLE,
+                                .from = EDGE_FROM_TIP,
+                                .subtrees = long_names(0, EDGE_SUBTREES_MAX, names) };
+    struct edge_closing closing;
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t c = rig_login(r, &key);
+        size_t length = i == 0 ? edge_subscribe_encode(&s, frame, sizeof frame) : sizeof publish;
+        rig_write(r, c, i == 0 ? frame : publish, length);
+        rig_run(r);
+        const uint8_t *body = rig_next(r, c, EDGE_CLOSING, &length);
+        ck_assert(body != NULL && edge_closing_decode(body, length, &closing));
+        ck_assert_uint_eq(closing.reason, i == 0 ? EDGE_CLOSING_QUOTA : EDGE_CLOSING_PROTOCOL);
+        ck_assert_ptr_nonnull(
+            strstr(closing.text, i == 0 ? "subtrees_max" : "at most 16384 bytes"));
+    }
+    rig_free(r);
+}
+END_TEST
+
 START_TEST(a_key_has_as_many_subscriptions_as_its_limit_says)
 {
     struct rig *r = rig_new();
@@ -560,6 +666,8 @@ int main(void)
     tcase_add_test(all, a_block_ends_with_the_time_of_its_own_last_message);
     tcase_add_test(all, behind_a_fork_to_the_end_of_a_block_a_block_begins);
     tcase_add_test(all, subscription_bombs_meet_quotas_and_memory_comes_back);
+    tcase_add_test(all, a_set_as_large_as_there_is_comes_in_pieces_whatever_publishers_may_have);
+    tcase_add_test(all, what_is_too_long_is_refused_with_the_limit);
     tcase_add_test(all, a_key_has_as_many_subscriptions_as_its_limit_says);
     tcase_add_test(all, whoever_takes_nothing_is_cut_off_and_others_do_not_feel_it);
     tcase_add_test(all, whoever_says_nothing_for_too_long_is_cut_off_and_alive_is_enough);
