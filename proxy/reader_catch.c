@@ -376,8 +376,10 @@ static bool write_unit(struct slot *slot, const struct run_message *m)
     size_t total = slot->head_length + (size_t)m->message.length;
     uint32_t room = free_bytes(slot, total - slot->unit_done);
     if (slot->unit_done == slot->unit_from && total - slot->unit_done > room &&
-        slot->end > slot->begin)
+        slot->end > slot->begin) {
+        slot->wants = total - slot->unit_done;
         return false;
+    }
     uint8_t *out = slot_bytes(r);
     if (slot->unit_done < slot->head_length) {
         size_t piece = slot->head_length - slot->unit_done;
@@ -446,6 +448,7 @@ static bool offer(struct slot *slot, const struct run_message *m, uint64_t stabl
     const struct change *c = next_change(r);
     if (r->broken)
         return false;
+    slot->wants = ENCODER_OVERHEAD_MAX;
     if (slot->streaming == 0) {
         bool changes = c != NULL && c->seq <= m->message.seq;
         bool reached = m->message.seq >= r->place.next;
@@ -596,6 +599,14 @@ static bool run_recent(struct slot *slot, uint32_t *budget)
     return true;
 }
 
+/* Whether a message that was refused for want of it may go on: else it would be offered again and again, for
+ * as long as the client takes nothing. */
+static bool has_room(struct slot *slot)
+{
+    return queue_has_room(slot->reader, 4) &&
+           (slot->end == slot->begin || free_bytes(slot, slot->wants) >= slot->wants);
+}
+
 static bool run_slot(struct slot *slot)
 {
     uint32_t budget = STEP_MESSAGES;
@@ -610,7 +621,7 @@ static bool run_slot(struct slot *slot)
             more = run_recent(slot, &budget);
         } else {
             more = false;
-            if (slot->blocked) {
+            if (slot->blocked && has_room(slot)) {
                 slot->blocked = false;
                 history_resume(r->s->history, slot->replay);
             }

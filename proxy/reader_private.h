@@ -148,7 +148,8 @@ struct slot {
     bool own_names;     /* in this block the encoder knows what was told, not what the block says */
     bool other;         /* the same, somewhere in what it has encoded: by its principal */
     bool waits;         /* everything that is to be had was offered, and it could not join */
-    bool blocked;       /* history has a message that there was no room for */
+    bool blocked;       /* history has a message that there was no room for: */
+    size_t wants;       /* so much of it, unless nothing is left to be taken */
     uint64_t asked_end; /* of history */
     size_t names_skip;
     uint32_t names_at;
