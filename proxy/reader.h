@@ -111,6 +111,8 @@ bool reader_may_read_any(const struct readers *s, uint32_t principal, const char
 enum reader_refusal reader_principal(struct reader *r, uint32_t principal);
 /* OUTCOMEs of this publisher, of messages above `from_seq`; asked again: as it was. False: too many. */
 bool reader_own(struct reader *r, uint32_t publisher, uint64_t from_seq);
+/* Those above `seq` are another's, unless a fork goes back in front of it. */
+void reader_own_through(struct reader *r, uint32_t publisher, uint64_t seq);
 void reader_disown(struct reader *r, uint32_t publisher);
 /* A frame of the session's that belongs behind everything of `seq` and below (OPENED, SUPERSEDED): in the
  * order of calls for equal seqs, but on either side of a CHANGED that counts from seq + 1 on; at most

@@ -117,7 +117,7 @@ struct reader {
 };
 
 struct owner {
-    uint64_t from_seq;
+    uint64_t from_seq, through_seq;
     struct reader *reader;
     uint32_t publisher;
     uint32_t next; /* in its slot of the index, or free */

@@ -292,7 +292,8 @@ static void say_outcome(struct reader *r, const struct run_message *m, uint64_t 
 {
     const struct message *from = &m->message;
     const struct owner *owner = owner_of(r, from->publisher);
-    if (owner == NULL || from->seq <= owner->from_seq || from->seq <= r->floor)
+    if (owner == NULL || from->seq <= owner->from_seq || from->seq > owner->through_seq ||
+        from->seq <= r->floor)
         return;
     struct edge_outcome o = { .publisher = from->publisher,
                               .number = from->publisher_seq,

@@ -87,6 +87,7 @@ bool reader_own(struct reader *r, uint32_t publisher, uint64_t from_seq)
         return false;
     uint32_t *slot = owner_slot(s, publisher);
     s->owners[i] = (struct owner) { .from_seq = from_seq,
+                                    .through_seq = UINT64_MAX,
                                     .reader = r,
                                     .publisher = publisher,
                                     .next = *slot,
@@ -96,6 +97,14 @@ bool reader_own(struct reader *r, uint32_t publisher, uint64_t from_seq)
     if (r->tick_said == 0)
         s->groups[r->group].fresh = true;
     return true;
+}
+
+void reader_own_through(struct reader *r, uint32_t publisher, uint64_t seq)
+{
+    struct readers *s = r->s;
+    for (uint32_t i = r->owned; i != NONE; i = s->owners[i].next_of_reader)
+        if (s->owners[i].publisher == publisher)
+            s->owners[i].through_seq = seq;
 }
 
 void reader_disown(struct reader *r, uint32_t publisher)
@@ -355,9 +364,12 @@ static void fork_reader(struct reader *r, struct position common)
     bool behind = !r->joined || r->slot != NONE;
     reader_leave(r);
     line_remove(r);
-    for (uint32_t i = r->owned; i != NONE; i = s->owners[i].next_of_reader)
+    for (uint32_t i = r->owned; i != NONE; i = s->owners[i].next_of_reader) {
         if (s->owners[i].from_seq > common.seq)
             s->owners[i].from_seq = common.seq;
+        if (s->owners[i].through_seq > common.seq)
+            s->owners[i].through_seq = UINT64_MAX;
+    }
     if (r->floor > common.seq)
         r->floor = common.seq;
     if (r->mark_seq > common.seq)

@@ -265,7 +265,7 @@ void relay_drop(struct relay_publisher *q)
         link = &r->publishers[*link].next_of_session;
     *link = q->next_of_session;
     s->publishers--;
-    if (q->opened && !q->over && s->reader != NULL)
+    if (q->opened && s->reader != NULL)
         reader_disown(s->reader, q->id);
     q->session = NULL;
     q->next = r->free;
@@ -333,6 +333,7 @@ static void say_superseded(struct relay_publisher *q, uint64_t seq)
     };
     q->superseded = true;
     proxy_count(r->p, COUNTER_SUPERSEDED);
+    reader_own_through(q->session->reader, id, seq);
     insert(q, seq, false, frame, edge_superseded_encode(&superseded, frame, sizeof frame));
 }
 
@@ -468,8 +469,6 @@ void relay_hint(struct relay *r, const struct hint *h)
 static void retire(struct relay_publisher *q)
 {
     count_kept(q, 0);
-    if (q->opened && q->session->reader != NULL)
-        reader_disown(q->session->reader, q->id);
     become_idle(q);
     q->over = true;
 }

@@ -8,7 +8,6 @@
  * Compared are EPOCH, NAME, MESSAGE, PROGRESS, OUTCOME, and OPENED of a join that came behind the login. Not:
  * - REFUSED, ALIVE and CLOSING, which are no part of the stream's order; nor SUPERSEDED, and OPENED of an older join,
  *   which come where the proxy is when it is asked;
- * - outcomes of a publisher behind the join that superseded it: its client is told them until that is stable;
  * - names that are told again in a block, by a proxy that was behind a change of rights;
  * - what somebody is sent whose rights come and go, behind the next change that his proxy heard of: who is behind is
  *   judged by the rights of now. For the same reason the fresh proxy serves him, and those whose rights stay from
@@ -275,6 +274,8 @@ static void own(struct check *c, struct stretch *t, uint64_t seq)
             continue;
         o->done = true;
         bool ok = reader_own(t->reader, o->publisher, o->join_seq);
+        if (o->superseded_seq != 0)
+            reader_own_through(t->reader, o->publisher, o->superseded_seq);
         if (o->at >= t->begin && o->at < t->end && !is_old(t, o) &&
             frame_at(t->talk->bytes + o->at, t->end - o->at, &f))
             ok =
@@ -321,10 +322,7 @@ static bool take(struct check *c, struct stretch *t)
         t->length += length;
         reader_take(t->reader);
     }
-    bool enough = t->length >= t->end - t->begin + SLACK;
-    for (uint32_t i = 0; i < t->owned_count; i++)
-        enough = enough && t->owned[i].superseded_seq == 0;
-    if (enough) {
+    if (t->length >= t->end - t->begin + SLACK) {
         reader_close(t->reader);
         t->reader = NULL;
     }
@@ -456,16 +454,10 @@ static bool is_compared(const struct stretch *t, const struct frame *f)
     struct edge_opened opened;
     if (f->type == EDGE_OPENED && edge_opened_decode(f->body, f->length - EDGE_HEADER, &opened))
         return opened.join_seq > t->login_seq;
-    if (f->type != EDGE_OUTCOME || !edge_outcome_decode(f->body, f->length - EDGE_HEADER, &o))
-        return f->type == EDGE_EPOCH || f->type == EDGE_NAME || f->type == EDGE_MESSAGE ||
-               f->type == EDGE_PROGRESS;
-    if (o.seq <= t->floor_seq)
-        return false;
-    for (uint32_t i = 0; i < t->owned_count; i++)
-        if (t->owned[i].publisher == o.publisher && t->owned[i].superseded_seq != 0 &&
-            o.seq > t->owned[i].superseded_seq)
-            return false;
-    return true;
+    if (f->type == EDGE_OUTCOME && edge_outcome_decode(f->body, f->length - EDGE_HEADER, &o))
+        return o.seq > t->floor_seq;
+    return f->type == EDGE_EPOCH || f->type == EDGE_NAME || f->type == EDGE_MESSAGE ||
+           f->type == EDGE_PROGRESS;
 }
 
 /* The next one that is compared; at *at, which is moved behind it. */
