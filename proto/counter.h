@@ -111,6 +111,8 @@
     X(SESSIONS_MALFORMED, COUNT, PROXIES, "events",                                                \
       "clients cut off: what they sent is not the protocol")                                       \
     X(SESSIONS_SLOW, COUNT, PROXIES, "events", "clients cut off: they took nothing for too long")  \
+    X(SESSIONS_OUTDATED, COUNT, PROXIES, "events",                                                 \
+      "clients sent away: what they may read changed ahead of what they had")                      \
     X(SESSIONS_IDLE, COUNT, PROXIES, "events", "clients cut off: they said nothing for too long")  \
     X(SESSIONS_DRAINED, COUNT, PROXIES, "events", "clients told to go to another proxy")           \
     X(REFUSED_RIGHT, COUNT, PROXIES, "events", "requests of clients refused: no such right")       \

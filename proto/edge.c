@@ -214,6 +214,7 @@ const char *edge_closing_text(uint8_t reason)
         [EDGE_CLOSING_DRAIN] = "this proxy stops: go to another",
         [EDGE_CLOSING_IDLE] = "nothing was heard for too long",
         [EDGE_CLOSING_HISTORY] = "history is not kept so far back",
+        [EDGE_CLOSING_RIGHTS] = "what may be read has changed: connect again",
     };
     return reason < EDGE_CLOSING_END && texts[reason] != NULL ? texts[reason] : "unknown reason";
 }

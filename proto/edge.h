@@ -252,6 +252,7 @@ enum edge_closing_reason {
     EDGE_CLOSING_DRAIN = 6, /* the proxy will stop: go elsewhere */
     EDGE_CLOSING_IDLE = 7,
     EDGE_CLOSING_HISTORY = 8, /* what it asked for is not kept any more */
+    EDGE_CLOSING_RIGHTS = 9,  /* what it may read has changed ahead of what it has: come again */
     EDGE_CLOSING_END
 };
 

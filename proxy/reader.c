@@ -106,6 +106,7 @@ struct readers *readers_create(const struct readers_options *o, struct port *por
     s->owner_mask = power_above(s->owner_max) - 1;
     s->unstable_mask = power_above(s->o.views.views_max + 1) - 1;
     s->reader_end = s->item_end = s->owner_end = s->group_end = 1;
+    s->rights_version = 1;
     s->due_seq = s->parked_seq = s->parked_time_ns = s->touch_seq = UINT64_MAX;
     s->recent = recent_create(s->o.recent_bytes);
     if (s->recent != NULL)
@@ -217,6 +218,8 @@ enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscri
     views_close(s->views, r->view);
     r->view = view;
     r->subscribed = true;
+    r->rights_from = s->last_seq;
+    r->rights_version = 0;
     r->stable = request->level == EDGE_STABLE;
     reader_leave_group(r);
     reader_join_group(r, request->tick_ms);
@@ -258,6 +261,7 @@ enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *
     uint32_t view = views_open(s->views, r->principal, now);
     if (view == VIEW_NONE)
         return READER_TOO_MANY;
+    r->rights_version = 0;
     r->changes[r->change_count++] = (struct change) { .seq = seq, .view = view, .number = number };
     change_from(r, seq);
     return READER_OK;
@@ -297,7 +301,7 @@ enum reader_refusal reader_principal(struct reader *r, uint32_t principal)
         r->changes[i].view = views[i + 1];
     }
     r->principal = principal;
-    r->place.other = true;
+    r->rights_version = 0;
     reader_begin(r);
     return READER_OK;
 }
@@ -327,7 +331,7 @@ bool reader_may_read_any(const struct readers *s, uint32_t principal, const char
 enum reader_state reader_state(const struct reader *r)
 {
     if (r->broken)
-        return READER_BROKEN;
+        return r->outdated ? READER_OUTDATED : READER_BROKEN;
     if (r->lost)
         return READER_LOST;
     return r->joined ? READER_LIVE : READER_BEHIND;

@@ -12,8 +12,11 @@
  *
  * Somebody who is behind is encoded for alone, from `recent` or from a store, from the beginning of the block
  * on (muted up to its place), and goes live where the view is: from the same stream with the same rights,
- * both encoders are in the same state there. A reader at EDGE_STABLE is held back at the watermark. What may
- * be read is judged by the rights of now; a seq above the last change of rights is needed to go live.
+ * both encoders are in the same state there. A reader at EDGE_STABLE is held back at the watermark.
+ *
+ * What may be read of messages up to a change of rights is judged by what held before. Views do so by themselves.
+ * Who is behind when rights change that concern it is encoded for no more: it is outdated, and has to begin
+ * anew; for whoever has begun since, all of history is judged by what holds now.
  *
  * A live reader that is more than lag_bytes_max behind its view is left behind: it catches up. Whoever is cut
  * off for taking nothing is the session's decision. Pure; all memory is taken by create. */
@@ -106,6 +109,9 @@ void reader_change_again(struct reader *r, uint64_t seq, uint32_t number);
 /* Whether its subtrees may be read at all: of whose nothing is, the first, for a clear refusal. */
 bool reader_may_read_any(const struct readers *s, uint32_t principal, const char *subtree,
                          size_t length);
+/* Whether what this principal may read of these subtrees may have changed above this seq. */
+bool readers_rights_since(const struct readers *s, uint32_t principal,
+                          struct edge_subtrees subtrees, uint64_t seq);
 /* Its key is this principal from the next message on: because something named the key for the first time, or
  * a fork went back behind that. */
 enum reader_refusal reader_principal(struct reader *r, uint32_t principal);
@@ -132,9 +138,10 @@ bool reader_mid_frame(const struct reader *r);
 
 enum reader_state {
     READER_LIVE,
-    READER_BEHIND, /* catching up */
-    READER_LOST,   /* what it asks for is gone: reader_oldest is the oldest that is left */
-    READER_BROKEN  /* forked in the middle of a frame, or more to insert than it keeps: close it */
+    READER_BEHIND,  /* catching up */
+    READER_LOST,    /* what it asks for is gone: reader_oldest is the oldest that is left */
+    READER_BROKEN,  /* forked in the middle of a frame, or more to insert than it keeps: close it */
+    READER_OUTDATED /* what it may read has changed above what was encoded for it: close it */
 };
 enum reader_state reader_state(const struct reader *r);
 uint64_t reader_oldest(const struct reader *r);

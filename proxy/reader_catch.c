@@ -34,6 +34,12 @@ void reader_break(struct reader *r)
     reader_wake(r);
 }
 
+static void outdate(struct reader *r)
+{
+    r->outdated = !r->broken;
+    reader_break(r);
+}
+
 /* ---- the line for slots ---------------------------------------------------------------------- */
 
 void line_append(struct reader *r)
@@ -82,7 +88,7 @@ void slot_release(struct reader *r)
 static struct place place_of(const struct reader *r)
 {
     const struct slot *slot = slot_of(r);
-    struct place p = { .end = true, .other = slot != NULL && slot->other };
+    struct place p = { .end = true };
     const uint8_t *bytes = NULL;
     size_t available = 0;
     if (slot_in_names(r)) {
@@ -93,8 +99,7 @@ static struct place place_of(const struct reader *r)
     if (r->unit_taken > 0)
         return (struct place) { .next = r->unit_seq,
                                 .previous = r->unit_previous,
-                                .skip = r->unit_taken,
-                                .other = p.other };
+                                .skip = r->unit_taken };
     if (slot != NULL && slot->end > slot->begin) {
         bytes = slot_bytes(r) + slot->begin;
         available = slot->end - slot->begin;
@@ -112,9 +117,7 @@ static struct place place_of(const struct reader *r)
     }
     if (!r->joined &&
         slot->streaming != 0) /* its encoder has it already, and nothing is written of it */
-        return (struct place) { .next = slot->streaming,
-                                .previous = slot->streaming_previous,
-                                .other = p.other };
+        return (struct place) { .next = slot->streaming, .previous = slot->streaming_previous };
     p.next = r->joined ? views_block(r->s->views).seq + 1 : slot->next;
     p.previous =
         r->joined ? view_encoder(r->s->views, r->in_view.view)->previous : slot->encoder.previous;
@@ -178,24 +181,7 @@ static void join(struct reader *r, uint32_t view)
 static bool at_tip(const struct reader *r, const struct encoder *e)
 {
     struct block b = views_block(r->s->views);
-    return e != NULL && r->place.next > b.seq && !b.ended && !r->place.other;
-}
-
-uint64_t reader_rights_seq(const struct reader *r)
-{
-    const struct readers *s = r->s;
-    if (r->principal == ACCESS_PRINCIPAL_ADMIN)
-        return 0;
-    bool own = r->principal < ACCESS_PRINCIPALS_DEFAULT &&
-               s->principal_seq[r->principal] > s->everyone_seq;
-    return own ? s->principal_seq[r->principal] : s->everyone_seq;
-}
-
-/* Rights have changed since it was told what it was told. */
-static bool rights_changed(const struct reader *r)
-{
-    uint64_t seq = reader_rights_seq(r);
-    return r->place.other || (seq != 0 && seq + 1 >= r->place.next);
+    return e != NULL && r->place.next > b.seq && !b.ended;
 }
 
 static bool join_at_once(struct reader *r)
@@ -204,7 +190,7 @@ static bool join_at_once(struct reader *r)
     const struct encoder *e = view_encoder(r->s->views, view);
     if (!at_tip(r, e) || r->place.skip > 0)
         return false;
-    if (r->place.fresh ? e->previous != 0 : rights_changed(r) || e->previous != r->place.previous)
+    if (r->place.fresh ? e->previous != 0 : e->previous != r->place.previous)
         return false;
     join(r, view);
     r->s->counts.joined_at_once++;
@@ -236,6 +222,10 @@ static bool begin_now(struct reader *r)
 {
     if (r->broken || r->lost || r->waits_for != WAITS_NOT || r->joined || r->slot != NONE)
         return true;
+    if (reader_rights_seq(r) >= r->place.next) {
+        outdate(r);
+        return true;
+    }
     if (r->unit_taken == 0) /* else behind that unit: its rest comes first */
         reader_say_pending(r, r->place.next - 1);
     const struct change *c;
@@ -271,7 +261,6 @@ static void begin_walk(struct slot *slot)
     slot->end_muted = false;
     slot->change_due = false;
     slot->blocked = false;
-    slot->own_names = slot->other = false;
     slot->waits = false;
     slot->streaming = 0;
     encoder_begin(&slot->encoder);
@@ -352,16 +341,9 @@ static bool unmute(struct slot *slot)
         if (!say_names(slot))
             return false;
         if (slot->names_skip > 0)
-            reader_break(r); /* they are not what they were */
-    } else if (rights_changed(r)) {
-        if (r->place.previous >= r->place.next) {
-            reader_break(r); /* what it was told last went with a fork */
-            return false;
-        }
-        memset(slot->encoder.names, 0, sizeof slot->encoder.names);
+            reader_break(r);       /* they are not what they were */
+    } else if (block_over(slot)) { /* what it was told of it, rights may have changed at its end */
         slot->encoder.previous = r->place.previous;
-        slot->own_names = true;
-        slot->other = r->place.other;
     }
     slot->end_muted = !r->place.end;
     slot->unmuted = true;
@@ -417,7 +399,6 @@ static bool begin_message(struct slot *slot, const struct run_message *m, uint64
         slot->end +=
             (uint32_t)encoder_end(&slot->encoder, through, stable, slot->block.timestamp_ns, muted,
                                   slot_bytes(r) + slot->end);
-        slot->own_names = false;
     }
     slot->block.seq = from->seq; /* its end is said once; block_note says the rest */
     slot->block.ended = false;
@@ -518,7 +499,7 @@ static void reached_end(struct slot *slot)
     uint64_t through;
     if (!gap && (slot->next != b.seq + 1 || block_ends(&b, slot->next, &through)))
         return;
-    if (e == NULL && !slot->own_names && !slot->block.ended) {
+    if (e == NULL) {
         view_know(s->views, view, &slot->encoder);
         e = view_encoder(s->views, view);
     }
@@ -607,11 +588,23 @@ static bool has_room(struct slot *slot)
            (slot->end == slot->begin || free_bytes(slot, slot->wants) >= slot->wants);
 }
 
+/* It is encoded for by rights that hold no more from the message at hand on, or from one before it. */
+static bool may_go_on(const struct slot *slot)
+{
+    struct reader *r = slot->reader;
+    uint64_t seq = reader_rights_seq(r);
+    if (slot->unmuted ? seq > slot->next : seq >= r->place.next)
+        outdate(r);
+    return !r->broken;
+}
+
 static bool run_slot(struct slot *slot)
 {
     uint32_t budget = STEP_MESSAGES;
     struct reader *r = slot->reader;
     bool more = true;
+    if (!may_go_on(slot))
+        return false;
     while (more && budget > 0 && slot->reader == r && !r->joined && !r->broken) {
         if (slot->change_due) {
             more = apply_change(slot);
@@ -639,6 +632,8 @@ bool slot_history_message(void *ctx, void *reader, const struct run_message *m, 
     struct readers *s = ctx;
     struct reader *r = reader;
     struct slot *slot = slot_of(r);
+    if (!may_go_on(slot))
+        return false;
     s->counts.from_history++;
     bool done = offer(slot, m, stable);
     slot->blocked = !done;

@@ -52,7 +52,6 @@ bool slot_pass(struct slot *slot)
                    slot->unmuted && slot->streaming == 0 && r->unit_taken == 0;
     if (!blindly && !may_pass(slot, t, ends))
         return false;
-    slot->own_names = slot->own_names && !ends;
     slot->end_muted = slot->end_muted && !slot->unmuted;
     r->place.skip = slot->unmuted ? 0 : r->place.skip;
     slot->block = (struct block) { .seq = t->last_seq, .timestamp_ns = t->last_ns };

@@ -5,6 +5,7 @@
  *   reader_stream.c  ticks, publishers, the stream
  *   reader_queue.c   what is inserted, and the bytes that a session takes
  *   reader_catch.c   places, and the way from behind to live
+ *   reader_rights.c  changes of what may be read
  *   reader_pass.c    what that need not read
  *
  * A reader's bytes are those of an encoder, counted from its beginning (`at`): its own, while it is behind, then
@@ -24,8 +25,9 @@
 enum {
     NONE = 0, /* of every index: tables begin at 1 */
     CHANGES_MAX = 4,
-    ITEMS_MAX = 512,     /* of one reader, but for what its session inserts */
-    STEP_MESSAGES = 2048 /* one catch-up's share of a step */
+    ITEMS_MAX = 512,      /* of one reader, but for what its session inserts */
+    STEP_MESSAGES = 2048, /* one catch-up's share of a step */
+    RIGHTS_KEPT = 64      /* changes of rights; older ones concern everybody */
 };
 
 #define CHANGE_FELL UINT64_MAX
@@ -62,7 +64,6 @@ struct place {
     size_t skip;       /* bytes of that message's unit that it has; fresh: of the names */
     bool end;   /* the end of the block below `next`, if it has one there, is still to be said */
     bool fresh; /* the names that are known there are still to be said */
-    bool other; /* what may be read is not what it was */
 };
 
 enum waits_for { WAITS_NOT, WAITS_POSITION, WAITS_TIME };
@@ -79,7 +80,7 @@ struct reader {
     struct readers *s;
     void *ctx;
     uint32_t principal;
-    bool open, stable, subscribed, broken, lost;
+    bool open, stable, subscribed, broken, lost, outdated;
     bool joined;   /* live */
     uint32_t view; /* of what was taken */
     struct change changes[CHANGES_MAX];
@@ -99,6 +100,8 @@ struct reader {
     uint64_t tick_ns, tick_said, tick_taken; /* intervals */
     uint64_t epoch_said, epoch_taken;        /* first seqs */
     uint64_t mark_seq;                       /* reader_mark; 0: none */
+    uint64_t rights_from;                    /* it is judged by what held there, or later */
+    uint64_t rights_seq, rights_version;     /* when that changed last, as of this version */
     uint64_t floor;      /* outcomes at and below this were said before the subscription */
     bool lacks_outcomes; /* and of its publishers' there may be more above, not said */
     uint32_t owned;      /* first of its publishers */
@@ -145,8 +148,6 @@ struct slot {
     bool unmuted;
     bool end_muted;     /* the first block's end was said */
     bool change_due;    /* the set of subtrees changes here */
-    bool own_names;     /* in this block the encoder knows what was told, not what the block says */
-    bool other;         /* the same, somewhere in what it has encoded: by its principal */
     bool waits;         /* everything that is to be had was offered, and it could not join */
     bool blocked;       /* history has a message that there was no room for: */
     size_t wants;       /* so much of it, unless nothing is left to be taken */
@@ -167,6 +168,15 @@ struct slot {
 
 struct line {
     struct reader *first, *last;
+};
+
+/* A message on /sys/grant or /sys/group that may have changed what somebody may read. */
+struct rights_change {
+    uint64_t seq;
+    uint32_t principal; /* whose, if not everyone's */
+    bool everyone;
+    uint8_t length;
+    char subtree[TOPIC_PATH_MAX + 1];
 };
 
 struct readers {
@@ -208,11 +218,12 @@ struct readers {
     uint64_t last_seq, last_time_ns; /* of the last message */
     uint64_t watermark;
     uint64_t stable; /* the last message at or below it with which no group goes on */
-    struct recent_cursor stable_at; /* behind that */
-    /* Of the last change of what may be read: by everybody but the administrator, or by this principal. */
-    uint64_t everyone_seq, principal_seq[ACCESS_PRINCIPALS_DEFAULT];
-    uint64_t due_seq;   /* the smallest of what is inserted or changed above last_seq */
-    uint64_t touch_seq; /* of the first message whose touched views were not looked at */
+    struct recent_cursor stable_at;           /* behind that */
+    struct rights_change rights[RIGHTS_KEPT]; /* circular, by rights_end */
+    uint64_t rights_begin, rights_end, rights_version;
+    uint64_t rights_forgotten; /* seq of the last that is not kept */
+    uint64_t due_seq;          /* the smallest of what is inserted or changed above last_seq */
+    uint64_t touch_seq;        /* of the first message whose touched views were not looked at */
     uint64_t stable_before[EPOCH_TABLE_MAX]; /* watermark in front of each epoch */
     uint64_t whole_before[EPOCH_TABLE_MAX]; /* what is above that, and below the epoch, it voided */
     uint64_t message_stable;
@@ -270,10 +281,16 @@ void reader_wake_list(struct reader **list);
 void reader_unwait(struct reader *r);
 uint64_t reader_end(const struct reader *r);
 
+/* ---- reader_rights.c ------------------------------------------------------------------------- */
+
+/* A message on /sys/grant or /sys/group. */
+void readers_note_rights(struct readers *s, const struct message *m);
+void readers_fork_rights(struct readers *s, uint64_t seq);
+/* When what it may read changed last, since it has begun; 0: it has not. */
+uint64_t reader_rights_seq(struct reader *r);
+
 /* ---- reader_catch.c -------------------------------------------------------------------------- */
 
-/* When what it may read changed last. */
-uint64_t reader_rights_seq(const struct reader *r);
 uint32_t reader_effective_view(const struct reader *r);
 /* Goes on from its place: at once if the view is there, else in line for a slot. */
 void reader_begin(struct reader *r);

@@ -200,25 +200,6 @@ static void begin_epoch(struct readers *s, uint64_t seq)
     }
 }
 
-/* Whom a message on /sys/grant or /sys/group concerns. */
-static void note_rights(struct readers *s, const struct message *m)
-{
-    struct sys_grant grant;
-    struct sys_group group;
-    const uint8_t *key = NULL;
-    if (m->topic == TOPIC_GROUP && sys_group_decode(m->payload, m->length, &group))
-        key = group.key;
-    else if (m->topic == TOPIC_GRANT && sys_grant_decode(m->payload, m->length, &grant) &&
-             grant.whom.who == ACCESS_KEY)
-        key = grant.whom.key;
-    uint32_t principal = key != NULL ? access_principal_of(catalog_access(s->catalog), key)
-                                     : ACCESS_PRINCIPAL_ANYONE;
-    if (principal != ACCESS_PRINCIPAL_ANYONE && principal < ACCESS_PRINCIPALS_DEFAULT)
-        s->principal_seq[principal] = m->seq;
-    else
-        s->everyone_seq = m->seq;
-}
-
 static void count_views(struct readers *s)
 {
     struct views_counts c = views_counts(s->views);
@@ -242,7 +223,7 @@ void readers_message(struct readers *s, const struct run_message *m, uint64_t st
     s->last_time_ns = from->timestamp_ns;
     s->message_stable = stable;
     if (views_block(s->views).ended)
-        note_rights(s, from);
+        readers_note_rights(s, from);
     if (from->publisher != 0)
         tell_owners(s, m, stable);
     else if (from->topic == TOPIC_CLOCK)
@@ -361,7 +342,6 @@ static bool begins_above(const struct reader *r, uint64_t seq)
 static void fork_reader(struct reader *r, struct position common)
 {
     struct readers *s = r->s;
-    bool behind = !r->joined || r->slot != NONE;
     reader_leave(r);
     line_remove(r);
     for (uint32_t i = r->owned; i != NONE; i = s->owners[i].next_of_reader) {
@@ -374,10 +354,10 @@ static void fork_reader(struct reader *r, struct position common)
         r->floor = common.seq;
     if (r->mark_seq > common.seq)
         r->mark_seq = 0;
+    if (r->rights_from > common.seq)
+        r->rights_from = common.seq;
     if (r->waits_for != WAITS_NOT)
         return;
-    if (behind && !r->place.fresh && reader_rights_seq(r) > common.seq)
-        reader_break(r); /* what it was encoded may lack what was taken away by what never was */
     bool beyond = r->place.next > common.seq + 1;
     if (beyond && r->stable && !begins_above(r, common.seq) &&
         !reader_sabotaged(r, PROXY_STABLE_EARLY)) {
@@ -417,11 +397,7 @@ void readers_fork(struct readers *s, struct position common)
     s->last_seq = views_block(s->views).seq < common.seq ? common.seq : views_block(s->views).seq;
     s->through = common;
     s->touch_seq = UINT64_MAX;
-    if (s->everyone_seq > common.seq)
-        s->everyone_seq = common.seq;
-    for (uint32_t i = 0; i < ACCESS_PRINCIPALS_DEFAULT; i++)
-        if (s->principal_seq[i] > common.seq)
-            s->principal_seq[i] = common.seq;
+    readers_fork_rights(s, common.seq);
     for (uint32_t g = 1; g < s->group_end; g++) {
         s->groups[g].index = 0;
         s->groups[g].fresh = true;

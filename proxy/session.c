@@ -195,6 +195,10 @@ void session_refuse(struct session *e, const struct edge_refused *refused)
 static void cut_for_its_reader(struct session *e, enum reader_state state)
 {
     struct edge_refused refused = { .request = EDGE_SUBSCRIBE, .reason = EDGE_REFUSED_HISTORY };
+    if (state == READER_OUTDATED) {
+        session_end(e, EDGE_CLOSING_RIGHTS, NULL);
+        return;
+    }
     if (state == READER_BROKEN) {
         session_end(e, EDGE_CLOSING_SLOW, "too far behind to be told what came: connect again");
         return;
@@ -235,7 +239,8 @@ void session_flush(struct session *e)
         return;
     for (;;) {
         enum reader_state state = reader_state(e->reader);
-        if (state == READER_BROKEN || (state == READER_LOST && reader_mid_frame(e->reader))) {
+        if (state == READER_BROKEN || state == READER_OUTDATED ||
+            (state == READER_LOST && reader_mid_frame(e->reader))) {
             cut_for_its_reader(e, state);
             return;
         }
@@ -314,6 +319,8 @@ static enum counter counter_of(enum edge_closing_reason reason)
         return COUNTER_SESSIONS_IDLE;
     case EDGE_CLOSING_HISTORY:
         return COUNTER_SESSIONS_REFUSED;
+    case EDGE_CLOSING_RIGHTS:
+        return COUNTER_SESSIONS_OUTDATED;
     case EDGE_CLOSING_IDENTITY:
     case EDGE_CLOSING_STREAM:
     case EDGE_CLOSING_END:

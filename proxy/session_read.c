@@ -220,12 +220,16 @@ static enum session_read on_subscribe(struct session *e, const uint8_t *body, si
     if (!may_read(e, request.subtrees, EDGE_SUBSCRIBE))
         return SESSION_READ;
     const struct edge_change all = { .add = request.subtrees };
-    if (request.from == EDGE_FROM_TIP && !may_write_down(e))
+    /* Where it begins, or what it may read, is known from its record. */
+    bool recorded =
+        request.from == EDGE_FROM_TIP ||
+        readers_rights_since(e->all->p->readers, e->principal, request.subtrees, e->login.seq);
+    if (recorded && !may_write_down(e))
         return SESSION_LATER;
     if (combine(e, &all) != 0)
         return too_many(e, EDGE_SUBSCRIBE);
     e->request = request;
-    if (request.from == EDGE_FROM_TIP) {
+    if (recorded) {
         e->changing = true;
         e->changes++;
         session_record(e);

@@ -330,6 +330,17 @@ uint32_t views_open_as(struct views *v, uint32_t principal, uint32_t view)
     return open_view(v, principal, count);
 }
 
+bool view_meets(const struct views *v, uint32_t view, const char *subtree, size_t length)
+{
+    for (uint32_t s = v->views[view].first_sub; s != NONE; s = v->subs[s].next_of_view) {
+        const struct node *n = &v->nodes[v->subs[s].node];
+        if (topic_in_subtree(n->path, n->length, subtree, length) ||
+            topic_in_subtree(subtree, length, n->path, n->length))
+            return true;
+    }
+    return false;
+}
+
 void views_close(struct views *v, uint32_t view)
 {
     struct view *w = &v->views[view];

@@ -57,6 +57,8 @@ uint32_t views_open(struct views *v, uint32_t principal, const struct edge_subtr
 uint32_t views_open_as(struct views *v, uint32_t principal, uint32_t view);
 void views_close(struct views *v, uint32_t view);
 uint32_t view_subtrees(const struct views *v, uint32_t view);
+/* Whether one of its subtrees is in this one, or this one in one of them. */
+bool view_meets(const struct views *v, uint32_t view, const char *subtree, size_t length);
 
 /* The next whole message, applied to the catalog and not yet to `recent`. Only what somebody will read is
  * written. */

@@ -23,7 +23,7 @@ for i, name in ipairs(EDGE_REQUESTS) do EDGE_TYPES[i] = name end
 for i, name in ipairs(EDGE_ANSWERS) do EDGE_TYPES[i + 15] = name end
 local EDGE_REFUSALS = { "right", "name", "number", "quota", "large", "order", "history" }
 local EDGE_CLOSINGS = { "protocol", "identity", "stream", "slow", "quota", "drain", "idle",
-    "history" }
+    "history", "rights" }
 local EDGE_LEVELS, EDGE_FROMS = { "sequenced", "stable" }, { "tip", "position", "time" }
 local EDGE_KINDS, EDGE_RIGHTS = { "topic", "publisher" }, { [0] = "none", "read", "write", [4] = "grant" }
 local HINTS = { "unknown_publisher", "superseded", "forked", "old_number", "ahead",

@@ -379,11 +379,11 @@ void client_after_fork(struct client *c)
 {
     const struct stream *s = c->stream;
     if (c->closed) {
-        if (client_fault[0] == 0 && reader_state(c->reader) != READER_BROKEN)
+        if (client_fault[0] == 0 && reader_state(c->reader) < READER_BROKEN)
             fault(c, "in the middle of a frame that no longer holds, and not broken");
         return;
     }
-    if (!c->exact && reader_state(c->reader) == READER_BROKEN)
+    if (!c->exact && reader_state(c->reader) >= READER_BROKEN)
         c->closed = true; /* its frame went */
     for (uint32_t p = 1; p <= STREAM_PUBLISHERS; p++)
         if (c->own_from[p] != UINT64_MAX && c->own_from[p] > c->common.seq)
@@ -573,7 +573,9 @@ static void judge_progress(struct client *c, const struct edge_progress *p)
         (c->stream->messages[i].whole.message.topic == TOPIC_CLOCK || p->through == c->mark);
     if (!tick || p->through % EDGE_BLOCK == EDGE_BLOCK - 1)
         c->previous = 0;
-    if (tick && p->through % EDGE_BLOCK == EDGE_BLOCK - 1)
+    uint32_t topic = tick ? c->stream->messages[i].whole.message.topic : 0;
+    if (tick &&
+        (p->through % EDGE_BLOCK == EDGE_BLOCK - 1 || topic == TOPIC_GRANT || topic == TOPIC_GROUP))
         c->joined = true; /* either */
 }
 
@@ -692,7 +694,7 @@ void client_read(struct client *c, size_t bytes, size_t room)
         reader_take(c->reader);
         bytes = length < bytes ? bytes - length : 0;
     }
-    if (!c->exact && reader_state(c->reader) == READER_BROKEN)
+    if (!c->exact && reader_state(c->reader) >= READER_BROKEN)
         c->closed = true; /* what it had a piece of may not be read any more */
     if (!c->closed && reader_state(c->reader) >= READER_LOST)
         fault(c, "%s", reader_state(c->reader) == READER_LOST ? "lost" : "broken");

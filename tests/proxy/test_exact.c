@@ -240,6 +240,129 @@ START_TEST(changes_that_fall_untold_are_told_where_their_records_come_again)
 }
 END_TEST
 
+/* ---- rights ---------------------------------------------------------------------------------- */
+
+enum { CHANGES_OF_OTHERS = 5, CHANGES_OF_ITS_OWN = 3 };
+
+/* The first ones do not concern who reads /a with this key. */
+static void change_rights(struct rig *r, int which)
+{
+    struct rig_key other = rig_key(9), unknown = rig_key(7);
+    switch (which) {
+    case 0:
+        rig_grant(r, &other, ACCESS_READ, "/a");
+        break;
+    case 1:
+        rig_revoke(r, &unknown, ACCESS_READ, "/a");
+        break;
+    case 2:
+        rig_grant(r, &key, ACCESS_READ, "/z");
+        break;
+    case 3:
+        rig_grant(r, NULL, ACCESS_READ, "/z");
+        break;
+    case 4:
+        rig_grant(r, &key, ACCESS_WRITE, "/a");
+        break;
+    case 5:
+        rig_revoke(r, &key, ACCESS_READ, "/a");
+        break;
+    case 6:
+        rig_grant(r, NULL, ACCESS_READ, "/a/x");
+        break;
+    default:
+        rig_grant(r, NULL, ACCESS_READ, "/");
+        break;
+    }
+}
+
+static void say_some(struct rig *r, uint32_t count)
+{
+    static char text[500];
+    memset(text, 's', sizeof text - 1);
+    for (uint32_t i = 0; i < count; i++) {
+        rig_say(r, i % 3 == 0 ? "/a/y" : "/a/x", text);
+        if (i % 8 == 0)
+            rig_run(r);
+    }
+    rig_run(r);
+}
+
+static uint64_t behind(const struct rig *r)
+{
+    uint64_t gauges[COUNTER_END] = { 0 };
+    proxy_gauges(r->proxy, gauges);
+    return gauges[COUNTER_SESSIONS_BEHIND];
+}
+
+/* One is prompt, and one takes nothing while rights change. What they are sent is the same; whom the change
+ * concerns that has not got to it is sent away in front of it. */
+START_TEST(who_is_behind_a_change_of_rights_is_sent_what_the_prompt_are_or_away)
+{
+    struct proxy_options o = rig_options();
+    o.lag_bytes_max = 20000;
+    struct rig *r = rig_new_with(&o, false);
+    struct rig_key other = rig_key(9);
+    key = rig_key(2);
+    rig_grant(r, &key, ACCESS_READ, "/a");
+    rig_grant(r, &other, ACCESS_READ, "/z");
+    uint32_t prompt = rig_login(r, &key), slow = rig_login(r, &key);
+    struct position from = rig_position(r);
+    size_t begin = r->streams[prompt - 1].out_length, slow_begin = r->streams[slow - 1].out_length;
+    subscribe_at(r, prompt, "/a", EDGE_SEQUENCED, from);
+    subscribe_at(r, slow, "/a", EDGE_SEQUENCED, from);
+    rig_run(r);
+    say_some(r, 4);
+    r->streams[slow - 1].deaf = true;
+    r->streams[slow - 1].room = 8000;
+    say_some(r, 400);
+    ck_assert_uint_eq(behind(r), 1);
+    change_rights(r, _i);
+    say_some(r, 20);
+    r->streams[slow - 1].deaf = false;
+    r->streams[slow - 1].room = 0;
+    rig_pass(r, SECOND);
+    const struct rig_stream *p = &r->streams[prompt - 1], *s = &r->streams[slow - 1];
+    size_t length = p->out_length - begin, slow_length = s->out_length - slow_begin;
+    ck_assert(p->open);
+    ck_assert_int_eq(s->open, _i < CHANGES_OF_OTHERS);
+    if (!s->open) {
+        uint8_t frame[EDGE_HEADER + 256];
+        struct edge_closing closing = { .reason = EDGE_CLOSING_RIGHTS };
+        snprintf(closing.text, sizeof closing.text, "%s", edge_closing_text(EDGE_CLOSING_RIGHTS));
+        size_t last = edge_closing_encode(&closing, frame, sizeof frame);
+        ck_assert_uint_gt(slow_length, last);
+        slow_length -= last;
+        ck_assert_mem_eq(s->out + slow_begin + slow_length, frame, last);
+        ck_assert_uint_lt(slow_length, length);
+        ck_assert_uint_eq(rig_counter(r, COUNTER_SESSIONS_OUTDATED), 1);
+    } else {
+        ck_assert_uint_eq(slow_length, length);
+    }
+    ck_assert_mem_eq(s->out + slow_begin, p->out + begin, slow_length);
+    rig_free(r);
+}
+END_TEST
+
+/* What it asks for in front of a change since its login is written down, and judged by what holds there. */
+START_TEST(a_subscription_behind_a_change_of_rights_since_the_login_is_written_down)
+{
+    struct rig *r = begin();
+    uint32_t c = rig_login(r, &key);
+    struct position from = rig_position(r);
+    uint64_t records[RECORDS_MAX];
+    change_rights(r, _i);
+    rig_say(r, "/a/x", "one");
+    rig_run(r);
+    subscribe_at(r, c, "/a", EDGE_SEQUENCED, from);
+    rig_run(r);
+    ck_assert_uint_eq(changes(r, records), _i >= CHANGES_OF_OTHERS);
+    ck_assert(r->streams[c - 1].open);
+    ck_assert_uint_eq(in_order(r, c, 0, EDGE_SUBSCRIBED, NULL), 1);
+    rig_free(r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("proxy_exact");
@@ -249,6 +372,11 @@ int main(void)
     tcase_add_test(all, a_join_that_falls_is_said_where_it_comes_again);
     tcase_add_loop_test(all, changes_that_fall_untold_are_told_where_their_records_come_again, 0,
                         2);
+    tcase_add_loop_test(all, who_is_behind_a_change_of_rights_is_sent_what_the_prompt_are_or_away,
+                        0, CHANGES_OF_OTHERS + CHANGES_OF_ITS_OWN);
+    tcase_add_loop_test(all,
+                        a_subscription_behind_a_change_of_rights_since_the_login_is_written_down, 0,
+                        CHANGES_OF_OTHERS + CHANGES_OF_ITS_OWN);
     suite_add_tcase(suite, all);
     return rig_suite(suite);
 }
