@@ -194,6 +194,16 @@ static void end_stretch(struct check *c, const struct stretch *t)
         c->stretches[c->count++] = *t;
 }
 
+/* Whether this message of that epoch is on the final history, and not of a group that an epoch has cut off there. */
+static bool lasts(const struct check *c, struct epoch epoch, uint64_t seq)
+{
+    const struct sim_history *h = &c->s->history;
+    const struct sim_entry *e = sim_history_at(h, c->branch, seq);
+    struct position p = { .epoch = epoch, .seq = seq };
+    return seq == 0 || (e != NULL && sim_history_has(h, c->branch, p) &&
+                        (e->topic == TOPIC_EPOCH || sim_check_run_end(h, c->branch, seq) != 0));
+}
+
 /* Finds the stretches of a connection, and where each is cut. */
 static void read_talk(struct check *c, const struct sim_talk *talk)
 {
@@ -233,8 +243,7 @@ static void read_talk(struct check *c, const struct sim_talk *talk)
             continue;
         }
         uint64_t seq = seq_of(c, &t, &f);
-        struct position p = { .epoch = epoch, .seq = seq };
-        compares = compares && at < limit && sim_history_has(&c->s->history, c->branch, p);
+        compares = compares && at < limit && lasts(c, epoch, seq);
         if (compares && seq != 0)
             t.end = next;
     }
