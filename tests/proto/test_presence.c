@@ -41,7 +41,7 @@ START_TEST(it_is_what_a_larger_table_says)
     enum { PUBLISHERS = 90 };
     uint64_t until[PUBLISHERS] = { 0 }, now = 0, noise = 1;
     struct presence p = { 0 };
-    for (uint32_t i = 0; i < 100000; i++) {
+    for (uint32_t i = 0; i < 20000; i++) {
         noise = noise * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
         uint32_t publisher = (uint32_t)(noise >> 33) % PUBLISHERS, count = 0, others = 0;
         uint64_t lasts = noise >> 60 == 0 ? 0 : (noise >> 50) % 100;
@@ -49,7 +49,8 @@ START_TEST(it_is_what_a_larger_table_says)
         for (uint32_t k = 0; k < PUBLISHERS; k++)
             others += k != publisher && until[k] > now;
         bool fits = presence_set(&p, publisher, now, now + lasts);
-        ck_assert_int_eq(fits, lasts == 0 || others < PRESENCE_MAX);
+        if (fits != (lasts == 0 || others < PRESENCE_MAX))
+            ck_abort_msg("publisher %u in round %u", publisher, i);
         if (fits)
             until[publisher] = now + lasts;
         for (uint32_t k = 0; k < PUBLISHERS; k++) {
@@ -57,7 +58,8 @@ START_TEST(it_is_what_a_larger_table_says)
                 ck_abort_msg("publisher %u in round %u", k, i);
             count += until[k] > now;
         }
-        ck_assert_uint_eq(presence_count(&p, now), count);
+        if (presence_count(&p, now) != count)
+            ck_abort_msg("%u in round %u", count, i);
     }
 }
 END_TEST
