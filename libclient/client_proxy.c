@@ -237,6 +237,7 @@ bool client_open_proxy(struct cantus_client *c, const char *list, bool tls, char
         .transport = c->transport,
         .counters = client_core_counters(c->core),
         .name = "client",
+        .waits_if_crowded = true,
         .sample = sample,
         .sample_ctx = c,
     };

@@ -212,6 +212,7 @@ static bool join_loop(struct proxy_shell *s, const struct config *config, char *
                                   .transport = s->transport,
                                   .counters = proxy_counters(s->core),
                                   .name = s->name,
+                                  .waits_if_crowded = true,
                                   .sample = sample,
                                   .sample_ctx = s };
     if (loop_add(s->loop, &p))

@@ -22,6 +22,9 @@
  * too. */
 enum { COMPLETIONS_MAX = DISK_REQUESTS_MAX, EVENTS_MAX = 16, SPARSE_SPINS = 200 };
 static const uint64_t spin_default_ns = 50000;
+/* Whoever gives its turn to somebody who computes has it back a slice later, time and again; who waits instead is
+ * woken wherever there is room. So for a while after a turn that came back so late nothing is spun for. */
+static const uint64_t yield_ns_max = 2000000, crowded_ns = 20000000;
 /* A disk without a descriptor is looked at this often while the loop waits. */
 static const uint64_t disk_poll_ns = 10000000;
 /* Between two readings of the wall clock it is taken to run like the monotonic one. */
@@ -54,10 +57,13 @@ struct loop {
     bool no_pwait2;       /* the kernel has epoll_wait only */
     bool look_everywhere; /* the next round comes after a wait, or from outside */
     struct port_time now;
-    struct port_time clock;   /* both clocks, as last read together */
-    uint64_t deadline_ns;     /* the earliest of all */
-    uint64_t last_arrival_ns; /* spinning counts from here */
-    bool sparse;              /* the one before it was long ago: not worth spinning */
+    struct port_time clock;    /* both clocks, as last read together */
+    uint64_t deadline_ns;      /* the earliest of all */
+    uint64_t last_arrival_ns;  /* spinning counts from here */
+    uint64_t crowded_until_ns; /* somebody computes on this core: not worth spinning */
+    bool waits_if_crowded;     /* somebody asks for that */
+    bool yielded;              /* behind the last round */
+    bool sparse;               /* the one before it was long ago: not worth spinning */
     uint64_t sampled_ns;
     bool samples; /* somebody wants to be sampled */
     struct pauses pauses;
@@ -184,6 +190,7 @@ bool loop_add(struct loop *l, const struct loop_participant *participant)
     l->look_everywhere = true;
     l->deadline_ns = 0;
     l->samples = l->samples || participant->sample != NULL;
+    l->waits_if_crowded = l->waits_if_crowded || participant->waits_if_crowded;
     l->sampled_ns = 0;
     return true;
 }
@@ -335,11 +342,27 @@ static void rest(struct loop *l)
     pauses_rest(&l->pauses);
 }
 
+static void yield(struct loop *l)
+{
+    sched_yield();
+    l->yielded = true;
+}
+
+/* The time of a round, and what the turn that was given away in front of it has taken. */
+static void begin_round(struct loop *l)
+{
+    uint64_t before = l->now.mono_ns;
+    read_clock(l);
+    if (l->yielded && l->waits_if_crowded && l->now.mono_ns - before > yield_ns_max)
+        l->crowded_until_ns = l->now.mono_ns + crowded_ns;
+    l->yielded = false;
+}
+
 /* One round over all participants. True if there was work: an arrival, or a deadline that was due.
  * The first round of a poll steps all: whoever polls may have given them something to do. */
 static bool round_once(struct loop *l, bool first)
 {
-    read_clock(l);
+    begin_round(l);
     pauses_round(&l->pauses, l->now);
     drain_timer(l);
     bool due = l->deadline_ns <= l->now.mono_ns;
@@ -437,7 +460,8 @@ static bool may_spin(const struct loop *l)
     case LOOP_IDLE_SPIN:
         return true;
     case LOOP_IDLE_SPIN_THEN_WAIT:
-        return !l->sparse && l->now.mono_ns - l->last_arrival_ns < l->options.spin_ns;
+        return !l->sparse && l->now.mono_ns >= l->crowded_until_ns &&
+               l->now.mono_ns - l->last_arrival_ns < l->options.spin_ns;
     case LOOP_IDLE_WAIT:
         break;
     }
@@ -483,7 +507,7 @@ bool loop_poll(struct loop *l, uint64_t timeout_ns)
             continue;
         if (may_spin(l)) {
             if (l->options.yield)
-                sched_yield();
+                yield(l);
             continue;
         }
         /* What a disk without a descriptor was given in this round may be done already. */

@@ -42,6 +42,9 @@ struct loop_participant {
      * and serves nobody else rests for up to LOOP_REST_NS, or until the disk answers, and looks at
      * all that has come meanwhile at once. May be NULL: never. */
     bool (*rests)(const void *core);
+    /* Serves many who come in bursts: a loop that yields does not spin for a while behind a turn that came back
+     * late, from somebody who computes on its core. */
+    bool waits_if_crowded;
     /* For what is not counted as it happens: gauges, signs of life. May be NULL. */
     void (*sample)(void *ctx, const struct loop *l);
     void *sample_ctx;
