@@ -136,6 +136,10 @@ static bool fake_streams(struct transport *transport, const struct participant_o
                          struct port_time now)
 {
     struct fake_transport *t = (struct fake_transport *)transport;
+    if (transport->due_ns != 0 && now.mono_ns >= transport->due_ns) {
+        transport->due_ns = 0;
+        t->stream_events++;
+    }
     bool any = t->stream_events > 0;
     for (; t->stream_events > 0; t->stream_events--)
         ops->on_stream(core, &(struct port_stream_event) { .type = PORT_STREAM_ROOM }, now);
@@ -279,6 +283,18 @@ START_TEST(deadlines_are_kept)
 END_TEST
 
 /* A wait knows whether anything has come: what it ended for a deadline spares the looks. */
+/* No descriptor tells of what a transport has put off. */
+START_TEST(what_a_transport_has_put_off_ends_a_wait)
+{
+    begin(_i, true, false, NULL);
+    loop_poll(loop, 0);
+    transport.transport.due_ns = loop_clock().mono_ns + 2000000;
+    while (core.stream_events == 0)
+        loop_poll(loop, hour_ns);
+    ck_assert_uint_eq(core.stream_events, 1);
+}
+END_TEST
+
 START_TEST(a_wait_without_arrivals_is_followed_by_no_look)
 {
     if (_i == LOOP_IDLE_SPIN)
@@ -641,6 +657,7 @@ int main(void)
     tcase_add_loop_test(all, a_round_goes_in_the_documented_order, 0, 3);
     tcase_add_loop_test(all, nothing_to_do_returns_false, 0, 3);
     tcase_add_loop_test(all, deadlines_are_kept, 0, 3);
+    tcase_add_loop_test(all, what_a_transport_has_put_off_ends_a_wait, 0, 3);
     tcase_add_loop_test(all, a_wait_without_arrivals_is_followed_by_no_look, 0, 3);
     tcase_add_loop_test(all, more_to_do_at_once_is_done_without_waiting, 0, 3);
     tcase_add_loop_test(all, arrivals_beyond_one_round_are_not_left_behind, 0, 3);
