@@ -11,6 +11,7 @@
 #include "bench/failover.h"
 #include "bench/edge.h"
 #include "bench/follow.h"
+#include "bench/publish.h"
 #include "bench/replay.h"
 #include "bench/rtt.h"
 #include "bench/throughput.h"
@@ -46,6 +47,8 @@ const struct bench_case bench_cases[] = {
     { "core", "100000", "the same with 100,000 publishers", core_run_100000 },
     { "reassembly", "sequenced", "datagrams, some swapped or doubled, to the messages handed over",
       reassembly_run },
+    { "publish", "sequenced", "a publisher's part alone: pushed, proposed, back, concluded",
+      publish_run },
     { "discard", "sequenced", "the same, of topics that nobody asked for", discard_run },
     { "replay", "cached", "a store's files to an app's state: from the page cache", replay_cached },
     { "replay", "cold", "the same from the disk", replay_cold },

@@ -392,6 +392,17 @@ void leader_run(struct leader *l)
     }
 }
 
+void leader_take(struct leader *l, const struct port_datagram *datagrams, uint32_t count)
+{
+    for (uint32_t at = 0; at < count; at += LEADER_BURST) {
+        uint32_t left = count - at;
+        sequencer_participant.on_datagrams(l->core, &datagrams[at],
+                                           left < LEADER_BURST ? left : LEADER_BURST, l->now);
+        step(l);
+    }
+    acknowledge_all(l);
+}
+
 /* Its sum is returned so that the work is not optimized away. */
 static uint64_t floor_datagram(struct leader *l, const struct port_datagram *d, uint32_t *at)
 {

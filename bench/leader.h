@@ -43,6 +43,9 @@ uint32_t leader_topic_first(const struct leader *l);
 uint32_t leader_make(struct leader *l, uint32_t count);
 /* The core takes them, and emits them: what is measured. */
 void leader_run(struct leader *l);
+/* The core takes somebody else's datagrams, at most LEADER_CHUNK_MAX, as many receive calls would bring them, and
+ * everything it then emits is stable. */
+void leader_take(struct leader *l, const struct port_datagram *datagrams, uint32_t count);
 /* The same bytes through nothing but what no sequencer can spare: a checksum of each datagram, a
  * copy of each payload, a digest of each batch. */
 void leader_floor(struct leader *l);

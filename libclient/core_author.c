@@ -78,12 +78,14 @@ bool author_init(struct client_core *c, struct author *a, enum author_kind kind,
         .run_bytes_max = c->options.run_bytes_max,
         .blind = author_is_blind(kind),
         .by_proxy = c->edge != NULL,
+        .takes_runs = many && c->edge == NULL,
         .renumbers = (c->options.sabotage & CLIENT_RENUMBERS) != 0,
     };
     memcpy(options.identity, identity, strlen(identity));
     a->core = c;
     a->kind = kind;
     a->index = (uint8_t)c->author_count;
+    a->by_runs = options.takes_runs;
     a->publisher = publisher_create(&options, c->port, c->counters, on_outcome, a);
     if (a->publisher == NULL) {
         snprintf(error, CANTUS_ERROR_MAX, "no memory for publisher \"%s\"", identity);
@@ -115,6 +117,14 @@ void author_on_message(struct author *a, const struct message *m)
     if (a->kind == AUTHOR_DIGEST)
         digest_on_message(a, m);
     publisher_on_message(a->publisher, m, a->core->now);
+}
+
+void author_on_run(struct author *a, uint32_t count, uint64_t last_seq)
+{
+    a->items_seen += count;
+    a->last_seq = last_seq;
+    if (!a->core->rebuilding)
+        a->items += count;
 }
 
 /* ---- topics ---------------------------------------------------------------------------------- */
@@ -202,12 +212,11 @@ static bool may_use(const struct author *a, uint32_t topic)
 static enum propose_result find_topic(struct author *a, const char *path, uint32_t *topic,
                                       char text[CLIENT_TEXT_MAX])
 {
-    size_t length = strnlen(path, TOPIC_PATH_MAX + 1);
-    if (a->topic != TOPIC_NONE && length == a->topic_length &&
-        memcmp(path, a->topic_path, length) == 0) {
+    if (a->topic != TOPIC_NONE && strcmp(path, a->topic_path) == 0) {
         *topic = a->topic;
         return PROPOSE_PUSHED;
     }
+    size_t length = strnlen(path, TOPIC_PATH_MAX + 1);
     const struct client_core *c = a->core;
     const char *wrong = topic_path_check(path, length);
     if (wrong != NULL) {
@@ -230,7 +239,6 @@ static enum propose_result find_topic(struct author *a, const char *path, uint32
     if (found >= c->topics_max || !may_use(a, found))
         return PROPOSE_LATER;
     a->topic = *topic = found;
-    a->topic_length = (uint32_t)length;
     memcpy(a->topic_path, path, length + 1);
     return PROPOSE_PUSHED;
 }
@@ -262,9 +270,22 @@ static enum propose_result find_condition(struct author *a, const char *path, ui
     return PROPOSE_LATER;
 }
 
+/* As most are: on the topic said last, and nothing else to it. False: not so, or no room. */
+static inline bool push_again(struct author *a, const struct cantus_proposal *proposal)
+{
+    return a->by_runs && a->topic != TOPIC_NONE && proposal->topic != NULL &&
+           proposal->condition_topic == NULL && proposal->length <= MESSAGE_PAYLOAD_MAX &&
+           (proposal->payload != NULL || proposal->length == 0) &&
+           strcmp(proposal->topic, a->topic_path) == 0 &&
+           publisher_push_plain(a->publisher, a->topic, proposal->payload,
+                                (uint32_t)proposal->length, &a->core->position) != 0;
+}
+
 enum propose_result author_propose(struct author *a, const struct cantus_proposal *proposal,
                                    char text[CLIENT_TEXT_MAX])
 {
+    if (push_again(a, proposal))
+        return PROPOSE_PUSHED;
     if (proposal->topic == NULL || (proposal->payload == NULL && proposal->length > 0)) {
         snprintf(text, CLIENT_TEXT_MAX, "a proposal without a %s",
                  proposal->topic == NULL ? "topic" : "payload");

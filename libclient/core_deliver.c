@@ -208,6 +208,38 @@ static void skip_unwanted(const struct client_core *c, struct batch_cursor *curs
     cursor->at = at;
 }
 
+/* Own messages outside runs, one behind the other, that nobody here wants: their publisher knows all of them again
+ * at once. False if that did not come about, for none through *tried. */
+static bool take_own(struct client_core *c, struct batch_cursor *cursor, const uint8_t **tried)
+{
+    const uint32_t topics = c->topics_max - TOPIC_FIRST_USER;
+    const uint8_t *at = cursor->at;
+    const uint32_t publisher = (uint32_t)(wire_load64(at) >> 40);
+    if (publisher >= c->publishers_max || c->own[publisher] == 0)
+        return false;
+    struct author *a = c->authors[c->own[publisher] - 1];
+    if (!a->by_runs || wire_load64(at + 6) >> 16 != publisher_done_number(a->publisher) + 1)
+        return false;
+    uint32_t count = 0, guess = 0;
+    for (; count < cursor->left; count++) {
+        uint64_t head = wire_load64(at);
+        uint32_t topic = topic_of(head);
+        if ((head & MESSAGE_FLAGS_MASK) != 0 || (uint32_t)(head >> 40) != publisher ||
+            topic - TOPIC_FIRST_USER >= topics || c->route[topic] != 0)
+            break;
+        at += MESSAGE_HEADER_SIZE + batch_guess(&guess, (uint32_t)head & MESSAGE_PAYLOAD_MAX);
+    }
+    *tried = at;
+    if (!publisher_take_run(a->publisher, cursor->at, (size_t)(at - cursor->at), count, cursor->seq,
+                            c->now))
+        return false;
+    author_on_run(a, count, cursor->seq + count - 1);
+    cursor->seq += count;
+    cursor->left -= count;
+    cursor->at = at;
+    return true;
+}
+
 /* Users' messages outside runs, from where the cursor stands to the first that is something else:
  * the same as deliver, without what only the others need. */
 static void deliver_plain(struct client_core *c, struct batch_cursor *cursor,
@@ -216,10 +248,14 @@ static void deliver_plain(struct client_core *c, struct batch_cursor *cursor,
     struct message m;
     uint32_t guess = 0, publisher = 0;
     const char *identity = "";
+    const uint8_t *tried = cursor->at;
     if (c->author_count == 0)
         skip_alike(c, cursor);
     for (;;) {
         skip_unwanted(c, cursor, &guess);
+        if (c->author_count > 0 && cursor->left > 0 && cursor->at >= tried &&
+            take_own(c, cursor, &tried))
+            continue;
         struct batch_cursor after = *cursor;
         if (!batch_next_guessing(&after, &m, &guess) || m.flags != 0 ||
             m.topic < TOPIC_FIRST_USER || m.topic >= c->topics_max ||

@@ -25,11 +25,12 @@ struct author {
     struct publisher *publisher;
     struct client_machine *machine; /* of an app */
     enum author_kind kind;
-    uint8_t index;       /* in core->authors */
-    bool ask;            /* something has happened since it last said nothing */
-    bool more;           /* what is pushed now is a part of a group, which goes on */
-    bool stopped;        /* superseded, and reported */
-    uint64_t items;      /* of this identity with an outcome, in the history as delivered */
+    uint8_t index;  /* in core->authors */
+    bool ask;       /* something has happened since it last said nothing */
+    bool more;      /* what is pushed now is a part of a group, which goes on */
+    bool stopped;   /* superseded, and reported */
+    bool by_runs;   /* its publisher takes runs: what else there is to an outcome is counting */
+    uint64_t items; /* of this identity with an outcome, in the history as delivered */
     uint64_t items_seen; /* the same, but counted again during a rebuild */
     uint64_t uncounted;  /* by a proxy, of an injector: numbers of items not yet counted */
     uint64_t rejected;
@@ -42,7 +43,6 @@ struct author {
     uint8_t *buffer; /* a reconciler's proposals */
     /* The topic said last. Same spelling, same id. */
     uint32_t topic;
-    uint32_t topic_length;
     char topic_path[TOPIC_PATH_MAX + 1];
 };
 
@@ -248,6 +248,8 @@ bool author_is_blind(enum author_kind kind);
 enum propose_result author_propose(struct author *a, const struct cantus_proposal *proposal,
                                    char text[CLIENT_TEXT_MAX]);
 void author_on_message(struct author *a, const struct message *m);
+/* Its publisher has taken a run of so many messages. */
+void author_on_run(struct author *a, uint32_t count, uint64_t last_seq);
 /* Whether it may be asked: joined, and the client is at the tip. */
 bool author_ready(const struct author *a);
 uint64_t core_step_creates(struct client_core *c);

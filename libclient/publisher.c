@@ -48,7 +48,7 @@ static uint64_t power_of_two(uint64_t n)
 
 /* Where the parts lie in the one block. */
 struct layout {
-    size_t entries, bytes, datagrams, size;
+    size_t entries, rests, bytes, datagrams, size;
 };
 
 static size_t aligned(size_t n)
@@ -59,8 +59,9 @@ static size_t aligned(size_t n)
 static struct layout layout_of(const struct publisher_options *o)
 {
     struct layout l = { .entries = aligned(sizeof(struct publisher)) };
-    size_t entries = (size_t)o->window * o->windows_kept * sizeof(struct publisher_entry);
-    l.bytes = aligned(l.entries + entries);
+    size_t entries = (size_t)o->window * o->windows_kept;
+    l.rests = aligned(l.entries + entries * sizeof(struct publisher_entry));
+    l.bytes = aligned(l.rests + entries * sizeof(struct publisher_rest));
     l.datagrams = aligned(l.bytes + power_of_two(o->bytes_max));
     l.size = l.datagrams;
     if (o->outbox == NULL && !o->by_proxy)
@@ -90,6 +91,7 @@ struct publisher *publisher_place(void *memory, const struct publisher_options *
     defaults(&p->options, port);
     assert((p->options.window & (p->options.window - 1)) == 0);
     assert((p->options.windows_kept & (p->options.windows_kept - 1)) == 0);
+    assert(!p->options.takes_runs || !p->options.by_proxy);
     struct layout l = layout_of(&p->options);
     p->port = port;
     p->counters = counters;
@@ -105,6 +107,7 @@ struct publisher *publisher_place(void *memory, const struct publisher_options *
     p->entries_max = p->options.window * p->options.windows_kept;
     /* Each entry is written whole when it is pushed, and not read before. */
     p->entries = (struct publisher_entry *)(void *)((uint8_t *)memory + l.entries);
+    p->rests = (struct publisher_rest *)(void *)((uint8_t *)memory + l.rests);
     p->bytes = (uint8_t *)memory + l.bytes;
     p->own_outbox.bytes = (uint8_t *)memory + l.datagrams;
     p->own_outbox.max = PUBLISHER_STEP_DATAGRAMS;
@@ -160,31 +163,99 @@ static bool place(const struct publisher *p, uint32_t length, uint64_t *begin)
     return at + length - p->bytes_tail <= p->bytes_mask + 1;
 }
 
-static bool find_room(const struct publisher *p, uint32_t length, uint32_t paths, uint32_t count,
-                      uint64_t *begin)
+/* `more`: bytes beside the payload. */
+static inline bool find_room(const struct publisher *p, uint32_t length, uint32_t more,
+                             uint32_t count, uint64_t *begin)
 {
     return p->state == PUBLISHER_ACTIVE && length <= p->item_max &&
            p->next - p->done + count <= p->options.window &&
            p->next - p->base + count <= p->entries_max && p->next + count <= PUBLISHER_SEQ_MAX &&
-           place(p, length + paths, begin);
+           place(p, length + more, begin);
 }
 
 bool publisher_has_room(const struct publisher *p, uint32_t length)
 {
     uint64_t begin;
-    uint32_t paths = p->options.by_proxy ? 2 * TOPIC_PATH_MAX : 0;
-    return find_room(p, length, paths, fragments_of(p, length), &begin);
+    uint32_t more = p->options.by_proxy     ? 2 * TOPIC_PATH_MAX
+                    : p->options.takes_runs ? MESSAGE_HEADER_SIZE
+                                            : 0;
+    return find_room(p, length, more, fragments_of(p, length), &begin);
+}
+
+/* Where the next plain item goes, and how much may follow there before this is asked again. False if there is no room
+ * for one of this length. */
+static bool open_room(struct publisher *p, uint32_t length)
+{
+    uint64_t begin;
+    if (!p->options.takes_runs || length > p->fragment_max ||
+        !find_room(p, length, MESSAGE_HEADER_SIZE, 1, &begin))
+        return false;
+    p->open.alike = 0;
+    if (p->next > p->base) {
+        const struct publisher_entry *last = publisher_entry(p, p->next - 1);
+        if ((last->flags & MESSAGE_MORE) != 0)
+            return false; /* it ends a group */
+        if (begin == p->bytes_head && (begin & p->bytes_mask) != 0)
+            p->open.alike = last->alike;
+    }
+    uint64_t window = p->options.window - (p->next - p->done);
+    uint64_t kept = p->entries_max - (p->next - p->base);
+    uint64_t numbers = PUBLISHER_SEQ_MAX - p->next;
+    numbers = window < numbers ? window : numbers;
+    numbers = kept < numbers ? kept : numbers;
+    uint64_t lap = p->bytes_mask + 1 - (begin & p->bytes_mask);
+    uint64_t bytes = p->bytes_mask + 1 - (begin - p->bytes_tail);
+    p->open.numbers = (uint32_t)numbers;
+    p->open.bytes = bytes < lap ? bytes : lap;
+    p->bytes_head = begin;
+    return true;
+}
+
+uint64_t publisher_push_plain(struct publisher *p, uint32_t topic, const void *payload,
+                              uint32_t length, const struct position *position)
+{
+    const uint32_t taken = MESSAGE_HEADER_SIZE + length;
+    if ((p->open.numbers == 0 || length > p->fragment_max || taken > p->open.bytes) &&
+        !open_room(p, length))
+        return 0;
+    const uint64_t number = p->next++, begin = p->bytes_head;
+    struct publisher_entry *e = publisher_entry(p, number);
+    batch_put(publisher_bytes(p, begin), topic, p->id, number, 0, payload, length);
+    p->bytes_head = begin + taken;
+    p->open.numbers--;
+    p->open.bytes -= taken;
+    if (p->open.alike < PUBLISHER_ALIKE_MAX)
+        p->open.alike++;
+    e->position = *position;
+    e->begin = begin + MESSAGE_HEADER_SIZE;
+    e->first_sent_ns = 0;
+    e->topic = topic;
+    e->length = (uint16_t)length;
+    e->alike = p->open.alike;
+    e->flags = 0;
+    e->begins = true;
+    e->resent = e->filled = false;
+    p->items_in_flight++;
+    p->counters[COUNTER_PUBLISHED]++;
+    return number;
 }
 
 uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
                         struct position position)
 {
+    assert(item->topic != TOPIC_NONE && item->topic <= TOPIC_ID_MAX);
+    if (p->options.takes_runs && !item->more && !item->conditional) {
+        uint64_t number =
+            publisher_push_plain(p, item->topic, item->payload, item->length, &position);
+        if (number != 0)
+            return number;
+    }
+    p->open.numbers = 0;
     uint32_t count = fragments_of(p, item->length);
     uint64_t begin = 0;
     uint32_t paths = (uint32_t)item->path_length + item->condition_path_length;
     if (!find_room(p, item->length, paths, count, &begin))
         return 0;
-    assert(item->topic != TOPIC_NONE && item->topic <= TOPIC_ID_MAX);
     if (item->length > 0)
         memcpy(publisher_bytes(p, begin), item->payload, item->length);
     p->bytes_head = begin + item->length + paths;
@@ -197,22 +268,24 @@ uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
     uint32_t at = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t length = item->length - at < p->fragment_max ? item->length - at : p->fragment_max;
-        *publisher_entry(p, p->next++) = (struct publisher_entry) {
+        *publisher_entry(p, p->next) = (struct publisher_entry) {
             .position = position,
             .begin = begin + at,
-            .condition_after = i == 0 ? item->condition_after : 0,
-            .condition_topic = i == 0 ? item->condition_topic : 0,
-            .conditional = i == 0 && item->conditional,
             .topic = item->topic,
-            .length = length,
-            .item_length = item->length,
-            .item_entries = count,
+            .length = (uint16_t)length,
             .flags = i + 1 < count ? MESSAGE_MORE | MESSAGE_FRAGMENT
                      : item->more  ? MESSAGE_MORE
                                    : 0,
+            .begins = i == 0,
+        };
+        *publisher_rest(p, p->next++) = (struct publisher_rest) {
+            .condition_after = i == 0 ? item->condition_after : 0,
+            .condition_topic = i == 0 ? item->condition_topic : 0,
+            .conditional = i == 0 && item->conditional,
+            .item_length = item->length,
+            .item_entries = count,
             .path_length = item->path_length,
             .condition_path_length = item->condition_path_length,
-            .begins = i == 0,
         };
         at += length;
     }
@@ -231,6 +304,28 @@ static uint64_t run_last(const struct publisher *p, uint64_t number)
     return number;
 }
 
+/* Nothing is kept: the ring is used from its beginning again, so that the longest item fits. */
+static void forget_bytes(struct publisher *p)
+{
+    p->bytes_head = (p->bytes_head + p->bytes_mask) & ~p->bytes_mask;
+    p->bytes_tail = p->bytes_head;
+    p->open.numbers = 0;
+}
+
+/* Of numbers from `base` on that lie alike, how many may go: outcomes come in their order, so the last of them tells
+ * of all. */
+static uint64_t releasable_alike(const struct publisher *p)
+{
+    uint64_t some = p->done - p->base;
+    some = some < PUBLISHER_ALIKE_MAX ? some : PUBLISHER_ALIKE_MAX;
+    for (; some > 0; some /= 2) {
+        const struct publisher_entry *last = publisher_entry(p, p->base + some - 1);
+        if (last->alike >= some && (p->is_volatile || last->outcome_seq <= p->stable))
+            break;
+    }
+    return some;
+}
+
 /* A run is stable when all of it is: an epoch that cuts it off voids what was stable of it, too. */
 static void release(struct publisher *p)
 {
@@ -238,19 +333,26 @@ static void release(struct publisher *p)
         const struct publisher_entry *e = publisher_entry(p, p->base);
         if (!p->is_volatile && e->outcome_seq > p->stable)
             break;
+        if (e->alike != 0) {
+            p->base += releasable_alike(p);
+            continue;
+        }
         uint64_t last = run_last(p, p->base);
         if (last >= p->done ||
             (!p->is_volatile && publisher_entry(p, last)->outcome_seq > p->stable))
             break;
         p->base = last + 1;
     }
-    p->bytes_tail = p->base == p->next ? p->bytes_head : publisher_entry(p, p->base)->begin;
+    if (p->base == p->next)
+        forget_bytes(p);
+    else
+        p->bytes_tail = publisher_begin(publisher_entry(p, p->base));
 }
 
 void publisher_restart_numbers(struct publisher *p, uint64_t last)
 {
     p->base = p->done = p->sent = p->next = last + 1;
-    p->bytes_tail = p->bytes_head;
+    forget_bytes(p);
     p->items_in_flight = 0;
     p->retries = 0;
     p->burst = 1;
@@ -330,7 +432,8 @@ void publisher_conclude(struct publisher *p, uint64_t count, uint64_t seq, uint8
         if ((e->flags & MESSAGE_FRAGMENT) != 0)
             continue;
         struct publisher_outcome o = {
-            .first_number = number + 1 - e->item_entries,
+            .items = 1,
+            .first_number = number + 1 - publisher_item_entries(p, number),
             .number = number,
             .seq = seq,
             .rejected = p->partial_reject,
@@ -346,22 +449,28 @@ void publisher_conclude(struct publisher *p, uint64_t count, uint64_t seq, uint8
     release(p);
 }
 
-/* The same of one whole item in one message, which nearly all are. Neighbours were sent together and
- * come back together: only the first of them is a sample of the round trip. */
+/* Neighbours were sent together and come back together: only the first of them is a sample of the round
+ * trip. */
+static inline void sample(struct publisher *p, const struct publisher_entry *e, uint64_t now_ns)
+{
+    if (now_ns == p->measured_ns && e->first_sent_ns == p->measured_sent_ns)
+        return;
+    p->measured_sent_ns = e->first_sent_ns;
+    measure(p, e, now_ns);
+}
+
+/* The same of one whole item in one message, which nearly all are. */
 static void conclude_one(struct publisher *p, struct publisher_entry *e, uint64_t seq,
                          uint64_t now_ns)
 {
-    if (now_ns != p->measured_ns || e->first_sent_ns != p->measured_sent_ns) {
-        p->measured_sent_ns = e->first_sent_ns;
-        measure(p, e, now_ns);
-    }
+    sample(p, e, now_ns);
     if (!e->resent)
         p->burst = 1;
     p->retries = 0;
     e->outcome_seq = seq;
     p->counters[COUNTER_OUTCOMES]++;
     struct publisher_outcome o = {
-        .first_number = p->done, .number = p->done, .seq = seq, .topic = e->topic
+        .items = 1, .first_number = p->done, .number = p->done, .seq = seq, .topic = e->topic
     };
     p->done++;
     assert(p->items_in_flight > 0);
@@ -375,7 +484,7 @@ static void conclude_one(struct publisher *p, struct publisher_entry *e, uint64_
 static bool is_ours(const struct publisher *p, const struct message *m)
 {
     const struct publisher_entry *e = publisher_entry(p, p->done);
-    return e->begins && e->topic == m->topic && e->item_length == m->length &&
+    return e->begins && e->topic == m->topic && publisher_item_length(p, p->done) == m->length &&
            (m->length == 0 || memcmp(publisher_bytes(p, e->begin), m->payload, m->length) == 0);
 }
 
@@ -400,11 +509,68 @@ void publisher_on_message(struct publisher *p, const struct message *m, struct p
     }
     if (!is_ours(p, m))
         p->mismatches++;
-    struct publisher_entry *e = publisher_entry(p, p->done);
-    if (e->item_entries == 1 && p->partial_reject == 0)
-        conclude_one(p, e, m->seq, now.mono_ns);
+    uint32_t count = publisher_item_entries(p, p->done);
+    if (count == 1 && p->partial_reject == 0)
+        conclude_one(p, publisher_entry(p, p->done), m->seq, now.mono_ns);
     else
-        publisher_conclude(p, e->item_entries, m->seq, 0, now.mono_ns);
+        publisher_conclude(p, count, m->seq, 0, now.mono_ns);
+}
+
+/* Whether `count` numbers from `done` lie in the ring as messages, one behind the other, and are so many bytes. */
+static bool lie_alike(const struct publisher *p, size_t length, uint32_t count)
+{
+    for (uint32_t left = count; left > 0;) {
+        uint32_t some = left < PUBLISHER_ALIKE_MAX ? left : PUBLISHER_ALIKE_MAX;
+        if (publisher_entry(p, p->done + left - 1)->alike < some)
+            return false;
+        left -= some;
+    }
+    const struct publisher_entry *last = publisher_entry(p, p->done + count - 1);
+    return last->begin + last->length - publisher_begin(publisher_entry(p, p->done)) == length;
+}
+
+/* The same as conclude_one of each, but for the one call that tells of all. */
+static void conclude_run(struct publisher *p, uint32_t count, uint64_t first_seq, uint64_t now_ns)
+{
+    const uint64_t first = p->done;
+    bool all_resent = true;
+    for (uint32_t i = 0; i < count; i++) {
+        struct publisher_entry *e = publisher_entry(p, first + i);
+        sample(p, e, now_ns);
+        e->outcome_seq = first_seq + i;
+        all_resent = all_resent && e->resent;
+    }
+    if (!all_resent)
+        p->burst = 1;
+    p->retries = 0;
+    p->counters[COUNTER_OUTCOMES] += count;
+    p->done += count;
+    if (p->sent < p->done)
+        p->sent = p->done;
+    assert(p->items_in_flight >= count);
+    p->items_in_flight -= count;
+    struct publisher_outcome o = { .items = count,
+                                   .first_number = first,
+                                   .number = p->done - 1,
+                                   .seq = first_seq + count - 1,
+                                   .topic = publisher_entry(p, p->done - 1)->topic };
+    p->outcome(p->ctx, &o);
+    release(p);
+}
+
+bool publisher_take_run(struct publisher *p, const uint8_t *bytes, size_t length, uint32_t count,
+                        uint64_t first_seq, struct port_time now)
+{
+    if (p->join_seq == 0 || first_seq <= p->join_seq || p->state == PUBLISHER_SUPERSEDED ||
+        p->superseded_seq != 0 || p->partial_reject != 0 || count == 0 ||
+        count > p->next - p->done || !lie_alike(p, length, count))
+        return false;
+    const uint8_t *kept = publisher_bytes(p, publisher_begin(publisher_entry(p, p->done)));
+    assert(kept + length <= p->bytes + p->bytes_mask + 1);
+    if (memcmp(bytes, kept, length) != 0)
+        return false;
+    conclude_run(p, count, first_seq, now.mono_ns);
+    return true;
 }
 
 void publisher_on_stable(struct publisher *p, uint64_t stable_seq)
@@ -442,7 +608,7 @@ static void take_back_fallen(struct publisher *p, struct position common)
         const struct publisher_entry *e = publisher_entry(p, --p->next);
         if ((e->flags & MESSAGE_FRAGMENT) == 0)
             p->items_in_flight--;
-        p->bytes_head = e->begin;
+        p->bytes_head = publisher_begin(e);
     }
 }
 
@@ -481,6 +647,7 @@ uint32_t publisher_on_fork(struct publisher *p, struct position common)
     p->retries = 0;
     p->hinted = 0;
     p->hole_count = 0;
+    p->open.numbers = 0;
     release(p);
     return lost;
 }
@@ -531,6 +698,12 @@ void publisher_on_hint(struct publisher *p, const struct hint *h, struct epoch h
         p->counters[COUNTER_HINTS_IGNORED]++;
 }
 
+static void end_superseded(struct publisher *p)
+{
+    p->state = PUBLISHER_SUPERSEDED;
+    p->open.numbers = 0;
+}
+
 uint64_t publisher_step(struct publisher *p, const struct catalog *catalog, bool caught_up,
                         struct port_time now)
 {
@@ -550,7 +723,7 @@ uint64_t publisher_step(struct publisher *p, const struct catalog *catalog, bool
         if (p->join_seq == 0) {
             uint64_t deadline = caught_up ? publisher_join(p, catalog, now.mono_ns) : PORT_NEVER;
             if (p->superseded_seq != 0 && (settled || p->stable >= p->superseded_seq))
-                p->state = PUBLISHER_SUPERSEDED;
+                end_superseded(p);
             return p->superseded_seq == 0 ? deadline : PORT_NEVER;
         }
         if (!settled && p->stable < p->join_seq)
@@ -559,7 +732,7 @@ uint64_t publisher_step(struct publisher *p, const struct catalog *catalog, bool
         return publisher_transmit(p, now.mono_ns);
     case PUBLISHER_ACTIVE:
         if (p->superseded_seq != 0 && (settled || p->stable >= p->superseded_seq)) {
-            p->state = PUBLISHER_SUPERSEDED;
+            end_superseded(p);
             return PORT_NEVER;
         }
         return publisher_transmit(p, now.mono_ns);

@@ -41,7 +41,8 @@ struct publisher_options {
     uint64_t resend_max_ns; /* default 100 ms */
     bool blind;             /* what it says does not depend on the history: a fork drops nothing */
     bool by_proxy;          /* sends to one: publisher_edge.h */
-    bool renumbers;         /* a planted mistake: retries under a new number */
+    bool takes_runs; /* its owner hands it what it can by publisher_take_run: not with by_proxy */
+    bool renumbers;  /* a planted mistake: retries under a new number */
     struct publisher_outbox *outbox; /* NULL: its own */
 };
 
@@ -60,11 +61,12 @@ struct publisher_item {
 };
 
 struct publisher_outcome {
-    uint64_t first_number; /* of the item's first fragment */
+    uint32_t items; /* 1, but for publisher_take_run: so many, of one number and one seq each */
+    uint64_t first_number; /* of the (first) item's first fragment */
     uint64_t number;       /* of its last */
     uint64_t seq;          /* of the (last) message, or of the reject record */
     uint8_t rejected;      /* enum reject_reason, 0: sequenced */
-    uint32_t topic;
+    uint32_t topic;        /* of the (last) item */
 };
 
 struct publisher;
@@ -102,9 +104,19 @@ bool publisher_has_room(const struct publisher *p, uint32_t length);
 uint64_t publisher_push(struct publisher *p, const struct publisher_item *item,
                         struct position position);
 
+/* The same of a publisher that takes runs, for an item with nothing else to it. 0, too, if it can't go in one message: then
+ * it is publisher_push's. */
+uint64_t publisher_push_plain(struct publisher *p, uint32_t topic, const void *payload,
+                              uint32_t length, const struct position *position);
+
 /* The stream, as delivered at the client's level: every whole message of its own id (fragments
  * joined, with the number of the first), rejects too, and every join record. */
 void publisher_on_message(struct publisher *p, const struct message *m, struct port_time now);
+/* The same of `count` messages outside runs that follow each other in a batch, `length` bytes of it. If they are what
+ * comes next of what was pushed, and as it was pushed (publisher, numbers, topics, payloads), they have their outcome
+ * at once; false: nothing has happened, and each is to be handed over by itself. */
+bool publisher_take_run(struct publisher *p, const uint8_t *bytes, size_t length, uint32_t count,
+                        uint64_t first_seq, struct port_time now);
 void publisher_on_stable(struct publisher *p, uint64_t stable_seq);
 /* What was delivered above `common` no longer holds. The first item that was authored at a position that
  * fell off, with all of its group, and all behind it, are dropped (their numbers are free again: the author decides again), or, of

@@ -78,7 +78,7 @@ bool publisher_edge_refused(struct publisher *p, uint64_t number)
 {
     const struct publisher_entry *first = publisher_entry(p, number);
     if (p->state != PUBLISHER_ACTIVE || number < p->done || number >= p->sent || !first->begins ||
-        number + first->item_entries != p->next)
+        number + publisher_item_entries(p, number) != p->next)
         return false;
     p->bytes_head = first->begin;
     p->next = p->sent = number;
@@ -115,21 +115,22 @@ bool publisher_edge_next(const struct publisher *p, struct edge_publish *out)
         return false;
     const struct publisher_entry *e = publisher_entry(p, p->sent);
     assert(e->begins);
-    const struct publisher_entry *last = publisher_entry(p, p->sent + e->item_entries - 1);
-    const uint8_t *paths = publisher_bytes(p, e->begin) + e->item_length;
+    const struct publisher_rest *rest = publisher_rest(p, p->sent);
+    const struct publisher_entry *last = publisher_entry(p, p->sent + rest->item_entries - 1);
+    const uint8_t *paths = publisher_bytes(p, e->begin) + rest->item_length;
     *out = (struct edge_publish) {
         .publisher = p->id,
         .number = p->sent,
         .position = e->position,
         .flags = last->flags & MESSAGE_MORE,
         .topic = (const char *)paths,
-        .topic_length = e->path_length,
-        .conditional = e->conditional,
-        .condition_topic = (const char *)paths + e->path_length,
-        .condition_topic_length = e->condition_path_length,
-        .condition_after = e->condition_after,
+        .topic_length = rest->path_length,
+        .conditional = rest->conditional,
+        .condition_topic = (const char *)paths + rest->path_length,
+        .condition_topic_length = rest->condition_path_length,
+        .condition_after = rest->condition_after,
         .payload = publisher_bytes(p, e->begin),
-        .length = e->item_length,
+        .length = rest->item_length,
     };
     return true;
 }
@@ -139,14 +140,15 @@ void publisher_edge_sent(struct publisher *p, uint64_t now_ns)
     struct publisher_entry *e = publisher_entry(p, p->sent);
     p->counters[COUNTER_RESENT] += e->first_sent_ns != 0;
     e->first_sent_ns = e->sent_ns = now_ns;
-    p->sent += e->item_entries;
+    p->sent += publisher_item_entries(p, p->sent);
 }
 
 const char *publisher_edge_path(const struct publisher *p, uint64_t first_number, size_t *length)
 {
     const struct publisher_entry *e = publisher_entry(p, first_number);
-    *length = e->path_length;
-    return (const char *)publisher_bytes(p, e->begin) + e->item_length;
+    const struct publisher_rest *rest = publisher_rest(p, first_number);
+    *length = rest->path_length;
+    return (const char *)publisher_bytes(p, e->begin) + rest->item_length;
 }
 
 uint64_t publisher_edge_numbers(const struct publisher *p, uint32_t length)

@@ -8,7 +8,9 @@
  * is yet to be sent for the first time.
  *
  * Payloads lie in a ring of bytes in the same order, each item in one piece; behind that of an item for
- * a proxy, the paths of its topic and its condition's. */
+ * a proxy, the paths of its topic and its condition's. In front of an item that comes back as one plain message
+ * lies that message's header, as a batch has it (of whose owner takes runs). So items that were pushed one after
+ * the other lie there as they will come back, and are known again by one comparison. */
 #ifndef CANTUS_LIBCLIENT_PUBLISHER_PRIVATE_H
 #define CANTUS_LIBCLIENT_PUBLISHER_PRIVATE_H
 
@@ -21,25 +23,34 @@ enum {
     PUBLISHER_SAMPLES = 16         /* moments that a measured round trip is good for */
 };
 
-/* One number: a fragment, or a whole item. */
+/* One number: a fragment, or a whole item. A cache line. */
 struct publisher_entry {
     struct position position;
-    uint64_t begin; /* of its bytes, in the ring's endless count */
+    uint64_t begin; /* of its payload, in the ring's endless count */
     uint64_t outcome_seq;
     uint64_t first_sent_ns;
     uint64_t sent_ns;
+    uint32_t topic;
+    uint16_t length;
+    /* Not 0: a whole item without flags, condition and paths, with its header in front; and as many of this kind, itself
+     * included, lie one behind the other up to here, if not more. 0: what else there is to it is in its
+     * publisher_rest. */
+    uint8_t alike;
+    uint8_t flags : 5;  /* enum message_flag */
+    uint8_t begins : 1; /* an item, which ends with what is no MESSAGE_FRAGMENT */
+    uint8_t resent : 1;
+    uint8_t filled : 1; /* sent again because a hint asked for it, and not by itself since */
+};
+_Static_assert(sizeof(struct publisher_entry) == 64, "one cache line each");
+enum { PUBLISHER_ALIKE_MAX = UINT8_MAX };
+
+struct publisher_rest {
     uint64_t condition_after;
     uint32_t condition_topic;
-    uint32_t topic;
-    uint32_t length;
     uint32_t item_length; /* of the item that it begins; undefined for later fragments */
     uint32_t item_entries;
-    uint8_t flags; /* enum message_flag */
     uint8_t path_length, condition_path_length;
     bool conditional;
-    bool begins; /* an item, which ends with what is no MESSAGE_FRAGMENT */
-    bool resent;
-    bool filled; /* sent again because a hint asked for it, and not by itself since */
 };
 
 struct publisher {
@@ -63,9 +74,15 @@ struct publisher {
     uint32_t fragment_max;
     uint32_t item_max;
     struct publisher_entry *entries;
+    struct publisher_rest *rests;
     uint8_t *bytes;
     uint64_t bytes_mask;             /* of the ring: a power of two, less one */
     uint64_t bytes_head, bytes_tail; /* endless counts */
+    struct {
+        uint32_t numbers; /* may be pushed; 0: to be found out */
+        uint8_t alike;    /* of the item before */
+        uint64_t bytes;   /* in one piece */
+    } open;               /* from bytes_head on, for plain items: as much, or more */
     uint64_t mismatches;
     uint8_t partial_reject; /* reason, while only some numbers of an item are rejected */
 
@@ -95,6 +112,28 @@ struct publisher {
 static inline struct publisher_entry *publisher_entry(const struct publisher *p, uint64_t number)
 {
     return &p->entries[number & (p->entries_max - 1)];
+}
+
+static inline struct publisher_rest *publisher_rest(const struct publisher *p, uint64_t number)
+{
+    return &p->rests[number & (p->entries_max - 1)];
+}
+
+static inline uint32_t publisher_item_entries(const struct publisher *p, uint64_t number)
+{
+    return publisher_entry(p, number)->alike != 0 ? 1 : publisher_rest(p, number)->item_entries;
+}
+
+static inline uint32_t publisher_item_length(const struct publisher *p, uint64_t number)
+{
+    const struct publisher_entry *e = publisher_entry(p, number);
+    return e->alike != 0 ? e->length : publisher_rest(p, number)->item_length;
+}
+
+/* Where its bytes begin in the ring, a header included. */
+static inline uint64_t publisher_begin(const struct publisher_entry *e)
+{
+    return e->alike != 0 ? e->begin - MESSAGE_HEADER_SIZE : e->begin;
 }
 
 static inline uint8_t *publisher_bytes(const struct publisher *p, uint64_t begin)

@@ -17,18 +17,24 @@ static uint64_t retry_ns(const struct publisher *p)
     return ns < p->options.resend_max_ns ? ns : p->options.resend_max_ns;
 }
 
-static void entry_encoded(const struct publisher *p, const struct publisher_entry *e,
-                          struct proposal_entry *out)
+/* Appends what is not just a message to the datagram; false if it does not fit. */
+static bool add(const struct publisher *p, uint64_t number, struct proposal_builder *b)
 {
-    *out = (struct proposal_entry) {
-        .after_seq = e->condition_after,
-        .condition_topic = e->condition_topic,
+    const struct publisher_entry *e = publisher_entry(p, number);
+    const struct publisher_rest *rest = publisher_rest(p, number);
+    struct proposal_entry entry = {
+        .after_seq = rest->condition_after,
+        .condition_topic = rest->condition_topic,
         .topic = e->topic,
         .length = e->length,
         .flags = e->flags,
-        .conditional = e->conditional,
+        .conditional = rest->conditional,
         .payload = publisher_bytes(p, e->begin),
     };
+    if (!proposal_fits(b, &entry))
+        return false;
+    proposal_add(b, &entry);
+    return true;
 }
 
 static bool may_send(const struct publisher *p)
@@ -43,16 +49,18 @@ static uint64_t send_one(struct publisher *p, uint64_t from, uint64_t end, uint6
     struct proposal_builder b;
     proposal_open(&b, p->outbox->bytes + (size_t)p->outbox->count++ * capacity, capacity);
     p->step_left--;
-    struct position position = publisher_entry(p, from)->position;
+    const struct position position = publisher_entry(p, from)->position;
+    struct publisher_entry *const entries = p->entries;
+    const uint64_t entries_max = p->entries_max, mask = p->bytes_mask;
+    const uint8_t *const bytes = p->bytes;
     uint64_t n = from;
     for (; n < end; n++) {
-        struct publisher_entry *e = publisher_entry(p, n);
-        struct proposal_entry encoded;
-        entry_encoded(p, e, &encoded);
-        if (!epoch_equal(e->position.epoch, position.epoch) || e->position.seq != position.seq ||
-            !proposal_fits(&b, &encoded))
+        struct publisher_entry *e = &entries[n & (entries_max - 1)];
+        if (!epoch_equal(e->position.epoch, position.epoch) || e->position.seq != position.seq)
             break;
-        proposal_add(&b, &encoded);
+        const uint8_t *message = bytes + ((e->begin - MESSAGE_HEADER_SIZE) & mask);
+        if (!(e->alike != 0 ? proposal_add_message(&b, message, e->length) : add(p, n, &b)))
+            break;
         if (e->first_sent_ns == 0)
             e->first_sent_ns = now_ns;
         else
@@ -78,7 +86,7 @@ static void begin_retry(struct publisher *p, uint64_t from)
     const struct publisher_entry *e = publisher_entry(p, from);
     p->retry_at = from;
     p->retry_left = p->burst;
-    p->retry_through = e->begins ? from + e->item_entries : from + 1;
+    p->retry_through = e->begins ? from + publisher_item_entries(p, from) : from + 1;
 }
 
 /* False if there is more to send again than one step takes. */
@@ -108,7 +116,7 @@ static void renumber(struct publisher *p)
     const struct publisher_entry *e = publisher_entry(p, p->done);
     struct publisher_item item = { .topic = e->topic,
                                    .payload = publisher_bytes(p, e->begin),
-                                   .length = e->item_length };
+                                   .length = publisher_item_length(p, p->done) };
     if (e->begins)
         publisher_push(p, &item, e->position);
 }

@@ -88,6 +88,22 @@ struct proposal_builder {
 void proposal_open(struct proposal_builder *b, uint8_t *bytes, uint32_t capacity);
 bool proposal_fits(const struct proposal_builder *b, const struct proposal_entry *entry);
 void proposal_add(struct proposal_builder *b, const struct proposal_entry *entry);
+/* A message without flags, as batch_put has made it, of a payload this long; without a condition. False if it does not
+ * fit. */
+static inline bool proposal_add_message(struct proposal_builder *b, const uint8_t *message,
+                                        uint32_t length)
+{
+    if (b->length + PROPOSAL_ENTRY_SIZE + length > b->capacity)
+        return false;
+    uint8_t *at = b->bytes + b->length;
+    wire_store32(at, wire_load32(message)); /* both begin with the length and the topic */
+    at[4] = message[4];
+    at[5] = 0;
+    batch_copy(at + PROPOSAL_ENTRY_SIZE, message + MESSAGE_HEADER_SIZE, length);
+    b->length += PROPOSAL_ENTRY_SIZE + length;
+    b->count++;
+    return true;
+}
 /* Returns the datagram's length. The count is taken from the builder, not from header->count. */
 uint32_t proposal_close(struct proposal_builder *b, uint64_t stream,
                         const struct proposal_header *header);
