@@ -186,12 +186,13 @@ static void skip_alike(const struct client_core *core, struct batch_cursor *curs
 }
 
 /* Passes over users' messages outside runs that nobody wants: two looks into tables each. */
-static void skip_unwanted(const struct client_core *c, struct batch_cursor *cursor, uint32_t *guess)
+__attribute__((always_inline)) static inline void skip_unwanted(const struct client_core *c,
+                                                                struct batch_cursor *cursor,
+                                                                uint32_t *guess, const bool authors)
 {
     const uint16_t *routes = c->route;
     const uint8_t *own = c->own;
     const uint32_t topics = c->topics_max - TOPIC_FIRST_USER, publishers_max = c->publishers_max;
-    const bool authors = c->author_count > 0;
     const uint8_t *at = cursor->at;
     uint32_t left = cursor->left;
     for (; left > 0; left--) {
@@ -210,14 +211,12 @@ static void skip_unwanted(const struct client_core *c, struct batch_cursor *curs
 
 /* Own messages outside runs, one behind the other, that nobody here wants: their publisher knows all of them again
  * at once. False if that did not come about, for none through *tried. */
-static bool take_own(struct client_core *c, struct batch_cursor *cursor, const uint8_t **tried)
+__attribute__((noinline)) static bool take_own(struct client_core *c, struct author *a,
+                                               struct batch_cursor *cursor, const uint8_t **tried)
 {
     const uint32_t topics = c->topics_max - TOPIC_FIRST_USER;
     const uint8_t *at = cursor->at;
-    const uint32_t publisher = (uint32_t)(wire_load64(at) >> 40);
-    if (publisher >= c->publishers_max || c->own[publisher] == 0)
-        return false;
-    struct author *a = c->authors[c->own[publisher] - 1];
+    const uint32_t publisher = publisher_id(a->publisher);
     if (!a->by_runs || wire_load64(at + 6) >> 16 != publisher_done_number(a->publisher) + 1)
         return false;
     uint32_t count = 0, guess = 0;
@@ -242,25 +241,25 @@ static bool take_own(struct client_core *c, struct batch_cursor *cursor, const u
 
 /* Users' messages outside runs, from where the cursor stands to the first that is something else:
  * the same as deliver, without what only the others need. */
-static void deliver_plain(struct client_core *c, struct batch_cursor *cursor,
-                          const struct batch_header *header)
+__attribute__((always_inline)) static inline void deliver_plain(struct client_core *c,
+                                                                struct batch_cursor *cursor,
+                                                                const struct batch_header *header,
+                                                                const bool authors)
 {
     struct message m;
     uint32_t guess = 0, publisher = 0;
     const char *identity = "";
     const uint8_t *tried = cursor->at;
-    if (c->author_count == 0)
-        skip_alike(c, cursor);
     for (;;) {
-        skip_unwanted(c, cursor, &guess);
-        if (c->author_count > 0 && cursor->left > 0 && cursor->at >= tried &&
-            take_own(c, cursor, &tried))
-            continue;
+        skip_unwanted(c, cursor, &guess, authors);
         struct batch_cursor after = *cursor;
         if (!batch_next_guessing(&after, &m, &guess) || m.flags != 0 ||
             m.topic < TOPIC_FIRST_USER || m.topic >= c->topics_max ||
             m.publisher >= c->publishers_max)
             break;
+        const uint8_t own = authors ? c->own[m.publisher] : 0;
+        if (own != 0 && cursor->at >= tried && take_own(c, c->authors[own - 1], cursor, &tried))
+            continue;
         if (m.seq > header->first_seq)
             stand_at(c, header->epoch, m.seq - 1);
         if (m.publisher != publisher) {
@@ -269,14 +268,26 @@ static void deliver_plain(struct client_core *c, struct batch_cursor *cursor,
         }
         if (c->route[m.topic] != 0)
             hand_over(c, &m, identity);
-        if (c->own[m.publisher] != 0)
-            author_on_message(c->authors[c->own[m.publisher] - 1], &m);
+        if (own != 0)
+            author_on_message(c->authors[own - 1], &m);
         *cursor = after;
         if (m.timestamp_ns >= c->timer_due_ns && after.left > 0)
             core_fire_timers(c, m.timestamp_ns);
     }
     if (cursor->seq > header->first_seq)
         stand_at(c, header->epoch, cursor->seq - 1);
+}
+
+/* Of its own for who is no author: it looks for less. */
+static void deliver_calm(struct client_core *c, struct batch_cursor *cursor,
+                         const struct batch_header *header)
+{
+    if (c->author_count == 0) {
+        skip_alike(c, cursor);
+        deliver_plain(c, cursor, header, false);
+    } else {
+        deliver_plain(c, cursor, header, true);
+    }
 }
 
 /* Whether nothing is due within the batch but what its messages are. */
@@ -300,7 +311,7 @@ void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_
     struct message m;
     uint64_t last = 0;
     if (is_calm(c, header, until)) {
-        deliver_plain(c, &cursor, header);
+        deliver_calm(c, &cursor, header);
         last = cursor.seq - 1;
     }
     while (batch_next(&cursor, &m) && m.seq <= until) {

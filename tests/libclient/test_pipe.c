@@ -2,6 +2,7 @@
  * and forks. What counts is what is in the leader's log at the end. */
 #include <stdio.h>
 
+#include "libclient/core_private.h"
 #include "rig.h"
 #include "suite_main.h"
 
@@ -279,6 +280,66 @@ START_TEST(a_reconciler_takes_each_step_once)
 }
 END_TEST
 
+/* ---- many in one batch ----------------------------------------------------------------------- */
+
+enum { MANY = 32 };
+
+/* A batch as a sequencer makes it of two publishers' proposals, handed to the client: own items, every 8th of which goes to a
+ * topic that is watched here, and after every 5th somebody else's. Of item `wrong` the payload is another. */
+static void come_back(struct rig *r, uint32_t own, uint64_t first, uint32_t other, uint32_t wrong)
+{
+    uint32_t feed = rig_topic(r, "/feed"), watched = rig_topic(r, "/watched");
+    uint8_t bytes[WIRE_DATAGRAM_DEFAULT];
+    struct batch_builder b;
+    batch_open(&b, bytes, sizeof bytes, rig_tip(r) + 1);
+    for (uint32_t i = 0; i < MANY; i++) {
+        uint32_t value = i == wrong ? 999 : i;
+        batch_add(&b, i % 8 == 7 ? watched : feed, own, first + i, 0, &value, sizeof value);
+        if (i % 5 == 4)
+            batch_add(&b, feed, other, 1 + i / 5, 0, "theirs", 6);
+    }
+    struct batch_header header = { .stream = RIG_STREAM,
+                                   .before = r->leader.digest,
+                                   .epoch = r->leader.epoch,
+                                   .timestamp_ns = r->leader.timestamp_ns };
+    batch_close(&b, 0, &header);
+    r->leader.feed(r, bytes, b.length, PORT_EGRESS_A);
+    rig_step(r);
+}
+
+START_TEST(what_comes_back_among_others_is_concluded_and_handed_over)
+{
+    /* One is altered, each in turn; in the end none. */
+    for (uint32_t wrong = 0; wrong <= MANY; wrong++) {
+        struct rig *r = rig_new(FOLLOWER_SEQUENCED);
+        rig_subscribe(r, "/watched");
+        struct cantus_pipe *p = pipe_of(r);
+        uint32_t other = rig_join(r, "other", 5);
+        rig_topic(r, "/feed");
+        rig_topic(r, "/watched");
+        rig_run_until(r, NULL, MS, 20);
+        ck_assert(cantus_pipe_ready(p));
+        r->leader.deaf = true;
+        for (uint32_t i = 0; i < MANY; i++)
+            MUST(cantus_pipe_push(p, i % 8 == 7 ? "/watched" : "/feed", &i, sizeof i));
+        rig_step(r);
+        const struct publisher *publisher = p->author.publisher;
+        come_back(r, publisher_id(publisher), 1, other, wrong);
+        MUST(cantus_pipe_sequenced(p) == MANY && cantus_pipe_in_flight(p) == 0);
+        MUST(publisher_mismatches(publisher) == (wrong < MANY));
+        MUST(r->seen_count == MANY / 8);
+        for (uint32_t i = 0; i < r->seen_count; i++) {
+            uint32_t value = 8 * i + 7 == wrong ? 999 : 8 * i + 7;
+            MUST(r->seen[i].publisher_seq == 8 * i + 8);
+            MUST(strcmp(r->seen[i].publisher, "feed") == 0);
+            MUST(memcmp(r->seen[i].head, &value, sizeof value) == 0);
+        }
+        MUST(cantus_pipe_last_seq(p) == client_core_seq(r->core));
+        rig_free(r);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("pipe");
@@ -291,6 +352,7 @@ int main(void)
     tcase_add_test(t, a_volatile_stream_that_begins_again_takes_new_items);
     tcase_add_test(t, an_injector_goes_on_at_the_right_item_after_any_restart);
     tcase_add_test(t, a_reconciler_takes_each_step_once);
+    tcase_add_test(t, what_comes_back_among_others_is_concluded_and_handed_over);
     suite_add_tcase(s, t);
     return suite_main(s);
 }

@@ -153,6 +153,12 @@ class BenchTest(Case):
             self.assertEqual(line["reached"], line["rate_per_s"] >= line["wanted_rate_per_s"])
         self.assertEqual([n for n in os.listdir(self.tmp) if n.startswith("cantus-replay")], [])
 
+    def test_a_publisher_alone_gets_all_its_outcomes(self):
+        line = json.loads(self.bench("publish", "--rounds", "1", "--count", "20000").out)
+        self.assertGreaterEqual(line["messages"], 20000)
+        self.assertEqual(line["resent"], 0)
+        self.assertGreater(line["floor_rate_per_s"], line["rate_per_s"])
+
     def test_fairness_is_counted_in_messages(self):
         line = json.loads(self.bench("edge", "fairness", "--rounds", "1", "--count", "20", "--size", "500").out)
         self.assertEqual((line["greedy"], line["proposals"], line["payload_bytes"]), (10, 20, 500))
