@@ -295,7 +295,7 @@ END_TEST
 
 /* ---- the same as without --------------------------------------------------------------------- */
 
-enum { TURNS = 6000, HELD_MAX = 4096 };
+enum { TURNS = 3000, HELD_MAX = 4096 };
 
 /* What was pushed, as the stream would have it. */
 struct held {
