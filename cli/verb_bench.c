@@ -30,8 +30,9 @@ static const char help[] =
     "  --silence MS  after which a standby promotes itself\n"
     "  --leave-autogroup\n"
     "                with the weight of any other session. Without this a bench runs in a session of\n"
-    "                its own, with the most weight that is permitted, so that other sessions take less\n"
-    "                of what it gives up when it yields; lines then say \"autogroup_nice\"\n"
+    "                its own, and a case that spins has the most weight that is permitted, so that other\n"
+    "                sessions take less of what it gives up when it yields; lines then say\n"
+    "                \"autogroup_nice\"\n"
     "  --small-pages\n"
     "                `core` does not ask for huge pages, as a sequencer does\n"
     "  --json        as it prints anyway\n"
@@ -208,6 +209,7 @@ static bool measure(struct order *o, const struct bench_case *c)
         return cli_fail("out of memory") == CLI_OK;
     snprintf(what, sizeof what, "%s %s", c->bench, c->name);
     progress = (struct cli_progress) { .what = what };
+    weight_set(c);
     bool fine = c->run(&o->knobs, r, error);
     cli_progress_end(&progress);
     if (fine)

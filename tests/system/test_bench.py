@@ -58,6 +58,9 @@ class BenchTest(Case):
         small = ("rtt", "sequenced", "--rounds", "1", "--count", "20")
         self.assertEqual(json.loads(self.bench(*small).out)["autogroup_nice"], -20)
         self.assertNotIn("autogroup_nice", json.loads(self.bench(*small, "--leave-autogroup").out))
+        # What waits for disks has the weight of any other session.
+        small = ("durable", "append", "--rounds", "1", "--count", "20")
+        self.assertNotIn("autogroup_nice", json.loads(self.bench(*small).out))
 
     def sessions(self):
         """Process ids by session."""
