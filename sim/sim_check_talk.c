@@ -8,11 +8,9 @@
  * Compared are EPOCH, NAME, MESSAGE, PROGRESS, OUTCOME, and OPENED of a join that came behind the login. Not:
  * - REFUSED, ALIVE and CLOSING, which are no part of the stream's order; nor SUPERSEDED, and OPENED of an older join,
  *   which come where the proxy is when it is asked;
- * - names that are told again in a block, by a proxy that was behind a change of rights;
- * - what somebody is sent whose rights come and go, behind the next change that his proxy heard of: who is behind is
- *   judged by the rights of now. For the same reason the fresh proxy serves him, and those whose rights stay from
- *   when on they were given, where the first one did: outcomes below that are not compared;
- * - stretches on a history that did not last, behind where it parts.
+ * - outcomes in front of where the fresh proxy begins: what a subscription begins with is judged by the rights that
+ *   hold where it is made, so the fresh one makes it where the first one did;
+ * - what a fork has taken back, and what began on a history of rights that did not last.
  * The simulator's clients do not change their sets of subtrees. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,18 +154,9 @@ static const struct sim_talk_mark *mark_at(const struct sim_talk *t, size_t at)
     return &t->marks[i];
 }
 
-/* Where it wrote by others. */
-static size_t mark_end(const struct sim_talk *t, const struct sim_talk_mark *mark)
-{
-    for (uint32_t i = (uint32_t)(mark - t->marks); i < t->mark_count; i++)
-        if (t->marks[i].version != mark->version)
-            return t->marks[i].at;
-    return t->length;
-}
-
 /* The stretch behind `p`, which was told in front of `at`. False: there is nothing to be compared. */
 static bool begin_stretch(struct check *c, struct stretch *t, size_t at, struct position p,
-                          uint64_t mark_seq, size_t *limit)
+                          uint64_t mark_seq)
 {
     const struct sim_talk *talk = t->talk;
     const struct sim_talk_mark *mark = mark_at(talk, at);
@@ -184,7 +173,6 @@ static bool begin_stretch(struct check *c, struct stretch *t, size_t at, struct 
         t->begin_seq = known.seq;
     if (t->begin_seq < mark_seq)
         t->begin_seq = mark_seq;
-    *limit = stay ? talk->length : mark_end(talk, mark);
     return sim_history_has(&c->s->history, c->branch, known);
 }
 
@@ -212,7 +200,6 @@ static void read_talk(struct check *c, const struct sim_talk *talk)
     struct edge_accepted accepted;
     struct epoch epoch = { 0, 0 };
     bool compares = false;
-    size_t limit = 0;
     if (!find_request(talk, &t.request))
         return;
     for (size_t at = 0; frame_at(talk->bytes + at, talk->length - at, &f); at += f.length) {
@@ -232,18 +219,18 @@ static void read_talk(struct check *c, const struct sim_talk *talk)
             epoch = e.epoch;
         if (f.type == EDGE_SUBSCRIBED && edge_subscribed_decode(f.body, length, &subscribed)) {
             epoch = subscribed.position.epoch;
-            compares = begin_stretch(c, &t, next, subscribed.position, t.login_seq, &limit);
+            compares = begin_stretch(c, &t, next, subscribed.position, t.login_seq);
             continue;
         }
         if (f.type == EDGE_FORKED && edge_forked_decode(f.body, length, &forked)) {
             end_stretch(c, &t);
             note_forked(&t, forked.common.seq);
             epoch = forked.common.epoch;
-            compares = begin_stretch(c, &t, next, forked.common, 0, &limit);
+            compares = begin_stretch(c, &t, next, forked.common, 0);
             continue;
         }
         uint64_t seq = seq_of(c, &t, &f);
-        compares = compares && at < limit && lasts(c, epoch, seq);
+        compares = compares && lasts(c, epoch, seq);
         if (compares && seq != 0)
             t.end = next;
     }
@@ -494,47 +481,6 @@ static void describe(const struct check *c, const struct stretch *t, const struc
         snprintf(out, capacity, "%s of %lu", names[f->type], seq_of(c, t, f));
 }
 
-/* Whether no block ends between these messages. */
-static bool same_block(const struct check *c, uint64_t seq, uint64_t later_seq)
-{
-    if (seq / EDGE_BLOCK != later_seq / EDGE_BLOCK)
-        return false;
-    for (; seq < later_seq && seq < c->end_seq; seq++) {
-        uint32_t topic = sim_history_at(&c->s->history, c->branch, seq)->topic;
-        if (topic == TOPIC_GRANT || topic == TOPIC_GROUP)
-            return false;
-    }
-    return true;
-}
-
-/* The seq of the message that the names at `at` are told for; 0: it was not sent any more. */
-static uint64_t named_seq(const struct check *c, const struct stretch *t, size_t at)
-{
-    struct frame f;
-    for (; frame_at(t->talk->bytes + at, t->end - at, &f); at += f.length)
-        if (f.type == EDGE_MESSAGE)
-            return seq_of(c, t, &f);
-    return 0;
-}
-
-/* A NAME at `at` that was told before in the same block, by a proxy that knew of a change of rights behind that, or
- * has heard of one since. */
-static bool is_said_again(const struct check *c, const struct stretch *t, size_t at)
-{
-    const uint8_t *bytes = t->talk->bytes;
-    const struct sim_talk_mark *mark = mark_at(t->talk, at);
-    struct frame name, f;
-    uint64_t seq;
-    if (!frame_at(bytes + at, t->end - at, &name) || name.type != EDGE_NAME ||
-        (seq = named_seq(c, t, at)) == 0)
-        return false;
-    for (size_t i = t->begin; i < at && frame_at(bytes + i, at - i, &f); i += f.length)
-        if (f.length == name.length && memcmp(bytes + i, bytes + at, f.length) == 0 &&
-            same_block(c, named_seq(c, t, i), seq))
-            return mark_at(t->talk, i) != mark || !same_block(c, seq, mark->position.seq);
-    return false;
-}
-
 static void compare(struct check *c, const struct stretch *t)
 {
     const uint8_t *sent = t->talk->bytes + t->begin;
@@ -545,10 +491,6 @@ static void compare(struct check *c, const struct stretch *t)
         if (is && f.length == other.length &&
             memcmp(f.body - EDGE_HEADER, other.body - EDGE_HEADER, f.length) == 0)
             continue;
-        if (is_said_again(c, t, t->begin + at - f.length)) {
-            other_at -= is ? other.length : 0;
-            continue;
-        }
         char a[64], b[64];
         describe(c, t, &f, a, sizeof a);
         describe(c, t, is ? &other : NULL, b, sizeof b);
