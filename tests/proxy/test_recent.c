@@ -12,7 +12,7 @@ enum { MODEL_MAX = 200000, PAYLOAD_MAX = 60000 };
 static uint64_t state;
 static struct run_message *model; /* payload NULL: its bytes are those of payload_of */
 static uint64_t *stables;
-static uint32_t model_count;
+static uint32_t model_count, stretches;
 static uint8_t payload[PAYLOAD_MAX];
 
 static uint32_t draw(uint32_t below)
@@ -26,6 +26,12 @@ static void fill(const struct run_message *m)
     memset(payload, (int)(m->message.seq * 31 + m->message.timestamp_ns), m->message.length);
 }
 
+/* Half of the time few topics and publishers, of which a stretch has a note. */
+static uint32_t draw_name(uint64_t seq, uint32_t first, uint32_t below)
+{
+    return seq / 500 % 2 == 0 && draw(100) != 0 ? first + draw(3) : draw(below);
+}
+
 static void push(struct recent *r, uint64_t first_seq, uint32_t length, uint64_t time_ns)
 {
     uint32_t fragments = 1 + draw(8) * (draw(10) == 0);
@@ -33,8 +39,8 @@ static void push(struct recent *r, uint64_t first_seq, uint32_t length, uint64_t
     m.message = (struct message) { .seq = first_seq + fragments - 1,
                                    .timestamp_ns = time_ns,
                                    .publisher_seq = draw(100),
-                                   .topic = 1 + draw(50),
-                                   .publisher = draw(50),
+                                   .topic = 1 + draw_name(first_seq, TOPIC_CLOCK - 2, 50),
+                                   .publisher = draw_name(first_seq, 0, 50),
                                    .flags = (uint8_t)draw(2),
                                    .length = length };
     fill(&m);
@@ -76,6 +82,41 @@ static uint32_t index_of(uint64_t seq)
     return low;
 }
 
+static bool is_in(const uint32_t *all, uint32_t count, uint32_t what)
+{
+    while (count > 0 && all[count - 1] != what)
+        count--;
+    return count > 0;
+}
+
+/* What it says of the messages from this one on, and where it ends. */
+static void check_stretch(const struct recent *r, struct recent_cursor at, uint32_t i)
+{
+    const struct recent_stretch *t = recent_stretch(r, &at);
+    struct run_message m;
+    uint64_t stable, clock_ns = 0;
+    if (t == NULL)
+        return;
+    ck_assert_uint_lt(i, model_count);
+    stretches++;
+    for (; i < model_count && model[i].message.seq / RECENT_STRETCH == t->number; i++) {
+        const struct message *is = &model[i].message;
+        ck_assert(is_in(t->topics, t->topic_count, is->topic));
+        ck_assert(is->publisher == 0 || is_in(t->publishers, t->publisher_count, is->publisher));
+        ck_assert(is->topic != TOPIC_EPOCH && is->topic != TOPIC_GENESIS);
+        ck_assert(is->topic != TOPIC_GRANT && is->topic != TOPIC_GROUP);
+        clock_ns = is->topic == TOPIC_CLOCK ? is->timestamp_ns : clock_ns;
+    }
+    ck_assert_uint_ge(t->clock_ns, clock_ns);
+    ck_assert_uint_eq(t->last_seq, model[i - 1].message.seq);
+    ck_assert_uint_eq(t->last_ns, model[i - 1].message.timestamp_ns);
+    recent_pass(&at, t);
+    enum recent_result result = recent_next(r, &at, &m, &stable);
+    ck_assert_int_eq(result, i < model_count ? RECENT_MESSAGE : RECENT_END);
+    if (result == RECENT_MESSAGE)
+        check_message(&m, stable, i);
+}
+
 static void check_from(const struct recent *r, uint64_t seq, uint32_t steps)
 {
     struct recent_cursor c;
@@ -85,6 +126,8 @@ static void check_from(const struct recent *r, uint64_t seq, uint32_t steps)
     for (uint32_t i = index_of(seq); steps > 0; i++, steps--) {
         struct run_message m;
         uint64_t stable;
+        if (i % 16 == 0 || i + 3 > model_count)
+            check_stretch(r, c, i);
         enum recent_result result = recent_next(r, &c, &m, &stable);
         ck_assert_int_eq(result, i < model_count ? RECENT_MESSAGE : RECENT_END);
         if (result == RECENT_END)
@@ -144,6 +187,7 @@ START_TEST(reads_back_what_was_pushed)
             model_count = index_of(cut + 1);
             next = cut + 1;
             ck_assert_uint_le(recent_end(r), next);
+            check_from(r, cut > 30 ? cut - 30 : cut, 40);
         }
         if (draw(50) == 0) {
             check_from(r, recent_oldest(r) + draw(12000), 20);
@@ -167,6 +211,7 @@ START_TEST(reads_back_what_was_pushed)
     }
     ck_assert_uint_gt(left, 1000);
     check_from(r, recent_oldest(r), MODEL_MAX);
+    ck_assert_uint_gt(stretches, 1000);
     recent_destroy(r);
 }
 END_TEST
@@ -217,6 +262,7 @@ int main(void)
     Suite *suite = suite_create("proxy_recent");
     TCase *tcase = tcase_create("recent");
     tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, reads_back_what_was_pushed, 0, 3);
     tcase_add_test(tcase, may_begin_anywhere);
     tcase_add_test(tcase, a_cursor_finds_its_place_after_a_cut);
