@@ -23,7 +23,6 @@
 enum {
     STRETCHES_MAX = 1024,
     OWNED_MAX = 4,
-    CATCH_UPS = 16,
     VIEW_BYTES = 8 << 20,
     RECENT_BYTES = 16 << 20,
     SLACK = 1024
@@ -432,7 +431,7 @@ static bool prepare(struct check *c, struct port *port)
                      .run_bytes_max = SIM_RUN_BYTES_MAX },
         .recent_bytes = RECENT_BYTES,
         .readers_max = readers_max,
-        .catch_ups_max = CATCH_UPS,
+        .catch_ups_max = readers_max, /* who has to wait for a turn is behind */
         .counters = c->counters,
     };
     c->catalog = catalog_create(&catalog);

@@ -35,15 +35,25 @@ static void say_group(struct rig *r)
         rig_emit(r, topic, id, number + i, i + 1 < count ? MESSAGE_MORE : 0, "part", 4);
 }
 
-/* Another key's rights: they end a block, and change nothing for whoever reads here. (Whoever is behind when
- * its own rights change is told names again.) */
+/* They end a block, and change nothing for whoever reads here: rights of another key, of one that nothing names,
+ * and of his own elsewhere. */
 static void administer(struct rig *r)
 {
-    struct rig_key key = rig_key(9);
-    if (draw(2) == 0)
-        rig_grant(r, &key, ACCESS_READ, "/z");
-    else
-        rig_revoke(r, &key, ACCESS_READ, "/z");
+    struct rig_key own = rig_key(2), other = rig_key(9), unknown = rig_key(7);
+    switch (draw(4)) {
+    case 0:
+        rig_grant(r, &other, ACCESS_READ, "/a");
+        break;
+    case 1:
+        rig_revoke(r, &other, ACCESS_READ, "/a");
+        break;
+    case 2:
+        rig_revoke(r, &unknown, ACCESS_READ, "/a");
+        break;
+    default:
+        rig_grant(r, draw(2) == 0 ? &own : NULL, ACCESS_READ, "/z");
+        break;
+    }
 }
 
 static void write_some(struct rig *r, bool forks)
