@@ -100,6 +100,8 @@ enum access_verdict access_refuses_member(const struct access *a, const char *gr
 /* ---- questions ------------------------------------------------------------------------------- */
 uint32_t access_region_of(const struct access *a, const char *path, size_t length);
 uint32_t access_region_parent(const struct access *a, uint32_t region);
+uint32_t access_region_end(const struct access *a); /* numbers are below this */
+const char *access_region_path(const struct access *a, uint32_t region, size_t *length);
 /* ACCESS_PRINCIPAL_ANYONE for a key that no grant or group names. */
 uint32_t access_principal_of(const struct access *a, const uint8_t key[ACCESS_KEY_SIZE]);
 /* The rights of a principal in a region, anyone's included. */

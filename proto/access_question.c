@@ -23,6 +23,18 @@ uint32_t access_region_parent(const struct access *a, uint32_t region)
     return access_regions(a)[region].parent;
 }
 
+uint32_t access_region_end(const struct access *a)
+{
+    return a->region_count;
+}
+
+const char *access_region_path(const struct access *a, uint32_t region, size_t *length)
+{
+    assert(region < a->region_count);
+    *length = access_regions(a)[region].length;
+    return access_regions(a)[region].path;
+}
+
 uint32_t access_principal_of(const struct access *a, const uint8_t key[ACCESS_KEY_SIZE])
 {
     uint32_t found = access_find_principal(a, key);

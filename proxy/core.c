@@ -477,7 +477,7 @@ void proxy_gauges(const struct proxy *p, uint64_t gauges[COUNTER_END])
     gauges[COUNTER_SESSIONS_BEHIND] = readers.behind;
     gauges[COUNTER_CLIENTS_LEFT_BEHIND] = readers.left_behind;
     gauges[COUNTER_CLIENTS_FORKED] = readers.forked;
-    gauges[COUNTER_VIEWS] = views.views;
+    gauges[COUNTER_VIEWS] = views.editions;
     gauges[COUNTER_VIEW_USED] = (uint64_t)views.chunks * VIEW_CHUNK_BYTES;
     gauges[COUNTER_VIEW_SIZE] = p->o.view_bytes;
     gauges[COUNTER_SUBTREES] = sessions_subtrees(p->sessions);

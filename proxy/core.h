@@ -85,6 +85,7 @@ enum proxy_sabotage {
     PROXY_PASSES_A_MATCH = 256, /* who catches up passes what it wants now and then */
     PROXY_STABLE_OF_NOW = 1024, /* tells who is behind what is stable now, not what was there */
     PROXY_UNDIVIDED = 2048, /* lets through all of a subtree's limit, as if it were the only one */
+    PROXY_SHARES_REVOKED = 4096, /* encodes once for those whose rights are no longer equal */
     PROXY_PASSES_NOTHING = 512 /* no mistake: who catches up reads every message, to compare with */
 };
 

@@ -110,7 +110,7 @@ struct readers *readers_create(const struct readers_options *o, struct port *por
     s->due_seq = s->parked_seq = s->parked_time_ns = s->touch_seq = UINT64_MAX;
     s->recent = recent_create(s->o.recent_bytes);
     if (s->recent != NULL)
-        s->views = views_create(&s->o.views, catalog, s->recent, reader_losing, s);
+        s->views = views_create(&s->o.views, catalog, s->recent, reader_losing, reader_moved, s);
     s->history = history_create(&s->o.history, port, catalog_epochs(catalog), s->o.counters);
     if (s->views == NULL || s->history == NULL || !take_memory(s)) {
         readers_destroy(s);
@@ -395,13 +395,13 @@ static struct reader *next_ready(struct readers *s)
 
 void *readers_ready(struct readers *s)
 {
-    uint32_t view;
-    while ((view = views_touched(s->views)) != VIEW_NONE) {
-        reader_wake_list(&s->waiting[view]);
+    uint32_t edition;
+    while ((edition = views_touched(s->views)) != VIEW_NONE) {
+        reader_wake_list(&s->waiting[edition]);
         if (s->touch_seq <= s->stable)
-            reader_wake_list(&s->waiting_stable[view]);
+            reader_wake_list(&s->waiting_stable[edition]);
         else
-            readers_note_unstable(s, view, s->touch_seq);
+            readers_note_unstable(s, edition, s->touch_seq);
     }
     s->touch_seq = UINT64_MAX;
     while (s->ready.first != NULL || s->later.first != NULL) {

@@ -119,8 +119,7 @@ static struct place place_of(const struct reader *r)
         slot->streaming != 0) /* its encoder has it already, and nothing is written of it */
         return (struct place) { .next = slot->streaming, .previous = slot->streaming_previous };
     p.next = r->joined ? views_block(r->s->views).seq + 1 : slot->next;
-    p.previous =
-        r->joined ? view_encoder(r->s->views, r->in_view.view)->previous : slot->encoder.previous;
+    p.previous = r->joined ? view_previous(r->s->views, &r->in_view) : slot->encoder.previous;
     if (!r->joined && p.next <= r->place.next)
         p.next = r->place.next, p.end = r->place.end; /* what is below was only looked at */
     return p;
@@ -153,8 +152,7 @@ void reader_leave(struct reader *r)
 
 void reader_losing(void *ctx, struct view_reader *in_view)
 {
-    struct reader *r =
-        (struct reader *)(void *)((uint8_t *)in_view - offsetof(struct reader, in_view));
+    struct reader *r = reader_in(in_view);
     struct readers *s = ctx;
     s->counts.left_behind++;
     leave(r, true);
@@ -165,10 +163,8 @@ void reader_losing(void *ctx, struct view_reader *in_view)
 
 static void join(struct reader *r, uint32_t view)
 {
-    uint64_t end = reader_end(r);
-    view_join(r->s->views, view, &r->in_view);
-    r->shift = end - view_end(r->s->views, view);
     assert(!r->joined);
+    view_join(r->s->views, view, &r->in_view, reader_end(r));
     r->joined = true;
     r->s->counts.live++;
     if (r->tick_said == 0)

@@ -86,8 +86,7 @@ struct reader {
     struct change changes[CHANGES_MAX];
     uint32_t change_count, changes_applied; /* applied to what is encoded */
     struct view_reader in_view;
-    uint64_t shift; /* bytes of the view, to bytes of the reader */
-    uint32_t slot;  /* its own encoder, or what is left of its bytes */
+    uint32_t slot; /* its own encoder, or what is left of its bytes */
     struct place place;
 
     uint64_t at; /* bytes taken */
@@ -201,9 +200,9 @@ struct readers {
     uint8_t *slot_bytes;
     uint32_t *slot_order; /* [catch_ups_max]: free_slot_count that are free, then those in use */
     uint32_t free_slot_count;
-    struct reader **waiting;        /* by view: at sequenced, who has everything */
+    struct reader **waiting;        /* by edition: at sequenced, who has everything */
     struct reader **waiting_stable; /* and at stable */
-    uint32_t *unstable;             /* circular: views whose readers at stable wait */
+    uint32_t *unstable;             /* circular: editions whose readers at stable wait */
     uint64_t *unstable_seq;
     bool *is_unstable;
     uint32_t unstable_mask, unstable_head, unstable_count;
@@ -234,6 +233,11 @@ struct readers {
     uint8_t no_subtrees[1];
 };
 
+static inline struct reader *reader_in(struct view_reader *in_view)
+{
+    return (struct reader *)(void *)((uint8_t *)in_view - offsetof(struct reader, in_view));
+}
+
 static inline bool reader_sabotaged(const struct reader *r, uint32_t what)
 {
     return (r->s->o.sabotage & what) != 0;
@@ -256,8 +260,8 @@ void readers_serve_parked(struct readers *s, bool all);
 /* Those with the same interval between ticks are looked at together. */
 void reader_join_group(struct reader *r, uint32_t tick_ms);
 void reader_leave_group(struct reader *r);
-/* Readers at stable whose view got something that is not. */
-void readers_note_unstable(struct readers *s, uint32_t view, uint64_t seq);
+/* Readers at stable whose edition got something that is not. */
+void readers_note_unstable(struct readers *s, uint32_t edition, uint64_t seq);
 void reader_drop_changes(struct reader *r);
 
 /* ---- reader_queue.c -------------------------------------------------------------------------- */
@@ -279,6 +283,7 @@ void reader_say_pending(struct reader *r, uint64_t through);
 void reader_wake(struct reader *r);
 void reader_wake_list(struct reader **list);
 void reader_unwait(struct reader *r);
+void reader_moved(void *ctx, struct view_reader *in_view);
 uint64_t reader_end(const struct reader *r);
 
 /* ---- reader_rights.c ------------------------------------------------------------------------- */

@@ -3,7 +3,7 @@
 uint64_t reader_end(const struct reader *r)
 {
     if (r->joined)
-        return view_end(r->s->views, r->in_view.view) + r->shift;
+        return view_end(r->s->views, &r->in_view);
     const struct slot *slot = r->slot != NONE ? &r->s->slots[r->slot] : NULL;
     return r->at + (slot != NULL ? slot->end - slot->begin : 0);
 }
@@ -82,11 +82,20 @@ static void hold(struct reader *r)
 static void drained(struct reader *r)
 {
     r->drained = true;
-    if (r->joined && r->stable && r->in_view.at < view_end(r->s->views, r->in_view.view))
+    if (r->joined && r->stable && view_unread(r->s->views, &r->in_view) > 0)
         hold(r);
     else if (r->joined)
-        wait_in(r, r->stable ? &r->s->waiting_stable[r->in_view.view]
-                             : &r->s->waiting[r->in_view.view]);
+        wait_in(r, r->stable ? &r->s->waiting_stable[r->in_view.edition]
+                             : &r->s->waiting[r->in_view.edition]);
+}
+
+void reader_moved(void *ctx, struct view_reader *in_view)
+{
+    struct readers *s = ctx;
+    struct reader *r = reader_in(in_view);
+    if (r->wait_list != NULL)
+        wait_in(r,
+                r->stable ? &s->waiting_stable[in_view->edition] : &s->waiting[in_view->edition]);
 }
 
 /* ---- items ----------------------------------------------------------------------------------- */

@@ -47,7 +47,7 @@ static void say_behind(struct reader *r, const struct run_message *m, uint64_t s
         reader_begin(r);
         return;
     }
-    reader_behind(r, m, stable, view_encoder(r->s->views, r->in_view.view)->previous);
+    reader_behind(r, m, stable, view_previous(r->s->views, &r->in_view));
 }
 
 static void tick(struct readers *s, const struct run_message *m, uint64_t stable)
@@ -233,13 +233,13 @@ void readers_message(struct readers *s, const struct run_message *m, uint64_t st
         readers_serve_parked(s, from->topic == TOPIC_EPOCH);
 }
 
-void readers_note_unstable(struct readers *s, uint32_t view, uint64_t seq)
+void readers_note_unstable(struct readers *s, uint32_t edition, uint64_t seq)
 {
-    if (s->is_unstable[view] || s->waiting_stable[view] == NULL)
+    if (s->is_unstable[edition] || s->waiting_stable[edition] == NULL)
         return;
     uint32_t at = (s->unstable_head + s->unstable_count++) & s->unstable_mask;
-    s->is_unstable[view] = true;
-    s->unstable[at] = view;
+    s->is_unstable[edition] = true;
+    s->unstable[at] = edition;
     s->unstable_seq[at] = seq;
 }
 
@@ -247,10 +247,10 @@ static void wake_stable(struct readers *s)
 {
     while (s->unstable_count > 0 &&
            s->unstable_seq[s->unstable_head & s->unstable_mask] <= s->stable) {
-        uint32_t view = s->unstable[s->unstable_head++ & s->unstable_mask];
+        uint32_t edition = s->unstable[s->unstable_head++ & s->unstable_mask];
         s->unstable_count--;
-        s->is_unstable[view] = false;
-        reader_wake_list(&s->waiting_stable[view]);
+        s->is_unstable[edition] = false;
+        reader_wake_list(&s->waiting_stable[edition]);
     }
     struct line held = s->held;
     s->held = (struct line) { 0 };

@@ -1,5 +1,7 @@
 #include "proxy/view_private.h"
 
+enum { COPIED_MAX = 256 };
+
 static uint8_t *bytes_of(const struct views *v, uint32_t chunk)
 {
     return v->chunk_bytes + (size_t)chunk * VIEW_CHUNK_BYTES;
@@ -7,14 +9,14 @@ static uint8_t *bytes_of(const struct views *v, uint32_t chunk)
 
 /* ---- readers of a chunk ---------------------------------------------------------------------- */
 
-static struct view_reader **list_of(struct views *v, uint32_t view, uint32_t chunk)
+static struct view_reader **list_of(struct views *v, uint32_t edition, uint32_t chunk)
 {
-    return chunk != NONE ? &v->chunks[chunk].readers : &v->views[view].idle;
+    return chunk != NONE ? &v->chunks[chunk].readers : &v->editions[edition].idle;
 }
 
 static void link_reader(struct views *v, struct view_reader *r, uint32_t chunk)
 {
-    struct view_reader **list = list_of(v, r->view, chunk);
+    struct view_reader **list = list_of(v, r->edition, chunk);
     r->chunk = chunk;
     r->previous = NULL;
     r->next = *list;
@@ -28,17 +30,17 @@ static void unlink_reader(struct views *v, struct view_reader *r)
     if (r->previous != NULL)
         r->previous->next = r->next;
     else
-        *list_of(v, r->view, r->chunk) = r->next;
+        *list_of(v, r->edition, r->chunk) = r->next;
     if (r->next != NULL)
         r->next->previous = r->previous;
 }
 
-/* All of them, to another chunk of their view, or to none. */
-static void move_readers(struct views *v, struct view *w, uint32_t from, uint32_t to)
+/* All of them, to another chunk of their edition, or to none. */
+static void move_readers(struct views *v, struct edition *e, uint32_t from, uint32_t to)
 {
-    uint32_t view = (uint32_t)(w - v->views);
+    uint32_t edition = (uint32_t)(e - v->editions);
     struct view_reader *r;
-    while ((r = *list_of(v, view, from)) != NULL) {
+    while ((r = *list_of(v, edition, from)) != NULL) {
         unlink_reader(v, r);
         link_reader(v, r, to);
     }
@@ -46,14 +48,14 @@ static void move_readers(struct views *v, struct view *w, uint32_t from, uint32_
 
 /* ---- chunks ---------------------------------------------------------------------------------- */
 
-static void release_first(struct views *v, struct view *w)
+static void release_first(struct views *v, struct edition *e)
 {
-    uint32_t c = w->first_chunk;
+    uint32_t c = e->first_chunk;
     struct chunk *chunk = &v->chunks[c];
     assert(chunk->readers == NULL);
-    w->first_chunk = chunk->next;
-    if (w->first_chunk == NONE)
-        w->last_chunk = NONE;
+    e->first_chunk = chunk->next;
+    if (e->first_chunk == NONE)
+        e->last_chunk = NONE;
     *(chunk->older != NONE ? &v->chunks[chunk->older].newer : &v->oldest) = chunk->newer;
     *(chunk->newer != NONE ? &v->chunks[chunk->newer].older : &v->newest) = chunk->older;
     chunk->next = v->chunk_free;
@@ -62,29 +64,40 @@ static void release_first(struct views *v, struct view *w)
     v->counts.chunks--;
 }
 
-void view_release_chunks(struct views *v, struct view *w)
+static void release_chunks(struct views *v, struct edition *e)
 {
-    while (w->first_chunk != NONE)
-        release_first(v, w);
+    while (e->first_chunk != NONE)
+        release_first(v, e);
 }
 
 /* What nobody needs any more. */
-static void trim(struct views *v, struct view *w)
+static void trim(struct views *v, struct edition *e)
 {
-    if (w->at_end == w->joined) {
-        if (w->last_chunk != NONE)
-            move_readers(v, w, w->last_chunk, NONE);
-        view_release_chunks(v, w);
+    if (e->at_end == e->joined) {
+        if (e->last_chunk != NONE)
+            move_readers(v, e, e->last_chunk, NONE);
+        release_chunks(v, e);
         return;
     }
-    while (w->first_chunk != w->last_chunk && v->chunks[w->first_chunk].readers == NULL)
-        release_first(v, w);
+    while (e->first_chunk != e->last_chunk && v->chunks[e->first_chunk].readers == NULL)
+        release_first(v, e);
 }
 
-/* The view's first chunk goes, whoever is in it. */
-static void take_away(struct views *v, struct view *w)
+static void lose(struct views *v, struct view_reader *r)
 {
-    struct chunk *chunk = &v->chunks[w->first_chunk];
+    v->losing(v->ctx, r);
+    v->counts.lost++;
+    struct edition *e = &v->editions[r->edition];
+    e->at_end -= r->at == e->end;
+    e->joined--;
+    unlink_reader(v, r);
+    r->view = VIEW_NONE;
+}
+
+/* The edition's first chunk goes, whoever is in it. */
+static void take_away(struct views *v, struct edition *e)
+{
+    struct chunk *chunk = &v->chunks[e->first_chunk];
     struct view_reader *r;
     uint64_t lost = v->counts.lost;
     while ((r = chunk->readers) != NULL) {
@@ -93,26 +106,21 @@ static void take_away(struct views *v, struct view *w)
             link_reader(v, r, chunk->next);
             continue;
         }
-        v->losing(v->losing_ctx, r);
-        v->counts.lost++;
-        w->at_end -= r->at == w->end;
-        w->joined--;
-        unlink_reader(v, r);
-        r->view = VIEW_NONE;
+        lose(v, r);
     }
     v->counts.evicted += v->counts.lost > lost;
-    release_first(v, w);
-    trim(v, w);
+    release_first(v, e);
+    trim(v, e);
 }
 
 static void reserve(struct views *v, uint32_t count)
 {
     assert(count <= v->chunk_max / 2);
     while (v->chunks_free < count)
-        take_away(v, &v->views[v->chunks[v->oldest].view]);
+        take_away(v, &v->editions[v->chunks[v->oldest].edition]);
 }
 
-static struct chunk *append_chunk(struct views *v, struct view *w, bool goes_on)
+static struct chunk *append_chunk(struct views *v, struct edition *e, bool goes_on)
 {
     uint32_t c = v->chunk_free;
     if (c != NONE)
@@ -121,137 +129,171 @@ static struct chunk *append_chunk(struct views *v, struct view *w, bool goes_on)
         c = v->chunk_end++;
     v->chunks_free--;
     v->counts.chunks++;
-    v->chunks[c] = (struct chunk) {
-        .start = w->end, .goes_on = goes_on, .view = (uint32_t)(w - v->views), .older = v->newest
-    };
+    v->chunks[c] = (struct chunk) { .start = e->end,
+                                    .goes_on = goes_on,
+                                    .edition = (uint32_t)(e - v->editions),
+                                    .older = v->newest };
     *(v->newest != NONE ? &v->chunks[v->newest].newer : &v->oldest) = c;
     v->newest = c;
-    if (w->last_chunk != NONE) {
-        v->chunks[w->last_chunk].next = c;
+    if (e->last_chunk != NONE) {
+        v->chunks[e->last_chunk].next = c;
     } else {
-        w->first_chunk = c;
-        move_readers(v, w, NONE, c);
+        e->first_chunk = c;
+        move_readers(v, e, NONE, c);
     }
-    w->last_chunk = c;
+    e->last_chunk = c;
     return &v->chunks[c];
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static uint32_t room_of(const struct views *v, const struct view *w)
+static uint32_t room_of(const struct views *v, const struct edition *e)
 {
-    if (w->last_chunk == NONE)
+    if (e->last_chunk == NONE)
         return 0;
-    const struct chunk *c = &v->chunks[w->last_chunk];
+    const struct chunk *c = &v->chunks[e->last_chunk];
     return c->goes_on ? 0 : VIEW_CHUNK_BYTES - c->used;
 }
 
-static void wrote(struct views *v, struct view *w, size_t length, uint64_t seq)
+static void wrote(struct views *v, struct edition *e, size_t length, uint64_t seq)
 {
-    struct chunk *c = &v->chunks[w->last_chunk];
+    struct chunk *c = &v->chunks[e->last_chunk];
     c->used += (uint32_t)length;
     c->last_seq = seq;
-    w->end += length;
-    w->at_end = 0;
+    e->end += length;
+    e->at_end = 0;
 }
 
 /* Into as many chunks as it takes. */
-static void put_piece(struct views *v, struct view *w, const uint8_t *bytes, size_t length,
+static void put_piece(struct views *v, struct edition *e, const uint8_t *bytes, size_t length,
                       uint64_t seq)
 {
     while (length > 0) {
-        uint32_t room = VIEW_CHUNK_BYTES - v->chunks[w->last_chunk].used;
+        uint32_t room = VIEW_CHUNK_BYTES - v->chunks[e->last_chunk].used;
         if (room == 0) {
-            append_chunk(v, w, true);
+            append_chunk(v, e, true);
             room = VIEW_CHUNK_BYTES;
         }
         size_t piece = length < room ? length : room;
-        memcpy(bytes_of(v, w->last_chunk) + v->chunks[w->last_chunk].used, bytes, piece);
-        wrote(v, w, piece, seq);
+        memcpy(bytes_of(v, e->last_chunk) + v->chunks[e->last_chunk].used, bytes, piece);
+        wrote(v, e, piece, seq);
         bytes += piece;
         length -= piece;
     }
 }
 
-static void after_write(struct views *v, struct view *w)
+void edition_touch(struct views *v, uint32_t edition)
 {
-    while (w->first_chunk != w->last_chunk &&
-           w->end - v->chunks[w->first_chunk].start > v->o.lag_bytes_max)
-        take_away(v, w);
-    if (w->touched || w->joined == 0)
+    struct edition *e = &v->editions[edition];
+    if (e->touched)
         return;
-    w->touched = true;
-    w->next_touched = v->touched;
-    v->touched = (uint32_t)(w - v->views);
+    e->touched = true;
+    e->next_touched = v->touched;
+    v->touched = edition;
+}
+
+static void after_write(struct views *v, struct edition *e)
+{
+    while (e->first_chunk != e->last_chunk &&
+           e->end - v->chunks[e->first_chunk].start > v->o.lag_bytes_max)
+        take_away(v, e);
+    if (e->joined > 0)
+        edition_touch(v, (uint32_t)(e - v->editions));
 }
 
 /* A unit begins in the last chunk if it fits there whole, else in a new one. */
-static void put_unit(struct views *v, struct view *w, const uint8_t *head, size_t head_length,
+static void put_unit(struct views *v, struct edition *e, const uint8_t *head, size_t head_length,
                      const uint8_t *payload, size_t length, uint64_t seq)
 {
-    if (room_of(v, w) < head_length + length)
-        append_chunk(v, w, false);
-    put_piece(v, w, head, head_length, seq);
-    put_piece(v, w, payload, length, seq);
+    if (room_of(v, e) < head_length + length)
+        append_chunk(v, e, false);
+    put_piece(v, e, head, head_length, seq);
+    put_piece(v, e, payload, length, seq);
 }
 
-void view_write_message(struct views *v, uint32_t view, const struct run_message *m)
+void edition_write_message(struct views *v, uint32_t edition, const struct run_message *m)
 {
-    struct view *w = &v->views[view];
+    struct edition *e = &v->editions[edition];
     uint32_t length = m->message.length;
     uint8_t head[ENCODER_OVERHEAD_MAX];
-    bool fits = room_of(v, w) >= length + ENCODER_OVERHEAD_MAX;
-    if (w->joined > 0 && !fits)
+    bool fits = room_of(v, e) >= length + ENCODER_OVERHEAD_MAX;
+    if (e->joined > 0 && !fits)
         reserve(v, (length + ENCODER_OVERHEAD_MAX) / VIEW_CHUNK_BYTES + 2);
-    if (w->joined == 0) { /* maybe since just now */
-        (void)encoder_head(&w->encoder, v->catalog, m, true, head);
+    if (e->joined == 0) { /* maybe since just now */
+        (void)encoder_head(&e->encoder, v->catalog, m, true, head);
         return;
     }
-    if (room_of(v, w) >= length + ENCODER_OVERHEAD_MAX) {
-        uint8_t *to = bytes_of(v, w->last_chunk) + v->chunks[w->last_chunk].used;
-        wrote(v, w, encoder_message(&w->encoder, v->catalog, m, false, to), m->message.seq);
+    if (room_of(v, e) >= length + ENCODER_OVERHEAD_MAX) {
+        uint8_t *to = bytes_of(v, e->last_chunk) + v->chunks[e->last_chunk].used;
+        wrote(v, e, encoder_message(&e->encoder, v->catalog, m, false, to), m->message.seq);
     } else {
-        size_t head_length = encoder_head(&w->encoder, v->catalog, m, false, head);
-        put_unit(v, w, head, head_length, m->message.payload, length, m->message.seq);
+        size_t head_length = encoder_head(&e->encoder, v->catalog, m, false, head);
+        put_unit(v, e, head, head_length, m->message.payload, length, m->message.seq);
     }
-    v->counts.written += w->joined;
-    after_write(v, w);
+    v->counts.written += e->joined;
+    after_write(v, e);
 }
 
-void view_write_end(struct views *v, uint32_t view, uint64_t through, uint64_t stable,
-                    uint64_t time_ns)
+void edition_write_end(struct views *v, uint32_t edition, uint64_t through, uint64_t stable,
+                       uint64_t time_ns)
 {
-    struct view *w = &v->views[view];
+    struct edition *e = &v->editions[edition];
     uint8_t frame[ENCODER_END_MAX];
-    if (w->joined > 0 && room_of(v, w) < ENCODER_END_MAX)
+    if (e->joined > 0 && room_of(v, e) < ENCODER_END_MAX)
         reserve(v, 1);
-    bool muted = w->joined == 0;
-    size_t length = encoder_end(&w->encoder, through, stable, time_ns, muted, frame);
+    bool muted = e->joined == 0;
+    size_t length = encoder_end(&e->encoder, through, stable, time_ns, muted, frame);
     if (length == 0)
         return;
-    put_unit(v, w, frame, length, frame, 0, through + 1);
-    after_write(v, w);
+    put_unit(v, e, frame, length, frame, 0, through + 1);
+    after_write(v, e);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-void view_join(struct views *v, uint32_t view, struct view_reader *r)
+void view_join(struct views *v, uint32_t view, struct view_reader *r, uint64_t end)
 {
-    struct view *w = &v->views[view];
-    *r = (struct view_reader) { .view = view, .at = w->end };
-    w->joined++;
-    w->at_end++;
-    link_reader(v, r, w->last_chunk);
+    uint32_t edition = v->views[view].edition;
+    struct edition *e = &v->editions[edition];
+    *r = (struct view_reader) {
+        .view = view, .edition = edition, .at = e->end, .shift = end - e->end
+    };
+    e->joined++;
+    e->at_end++;
+    link_reader(v, r, e->last_chunk);
+}
+
+uint64_t view_end(const struct views *v, const struct view_reader *r)
+{
+    return v->editions[r->edition].end + r->shift;
+}
+
+uint64_t view_unread(const struct views *v, const struct view_reader *r)
+{
+    return v->editions[r->edition].end - r->at;
+}
+
+uint64_t view_previous(const struct views *v, const struct view_reader *r)
+{
+    return v->editions[r->edition].encoder.previous;
+}
+
+/* Others of its rights were waiting for that. */
+static void trimmed(struct views *v, uint32_t edition)
+{
+    if (v->editions[edition].twin)
+        edition_merge(v, edition);
 }
 
 void view_leave(struct views *v, struct view_reader *r)
 {
-    struct view *w = &v->views[r->view];
+    struct edition *e = &v->editions[r->edition];
     unlink_reader(v, r);
-    w->at_end -= r->at == w->end;
-    w->joined--;
+    e->at_end -= r->at == e->end;
+    e->joined--;
     r->view = VIEW_NONE;
-    trim(v, w);
+    trim(v, e);
+    trimmed(v, r->edition);
 }
 
 /* How many of its bytes are of units that are stable. */
@@ -287,8 +329,8 @@ size_t view_read(struct views *v, const struct view_reader *r, bool stable, cons
 
 void view_advance(struct views *v, struct view_reader *r, size_t taken)
 {
-    struct view *w = &v->views[r->view];
-    assert(taken <= w->end - r->at);
+    struct edition *e = &v->editions[r->edition];
+    assert(taken <= e->end - r->at);
     if (taken == 0)
         return;
     r->at += taken;
@@ -299,7 +341,112 @@ void view_advance(struct views *v, struct view_reader *r, size_t taken)
         unlink_reader(v, r);
         link_reader(v, r, c);
     }
-    w->at_end += r->at == w->end;
-    if (r->at == w->end || c != w->first_chunk)
-        trim(v, w);
+    e->at_end += r->at == e->end;
+    if (r->at == e->end || c != e->first_chunk)
+        trim(v, e);
+    if (r->at == e->end)
+        trimmed(v, r->edition);
+}
+
+/* ---- from one edition to another ------------------------------------------------------------- */
+
+static bool at_end_of(const struct chunk *c, const struct view_reader *r)
+{
+    return r->at == c->start + c->used;
+}
+
+/* Into its last chunk; its place there may be another. */
+static void move_reader(struct views *v, struct view_reader *r, uint32_t to, uint64_t at)
+{
+    struct edition *from = &v->editions[r->edition], *e = &v->editions[to];
+    unlink_reader(v, r);
+    from->joined--;
+    from->at_end -= r->at == from->end;
+    r->shift += r->at - at;
+    r->at = at;
+    r->edition = to;
+    e->joined++;
+    e->at_end += r->at == e->end;
+    link_reader(v, r, e->last_chunk);
+    v->moved(v->ctx, r);
+}
+
+uint32_t chunks_to_copy(const struct views *v)
+{
+    uint32_t kept = v->chunk_max / 4;
+    uint32_t free = v->chunks_free > kept ? v->chunks_free - kept : 0;
+    return free < COPIED_MAX ? free : COPIED_MAX;
+}
+
+static void copy_chunk(struct views *v, uint32_t from, uint32_t part)
+{
+    const struct chunk *c = &v->chunks[from];
+    struct edition *e = &v->editions[part];
+    struct chunk *to = append_chunk(v, e, c->goes_on);
+    to->start = c->start;
+    to->last_seq = c->last_seq;
+    to->used = c->used;
+    to->stable_used = c->stable_used;
+    memcpy(bytes_of(v, e->last_chunk), bytes_of(v, from), c->used);
+    v->counts.copied++;
+}
+
+/* Of the readers in this chunk, of which there are `left` with those behind it. */
+static void part_chunk(struct views *v, uint32_t c, uint32_t left, uint32_t parts, uint32_t *budget)
+{
+    struct chunk *chunk = &v->chunks[c];
+    struct view_reader *next;
+    for (struct view_reader *r = chunk->readers; r != NULL; r = next) {
+        next = r->next;
+        struct edition *e = &v->editions[v->views[r->view].edition];
+        bool needs = !at_end_of(chunk, r);
+        if (e->part_of == NONE || e->copies || (!needs && chunk->next == NONE))
+            continue;
+        if (!needs) {
+            unlink_reader(v, r);
+            link_reader(v, r, chunk->next);
+        } else if (left > *budget) {
+            lose(v, r);
+        } else {
+            *budget -= left;
+            e->copies = true;
+        }
+    }
+    for (uint32_t p = parts; p != NONE; p = v->editions[p].next_part)
+        if (v->editions[p].copies)
+            copy_chunk(v, c, p);
+    for (struct view_reader *r = chunk->readers; r != NULL; r = next) {
+        next = r->next;
+        uint32_t to = v->views[r->view].edition;
+        if (to != r->edition)
+            move_reader(v, r, to, r->at);
+    }
+}
+
+void edition_part(struct views *v, uint32_t edition, uint32_t parts, uint32_t *budget)
+{
+    struct edition *e = &v->editions[edition];
+    struct view_reader *next;
+    uint32_t left = 0;
+    if (parts == NONE || e->joined == 0)
+        return;
+    for (uint32_t c = e->first_chunk; c != NONE; c = v->chunks[c].next)
+        left++;
+    for (uint32_t c = e->first_chunk; c != NONE; c = v->chunks[c].next)
+        part_chunk(v, c, left--, parts, budget);
+    for (struct view_reader *r = e->idle; r != NULL; r = next) {
+        next = r->next;
+        uint32_t to = v->views[r->view].edition;
+        if (to != edition)
+            move_reader(v, r, to, r->at);
+    }
+    trim(v, e);
+}
+
+void edition_move_all(struct views *v, uint32_t from, uint32_t to)
+{
+    const struct edition *e = &v->editions[from];
+    assert(e->first_chunk == NONE && e->at_end == e->joined);
+    while (e->idle != NULL)
+        move_reader(v, e->idle, to, v->editions[to].end);
 }

@@ -54,10 +54,10 @@ void node_release(struct views *v, uint32_t node)
     v->node_version++;
 }
 
-bool sub_exists(const struct views *v, uint32_t node, uint32_t view)
+static bool sub_exists(const struct views *v, uint32_t node, uint32_t filter)
 {
-    uint32_t s = v->sub_index[hash_seed(node, view) & v->sub_mask];
-    while (s != NONE && (v->subs[s].node != node || v->subs[s].view != view))
+    uint32_t s = v->sub_index[hash_seed(node, filter) & v->sub_mask];
+    while (s != NONE && (v->subs[s].node != node || v->subs[s].filter != filter))
         s = v->subs[s].next;
     return s != NONE;
 }
@@ -104,38 +104,23 @@ void interests_flush(struct views *v)
     v->version++;
 }
 
-void interests_check_access(struct views *v)
-{
-    uint64_t version = access_version(catalog_access(v->catalog));
-    if (version == v->access_version || (v->o.sabotage & PROXY_FORGETS_REVOKED) != 0)
-        return;
-    v->access_version = version;
-    v->version++;
-}
-
-static bool may_read(const struct access *a, uint32_t principal, uint32_t region)
-{
-    if (principal >= access_principal_end(a))
-        return false; /* its grant was lost to a fork, and its reader is not told yet */
-    return (access_row(a, principal, ACCESS_READ)[region / 64] >> region % 64 & 1) != 0;
-}
-
 /* False: no room, all are to be forgotten. */
 static bool compute(struct views *v, struct interest *i)
 {
-    const struct access *a = catalog_access(v->catalog);
     i->first = v->list_count;
     i->count = 0;
     v->counts.computed++;
     for (uint32_t s = v->nodes[i->node].first_sub; s != NONE; s = v->subs[s].next_of_node) {
-        uint32_t view = v->subs[s].view;
-        v->counts.visited++;
-        if (!may_read(a, v->views[view].principal, i->region))
-            continue;
-        if (v->list_count == v->list_max)
-            return false;
-        v->lists[v->list_count++] = view;
-        i->count++;
+        uint32_t edition = v->filters[v->subs[s].filter].first_edition;
+        for (; edition != NONE; edition = v->editions[edition].next_of_filter) {
+            v->counts.visited++;
+            if (!row_has(&v->editions[edition].row, i->region))
+                continue;
+            if (v->list_count == v->list_max)
+                return false;
+            v->lists[v->list_count++] = edition;
+            i->count++;
+        }
     }
     i->version = v->version;
     return true;
@@ -207,19 +192,24 @@ uint32_t interest_of(struct views *v, uint32_t topic)
             v->counts.flushed++;
             interests_flush(v);
             t->interest = chain_at(v, t->node, region);
-            assert(t->interest != NONE); /* one chain has room: each view is in it once */
+            assert(t->interest != NONE); /* one chain has room: each edition is in it once */
         }
     }
     t->version = v->version;
     return t->interest;
 }
 
+bool edition_wants(struct views *v, uint32_t edition, uint32_t topic)
+{
+    const struct edition *e = &v->editions[edition];
+    for (uint32_t i = interest_of(v, topic); i != NONE; i = v->interests[i].up)
+        if (sub_exists(v, v->interests[i].node, e->filter))
+            return row_has(&e->row, v->interests[i].region);
+    return false;
+}
+
 bool view_wants(struct views *v, uint32_t view, uint32_t topic)
 {
-    interests_check_access(v);
-    for (uint32_t i = interest_of(v, topic); i != NONE; i = v->interests[i].up)
-        if (sub_exists(v, v->interests[i].node, view))
-            return may_read(catalog_access(v->catalog), v->views[view].principal,
-                            v->interests[i].region);
-    return false;
+    editions_check_rights(v);
+    return edition_wants(v, v->views[view].edition, topic);
 }

@@ -32,6 +32,12 @@ static void never_losing(void *ctx, struct view_reader *r)
     ck_abort_msg("nobody is slow here");
 }
 
+static void never_moved(void *ctx, struct view_reader *r)
+{
+    (void)ctx, (void)r;
+    ck_abort_msg("nobody's rights change here");
+}
+
 static void setup(void)
 {
     uint8_t payload[SYS_PAYLOAD_MAX];
@@ -53,7 +59,7 @@ static void setup(void)
                                .topics_max = 131072,
                                .bytes_max = UINT64_C(256) << 20,
                                .lag_bytes_max = 4 << 20 };
-    views = views_create(&o, catalog, recent, never_losing, NULL);
+    views = views_create(&o, catalog, recent, never_losing, never_moved, NULL);
     ck_assert(catalog != NULL && recent != NULL && views != NULL);
 }
 
@@ -100,7 +106,7 @@ START_TEST(cost_follows_from_matches)
         snprintf(path, sizeof path, "/md/v%u", i);
         ids[i] = open_view(path, NULL);
         ck_assert_uint_ne(ids[i], VIEW_NONE);
-        view_join(views, ids[i], &readers[i]);
+        view_join(views, ids[i], &readers[i], 0);
     }
     for (uint32_t i = 0; i < TOPICS; i++)
         offer(TOPIC_FIRST_USER + i);
@@ -157,7 +163,7 @@ START_TEST(a_message_larger_than_a_chunk_is_whole)
     uint8_t *payload = malloc(1 << 20), *got = malloc(2 << 20);
     size_t length, total = 0;
     const uint8_t *bytes;
-    view_join(views, id, &r);
+    view_join(views, id, &r, 0);
     for (uint32_t i = 0; i < 1 << 20; i++)
         payload[i] = (uint8_t)(i * 7 + i / 251);
     struct run_message m = { .first_seq = seq + 1, .fragments = 100 };
