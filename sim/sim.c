@@ -120,6 +120,7 @@ static const struct sabotage {
     { "stable_early", .proxy = PROXY_STABLE_EARLY },
     { "own_clock", .proxy = PROXY_OWN_CLOCK },
     { "stable_of_now", .proxy = PROXY_STABLE_OF_NOW },
+    { "shares_revoked", .proxy = PROXY_SHARES_REVOKED },
     { "restless", .sequencer = SEQUENCER_RESTLESS },
 };
 

@@ -92,6 +92,8 @@ enum sim_invariant {
     X(stable_early, "a proxy sends what is not stable to readers at stable", 11)                   \
     X(own_clock, "a proxy tells the time with something of its own clock", 14)                     \
     X(stable_of_now, "a proxy tells who is behind what is stable now, not what was there", 14)     \
+    X(shares_revoked, "a proxy goes on encoding once for those whose rights are no longer equal",  \
+      12)                                                                                          \
     X(restless, "a leader asks to be called again at once, for ever", 9)
 
 struct sim_options {

@@ -51,6 +51,11 @@ static const struct sim_edge_role roles[] = {
       .subtrees = { "/items" },
       .rights_stay = true,
       .twin = true },
+    { .name = "edge-peer",
+      .key = 4,
+      .work = SIM_WORK_EDGE_READ,
+      .subtrees = { "/edge/a", "/edge/c" },
+      .peer = true },
 };
 _Static_assert(EDGE_INDEX + 2 == SIM_EDGE_PIPE, "PIPE_ROLE has this index");
 enum { ROLES = sizeof roles / sizeof roles[0], PIPE_ROLE = 2, ROLE_CHANCE = 3 };
@@ -217,6 +222,15 @@ static bool deploy_client(struct sim *s, uint32_t which)
     return true;
 }
 
+/* Who wants what the writer wants, at times with equal rights: in an eighth of the seeds, so that the schedules of
+ * the others are what they were when they found something. */
+static bool has_peer(const struct sim *s)
+{
+    const char *sabotage = s->options.sabotage;
+    return s->options.seed % 16 == 1 || s->options.seed % 16 == 5 ||
+           (sabotage != NULL && sim_sabotage_named(sabotage, "shares-revoked"));
+}
+
 bool sim_edge_deploy(struct sim *s)
 {
     char name[SIM_NAME_MAX + 1];
@@ -235,6 +249,8 @@ bool sim_edge_deploy(struct sim *s)
     sim_grant_identity(SIM_GRANT_EDGE, granter->client->identity);
     bool all = s->options.sabotage != NULL, has_pipe = false;
     for (uint32_t i = 0; i < ROLES; i++) {
+        if (roles[i].peer && !has_peer(s))
+            continue;
         bool wanted = all || sim_random_below(&s->random, ROLE_CHANCE) != 0;
         if (roles[i].twin)
             wanted = has_pipe && sim_random_below(&s->random, 2) == 0;

@@ -188,6 +188,7 @@ static const struct leaning {
     { "stable-early", "calm", 3, 2, 0, 0, SIM_EXTRA_EDGE },
     { "own-clock", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
     { "stable-of-now", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
+    { "shares-revoked", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
 };
 
 static const struct sim_mood *mood_named(const char *name)

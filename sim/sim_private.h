@@ -425,7 +425,7 @@ struct sim_edge_role {
     const char *publisher; /* NULL: none */
     const char *subtrees[SIM_EDGE_SUBTREES + 1];
     bool rights_stay; /* it is refused nothing */
-    bool replica, twin;
+    bool replica, twin, peer;
 };
 struct sim_edge_key {
     uint8_t public_key[ACCESS_KEY_SIZE];
