@@ -256,9 +256,17 @@ static uint32_t part_of(struct views *v, uint32_t from, const struct row *row, u
     return part;
 }
 
-static bool forgets_to_split(const struct views *v, const struct edition *e)
+/* What any of its views may read. */
+static struct row row_of_any(struct views *v, const struct edition *e)
 {
-    return (v->o.sabotage & PROXY_SHARES_REVOKED) != 0 && e->view_count > 1;
+    struct row any = e->row;
+    memset(any.bits, 0, sizeof any.bits);
+    for (uint32_t w = e->first_view; w != NONE; w = v->views[w].next_of_edition) {
+        struct row row = row_of(v, w);
+        for (uint32_t i = 0; i < ROW_WORDS; i++)
+            any.bits[i] |= row.bits[i];
+    }
+    return any;
 }
 
 /* Those whose rights stayed keep it; if there are none, the most do. */
@@ -268,10 +276,9 @@ static void split(struct views *v, uint32_t edition, uint32_t *budget)
     uint32_t parts = NONE, next, first = e->first_changed;
     bool all = e->changed_count == e->view_count;
     e->first_changed = e->changed_count = 0;
-    if (forgets_to_split(v, e))
-        return;
-    struct row most = all ? row_of_most(v, e) : e->row;
-    for (uint32_t w = first; w != NONE; w = next) {
+    bool shares = (v->o.sabotage & PROXY_SHARES_REVOKED) != 0;
+    struct row most = shares ? row_of_any(v, e) : all ? row_of_most(v, e) : e->row;
+    for (uint32_t w = shares ? NONE : first; w != NONE; w = next) {
         next = v->views[w].next_changed;
         struct row row = row_of(v, w);
         if (row_equal(&row, &most))

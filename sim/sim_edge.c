@@ -54,7 +54,7 @@ static const struct sim_edge_role roles[] = {
     { .name = "edge-peer",
       .key = 4,
       .work = SIM_WORK_EDGE_READ,
-      .subtrees = { "/edge/a", "/edge/c" },
+      .subtrees = { "/edge" },
       .peer = true },
 };
 _Static_assert(EDGE_INDEX + 2 == SIM_EDGE_PIPE, "PIPE_ROLE has this index");
@@ -222,8 +222,8 @@ static bool deploy_client(struct sim *s, uint32_t which)
     return true;
 }
 
-/* Who wants what the writer wants, at times with equal rights: in an eighth of the seeds, so that the schedules of
- * the others are what they were when they found something. */
+/* Who wants what nobody in particular wants, at times with equal rights: in an eighth of the seeds, so that the
+ * schedules of the others are what they were when they found something. */
 static bool has_peer(const struct sim *s)
 {
     const char *sabotage = s->options.sabotage;
