@@ -1,4 +1,4 @@
-/* Shared by publisher.c, publisher_send.c and publisher_edge.c, and nobody else.
+/* Shared by publisher.c, publisher_push.c, publisher_send.c and publisher_edge.c, and nobody else.
  *
  * Outcomes come in the order of the numbers, and so does what becomes stable. So everything a
  * publisher knows of its proposals is four numbers over one ring:
