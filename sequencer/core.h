@@ -64,7 +64,9 @@ struct sequencer_options {
     bool pad;                  /* full batches to equal size, for segmented sends */
     uint64_t tick_ns;          /* of /sys/clock; 0: none; default 1 s */
     uint64_t words_ns;         /* of /sys/word, while there is news; 0: none; default 5 s */
-    uint64_t heartbeat_min_ns; /* after a message; doubling up to heartbeat_max_ns */
+    /* After a message; while batches are up to 2.5 times as far apart, after twice that distance. Doubling up to
+     * heartbeat_max_ns. */
+    uint64_t heartbeat_min_ns;
     uint64_t heartbeat_max_ns; /* defaults 20 us, 100 ms */
     uint64_t pace_bytes;       /* room of the ring that waits for the quorum, beyond which emission
                                      is slowed; default half the ring */

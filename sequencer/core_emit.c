@@ -1,5 +1,7 @@
 #include "sequencer/core_private.h"
 
+enum { HEARTBEAT_PATIENCE = 5 }; /* times heartbeat_min_ns: a first heartbeat is never later */
+
 /* ---- the ring -------------------------------------------------------------------------------- */
 
 void ring_reset(struct sequencer *s)
@@ -173,6 +175,25 @@ static void follow_rights_late(struct sequencer *s, const uint8_t *bytes)
             (void)catalog_apply(s->catalog, &m, &s->batch_header);
 }
 
+/* Of batches that leave at different times. */
+static void note_gap(struct sequencer *s)
+{
+    uint64_t gap_ns = s->now.mono_ns - s->batch_sent_ns;
+    uint64_t max_ns = HEARTBEAT_PATIENCE * s->o.heartbeat_min_ns;
+    if (gap_ns == 0)
+        return;
+    s->batch_sent_ns = s->now.mono_ns;
+    s->batch_gap_ns = (3 * s->batch_gap_ns + (gap_ns < max_ns ? gap_ns : max_ns)) / 4;
+}
+
+/* Where batches follow each other soon, the next one tells what a heartbeat would: that one is in nobody's way. */
+static uint64_t first_heartbeat_ns(const struct sequencer *s)
+{
+    uint64_t min_ns = s->o.heartbeat_min_ns, patient_ns = 2 * s->batch_gap_ns;
+    bool soon = patient_ns > min_ns && patient_ns <= HEARTBEAT_PATIENCE * min_ns;
+    return soon && patient_ns <= s->o.heartbeat_max_ns ? patient_ns : min_ns;
+}
+
 void emit_close(struct sequencer *s, bool full)
 {
     if (!s->batch_is_open)
@@ -198,7 +219,8 @@ void emit_close(struct sequencer *s, bool full)
     count(s, COUNTER_MESSAGES_SEQUENCED, h->count);
     sequencer_send_egress(s, bytes, h->length);
     s->stable_rose = false;
-    s->heartbeat_interval_ns = s->o.heartbeat_min_ns;
+    note_gap(s);
+    s->heartbeat_interval_ns = first_heartbeat_ns(s);
     s->heartbeat_at_ns = s->now.mono_ns + s->heartbeat_interval_ns;
 }
 
@@ -340,6 +362,8 @@ void emit_begin(struct sequencer *s)
     s->words_at_ns = s->now.mono_ns + s->o.words_ns;
     s->words_next = 0;
     s->heartbeat_interval_ns = s->o.heartbeat_min_ns;
+    s->batch_sent_ns = s->now.mono_ns;
+    s->batch_gap_ns = HEARTBEAT_PATIENCE * s->o.heartbeat_min_ns;
     s->pace_at_ns = 0;
     s->blocked = BLOCKED_NOT;
     s->stable_rose = false;

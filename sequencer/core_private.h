@@ -333,6 +333,8 @@ struct sequencer {
     /* heartbeats, ticks, hints, fills */
     uint64_t heartbeat_at_ns;
     uint64_t heartbeat_interval_ns;
+    uint64_t batch_sent_ns;
+    uint64_t batch_gap_ns; /* between the last batches, on average */
     uint64_t tick_at_ns;
     uint64_t words_at_ns;
     uint64_t words_next; /* next_seq behind the last such record */

@@ -68,7 +68,8 @@ static const struct config_key sequencing_keys[] = {
     { "tick_ms", CONFIG_U32, false, SEQ(tick_ms), 0, 3600000,
       "Time between ticks on /sys/clock, which let timers fire on an idle stream. 0: no ticks." },
     { "heartbeat_min_us", CONFIG_U32, false, SEQ(heartbeat_min_us), 1, 1000000,
-      "The first heartbeat follows a message after this time; then they back off." },
+      "The first heartbeat follows a message after this time; then they back off. Where messages follow each other "
+      "within a few times of it, after twice their distance." },
     { "heartbeat_idle_ms", CONFIG_U32, false, SEQ(heartbeat_idle_ms), 1, 60000,
       "The longest time between heartbeats." },
     { "pace_mib", CONFIG_U32, false, SEQ(pace_mib), 0, 65536,

@@ -141,6 +141,34 @@ START_TEST(heartbeats_back_off_and_begin_again)
 }
 END_TEST
 
+/* The time from a proposal to the first heartbeat behind it, after 32 proposals so far apart. */
+static uint64_t first_heartbeat_ns(uint64_t distance_ns)
+{
+    struct suite *t = suite_new();
+    t->options.heartbeat_min_ns = 20000;
+    struct fixture f = fixture_volatile(t);
+    for (int i = 0; i < 32; i++) {
+        propose(&f, 1, 32);
+        suite_run(t);
+        if (i < 31)
+            suite_advance(t, distance_ns);
+    }
+    uint64_t first_ns = t->deadline - t->now.mono_ns;
+    suite_free(t);
+    return first_ns;
+}
+
+START_TEST(a_heartbeat_waits_for_a_batch_that_is_soon_to_come)
+{
+    ck_assert_uint_eq(first_heartbeat_ns(1000), 20000);
+    ck_assert_uint_eq(first_heartbeat_ns(9000), 20000);
+    ck_assert_uint_le(first_heartbeat_ns(30000), 61000);
+    ck_assert_uint_gt(first_heartbeat_ns(30000), 55000);
+    ck_assert_uint_eq(first_heartbeat_ns(60000), 20000);
+    ck_assert_uint_eq(first_heartbeat_ns(SECOND), 20000);
+}
+END_TEST
+
 START_TEST(no_message_is_stamped_before_a_heartbeats_time)
 {
     struct fixture f = fixture_volatile(suite_new());
@@ -287,7 +315,7 @@ END_TEST
 SUITE_MAIN("sequencer_emit", thirty_messages_of_32_bytes_fill_a_datagram,
            a_single_message_is_flushed_at_once, full_batches_are_padded_to_equal_size,
            line_b_carries_the_same, a_step_emits_a_bounded_number_of_batches,
-           heartbeats_back_off_and_begin_again, no_message_is_stamped_before_a_heartbeats_time,
-           ticks_are_messages_on_sys_clock, a_tick_waits_for_room,
-           a_full_ring_stops_appending_until_stable_rises, a_volatile_ring_forgets,
-           past_a_lag_emission_is_paced)
+           heartbeats_back_off_and_begin_again, a_heartbeat_waits_for_a_batch_that_is_soon_to_come,
+           no_message_is_stamped_before_a_heartbeats_time, ticks_are_messages_on_sys_clock,
+           a_tick_waits_for_room, a_full_ring_stops_appending_until_stable_rises,
+           a_volatile_ring_forgets, past_a_lag_emission_is_paced)
