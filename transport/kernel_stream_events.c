@@ -411,7 +411,11 @@ bool kernel_streams_poll(struct transport *t, const struct participant_ops *ops,
     s->shakes_left = KERNEL_HANDSHAKES_MAX;
     kernel_streams_turns(s, now.mono_ns);
     bool hot = now.mono_ns - s->hot_ns < BUSY_NS && read_hot(&r);
-    bool looks = s->look_again || now.mono_ns - s->looked_ns >= look_every_ns(s, now, hot);
+    /* What was just read is acted upon first, in every other round at least; then is the time to look at the others. */
+    bool later = r.any && !s->look_again;
+    bool looks =
+        !later && (s->look_again || now.mono_ns - s->looked_ns >= look_every_ns(s, now, hot));
+    s->look_again = s->look_again || later;
     if (looks)
         look(&r);
     t->due_ns = kernel_streams_due_ns(s);
