@@ -210,15 +210,16 @@ static enum relay_verdict check_topics(struct relay_publisher *q, const struct e
     return verdict;
 }
 
-/* What is on its way is in front of everybody else's: while others wait, that is a quantum of messages as long as
- * this one at most. With the quantum that is read in a round, somebody else's message waits for two. */
+/* What is on its way is in front of everybody else's: while others wait, that is half a quantum of messages as long as
+ * this one at most. With the quantum that is read in a round, and what is sequenced before somebody else's message is
+ * read, that one waits for two. */
 static bool has_its_share(const struct relay_publisher *q, const struct edge_publish *in)
 {
     const struct session *s = q->session;
     bool others = s->all->stopped > (s->stopped ? 1u : 0u);
     uint64_t each = (uint64_t)in->length + in->topic_length + PUBLISH_FIXED;
     return others && q->group == 0 &&
-           publisher_in_flight(q->publisher) * each >= q->relay->p->o.quantum_bytes;
+           2 * publisher_in_flight(q->publisher) * each >= q->relay->p->o.quantum_bytes;
 }
 
 /* What is on its way of a group has no outcome before the rest of it is there. */
