@@ -515,21 +515,22 @@ static void sweep_one(struct session *e)
         session_end(e, EDGE_CLOSING_IDLE, NULL);
 }
 
-/* Looks at each once in SESSION_SWEEP_NS, some at a time. */
+/* Looks at each once in SESSION_SWEEP_NS, some at a time, when something else has woken the proxy if that is not too
+ * long after. */
 static uint64_t sweep(struct sessions *s)
 {
     uint64_t now = s->p->now.mono_ns;
     if (s->connected == 0)
         return PORT_NEVER;
     if (now < s->sweep_ns)
-        return s->sweep_ns;
+        return s->sweep_ns + SESSION_SWEEP_LATE_NS;
     uint32_t parts = s->high / SESSION_SWEPT_MAX + 1;
     for (uint32_t i = 0; i < SESSION_SWEPT_MAX && s->swept < s->high; i++)
         sweep_one(&s->table[s->swept++]);
     if (s->swept >= s->high)
         s->swept = 0;
     s->sweep_ns = now + SESSION_SWEEP_NS / parts;
-    return s->sweep_ns;
+    return s->sweep_ns + SESSION_SWEEP_LATE_NS;
 }
 
 static void drain(struct sessions *s)

@@ -20,8 +20,9 @@ enum {
     SESSION_SUBTREE_BYTES = 32, /* of memory, for each subtree of all sessions */
     SESSION_LARGE_MAX = 64 + 2 * EDGE_SUBTREES_MAX * (1 + TOPIC_PATH_MAX)
 };
-#define SESSION_NONE     UINT32_MAX
-#define SESSION_SWEEP_NS UINT64_C(1000000000) /* each is looked at so often */
+#define SESSION_NONE          UINT32_MAX
+#define SESSION_SWEEP_NS      UINT64_C(1000000000) /* each is looked at so often, */
+#define SESSION_SWEEP_LATE_NS UINT64_C(250000000)  /* or so much later: with the next heartbeat */
 
 enum session_state {
     SESSION_FREE,
