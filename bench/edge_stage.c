@@ -46,8 +46,9 @@ int edge_stage_proxy(struct edge_stage *e, const struct edge_proxy_watch *watch)
         return 1;
     }
     const struct proxy *core = proxy_shell_core(shell);
-    /* How soon it notices another phase; one that idles is not to be woken for it. */
-    const uint64_t poll_ns = watch->bare != NULL ? 100 * 1000 : 20 * 1000 * 1000;
+    const uint64_t poll_ns = watch->poll_ns != 0   ? watch->poll_ns
+                             : watch->bare != NULL ? 100 * 1000
+                                                   : 20 * 1000 * 1000;
     for (enum stage_phase phase; (phase = stage_phase_now(s)) != STAGE_END;) {
         if (proxy_failed(core)) {
             fprintf(stderr, "cantus: proxy: %s\n", proxy_state(core));

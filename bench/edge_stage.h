@@ -24,6 +24,7 @@ struct edge_proxy_watch {
     void (*bare)(void *ctx, struct stage *s);           /* as in stage_sequencer; NULL: it sleeps */
     void (*round)(void *ctx, const struct proxy *core); /* after each round; or NULL */
     void *ctx;
+    uint64_t poll_ns; /* how soon it notices another phase; 0: 20 ms, 100 us with `bare` */
 };
 int edge_stage_proxy(struct edge_stage *e, const struct edge_proxy_watch *watch);
 /* Lets everybody read a subtree, by the command; a sequencer and a store run. */
