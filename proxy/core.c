@@ -203,11 +203,13 @@ static void deliver_whole(struct proxy *p, const struct run_message *m,
     sessions_principals(p->sessions);
 }
 
-static void deliver(struct proxy *p, const struct message *m, const struct batch_header *header)
+/* `one`: a message by itself, or a part of a run. */
+static void deliver(struct proxy *p, const struct run_message *one,
+                    const struct batch_header *header)
 {
+    const struct message *m = &one->message;
     if (m->flags == 0 && p->run.parts == 0) {
-        struct run_message whole = { .message = *m, .first_seq = m->seq, .fragments = 1 };
-        deliver_whole(p, &whole, header);
+        deliver_whole(p, one, header);
         return;
     }
     if (m->topic == TOPIC_EPOCH && p->run.parts > 0 && !proxy_is_volatile(p))
@@ -253,13 +255,15 @@ static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_heade
     if (!base_has_room(p->base, header))
         return false;
     struct batch_cursor cursor = batch_begin(batch, header);
-    struct message m;
-    while (batch_next(&cursor, &m)) {
-        if (m.topic < TOPIC_FIRST_USER && !apply_sys(p, &m, header))
+    struct run_message one = { .fragments = 1 };
+    const struct message *m = &one.message;
+    while (batch_next(&cursor, &one.message)) {
+        one.first_seq = m->seq;
+        if (m->topic < TOPIC_FIRST_USER && !apply_sys(p, m, header))
             return true;
-        deliver(p, &m, header);
+        deliver(p, &one, header);
         if (p->run.parts == 0)
-            p->position = (struct position) { .epoch = header->epoch, .seq = m.seq };
+            p->position = (struct position) { .epoch = header->epoch, .seq = m->seq };
     }
     p->counters[COUNTER_MESSAGES_DELIVERED] += header->count;
     p->seq = batch_end_seq(header) - 1;

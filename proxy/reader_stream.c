@@ -222,7 +222,7 @@ void readers_message(struct readers *s, const struct run_message *m, uint64_t st
     s->last_seq = from->seq;
     s->last_time_ns = from->timestamp_ns;
     s->message_stable = stable;
-    if (views_block(s->views).ended)
+    if (from->topic < TOPIC_FIRST_USER && views_block(s->views).ended)
         readers_note_rights(s, from);
     if (from->publisher != 0)
         tell_owners(s, m, stable);

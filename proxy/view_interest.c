@@ -173,11 +173,13 @@ static uint32_t region_of(const struct views *v, uint32_t topic, const char *pat
 
 uint32_t interest_of(struct views *v, uint32_t topic)
 {
-    if (topic >= v->o.topics_max || !catalog_topic_exists(v->catalog, topic))
+    if (topic >= v->o.topics_max)
         return NONE;
     struct topic_place *t = &v->topics[topic];
     if (t->version == v->version)
         return t->interest;
+    if (!catalog_topic_exists(v->catalog, topic))
+        return NONE;
     size_t length;
     const char *path = catalog_topic_path(v->catalog, topic, &length);
     if (t->node_version != v->node_version) {
