@@ -187,7 +187,7 @@ START_TEST(access)
     memset(login.challenge, 9, sizeof login.challenge);
     check("edge", sys_edge_encode(&login, encoded, sizeof encoded));
     const struct sys_edge present = { .kind = SYS_EDGE_PRESENT, .lasts_ms = 30000 };
-    check("edge_present", sys_edge_encode(&present, encoded, sizeof encoded));
+    check("presence", sys_edge_encode(&present, encoded, sizeof encoded));
 }
 END_TEST
 
