@@ -191,6 +191,7 @@ struct journal_read {
     int32_t error;          /* 0, -ENOENT (not in the journal), -EIO, -EILSEQ (damaged there) */
     const uint8_t *batches; /* in buffer: whole batches, each aligned to 8 bytes */
     uint32_t length;
+    uint64_t end_seq; /* behind the last of them */
     /* the journal's own */
     uint64_t private_[4];
 };

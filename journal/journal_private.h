@@ -32,7 +32,7 @@ enum {
     SCRATCH_BYTES = 256 * 1024, /* holds a segment header, or two of the longest batches */
     SLOT_BYTES = 2 * DISK_BLOCK,
     SEGMENT_NUMBER_MAX = 99999999, /* eight digits */
-    READS_MAX = 32,
+    READS_MAX = 48,
     FILES_MAX = READS_MAX + 8,
     HOLES_MAX = 8,
     HINTS_MAX = 16
@@ -446,7 +446,8 @@ void recent_add(struct recent *r, const uint8_t *batch, const struct batch_heade
 uint32_t recent_cut(struct recent *r, uint64_t seq); /* returns how many batches went */
 const struct recent_entry *recent_find(const struct recent *r, uint64_t seq);
 /* Copies consecutive batches beginning with the one that holds seq; 0: not there. */
-uint32_t recent_copy(const struct recent *r, uint64_t seq, uint8_t *out, uint32_t capacity);
+uint32_t recent_copy(const struct recent *r, uint64_t seq, uint8_t *out, uint32_t capacity,
+                     uint64_t *end_seq);
 
 /* ---- journal_image.c ------------------------------------------------------------------------- */
 /* A segment, with the partial blocks of the slots laid over it. */

@@ -59,6 +59,7 @@ static uint32_t deliver(struct journal *j, struct read_slot *slot, uint32_t at)
         add_hint(j, chain.last.seq + 1, slot->segment, block_floor(slot->start) + end);
     slot->read->batches = slot->buffer + at;
     slot->read->length = end - at;
+    slot->read->end_seq = chain.last.seq + 1;
     return end - at;
 }
 
@@ -181,7 +182,7 @@ void read_completed(struct journal *j, uint32_t index, int64_t result)
 
 static bool from_memory(struct journal *j, struct journal_read *read)
 {
-    uint32_t length = recent_copy(&j->recent, read->first_seq, read->buffer, read->capacity);
+    uint32_t length = recent_copy(&j->recent, read->first_seq, read->buffer, read->capacity, &read->end_seq);
     if (length == 0)
         return false;
     read->batches = read->buffer;
@@ -197,6 +198,7 @@ bool journal_read_begin(struct journal *j, struct journal_read *read)
     read->error = 0;
     read->batches = NULL;
     read->length = 0;
+    read->end_seq = 0;
     memset(read->private_, 0, sizeof read->private_);
     if (read->first_seq < journal_oldest_seq(j) || read->first_seq > j->tail.last.seq) {
         read->done = true;

@@ -80,7 +80,8 @@ const struct recent_entry *recent_find(const struct recent *r, uint64_t seq)
     return entry_at(r, i);
 }
 
-uint32_t recent_copy(const struct recent *r, uint64_t seq, uint8_t *out, uint32_t capacity)
+uint32_t recent_copy(const struct recent *r, uint64_t seq, uint8_t *out, uint32_t capacity,
+                     uint64_t *end_seq)
 {
     uint32_t i = find_index(r, seq);
     if (i == r->count || entry_at(r, i)->first_seq > seq)
@@ -93,6 +94,7 @@ uint32_t recent_copy(const struct recent *r, uint64_t seq, uint8_t *out, uint32_
             break;
         memcpy(out + length, r->bytes + e->at, size);
         length += size;
+        *end_seq = e->first_seq + e->count;
     }
     return length;
 }

@@ -60,7 +60,7 @@ static uint32_t bucket_count(const struct retransmitter_options *o)
 static size_t buffers_size(const struct retransmitter_options *o)
 {
     return (size_t)(FILL_SLOTS + 1) * FILL_SLOT_BYTES + COMMAND_BUFFER_BYTES +
-           (size_t)o->replays_max * REPLAY_BUFFER_BYTES;
+           (size_t)o->replays_max * 2 * REPLAY_BUFFER_BYTES;
 }
 
 size_t retransmitter_memory(const struct retransmitter_options *options)
@@ -96,8 +96,8 @@ static bool take_memory(struct retransmitter *r)
     buffers += FILL_SLOT_BYTES;
     for (uint32_t i = 0; i < FILL_SLOTS; i++, buffers += FILL_SLOT_BYTES)
         r->fill.slots[i].buffer = buffers;
-    for (uint32_t i = 0; i < o->replays_max; i++, buffers += REPLAY_BUFFER_BYTES)
-        r->replays[i].buffer = buffers;
+    for (uint32_t i = 0; i < 2 * o->replays_max; i++, buffers += REPLAY_BUFFER_BYTES)
+        r->replays[i / 2].pieces[i % 2].buffer = buffers;
     r->command_buffer = buffers;
     return true;
 }

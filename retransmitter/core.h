@@ -50,7 +50,7 @@ struct retransmitter_options {
     uint32_t requesters_max;   /* told apart at a time; default 1024 */
     uint32_t multicast_after;  /* asked within multicast_ns; default 3, at most 16 */
     uint64_t multicast_ns;     /* default 1 ms */
-    uint32_t replays_max;      /* concurrent; default 16; each takes a 256 KiB buffer */
+    uint32_t replays_max;      /* concurrent; default 16; each takes two buffers of 256 KiB */
     /* Closed segments are read again in the background at no more than this; 0: never. This one
      * has no default in create, only in retransmitter_options_default: 8 MiB. */
     uint64_t scrub_bytes_per_s;

@@ -103,20 +103,28 @@ enum replay_state {
     REPLAY_SLOT_DYING /* its client is gone, a read into its buffer is not back */
 };
 
-struct replay_slot {
-    enum replay_state state;
-    bool reading;
+/* A buffer, and the read into it. */
+struct replay_piece {
+    bool reading; /* begun, and not taken yet */
+    bool dropped; /* a cut went through it */
+    bool ahead;   /* begun before what is in front of it was sent */
     struct journal_read read;
     uint8_t *buffer;
-    const uint8_t *at; /* what is left of the buffer */
+};
+
+/* While one piece is sent the next one is read. */
+struct replay_slot {
+    enum replay_state state;
+    struct replay_piece pieces[2];
+    uint32_t now;      /* the one that is sent */
+    const uint8_t *at; /* what is left of it */
     uint32_t left;
     uint64_t next_seq, end_seq; /* end_seq 0: to the tail */
     struct epoch epoch;         /* of the request */
     struct digest digest;       /* before next_seq, once something was sent */
     bool linked;                /* digest is known */
     uint32_t unvouched;         /* batches since the last vouch */
-    bool dropped;               /* a cut went through what is being read */
-    bool dead;                  /* and through what was sent */
+    bool dead;                  /* a cut went through what was sent */
 };
 
 struct client {

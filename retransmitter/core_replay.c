@@ -21,12 +21,20 @@ static struct client *client_of(struct retransmitter *r, uint32_t stream)
     return NULL;
 }
 
+/* Its completion is still to come. */
+static bool in_flight(const struct replay_slot *slot)
+{
+    bool flies = false;
+    for (uint32_t i = 0; i < 2; i++)
+        flies = flies || (slot->pieces[i].reading && !slot->pieces[i].read.done);
+    return flies;
+}
+
 static void replay_end(struct client *c)
 {
     if (c->replay == NULL)
         return;
-    bool busy = c->replay->reading && !c->replay->read.done;
-    c->replay->state = busy ? REPLAY_SLOT_DYING : REPLAY_SLOT_FREE;
+    c->replay->state = in_flight(c->replay) ? REPLAY_SLOT_DYING : REPLAY_SLOT_FREE;
     c->replay = NULL;
 }
 
@@ -129,9 +137,9 @@ static void begin(struct retransmitter *r, struct client *c, const uint8_t *body
         refuse(r, c, REPLAY_BUSY, q.first_seq);
         return;
     }
-    uint8_t *buffer = slot->buffer;
+    uint8_t *buffers[2] = { slot->pieces[0].buffer, slot->pieces[1].buffer };
     *slot = (struct replay_slot) { .state = REPLAY_SLOT_RUNNING,
-                                   .buffer = buffer,
+                                   .pieces = { { .buffer = buffers[0] }, { .buffer = buffers[1] } },
                                    .next_seq = q.first_seq,
                                    .end_seq = q.end_seq,
                                    .epoch = q.epoch };
@@ -269,12 +277,35 @@ void replay_cut(struct retransmitter *r)
     for (uint32_t i = 0; i < r->o.replays_max; i++) {
         struct replay_slot *slot = &r->replays[i];
         slot->left = 0;
-        slot->dropped = slot->reading;
+        for (uint32_t k = 0; k < 2; k++)
+            slot->pieces[k].dropped = slot->pieces[k].reading;
         slot->dead = slot->dead || slot->next_seq > r->cut_seq + 1;
     }
 }
 
-/* Fills the buffer, or ends the replay. */
+static void read_piece(struct retransmitter *r, struct replay_piece *piece, uint64_t first_seq)
+{
+    piece->read = (struct journal_read) { .first_seq = first_seq,
+                                          .buffer = piece->buffer,
+                                          .capacity = REPLAY_BUFFER_BYTES };
+    piece->dropped = piece->ahead = false;
+    piece->reading = journal_read_begin(r->journal, &piece->read);
+}
+
+/* The piece behind the one that is about to be sent, if there is one. */
+static void read_ahead(struct retransmitter *r, struct replay_slot *slot, uint64_t first_seq)
+{
+    struct replay_piece *next = &slot->pieces[1 - slot->now];
+    bool wanted = first_seq <= journal_tail(r->journal).seq &&
+                  first_seq < core_served_end(r, slot->epoch) &&
+                  (slot->end_seq == 0 || first_seq < slot->end_seq);
+    if (!wanted || (next->reading && !next->read.done))
+        return;
+    read_piece(r, next, first_seq);
+    next->ahead = true;
+}
+
+/* Goes on to the next piece, or ends the replay. */
 static void replay_more(struct retransmitter *r, struct client *c)
 {
     struct replay_slot *slot = c->replay;
@@ -291,27 +322,30 @@ static void replay_more(struct retransmitter *r, struct client *c)
         finish(r, c, REPLAY_PRUNED);
         return;
     }
-    slot->read = (struct journal_read) { .first_seq = slot->next_seq,
-                                         .buffer = slot->buffer,
-                                         .capacity = REPLAY_BUFFER_BYTES };
-    slot->dropped = false;
-    slot->reading = journal_read_begin(r->journal, &slot->read);
+    const struct replay_piece *next = &slot->pieces[1 - slot->now];
+    if (next->reading && next->read.first_seq == slot->next_seq)
+        slot->now = 1 - slot->now;
+    else
+        read_piece(r, &slot->pieces[slot->now], slot->next_seq);
 }
 
-/* Takes a read that is back. False if the replay has ended by it. */
+/* Takes a piece that is back. False if the replay has ended by it. */
 static bool replay_read_done(struct retransmitter *r, struct client *c)
 {
     struct replay_slot *slot = c->replay;
-    slot->reading = false;
-    if (slot->dropped)
-        return true; /* read again */
-    if (slot->read.error != 0 || slot->read.length == 0) {
+    struct replay_piece *piece = &slot->pieces[slot->now];
+    bool failed = piece->read.error != 0 || piece->read.length == 0;
+    piece->reading = false;
+    if (piece->dropped || (failed && piece->ahead))
+        return true; /* read again, by what holds now */
+    if (failed) {
         finish(r, c,
                slot->next_seq < journal_oldest_seq(r->journal) ? REPLAY_PRUNED : REPLAY_DAMAGED);
         return false;
     }
-    slot->at = slot->read.batches;
-    slot->left = slot->read.length;
+    slot->at = piece->read.batches;
+    slot->left = piece->read.length;
+    read_ahead(r, slot, piece->read.end_seq);
     return true;
 }
 
@@ -362,7 +396,8 @@ static void replay_run(struct retransmitter *r, struct client *c)
     uint32_t sent = 0;
     while (c->replay != NULL && sent < REPLAY_STEP_BYTES) {
         struct replay_slot *slot = c->replay;
-        if (slot->reading && !slot->read.done)
+        const struct replay_piece *piece = &slot->pieces[slot->now];
+        if (piece->reading && !piece->read.done)
             return; /* its completion brings us back */
         if (!has_room(r, c, room_for(r, slot)))
             return;
@@ -370,7 +405,7 @@ static void replay_run(struct retransmitter *r, struct client *c)
             hang_up(r, c);
             return;
         }
-        if (slot->reading) {
+        if (piece->reading) {
             if (!replay_read_done(r, c))
                 return;
             continue;
@@ -380,7 +415,7 @@ static void replay_run(struct retransmitter *r, struct client *c)
             continue;
         }
         replay_more(r, c);
-        if (c->replay != NULL && !slot->reading)
+        if (c->replay != NULL && !slot->pieces[slot->now].reading)
             return; /* no read to be had just now */
     }
     r->again = r->again || c->replay != NULL;
@@ -418,7 +453,7 @@ uint64_t replay_step(struct retransmitter *r)
     uint64_t next = PORT_NEVER;
     for (uint32_t i = 0; i < r->o.replays_max; i++) {
         struct replay_slot *slot = &r->replays[i];
-        if (slot->state == REPLAY_SLOT_DYING && slot->read.done)
+        if (slot->state == REPLAY_SLOT_DYING && !in_flight(slot))
             slot->state = REPLAY_SLOT_FREE;
     }
     if (r->clients_open == 0)
@@ -441,7 +476,8 @@ uint64_t replay_step(struct retransmitter *r)
             continue;
         }
         next = earlier(next, c->progress_ns + STREAM_IDLE_NS);
-        bool reads = c->replay != NULL ? c->replay->reading : !c->command_due || command_reading(r);
+        bool reads = c->replay != NULL ? c->replay->pieces[c->replay->now].reading
+                                       : !c->command_due || command_reading(r);
         if (!reads && !c->waits_room)
             next = earlier(next, r->now.mono_ns + READ_RETRY_NS);
     }
@@ -452,7 +488,7 @@ bool replay_reading(const struct retransmitter *r)
 {
     for (uint32_t i = 0; i < r->o.replays_max; i++) {
         const struct replay_slot *slot = &r->replays[i];
-        if (slot->state != REPLAY_SLOT_FREE && slot->reading && !slot->read.done)
+        if (slot->state != REPLAY_SLOT_FREE && in_flight(slot))
             return true;
     }
     return false;

@@ -316,6 +316,14 @@ START_TEST(connections_are_bounded)
 }
 END_TEST
 
+static void complete(struct rig *rig)
+{
+    struct disk_completion done[8];
+    uint32_t n = rig->disk.disk.ops->complete(&rig->disk.disk, done, 8);
+    for (uint32_t k = 0; k < n; k++)
+        retransmitter_participant.on_disk(rig->core, &done[k], rig->now);
+}
+
 START_TEST(a_step_serves_no_more_than_its_share)
 {
     struct leader l;
@@ -334,14 +342,39 @@ START_TEST(a_step_serves_no_more_than_its_share)
         size_t before = rig->streams[1].length;
         rig_step(rig);
         ck_assert_uint_le(rig->streams[1].length - before, 64 * 1024 + 2048);
-        struct disk_completion done[8];
-        uint32_t n = rig->disk.disk.ops->complete(&rig->disk.disk, done, 8);
-        for (uint32_t k = 0; k < n; k++)
-            retransmitter_participant.on_disk(rig->core, &done[k], rig->now);
+        complete(rig);
     }
     struct seen seen = { 0 };
     drain(rig, 1, &seen);
     ck_assert_int_eq(seen.end.reason, REPLAY_DONE);
+    rig_free(rig);
+}
+END_TEST
+
+/* A client that takes 4 KiB at a time has most of the first piece still to come. */
+START_TEST(the_next_piece_is_read_while_one_is_sent)
+{
+    struct leader l;
+    struct rig *rig = filled(&l, 1500, 300);
+    dial(rig, 1);
+    rig->streams[1].room = 4 * 1024;
+    rig->disk.hold = true;
+    ask(rig, 1, RIG_STREAM, FIRST, 1, 0);
+    rig->disk.hold = false;
+    for (int i = 0; i < 10 && rig->streams[1].length == 0; i++) {
+        complete(rig);
+        rig_step(rig);
+    }
+    ck_assert_uint_gt(rig->streams[1].length, 0);
+    ck_assert_uint_le(rig->streams[1].length, 4 * 1024);
+    ck_assert_uint_eq(rig->disk.queued, 1);
+    ck_assert_int_eq(rig->disk.queue[0].op, DISK_READ);
+    /* It is in its own buffer, and comes when it is its turn. */
+    struct seen seen = { 0 };
+    drain(rig, 1, &seen);
+    ck_assert_int_eq(seen.end.reason, REPLAY_DONE);
+    ck_assert_uint_eq(seen.next_seq, l.next_seq);
+    ck_assert(digest_equal(seen.digest, l.digest));
     rig_free(rig);
 }
 END_TEST
@@ -491,6 +524,6 @@ RIG_MAIN("retransmitter_replay", the_whole_history, what_comes_meanwhile_belongs
          nothing_missing_is_vouched_for, refused_with_a_reason, a_request_may_come_in_pieces,
          a_slow_client_holds_only_its_slot, a_client_that_goes_frees_its_slot,
          connections_are_bounded, a_step_serves_no_more_than_its_share,
-         only_the_candidate_while_a_promise_stands, a_cut_ends_what_it_overtakes,
-         the_recorded_watermark_is_vouched_for, batches_larger_than_a_datagram_are_replayed,
-         the_status)
+         the_next_piece_is_read_while_one_is_sent, only_the_candidate_while_a_promise_stands,
+         a_cut_ends_what_it_overtakes, the_recorded_watermark_is_vouched_for,
+         batches_larger_than_a_datagram_are_replayed, the_status)
