@@ -330,7 +330,7 @@ static void check_power(struct checkup *u)
         add(u, "huge_pages", never ? EXAMINE_WARN : EXAMINE_OK,
             "rings and tables are large: with small pages look-ups cost more",
             "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
-            "transparent ones: %s; daemons %s", text,
+            "transparent ones: %s; sequencers and stores %s", text,
             never               ? "get none"
             : always            ? "get them"
             : !u->c->huge_pages ? "don't ask for them: huge_pages: false"

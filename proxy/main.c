@@ -66,6 +66,7 @@ static int serve(struct daemon *d, struct proxy_shell *shell, const char *name)
     const struct proxy *core = proxy_shell_core(shell);
     char quoted[LOG_LINE_MAX / 2];
     /* That nobody leads yet must not hold up the start of a host. */
+    d->huge_pages = false; /* its memory follows its clients, page by page, and each has a bound */
     daemon_ready(d, "proxy", "following the stream");
     while (!proxy_failed(core) && daemon_round(d, POLL_NS))
         look(&w, core);

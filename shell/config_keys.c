@@ -18,8 +18,9 @@ static const struct config_key top_keys[] = {
       "Directory of the files in which processes of this host keep their counters, for `cantus "
       "top`, `metrics` and `errors`. It should be in memory. Without it, one below /dev/shm." },
     { "huge_pages", CONFIG_BOOL, false, TOP(huge_pages), 0, 0,
-      "Daemons ask for huge pages for their rings and tables, where the kernel gives them to who "
-      "asks. Look-ups are cheaper, and a daemon that rests takes more memory. `cantus dev` never does." },
+      "Sequencers and retransmitters ask for huge pages for their rings and tables, where the kernel "
+      "gives them to who asks. Look-ups are cheaper, and one that rests takes more memory. Proxies "
+      "don't: their memory follows their clients. Nor does `cantus dev`." },
 };
 
 static const struct config_key network_keys[] = {

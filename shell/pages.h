@@ -3,7 +3,8 @@
  * Rings and tables are taken once, at start, and looked at in no order, so that with pages of 4 KiB every look may
  * cost a walk through the page tables. Where the kernel gives huge pages to who asks (transparent ones,
  * `madvise`), a daemon asks when it has made its tables. A page that is touched first then brings its 2 MiB with
- * it: a process that rests takes more memory, and never more than it has reserved and says when it starts. */
+ * it: a process that rests takes more memory, and never more than it has reserved and says when it starts. That is
+ * not for a proxy, of which a client takes a few pages here and there. */
 #ifndef CANTUS_SHELL_PAGES_H
 #define CANTUS_SHELL_PAGES_H
 

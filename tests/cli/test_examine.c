@@ -372,9 +372,9 @@ START_TEST(test_power_and_pages)
     silence("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
     expect("governor", EXAMINE_OK, "not shown", "");
     say("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]");
-    expect("huge_pages", EXAMINE_WARN, "[never]; daemons get none", "echo madvise");
+    expect("huge_pages", EXAMINE_WARN, "[never]; sequencers and stores get none", "echo madvise");
     say("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never");
-    expect("huge_pages", EXAMINE_OK, "daemons ask for them", "");
+    expect("huge_pages", EXAMINE_OK, "sequencers and stores ask for them", "");
     config.huge_pages = false;
     expect("huge_pages", EXAMINE_OK, "huge_pages: false", "");
 }
