@@ -358,7 +358,8 @@ static void fork_reader(struct reader *r, struct position common)
         r->rights_from = common.seq;
     if (r->waits_for != WAITS_NOT)
         return;
-    bool beyond = r->place.next > common.seq + 1;
+    bool mid_unit = r->unit_taken > 0 && !r->place.fresh && r->place.next > common.seq;
+    bool beyond = mid_unit || r->place.next > common.seq + 1;
     if (beyond && r->stable && !begins_above(r, common.seq) &&
         !reader_sabotaged(r, PROXY_STABLE_EARLY)) {
         /* It has nothing above the watermark, which never goes back. */
