@@ -100,7 +100,8 @@ enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscri
 /* PROGRESS is said behind the message of this seq, too, if it begins in front of it: who wants what there is need
  * not wait for a tick. Before it subscribes. */
 void reader_mark(struct reader *r, uint64_t seq);
-/* From `seq` on the set is this one: behind the record with this number. */
+/* From `seq` on the set is this one: behind the record with this number, which lies behind where the reader began
+ * and behind the record of any change before. */
 enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *now, uint64_t seq,
                                   uint32_t number);
 /* The record with this number fell with a fork, and has come again: the change that it was the record of, if that

@@ -84,6 +84,11 @@ void slot_release(struct reader *r)
     r->slot = NONE;
 }
 
+static const struct change *next_change(const struct reader *r)
+{
+    return r->changes_applied < r->change_count ? &r->changes[r->changes_applied] : NULL;
+}
+
 /* Of one who lives, or is encoded for. */
 static struct place place_of(const struct reader *r)
 {
@@ -120,6 +125,9 @@ static struct place place_of(const struct reader *r)
         return (struct place) { .next = slot->streaming, .previous = slot->streaming_previous };
     p.next = r->joined ? views_block(r->s->views).seq + 1 : slot->next;
     p.previous = r->joined ? view_previous(r->s->views, &r->in_view) : slot->encoder.previous;
+    const struct change *c = next_change(r);
+    if (!r->joined && c != NULL && c->seq >= r->place.next && c->seq < p.next)
+        p.next = c->seq; /* nothing lies between, but maybe a block's end */
     if (!r->joined && p.next <= r->place.next)
         p.next = r->place.next, p.end = r->place.end; /* what is below was only looked at */
     return p;
@@ -191,11 +199,6 @@ static bool join_at_once(struct reader *r)
     join(r, view);
     r->s->counts.joined_at_once++;
     return true;
-}
-
-static const struct change *next_change(const struct reader *r)
-{
-    return r->changes_applied < r->change_count ? &r->changes[r->changes_applied] : NULL;
 }
 
 /* The next change counts from here on. */
@@ -464,8 +467,6 @@ static bool apply_change(struct slot *slot)
     }
     if (slot->source == SOURCE_HISTORY)
         history_cancel(r->s->history, slot->replay);
-    if (slot->unmuted && slot->next > r->place.next)
-        r->place.next = slot->next;
     slot->source = SOURCE_NONE;
     if (!queue_has_room(r, 1) || !say_changed(r))
         return false;
