@@ -72,12 +72,18 @@ static void walk(struct client *c, uint64_t next)
     }
 }
 
-static void say_names(struct client *c, uint64_t next)
+/* Who begins here, and the block is over, is told nothing of it. */
+static void walk_to_begin(struct client *c, uint64_t next)
 {
     uint64_t through;
     walk(c, next);
     if (block_ends(&c->block, next, &through))
-        encoder_begin(&c->encoder); /* the block is over, and nothing of it is said */
+        encoder_begin(&c->encoder);
+}
+
+static void say_names(struct client *c, uint64_t next)
+{
+    walk_to_begin(c, next);
     for (uint32_t at = 0; at < ENCODER_NAMES;)
         c->length += encoder_names(&c->encoder, c->stream->catalog, &at, room_for(c, 4096), 4096);
 }
@@ -217,6 +223,12 @@ static void put_set(struct client *c, uint64_t seq, const char *const *subtrees,
     memcpy(set->subtrees, subtrees, count * sizeof subtrees[0]);
 }
 
+static void note_rights(struct client *c)
+{
+    for (uint32_t t = 0; t < STREAM_TOPICS_END; t++)
+        c->may[t] = stream_may_read(c->stream, c->principal, t);
+}
+
 void client_subscribe(struct client *c, const struct edge_subscribe *request,
                       const char *const *subtrees, uint32_t count)
 {
@@ -227,6 +239,7 @@ void client_subscribe(struct client *c, const struct edge_subscribe *request,
     struct position tip = stream_position(c->stream, tip_of(c));
     c->asked = request->from == EDGE_FROM_TIP ? tip : request->position;
     c->floor = last_seq(c->stream);
+    note_rights(c);
     c->subscribed = true;
     c->started = false; /* until it is told where */
     c->stable = request->level == EDGE_STABLE;
@@ -261,6 +274,13 @@ static void say_inserted(struct client *c, uint64_t seq)
     end_segment(c, seq);
 }
 
+/* It began behind the seq in front of this one, or its set changed last from this one on. */
+static bool begins_at(const struct client *c, uint64_t seq)
+{
+    return c->subscribed &&
+           (c->tick_from + 1 == seq || (c->set_count > 0 && c->sets[c->set_count - 1].seq == seq));
+}
+
 static void change_again(struct client *c, uint64_t seq)
 {
     expect_all(c);
@@ -279,6 +299,8 @@ void client_change(struct client *c, const char *const *subtrees, uint32_t count
     if (!c->subscribed || !c->started || c->set_count == CLIENT_SETS)
         return;
     uint64_t seq = last_seq(c->stream) + 1;
+    if (begins_at(c, seq))
+        return; /* there is no record of it in front of that */
     if (c->fell_count > 0) {
         change_again(c, seq);
         return;
@@ -347,10 +369,10 @@ void client_before_fork(struct client *c, struct position common)
         }
         begin = c->segments[i].end;
     }
-    if (beyond && !c->forked)
-        fault(c, "had what is above %lu, and does not know it", common.seq);
     if (partly && reader_mid_frame(c->reader))
         c->closed = true; /* it will be broken */
+    else if (beyond && !c->forked)
+        fault(c, "had what is above %lu, and does not know it", common.seq);
     while (c->exact && c->set_count > 1 && c->sets[c->set_count - 1].seq > common.seq + 1 &&
            c->sets[c->set_count - 1].segment_end > c->received) {
         assert(c->fell_count < CLIENT_FELL);
@@ -388,8 +410,10 @@ void client_after_fork(struct client *c)
     for (uint32_t p = 1; p <= STREAM_PUBLISHERS; p++)
         if (c->own_from[p] != UINT64_MAX && c->own_from[p] > c->common.seq)
             c->own_from[p] = c->common.seq;
-    if (c->floor > c->common.seq)
+    if (c->floor > c->common.seq) {
         c->floor = c->common.seq;
+        note_rights(c);
+    }
     if (!c->exact || !c->started) {
         c->joined = true;
         return;
@@ -398,7 +422,10 @@ void client_after_fork(struct client *c)
         begin_forked(c);
         return;
     }
-    walk(c, c->common.seq + 1);
+    if (begins_at(c, c->common.seq + 1))
+        walk_to_begin(c, c->common.seq + 1);
+    else
+        walk(c, c->common.seq + 1);
     const struct epoch_entry *e = epoch_table_find(catalog_epochs(s->catalog), c->common.seq);
     if (e != NULL && c->epoch_said > e->first_seq)
         c->epoch_said = e->first_seq;
@@ -498,12 +525,11 @@ static void start_from(struct client *c, const uint8_t *bytes, size_t length)
 
 /* ---- those whose rights change --------------------------------------------------------------- */
 
-static uint64_t last_rights_seq(const struct stream *s)
+/* History is judged by what held where the subscription was made, what came since by what held there. */
+static bool may_read(const struct client *c, const struct stream_message *m)
 {
-    for (uint32_t i = s->message_count; i > 0; i--)
-        if (s->messages[i - 1].whole.message.topic == TOPIC_GRANT)
-            return s->messages[i - 1].whole.message.seq;
-    return 0;
+    const struct message *from = &m->whole.message;
+    return from->seq <= c->floor ? c->may[from->topic] : (m->may_read >> c->principal & 1) != 0;
 }
 
 static bool chain_holds(struct client *c, uint64_t previous)
@@ -519,14 +545,11 @@ static bool chain_holds(struct client *c, uint64_t previous)
 static void judge_gap(struct client *c, uint64_t seq)
 {
     const struct stream *s = c->stream;
-    uint64_t from = last_rights_seq(s);
-    if (from < c->last_seq)
-        from = c->last_seq;
-    for (uint32_t i = stream_index(s, from + 1); i < s->message_count; i++) {
+    for (uint32_t i = stream_index(s, c->last_seq + 1); i < s->message_count; i++) {
         const struct message *m = &s->messages[i].whole.message;
         if (m->seq >= seq)
             break;
-        if (wants(c, m->topic) && stream_may_read(s, c->principal, m->topic))
+        if (wants(c, m->topic) && may_read(c, &s->messages[i]))
             fault(c, "%lu is missing", m->seq);
     }
 }
@@ -548,7 +571,7 @@ static void judge_message(struct client *c, const struct edge_message *m)
         fault(c, "%lu came after %lu", m->seq, c->last_seq);
     if (!wants(c, m->topic))
         fault(c, "%lu was not asked for", m->seq);
-    if ((real->may_read >> c->principal & 1) == 0 && !stream_may_read(s, c->principal, m->topic))
+    if (!may_read(c, real))
         fault(c, "%lu may not be read", m->seq);
     if (c->stable && m->seq > s->stable)
         fault(c, "%lu is not stable", m->seq);
@@ -715,7 +738,8 @@ void client_complete(struct client *c)
         if (!c->stable || c->segments[i].seq <= c->stream->stable)
             end = c->segments[i].end;
     bool waits = !c->started && (c->request.from == EDGE_FROM_TIME ||
-                                 c->asked.seq > (c->stable ? c->stream->stable : tip_of(c)));
+                                 c->asked.seq > tip_of(c) || /* a group is open there */
+                                 (c->stable && c->asked.seq > c->stream->stable));
     if (c->received < end || (!c->started && !waits))
         fault(c, "%s: %zu bytes are missing from seq %lu on, state %d",
               c->stable ? "stable" : "sequenced", end - c->received, segment_seq(c, c->received),

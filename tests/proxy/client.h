@@ -56,8 +56,9 @@ struct client {
     uint8_t *frame; /* what came of a frame */
     size_t frame_length;
     uint64_t last_seq, previous;
-    bool begun;  /* it was told where */
-    bool joined; /* the chain begins anew */
+    bool may[STREAM_TOPICS_END]; /* with the rights at `floor` */
+    bool begun;                  /* it was told where */
+    bool joined;                 /* the chain begins anew */
     uint64_t messages, ticks, outcomes, forks, progresses, bytes;
     uint64_t told_seq;
 };

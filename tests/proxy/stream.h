@@ -11,6 +11,7 @@
 enum {
     STREAM_ID = 7007,
     STREAM_TOPICS = 60,
+    STREAM_TOPICS_END = TOPIC_FIRST_USER + STREAM_TOPICS,
     STREAM_PUBLISHERS = 6,
     STREAM_BATCH_MAX = 1472,
     STREAM_PRINCIPALS = 4 /* anyone, the administrator, and two keys */

@@ -293,10 +293,21 @@ static void run(struct rig *g, uint32_t rounds)
     settle(g);
 }
 
+enum { SEEDS = 12 };
+
+static const uint64_t found[] = {
+    3241, 5098, /* a piece of the first message that fell with a fork was taken, and the rest was waited for */
+    6365, 6722, /* CHANGED in front of seqs that hold nothing, up to a block's end: no names were told */
+    5003,                         /* what was taken away was still read */
+    3090, 3145, 4169, 5999, 6629, /* the judge was wrong */
+};
+
 static uint64_t seed_of(int i)
 {
     const char *given = getenv("CANTUS_SEED");
-    return given != NULL ? strtoull(given, NULL, 10) : 1000 + (uint64_t)i;
+    if (given != NULL)
+        return strtoull(given, NULL, 10);
+    return i < SEEDS ? 1000 + (uint64_t)i : found[i - SEEDS];
 }
 
 static struct rig *run_seed(uint64_t seed, uint32_t sabotage, uint32_t rounds)
@@ -333,7 +344,8 @@ START_TEST(everybody_gets_what_is_theirs)
     ck_assert(counts.passed > 1000 || !passes(seed_of(_i)));
     if (recent_is_small(seed_of(_i)) && g->history) { /* it all did happen */
         ck_assert_uint_gt(counts.from_history, 10000);
-        ck_assert(g->store.searches > 0 || _i % 4 >= 2 || getenv("CANTUS_SEED") != NULL);
+        ck_assert(g->store.searches > 0 || _i % 4 >= 2 || _i >= SEEDS ||
+                  getenv("CANTUS_SEED") != NULL);
         ck_assert(g->store.broke > 0 || g->store.breaks == 0);
         ck_assert(g->store.lied > 0 || g->store.lies == 0);
         ck_assert(g->store.refused > 0 || g->store.refuses == 0);
@@ -354,7 +366,7 @@ static const struct {
 START_TEST(mistakes_are_noticed)
 {
     bool noticed = false;
-    for (uint64_t seed = 1; seed <= 6 && !noticed; seed++) {
+    for (uint64_t seed = 1; seed <= 12 && !noticed; seed++) {
         struct rig *g = run_seed(seed, mistakes[_i].sabotage, 1200);
         noticed = client_fault[0] != 0;
         rig_free(g);
@@ -368,7 +380,7 @@ int main(void)
     Suite *suite = suite_create("proxy_reader");
     TCase *tcase = tcase_create("reader");
     tcase_add_loop_test(tcase, everybody_gets_what_is_theirs, 0,
-                        getenv("CANTUS_SEED") != NULL ? 1 : 12);
+                        getenv("CANTUS_SEED") != NULL ? 1 : SEEDS + sizeof found / sizeof found[0]);
     suite_add_tcase(suite, tcase);
     tcase = tcase_create("mistakes");
     tcase_add_loop_test(tcase, mistakes_are_noticed, 0, 6);
