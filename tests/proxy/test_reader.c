@@ -298,7 +298,7 @@ enum { SEEDS = 12 };
 static const uint64_t found[] = {
     3241, 5098, /* a piece of the first message that fell with a fork was taken, and the rest was waited for */
     6365, 6722, /* CHANGED in front of seqs that hold nothing, up to a block's end: no names were told */
-    5003,                         /* what was taken away was still read */
+    5003,       /* what was taken away was still read */
     3090, 3145, 4169, 5999, 6629, /* the judge was wrong */
 };
 
