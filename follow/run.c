@@ -82,7 +82,8 @@ uint32_t run_offer(struct run_assembler *r, const struct message *m, const struc
         *out = &r->single;
         return 1;
     }
-    r->parts++;
+    if (r->parts++ == 0)
+        r->first_seq = m->seq;
     r->publisher = m->publisher;
     if (!r->broken)
         collect(r, m);

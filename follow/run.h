@@ -23,6 +23,7 @@ struct run_assembler {
     uint32_t parts;               /* messages of the open run; 0: none is open */
     uint32_t count;               /* whole messages collected */
     uint32_t publisher;           /* whose run it is */
+    uint64_t first_seq;           /* of the open run */
     uint64_t voided;              /* runs that were not delivered */
     struct run_message *messages; /* RUN_MESSAGES_MAX */
     struct run_message single;

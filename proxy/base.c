@@ -6,16 +6,23 @@
  * is left there is unused. */
 struct waiting {
     uint32_t size; /* payload and padding included */
-    bool voided;   /* not a message: the epoch record `seq` has cut off a run */
     struct message message;
     struct batch_header batch;
 };
 
+/* A run: behind all from first_seq on and below end_seq it was open. */
+struct stretch {
+    uint64_t first_seq, end_seq;
+};
+
 struct base {
     struct catalog *catalog;
-    uint64_t stable;     /* applied through */
-    uint64_t head, tail; /* endless */
-    uint8_t *bytes;      /* BASE_BYTES */
+    uint64_t stable;      /* applied through */
+    uint64_t head, tail;  /* endless */
+    uint8_t *bytes;       /* BASE_BYTES */
+    struct stretch *runs; /* BASE_RUNS_MAX: not all stable */
+    uint64_t run_head, run_tail;
+    uint64_t forgotten; /* the end of the last run for which there was no room */
 };
 
 enum { ALIGNMENT = 16 };
@@ -28,7 +35,8 @@ static uint32_t size_of(uint32_t payload)
 
 size_t base_memory(const struct catalog_options *options)
 {
-    return sizeof(struct base) + BASE_BYTES + catalog_memory(options);
+    return sizeof(struct base) + BASE_BYTES + BASE_RUNS_MAX * sizeof(struct stretch) +
+           catalog_memory(options);
 }
 
 struct base *base_create(const struct catalog_options *options)
@@ -38,7 +46,8 @@ struct base *base_create(const struct catalog_options *options)
         return NULL;
     b->catalog = catalog_create(options);
     b->bytes = aligned_alloc(64, BASE_BYTES);
-    if (b->catalog != NULL && b->bytes != NULL)
+    b->runs = calloc(BASE_RUNS_MAX, sizeof b->runs[0]);
+    if (b->catalog != NULL && b->bytes != NULL && b->runs != NULL)
         return b;
     base_destroy(b);
     return NULL;
@@ -50,6 +59,7 @@ void base_destroy(struct base *b)
         return;
     catalog_destroy(b->catalog);
     free(b->bytes);
+    free(b->runs);
     free(b);
 }
 
@@ -57,6 +67,7 @@ void base_clear(struct base *b)
 {
     catalog_reset(b->catalog);
     b->stable = b->head = b->tail = 0;
+    b->run_head = b->run_tail = b->forgotten = 0;
 }
 
 static struct waiting *waiting_at(const struct base *b, uint64_t at)
@@ -79,9 +90,9 @@ static struct waiting *next_from(const struct base *b, uint64_t *at)
 
 bool base_has_room(const struct base *b, const struct batch_header *batch)
 {
-    /* Each message, a mark, and what may be left unused at the end. */
+    /* Each message, and what may be left unused at the end. */
     uint64_t most =
-        (uint64_t)(batch->count + 1) * size_of(0) + batch->length + size_of(MESSAGE_PAYLOAD_MAX);
+        (uint64_t)batch->count * size_of(0) + batch->length + size_of(MESSAGE_PAYLOAD_MAX);
     return b->head + most - b->tail <= BASE_BYTES;
 }
 
@@ -104,7 +115,6 @@ static struct waiting *place(struct base *b, uint32_t payload)
 void base_apply(struct base *b, const struct message *m, const struct batch_header *batch)
 {
     struct waiting *w = place(b, m->length);
-    w->voided = false;
     w->message = *m;
     w->batch = *batch;
     w->message.payload = (const uint8_t *)(w + 1);
@@ -112,42 +122,57 @@ void base_apply(struct base *b, const struct message *m, const struct batch_head
         memcpy(w + 1, m->payload, m->length);
 }
 
-void base_note_voided(struct base *b, uint64_t seq)
+static struct stretch *run_at(const struct base *b, uint64_t at)
 {
-    struct waiting *w = place(b, 0);
-    w->voided = true;
-    w->message = (struct message) { .seq = seq };
+    return &b->runs[at % BASE_RUNS_MAX];
+}
+
+void base_note_run(struct base *b, uint64_t first_seq, uint64_t end_seq)
+{
+    if (b->run_head - b->run_tail == BASE_RUNS_MAX)
+        b->forgotten = run_at(b, b->run_tail++)->end_seq;
+    *run_at(b, b->run_head++) = (struct stretch) { .first_seq = first_seq, .end_seq = end_seq };
 }
 
 void base_stable(struct base *b, uint64_t seq)
 {
     struct waiting *w;
     while ((w = next_from(b, &b->tail)) != NULL && w->message.seq <= seq) {
-        if (!w->voided)
-            (void)catalog_apply(b->catalog, &w->message, &w->batch);
+        (void)catalog_apply(b->catalog, &w->message, &w->batch);
         b->tail += w->size;
     }
+    while (b->run_tail < b->run_head && run_at(b, b->run_tail)->end_seq <= seq)
+        b->run_tail++;
     if (seq > b->stable)
         b->stable = seq;
 }
 
-bool base_fork(struct base *b, struct catalog *tip, uint64_t common_seq)
+/* What is left of a run that is open there stays known: it is open there on every history that is gone to
+ * later. */
+static bool cut_runs(struct base *b, uint64_t common_seq)
 {
-    if (common_seq < b->stable)
+    while (b->run_tail < b->run_head && run_at(b, b->run_head - 1)->first_seq > common_seq)
+        b->run_head--;
+    if (b->run_tail == b->run_head || run_at(b, b->run_head - 1)->end_seq <= common_seq)
+        return false;
+    run_at(b, b->run_head - 1)->end_seq = common_seq + 1;
+    return true;
+}
+
+bool base_fork(struct base *b, struct catalog *tip, uint64_t common_seq, bool *open)
+{
+    if (common_seq < b->stable || common_seq < b->forgotten)
         return false;
     uint64_t at = b->tail;
     struct waiting *w;
     catalog_copy(tip, b->catalog);
     while ((w = next_from(b, &at)) != NULL && w->message.seq <= common_seq) {
-        if (!w->voided)
-            (void)catalog_apply(tip, &w->message, &w->batch);
+        (void)catalog_apply(tip, &w->message, &w->batch);
         at += w->size;
     }
-    bool goes_on = false;
-    for (uint64_t behind = at; (w = next_from(b, &behind)) != NULL; behind += w->size)
-        goes_on = goes_on || (w->voided && w->message.seq == common_seq + 1);
     b->head = at;
-    return !goes_on;
+    *open = cut_runs(b, common_seq);
+    return true;
 }
 
 const struct catalog *base_catalog(const struct base *b)

@@ -212,12 +212,12 @@ static void deliver(struct proxy *p, const struct run_message *one,
         deliver_whole(p, one, header);
         return;
     }
-    if (m->topic == TOPIC_EPOCH && p->run.parts > 0 && !proxy_is_volatile(p))
-        base_note_voided(p->base, m->seq);
-    uint64_t voided = p->run.voided;
+    uint64_t voided = p->run.voided, first_seq = p->run.parts > 0 ? p->run.first_seq : m->seq;
     const struct run_message *whole = NULL;
     uint32_t count = run_offer(&p->run, m, &whole);
     p->counters[COUNTER_RUNS_VOIDED] += p->run.voided - voided;
+    if (first_seq < m->seq && (p->run.parts == 0 || p->run.first_seq != first_seq))
+        base_note_run(p->base, first_seq, m->seq);
     for (uint32_t i = 0; i < count; i++)
         deliver_whole(p, &whole[i], header);
 }
@@ -247,6 +247,34 @@ static void share_limits(struct proxy *p)
     limiter_share(p->limiter, proxy_sabotaged(p, PROXY_UNDIVIDED) ? 1 : count, p->now.mono_ns);
 }
 
+static void start_over(struct proxy *p, struct epoch by)
+{
+    sessions_end_all(p->sessions, EDGE_CLOSING_DRAIN,
+                     "the stream has lost what came last: connect again");
+    const struct position nothing = { .seq = 0 };
+    p->position = nothing;
+    p->seq = p->stable = p->time_ns = 0;
+    p->torn = false;
+    p->live = false;
+    catalog_reset(p->catalog);
+    base_clear(p->base);
+    run_reset(&p->run);
+    limiter_fork(p->limiter);
+    relay_fork(p->relay, nothing);
+    readers_fork(p->readers, nothing);
+    follower_start(p->follower, nothing, (struct digest) { 0, 0 }, NULL, by);
+}
+
+/* Behind a fork within a run: an epoch record voids it, and anything else goes on with it. */
+static bool goes_on(struct proxy *p, const uint8_t *batch, const struct batch_header *header)
+{
+    struct batch_cursor cursor = batch_begin(batch, header);
+    struct message first;
+    bool torn = p->torn;
+    p->torn = false;
+    return torn && batch_next(&cursor, &first) && first.topic != TOPIC_EPOCH;
+}
+
 static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_header *header)
 {
     struct proxy *p = ctx;
@@ -254,6 +282,10 @@ static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_heade
         return true;
     if (!base_has_room(p->base, header))
         return false;
+    if (goes_on(p, batch, header)) {
+        start_over(p, follower_heard(p->follower));
+        return true;
+    }
     struct batch_cursor cursor = batch_begin(batch, header);
     struct run_message one = { .fragments = 1 };
     const struct message *m = &one.message;
@@ -275,29 +307,14 @@ static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_heade
     return true;
 }
 
-static void start_over(struct proxy *p, struct epoch by)
-{
-    sessions_end_all(p->sessions, EDGE_CLOSING_DRAIN,
-                     "the stream has lost what came last: connect again");
-    const struct position nothing = { .seq = 0 };
-    p->position = nothing;
-    p->seq = p->stable = p->time_ns = 0;
-    p->live = false;
-    catalog_reset(p->catalog);
-    base_clear(p->base);
-    run_reset(&p->run);
-    limiter_fork(p->limiter);
-    relay_fork(p->relay, nothing);
-    readers_fork(p->readers, nothing);
-    follower_start(p->follower, nothing, (struct digest) { 0, 0 }, NULL, by);
-}
-
 static void on_forked(void *ctx, uint64_t first_seq, struct epoch by)
 {
     struct proxy *p = ctx;
     if (first_seq > p->seq || p->failed[0] != '\0')
         return;
-    if (proxy_is_volatile(p) || !base_fork(p->base, p->catalog, first_seq - 1)) {
+    if (p->run.parts > 0)
+        base_note_run(p->base, p->run.first_seq, p->seq + 1);
+    if (proxy_is_volatile(p) || !base_fork(p->base, p->catalog, first_seq - 1, &p->torn)) {
         start_over(p, by);
         return;
     }

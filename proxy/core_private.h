@@ -30,6 +30,7 @@ struct proxy {
     uint64_t seq;             /* the last message, of an open run too */
     uint64_t time_ns;         /* its timestamp */
     uint64_t stable;          /* at most `seq` */
+    bool torn;                /* behind `seq` a run is open whose beginning went with a fork */
     uint64_t ids;             /* challenges and session ids given out */
     bool live;                /* has been at the tip, and is not far behind since */
     bool draining;

@@ -141,6 +141,11 @@ static void emit_epoch(struct rig *r)
 
 void rig_fork(struct rig *r, uint64_t seq)
 {
+    rig_fork_to(r, seq, NULL, 0);
+}
+
+void rig_fork_to(struct rig *r, uint64_t seq, const struct leader_batch *left, uint32_t count)
+{
     struct leader *l = of(r);
     uint32_t keep = 0;
     while (keep < l->log_count && batch_end_seq(&l->log[keep].header) - 1 <= seq)
@@ -150,6 +155,9 @@ void rig_fork(struct rig *r, uint64_t seq)
         l->generations[i]++;
     if (l->log_delivered > keep)
         l->log_delivered = keep;
+    for (uint32_t i = 0; i < count; i++)
+        l->log[keep++] = left[i];
+    l->log_count = keep;
     l->digest = l->log[keep - 1].header.digest;
     catalog_reset(l->catalog);
     ledger_reset(&l->ledger);

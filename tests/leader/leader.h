@@ -100,6 +100,8 @@ uint32_t rig_topic(struct rig *r, const char *path); /* its id; makes it if need
 uint32_t rig_join(struct rig *r, const char *identity, uint64_t nonce); /* the publisher's id */
 /* A later epoch whose history has only the first `seq` messages of this one's. */
 void rig_fork(struct rig *r, uint64_t seq);
+/* The same, and behind them come these of a history that was left. */
+void rig_fork_to(struct rig *r, uint64_t seq, const struct leader_batch *left, uint32_t count);
 uint64_t rig_tip(const struct rig *r);
 
 /* Where a check is too often for Check's, each of which writes to a file. */

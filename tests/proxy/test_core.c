@@ -116,6 +116,53 @@ START_TEST(a_run_that_an_epoch_record_cuts_off_is_not_sent)
 }
 END_TEST
 
+/* Two leaders in turn: the second goes on with one of the first's runs in its middle, and the third with the
+ * first's history, on which the run goes on. Its beginning is then not at hand: it is followed anew. */
+START_TEST(a_run_that_a_fork_goes_back_into_is_whole)
+{
+    for (uint32_t ended = 0; ended <= 1; ended++) { /* as far as the proxy had it */
+        struct rig *r = rig_new();
+        struct rig_key key = rig_key(2);
+        rig_grant(r, &key, ACCESS_READ, "/a");
+        uint32_t topic = rig_topic(r, "/a/x"), id = rig_join(r, "x", 3), c = rig_login(r, &key);
+        rig_subscribe(r, c, "/a", EDGE_FROM_TIP);
+        rig_run(r);
+        r->leader.hold_stable = true;
+        r->leader.fills_gaps = true;
+        uint8_t more = MESSAGE_MORE | MESSAGE_FRAGMENT;
+        uint64_t first = rig_emit(r, topic, id, 1, more, "a ", 2);
+        rig_emit(r, topic, id, 2, more, "whole ", 6);
+        if (ended == 0)
+            rig_run(r);
+        rig_emit(r, topic, id, 3, 0, "run", 3);
+        if (ended == 1)
+            rig_run(r);
+        struct leader_batch left[2];
+        memcpy(left, &r->leader.log[r->leader.log_count - 2], sizeof left);
+        rig_fork(r, first);
+        rig_run(r);
+        same_as_the_leader(r);
+        ck_assert(r->streams[c - 1].open); /* nobody is the worse for the first fork */
+        rig_fork_to(r, first, left, 2);
+        rig_pass(r, 20 * SECOND);
+        same_as_the_leader(r);
+        r->leader.hold_stable = false; /* it has joined again */
+        r->leader.stable = rig_tip(r);
+        rig_run(r);
+        struct edge_message m;
+        size_t length;
+        c = rig_login(r, &key);
+        rig_subscribe(r, c, "/a", EDGE_FROM_POSITION);
+        rig_run(r);
+        const uint8_t *body = rig_next(r, c, EDGE_MESSAGE, &length);
+        ck_assert(body != NULL && edge_message_decode(body, length, &m));
+        ck_assert_uint_eq(m.length, 11);
+        ck_assert_mem_eq(m.payload, "a whole run", 11);
+        rig_free(r);
+    }
+}
+END_TEST
+
 START_TEST(it_says_how_it_is)
 {
     struct rig *r = rig_new();
@@ -143,6 +190,7 @@ int main(void)
     tcase_add_test(all, forks_at_random_places_again_and_again);
     tcase_add_test(all, what_its_memory_of_sys_cannot_take_waits_for_the_watermark);
     tcase_add_test(all, a_run_that_an_epoch_record_cuts_off_is_not_sent);
+    tcase_add_test(all, a_run_that_a_fork_goes_back_into_is_whole);
     tcase_add_test(all, it_says_how_it_is);
     suite_add_tcase(suite, all);
     return rig_suite(suite);
