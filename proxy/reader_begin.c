@@ -136,8 +136,8 @@ void reader_resolve_time(struct reader *r)
     enum recent_result result = recent_find_time(s->recent, r->time_ns, &seq);
     uint64_t oldest = recent_oldest(s->recent);
     if (result == RECENT_GONE && oldest > 1) {
-        uint64_t high = oldest <= s->watermark ? oldest : s->watermark + 1;
-        if (!history_find_time(s->history, r->time_ns, 1, high, &seq)) {
+        bool stored = oldest <= s->watermark + 1; /* else it may lie in what no store has yet */
+        if (!stored || !history_find_time(s->history, r->time_ns, 1, oldest, &seq)) {
             park(r, WAITS_TIME);
             s->parked_time_ns = 0; /* asked anew with each step */
             return;

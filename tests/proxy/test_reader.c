@@ -296,10 +296,11 @@ static void run(struct rig *g, uint32_t rounds)
 enum { SEEDS = 12 };
 
 static const uint64_t found[] = {
-    3241, 5098, /* a piece of the first message that fell with a fork was taken, and the rest was waited for */
-    6365, 6722, /* CHANGED in front of seqs that hold nothing, up to a block's end: no names were told */
-    5003,       /* what was taken away was still read */
-    3090, 3145, 4169, 5999, 6629, /* the judge was wrong */
+    3241,  5098, /* a piece of the first message that fell with a fork was taken, and the rest was waited for */
+    6365,  6722, /* CHANGED in front of seqs that hold nothing, up to a block's end: no names were told */
+    40229,       /* a time in what had left recent and was not in the stores yet */
+    5003,        /* what was taken away was still read */
+    3090,  3145, 4169, 5999, 6629, /* the judge was wrong */
 };
 
 static uint64_t seed_of(int i)
