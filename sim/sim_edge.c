@@ -438,6 +438,8 @@ static enum sim_invariant publisher_live(const struct sim *s, const struct sim_n
     if (c->work == SIM_WORK_EDGE_FEED && cantus_injector_sequenced(c->injector) != c->goal)
         snprintf(why, capacity, "%s: %lu of %lu items have an outcome", n->name,
                  cantus_injector_sequenced(c->injector), c->goal);
+    else if (c->work == SIM_WORK_EDGE_PIPE && !c->started)
+        snprintf(why, capacity, "%s is not told what of its publisher's is in the stream", n->name);
     else if (c->work == SIM_WORK_EDGE_PIPE && cantus_pipe_sequenced(c->pipe) != c->goal)
         snprintf(why, capacity, "%s: %lu of %lu items have an outcome", n->name,
                  cantus_pipe_sequenced(c->pipe), c->goal);
