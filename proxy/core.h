@@ -86,6 +86,7 @@ enum proxy_sabotage {
     PROXY_STABLE_OF_NOW = 1024, /* tells who is behind what is stable now, not what was there */
     PROXY_UNDIVIDED = 2048, /* lets through all of a subtree's limit, as if it were the only one */
     PROXY_SHARES_REVOKED = 4096, /* encodes once for those whose rights are no longer equal */
+    PROXY_CHANGES_LATE = 8192,   /* a changed set counts one seq behind where its record says */
     PROXY_PASSES_NOTHING = 512 /* no mistake: who catches up reads every message, to compare with */
 };
 

@@ -271,7 +271,8 @@ void session_changed(struct session *e, struct position position)
     e->changing = false;
     e->all->more = e->all->more || e->stopped;
     if (e->subscribed) {
-        done = reader_change(e->reader, &e->coming.subtrees, position.seq + 1, e->changes) ==
+        bool late = (e->all->p->o.sabotage & PROXY_CHANGES_LATE) != 0;
+        done = reader_change(e->reader, &e->coming.subtrees, position.seq + 1 + late, e->changes) ==
                READER_OK;
         session_set_free(e, done ? &e->set : &e->coming);
         if (done)

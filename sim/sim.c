@@ -121,6 +121,7 @@ static const struct sabotage {
     { "own_clock", .proxy = PROXY_OWN_CLOCK },
     { "stable_of_now", .proxy = PROXY_STABLE_OF_NOW },
     { "shares_revoked", .proxy = PROXY_SHARES_REVOKED },
+    { "changes_late", .proxy = PROXY_CHANGES_LATE },
     { "restless", .sequencer = SEQUENCER_RESTLESS },
 };
 

@@ -94,6 +94,7 @@ enum sim_invariant {
     X(stable_of_now, "a proxy tells who is behind what is stable now, not what was there", 14)     \
     X(shares_revoked, "a proxy goes on encoding once for those whose rights are no longer equal",  \
       12)                                                                                          \
+    X(changes_late, "a proxy lets a changed set count from one seq too late on", 14)               \
     X(restless, "a leader asks to be called again at once, for ever", 9)
 
 struct sim_options {

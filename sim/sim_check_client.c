@@ -169,7 +169,8 @@ void sim_check_report(void *ctx, const struct cantus_report *report)
     struct sim *s = sim_of(n);
     static const char *const names[] = { "",         "FORKED",      "REBUILT",
                                          "REJECTED", "QUARANTINED", "SUPERSEDED",
-                                         "LOST",     "HINT" };
+                                         "LOST",     "HINT",        "SUBSCRIBED",
+                                         "REFUSED" };
     if (sim_tracing(s))
         sim_trace_line(s, "%s reports %s %lu %s", n->name, names[report->kind], report->seq,
                        report->text != NULL ? report->text : "");
@@ -181,6 +182,10 @@ void sim_check_report(void *ctx, const struct cantus_report *report)
         n->client->quarantined = true;
     else if (report->kind == CANTUS_REPORT_LOST)
         sim_violate(s, SIM_NOTHING_STABLE_LOST, "%s reports LOST: %.200s", n->name, report->text);
+    else if (report->kind == CANTUS_REPORT_SUBSCRIBED)
+        sim_check_edge_changed(s, n, report->topic, report->seq, false);
+    else if (report->kind == CANTUS_REPORT_REFUSED)
+        sim_check_edge_changed(s, n, report->topic, report->seq, true);
     else if (report->kind == CANTUS_REPORT_SUPERSEDED)
         check_superseded(s, n, report);
 }

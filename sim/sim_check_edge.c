@@ -1,6 +1,9 @@
 /* The observer of clients of proxies: what each is handed is the filter of the one order by its subtrees and
  * its rights, as far as it says to have everything; and nothing that it may not read.
  *
+ * A set that is changed is known by what the client does and is told: a subtree counts from the seq on of which
+ * CHANGED speaks, and no longer once it is not wanted any more.
+ *
  * Rights of a client that come and go: what it could read at its seq and ever since, it must be handed; what it
  * could read neither at its seq nor at any time since, never. */
 #include <string.h>
@@ -18,7 +21,8 @@ uint32_t sim_check_edge_branch(const struct sim_node *n)
     return p.seq == 0 ? SIM_NONE : sim_history_branch(&sim_of(n)->history, p.epoch);
 }
 
-static bool wants(const struct sim *s, const struct sim_node *n, uint32_t branch, uint32_t topic)
+static bool wants(const struct sim *s, const struct sim_node *n, uint32_t branch, uint32_t topic,
+                  uint64_t seq)
 {
     uint32_t length;
     const char *path = sim_check_path(s, branch, topic, &length);
@@ -30,7 +34,28 @@ static bool wants(const struct sim *s, const struct sim_node *n, uint32_t branch
         if (in)
             return true;
     }
+    const struct sim_wanted *w = n->client->wanted;
+    for (uint32_t i = 0; path != NULL && i < SIM_EDGE_CHANGED; i++)
+        if (w[i].state == SIM_WANTED_COUNTS && seq >= w[i].from_seq &&
+            topic_in_subtree(path, length, sim_edge_changed[i], strlen(sim_edge_changed[i])))
+            return true;
     return false;
+}
+
+void sim_check_edge_changed(struct sim *s, struct sim_node *n, const char *subtree, uint64_t seq,
+                            bool refused)
+{
+    struct sim_wanted *w = NULL;
+    for (uint32_t i = 0; i < SIM_EDGE_CHANGED; i++)
+        if (strcmp(subtree, sim_edge_changed[i]) == 0)
+            w = &n->client->wanted[i];
+    if (n->client->work != SIM_WORK_EDGE_CHANGE)
+        return;
+    if (w == NULL || w->state != SIM_WANTED_WAITS || (!refused && seq <= n->client->reader.seq))
+        sim_violate(s, SIM_VIEWS, "%s is told that %s counts from %lu on, and did not ask", n->name,
+                    subtree, seq);
+    else
+        *w = (struct sim_wanted) { refused ? SIM_WANTED_NOT : SIM_WANTED_COUNTS, seq };
 }
 
 uint64_t sim_check_edge_missing(struct sim *s, const struct sim_node *n, uint32_t branch,
@@ -39,7 +64,8 @@ uint64_t sim_check_edge_missing(struct sim *s, const struct sim_node *n, uint32_
     const struct sim_history *h = &s->history;
     for (uint64_t seq = after + 1; seq <= through; seq++) {
         const struct sim_entry *e = sim_history_at(h, branch, seq);
-        if (e != NULL && sim_check_is_delivered(h, branch, seq) && wants(s, n, branch, e->topic) &&
+        if (e != NULL && sim_check_is_delivered(h, branch, seq) &&
+            wants(s, n, branch, e->topic, seq) &&
             sim_check_may_read(s, branch, n->client->edge->key, e->topic, seq).always)
             return seq;
     }
@@ -90,7 +116,7 @@ void sim_check_edge_message(void *ctx, const struct cantus_message *m)
         !sim_check_same_bytes(h, branch, m->seq, m))
         sim_violate(s, SIM_VIEWS, "%s is handed other bytes for %lu than were sequenced", n->name,
                     m->seq);
-    if (!wants(s, n, branch, e->topic))
+    if (!wants(s, n, branch, e->topic, m->seq))
         sim_violate(s, SIM_VIEWS, "%s is handed %lu, on %s, which it did not ask for", n->name,
                     m->seq, m->topic);
     uint64_t end = sim_check_run_end(h, branch, m->seq);
@@ -138,6 +164,11 @@ void sim_check_edge_forked(struct sim *s, struct sim_node *n, uint64_t first_seq
                     first_seq);
     if (r->seq >= first_seq)
         r->seq = first_seq - 1;
+    for (uint32_t i = 0; i < SIM_EDGE_CHANGED; i++) { /* its beginning goes along */
+        struct sim_wanted *w = &n->client->wanted[i];
+        if (w->from_seq > first_seq)
+            w->from_seq = first_seq;
+    }
 }
 
 void sim_check_edge_client(struct sim *s, struct sim_node *n)

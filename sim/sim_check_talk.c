@@ -6,13 +6,13 @@
  * or to where it was sent what no longer holds. The fresh proxy takes what it follows for stable at once, since it
  * lasts: whom a watermark holds back has less when a change of rights ends its connection.
  *
- * Compared are EPOCH, NAME, MESSAGE, PROGRESS, OUTCOME, and OPENED of a join that came behind the login. Not:
+ * Compared are EPOCH, NAME, MESSAGE, PROGRESS, OUTCOME, CHANGED, and OPENED of a join that came behind the login. Not:
  * - REFUSED, ALIVE and CLOSING, which are no part of the stream's order; nor SUPERSEDED, and OPENED of an older join,
  *   which come where the proxy is when it is asked;
  * - outcomes in front of where the fresh proxy begins: what a subscription begins with is judged by the rights that
  *   hold where it is made, so the fresh one makes it where the first one did;
  * - what a fork has taken back, and what began on a history of rights that did not last.
- * The simulator's clients do not change their sets of subtrees. */
+ * A set is changed where CHANGED says, which has to be behind the record of a change. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +24,8 @@
 enum {
     STRETCHES_MAX = 1024,
     OWNED_MAX = 4,
+    CHANGES_MAX = 16,
+    SET_BYTES = 64,
     VIEW_BYTES = 8 << 20,
     RECENT_BYTES = 16 << 20,
     SLACK = 1024
@@ -38,8 +40,24 @@ struct owned {
     bool done;
 };
 
+struct set {
+    struct edge_subtrees subtrees; /* but for where they are */
+    uint8_t bytes[SET_BYTES];
+};
+
+/* Of the set, as CHANGED tells. */
+struct changed {
+    uint64_t seq;
+    size_t at; /* of its frame */
+    struct set set;
+};
+
 struct stretch {
     const struct sim_talk *talk;
+    struct set set; /* that it begins with */
+    size_t asked;   /* behind the last CHANGE that was answered */
+    struct changed changed[CHANGES_MAX];
+    uint32_t changed_count, changed_done;
     struct edge_subscribe request;
     uint64_t begin_seq; /* of the stream, from which on the fresh proxy reads */
     uint64_t login_seq, mark_seq;
@@ -65,7 +83,7 @@ struct check {
     struct position position;
     uint64_t counters[COUNTER_END];
     uint32_t principal_end;
-    uint64_t due_seq; /* the next at which a publisher is to be owned */
+    uint64_t due_seq; /* the next at which a publisher is to be owned, or a set changed */
 };
 
 /* ---- frames ---------------------------------------------------------------------------------- */
@@ -92,6 +110,9 @@ static uint64_t seq_of(const struct check *c, const struct stretch *t, const str
     struct edge_outcome o;
     struct edge_epoch e;
     struct edge_opened opened;
+    struct edge_changed changed;
+    if (f->type == EDGE_CHANGED && edge_changed_decode(f->body, length, &changed))
+        return changed.seq - 1;
     if (f->type == EDGE_OPENED && edge_opened_decode(f->body, length, &opened))
         return opened.join_seq;
     if (f->type == EDGE_MESSAGE && edge_message_decode(f->body, length, &m))
@@ -109,13 +130,77 @@ static uint64_t seq_of(const struct check *c, const struct stretch *t, const str
 
 /* ---- what was said --------------------------------------------------------------------------- */
 
-static bool find_request(const struct sim_talk *t, struct edge_subscribe *out)
+/* The next frame of this type that the client has sent. */
+static bool next_asked(struct stretch *t, enum edge_type type, struct frame *f)
+{
+    const struct sim_talk *talk = t->talk;
+    while (frame_at(talk->asked + t->asked, talk->asked_length - t->asked, f)) {
+        t->asked += f->length;
+        if (f->type == type)
+            return true;
+    }
+    return false;
+}
+
+static bool is_in(struct edge_subtrees set, const char *subtree, size_t length)
+{
+    const char *other;
+    size_t other_length;
+    while (edge_subtree_next(&set, &other, &other_length))
+        if (other_length == length && memcmp(other, subtree, length) == 0)
+            return true;
+    return false;
+}
+
+static struct edge_subtrees subtrees_of(const struct set *set)
+{
+    struct edge_subtrees subtrees = set->subtrees;
+    subtrees.at = set->bytes;
+    return subtrees;
+}
+
+/* Those of `more` that are not in `without`. False: too many. */
+static bool add(struct set *set, struct edge_subtrees more, struct edge_subtrees without)
+{
+    const char *subtree;
+    size_t length;
+    while (edge_subtree_next(&more, &subtree, &length)) {
+        size_t used = set->subtrees.length;
+        if (is_in(without, subtree, length))
+            continue;
+        if (used + 1 + length > SET_BYTES)
+            return false;
+        set->bytes[used] = (uint8_t)length;
+        memcpy(set->bytes + used + 1, subtree, length);
+        set->subtrees.length += 1 + length;
+        set->subtrees.count++;
+    }
+    return true;
+}
+
+static bool find_request(struct stretch *t)
 {
     struct frame f;
-    for (size_t at = 0; frame_at(t->asked + at, t->asked_length - at, &f); at += f.length)
-        if (f.type == EDGE_SUBSCRIBE)
-            return edge_subscribe_decode(f.body, f.length - EDGE_HEADER, out);
-    return false;
+    const struct edge_subtrees none = { 0 };
+    return next_asked(t, EDGE_SUBSCRIBE, &f) &&
+           edge_subscribe_decode(f.body, f.length - EDGE_HEADER, &t->request) &&
+           add(&t->set, t->request.subtrees, none);
+}
+
+/* The next CHANGE counts from here on. False: it is not kept, or there are too many. */
+static bool note_changed(struct stretch *t, uint64_t seq, size_t at)
+{
+    struct frame f;
+    struct edge_change change;
+    if (t->changed_count == CHANGES_MAX || !next_asked(t, EDGE_CHANGE, &f) ||
+        !edge_change_decode(f.body, f.length - EDGE_HEADER, &change))
+        return false;
+    struct changed *c = &t->changed[t->changed_count];
+    const struct set *before = t->changed_count > 0 ? &c[-1].set : &t->set;
+    *c = (struct changed) { .seq = seq, .at = at };
+    t->changed_count++;
+    return add(&c->set, subtrees_of(before), change.remove) &&
+           add(&c->set, change.add, subtrees_of(&c->set));
 }
 
 /* Where the record of the login is, if that lasted. */
@@ -161,6 +246,9 @@ static bool begin_stretch(struct check *c, struct stretch *t, size_t at, struct 
     const struct sim_talk *talk = t->talk;
     const struct sim_talk_mark *mark = mark_at(talk, at);
     t->begin = t->end = at;
+    if (t->changed_count > 0)
+        t->set = t->changed[t->changed_count - 1].set;
+    t->changed_count = 0;
     t->mark_seq = mark_seq;
     t->request.from = EDGE_FROM_POSITION;
     t->request.position = p;
@@ -178,8 +266,12 @@ static bool begin_stretch(struct check *c, struct stretch *t, size_t at, struct 
 
 static void end_stretch(struct check *c, const struct stretch *t)
 {
-    if (t->end > t->begin && c->count < STRETCHES_MAX)
-        c->stretches[c->count++] = *t;
+    if (t->end == t->begin || c->count == STRETCHES_MAX)
+        return;
+    struct stretch *kept = &c->stretches[c->count++];
+    *kept = *t;
+    while (kept->changed_count > 0 && kept->changed[kept->changed_count - 1].at >= kept->end)
+        kept->changed_count--;
 }
 
 /* Whether this message of that epoch is on the final history, and not of a group that an epoch has cut off there. */
@@ -199,8 +291,8 @@ static void read_talk(struct check *c, const struct sim_talk *talk)
     struct frame f;
     struct edge_accepted accepted;
     struct epoch epoch = { 0, 0 };
-    bool compares = false;
-    if (!find_request(talk, &t.request))
+    bool compares = false, knows = true; /* its set */
+    if (!find_request(&t))
         return;
     for (size_t at = 0; frame_at(talk->bytes + at, talk->length - at, &f); at += f.length) {
         size_t length = f.length - EDGE_HEADER, next = at + f.length;
@@ -209,6 +301,7 @@ static void read_talk(struct check *c, const struct sim_talk *talk)
         struct edge_opened opened;
         struct edge_superseded superseded;
         struct edge_epoch e;
+        struct edge_changed changed;
         if (f.type == EDGE_ACCEPTED && edge_accepted_decode(f.body, length, &accepted))
             note_accepted(c, &t, accepted.tip);
         else if (f.type == EDGE_OPENED && edge_opened_decode(f.body, length, &opened))
@@ -217,6 +310,10 @@ static void read_talk(struct check *c, const struct sim_talk *talk)
             note_superseded(&t, &superseded);
         else if (f.type == EDGE_EPOCH && edge_epoch_decode(f.body, length, &e))
             epoch = e.epoch;
+        else if (f.type == EDGE_CHANGED && edge_changed_decode(f.body, length, &changed)) {
+            knows = knows && note_changed(&t, changed.seq, at);
+            compares = compares && knows;
+        }
         if (f.type == EDGE_SUBSCRIBED && edge_subscribed_decode(f.body, length, &subscribed)) {
             epoch = subscribed.position.epoch;
             compares = begin_stretch(c, &t, next, subscribed.position, t.login_seq);
@@ -226,7 +323,7 @@ static void read_talk(struct check *c, const struct sim_talk *talk)
             end_stretch(c, &t);
             note_forked(&t, forked.common.seq);
             epoch = forked.common.epoch;
-            compares = begin_stretch(c, &t, next, forked.common, 0);
+            compares = begin_stretch(c, &t, next, forked.common, 0) && knows;
             continue;
         }
         uint64_t seq = seq_of(c, &t, &f);
@@ -281,6 +378,25 @@ static void own(struct check *c, struct stretch *t, uint64_t seq)
     }
 }
 
+/* Sets that are changed behind this seq. */
+static void change(struct check *c, struct stretch *t, uint64_t seq)
+{
+    for (; t->changed_done < t->changed_count; t->changed_done++) {
+        const struct changed *next = &t->changed[t->changed_done];
+        struct edge_subtrees subtrees = subtrees_of(&next->set);
+        if (next->seq > seq + 1 && next->seq - 1 < c->due_seq)
+            c->due_seq = next->seq - 1;
+        if (next->seq > seq + 1)
+            return;
+        const struct sim_entry *e = sim_history_at(&c->s->history, c->branch, next->seq - 1);
+        if (e == NULL || e->topic != TOPIC_EDGE)
+            sim_violate(c->s, SIM_SAME, "%s is told of a change behind %lu, where none is written",
+                        t->talk->client->name, next->seq - 1);
+        if (reader_change(t->reader, &subtrees, next->seq, t->changed_done) != READER_OK)
+            fail(c, "too many changes");
+    }
+}
+
 static void begin_reading(struct check *c, struct stretch *t)
 {
     t->principal = principal_of(c, t);
@@ -291,9 +407,11 @@ static void begin_reading(struct check *c, struct stretch *t)
     }
     t->floor_seq = c->position.seq;
     reader_mark(t->reader, t->mark_seq);
+    t->request.subtrees = subtrees_of(&t->set);
     if (reader_subscribe(t->reader, &t->request, t->request.position) != READER_OK)
         fail(c, "too many views");
     own(c, t, c->position.seq);
+    change(c, t, c->position.seq);
 }
 
 /* False: there was nothing. */
@@ -333,8 +451,10 @@ static void deliver(struct check *c, const struct run_message *m, const struct b
     if (seq >= c->due_seq) {
         c->due_seq = UINT64_MAX;
         for (uint32_t i = 0; i < c->begun; i++)
-            if (c->stretches[i].reader != NULL)
+            if (c->stretches[i].reader != NULL) {
                 own(c, &c->stretches[i], seq);
+                change(c, &c->stretches[i], seq);
+            }
     }
     uint32_t principal_end = access_principal_end(catalog_access(c->catalog));
     for (uint32_t i = 0; principal_end != c->principal_end && i < c->begun; i++) {
@@ -419,8 +539,8 @@ static bool prepare(struct check *c, struct port *port)
     const struct catalog_options catalog = { SIM_TOPICS_MAX, SIM_PUBLISHERS_MAX };
     const uint32_t readers_max = c->count;
     struct readers_options o = {
-        .views = { .views_max = 2 * readers_max + 2,
-                   .subtrees_max = 4 * readers_max + 4,
+        .views = { .views_max = 4 * readers_max + 2,
+                   .subtrees_max = 8 * readers_max + 4,
                    .topics_max = catalog.topics_max,
                    .bytes_max = VIEW_BYTES,
                    .lag_bytes_max = VIEW_BYTES },
@@ -450,8 +570,8 @@ static bool is_compared(const struct stretch *t, const struct frame *f)
         return opened.join_seq > t->login_seq;
     if (f->type == EDGE_OUTCOME && edge_outcome_decode(f->body, f->length - EDGE_HEADER, &o))
         return o.seq > t->floor_seq;
-    return f->type == EDGE_EPOCH || f->type == EDGE_NAME || f->type == EDGE_MESSAGE ||
-           f->type == EDGE_PROGRESS;
+    return f->type == EDGE_CHANGED || f->type == EDGE_EPOCH || f->type == EDGE_NAME ||
+           f->type == EDGE_MESSAGE || f->type == EDGE_PROGRESS;
 }
 
 /* The next one that is compared; at *at, which is moved behind it. */
@@ -471,7 +591,8 @@ static void describe(const struct check *c, const struct stretch *t, const struc
 {
     static const char *const names[] = {
         [EDGE_EPOCH] = "EPOCH",       [EDGE_NAME] = "NAME",     [EDGE_MESSAGE] = "MESSAGE",
-        [EDGE_PROGRESS] = "PROGRESS", [EDGE_OPENED] = "OPENED", [EDGE_OUTCOME] = "OUTCOME"
+        [EDGE_PROGRESS] = "PROGRESS", [EDGE_OPENED] = "OPENED", [EDGE_OUTCOME] = "OUTCOME",
+        [EDGE_CHANGED] = "CHANGED"
     };
     if (f == NULL)
         snprintf(out, capacity, "nothing");

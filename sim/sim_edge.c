@@ -11,6 +11,8 @@ enum {
     EDGE_IN_FLIGHT_MAX = 24,
     EDGE_PUSHES_MAX = 6,
     EDGE_GROUP_MAX = 5,
+    EDGE_CHANGES_MAX = 60,
+    EDGE_CHANGE_CHANCE = 3,
     EDGE_RELAY_BYTES = 8 << 20
 };
 
@@ -56,7 +58,14 @@ static const struct sim_edge_role roles[] = {
       .work = SIM_WORK_EDGE_READ,
       .subtrees = { "/edge" },
       .peer = true },
+    { .name = "edge-changer",
+      .key = 1,
+      .work = SIM_WORK_EDGE_CHANGE,
+      .subtrees = { "/items" },
+      .rights_stay = true,
+      .changer = true },
 };
+const char *const sim_edge_changed[SIM_EDGE_CHANGED] = { "/edge", "/v", "/feed" };
 _Static_assert(EDGE_INDEX + 2 == SIM_EDGE_PIPE, "PIPE_ROLE has this index");
 enum { ROLES = sizeof roles / sizeof roles[0], PIPE_ROLE = 2, ROLE_CHANCE = 3 };
 
@@ -191,6 +200,7 @@ bool sim_edge_furnish(struct sim *s, struct sim_node *n, char *error)
         c->injector = client_core_add_injector(n->core, role->publisher, feed_item, n, error);
     if (role->publisher != NULL && c->pipe == NULL && c->injector == NULL)
         return false;
+    memset(c->wanted, 0, sizeof c->wanted);
     for (uint32_t i = 0; role->subtrees[i] != NULL; i++)
         if (!client_core_subscribe(n->core, role->subtrees[i], sim_check_edge_message, n, error))
             return false;
@@ -231,6 +241,14 @@ static bool has_peer(const struct sim *s)
            (sabotage != NULL && sim_sabotage_named(sabotage, "shares-revoked"));
 }
 
+/* The same, of whom wants now this and now that. */
+static bool has_changer(const struct sim *s)
+{
+    const char *sabotage = s->options.sabotage;
+    return s->options.seed % 16 == 7 || s->options.seed % 16 == 11 ||
+           (sabotage != NULL && sim_sabotage_named(sabotage, "changes-late"));
+}
+
 bool sim_edge_deploy(struct sim *s)
 {
     char name[SIM_NAME_MAX + 1];
@@ -249,9 +267,9 @@ bool sim_edge_deploy(struct sim *s)
     sim_grant_identity(SIM_GRANT_EDGE, granter->client->identity);
     bool all = s->options.sabotage != NULL, has_pipe = false;
     for (uint32_t i = 0; i < ROLES; i++) {
-        if (roles[i].peer && !has_peer(s))
+        if ((roles[i].peer && !has_peer(s)) || (roles[i].changer && !has_changer(s)))
             continue;
-        bool wanted = all || sim_random_below(&s->random, ROLE_CHANCE) != 0;
+        bool wanted = all || roles[i].changer || sim_random_below(&s->random, ROLE_CHANCE) != 0;
         if (roles[i].twin)
             wanted = has_pipe && sim_random_below(&s->random, 2) == 0;
         has_pipe = has_pipe || (wanted && i == PIPE_ROLE);
@@ -360,6 +378,27 @@ static void push_words(struct sim *s, struct sim_node *n)
                      sim_random_between(&s->random, 1, sizeof word));
 }
 
+static void change_subtrees(struct sim *s, struct sim_node *n)
+{
+    struct sim_client *c = n->client;
+    char error[CANTUS_ERROR_MAX];
+    c->started = c->started || edge_is_subscribed(client_core_edge(n->core));
+    if (!c->started || c->changes == EDGE_CHANGES_MAX ||
+        sim_random_below(&s->random, EDGE_CHANGE_CHANCE) != 0)
+        return;
+    c->changes++;
+    uint32_t which = (uint32_t)sim_random_below(&s->random, SIM_EDGE_CHANGED);
+    const char *subtree = sim_edge_changed[which];
+    struct sim_wanted *w = &c->wanted[which];
+    bool had = w->state != SIM_WANTED_NOT;
+    w->state = had ? SIM_WANTED_NOT : SIM_WANTED_WAITS;
+    if (sim_tracing(s))
+        sim_trace_line(s, "%s %s %s", n->name, had ? "no longer wants" : "wants", subtree);
+    if (had ? !client_core_unsubscribe(n->core, subtree, sim_check_edge_message, n)
+            : !client_core_subscribe(n->core, subtree, sim_check_edge_message, n, error))
+        sim_violate(s, SIM_BOUNDED, "%s can't change %s", n->name, subtree);
+}
+
 /* A process that was refused something ends, and is started again. */
 static bool give_up(struct sim *s, struct sim_node *n)
 {
@@ -390,6 +429,8 @@ void sim_edge_work(struct sim *s, struct sim_node *n)
         push_edge_items(s, n);
     else if (c->work == SIM_WORK_EDGE_WRITE)
         push_words(s, n);
+    else if (c->work == SIM_WORK_EDGE_CHANGE)
+        change_subtrees(s, n);
     else if (c->work == SIM_WORK_EDGE_FEED &&
              c->goal < cantus_injector_sequenced(c->injector) + EDGE_IN_FLIGHT_MAX)
         c->goal += sim_random_between(&s->random, 1, EDGE_PUSHES_MAX);
@@ -451,6 +492,15 @@ static enum sim_invariant publisher_live(const struct sim *s, const struct sim_n
     return SIM_ANSWERED;
 }
 
+/* The subtree of which it is not told from where on it counts; NULL: none. */
+static const char *waits_for(const struct sim_client *c)
+{
+    for (uint32_t i = 0; i < SIM_EDGE_CHANGED; i++)
+        if (c->wanted[i].state == SIM_WANTED_WAITS)
+            return sim_edge_changed[i];
+    return NULL;
+}
+
 enum sim_invariant sim_edge_live(const struct sim *s, const struct sim_node *n, uint64_t tip,
                                  char *why, size_t capacity)
 {
@@ -472,6 +522,8 @@ enum sim_invariant sim_edge_live(const struct sim *s, const struct sim_node *n, 
     else if (missing != 0)
         snprintf(why, capacity, "%s stands at %lu, and has not got %lu", n->name, c->reader.seq,
                  missing);
+    else if (waits_for(c) != NULL)
+        snprintf(why, capacity, "%s waits for %s", n->name, waits_for(c));
     else if (c->edge->replica && client_core_seq(n->core) < last_tick(h, tip))
         snprintf(why, capacity, "%s stands at %lu of %lu", n->name, client_core_seq(n->core), tip);
     else

@@ -189,6 +189,7 @@ static const struct leaning {
     { "own-clock", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
     { "stable-of-now", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
     { "shares-revoked", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
+    { "changes-late", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
 };
 
 static const struct sim_mood *mood_named(const char *name)

@@ -158,10 +158,11 @@ enum sim_work {
     SIM_WORK_GROUPS,
     SIM_WORK_GRANTS,
     SIM_WORK_BY_HAND,
-    SIM_WORK_EDGE_READ, /* through a proxy: only reads, */
-    SIM_WORK_EDGE_PIPE, /* pushes items, */
-    SIM_WORK_EDGE_FEED, /* has an injector, */
-    SIM_WORK_EDGE_WRITE /* pushes where it may not always */
+    SIM_WORK_EDGE_READ,  /* through a proxy: only reads, */
+    SIM_WORK_EDGE_PIPE,  /* pushes items, */
+    SIM_WORK_EDGE_FEED,  /* has an injector, */
+    SIM_WORK_EDGE_WRITE, /* pushes where it may not always, */
+    SIM_WORK_EDGE_CHANGE /* changes its subtrees */
 };
 
 /* What only some runs have, for it costs; a bit set. */
@@ -184,6 +185,14 @@ struct sim_queued {
 };
 
 /* A process that uses the library. */
+/* A subtree that a client of a proxy subscribes to and no longer. */
+enum { SIM_EDGE_CHANGED = 3 };
+enum sim_wanted_state { SIM_WANTED_NOT, SIM_WANTED_WAITS, SIM_WANTED_COUNTS };
+struct sim_wanted {
+    enum sim_wanted_state state;
+    uint64_t from_seq; /* from which it counts */
+};
+
 struct sim_client {
     enum cantus_level level;
     enum sim_work work;
@@ -212,6 +221,8 @@ struct sim_client {
     const struct sim_edge_role *edge; /* NULL: on the core network */
     const char *edge_name;            /* of its publisher, behind "@KEY:" */
     char error[160];                  /* why its last process gave up */
+    struct sim_wanted wanted[SIM_EDGE_CHANGED];
+    uint32_t changes; /* of its subtrees, by all its processes */
 
     /* what the checkers know of its deliveries */
     struct sim_reader reader;
@@ -425,7 +436,7 @@ struct sim_edge_role {
     const char *publisher; /* NULL: none */
     const char *subtrees[SIM_EDGE_SUBTREES + 1];
     bool rights_stay; /* it is refused nothing */
-    bool replica, twin, peer;
+    bool replica, twin, peer, changer;
 };
 struct sim_edge_key {
     uint8_t public_key[ACCESS_KEY_SIZE];
@@ -441,6 +452,8 @@ bool sim_edge_furnish(struct sim *s, struct sim_node *n, char *error);
 enum { SIM_EDGE_PART_BYTES = 900 };
 bool sim_edge_has_groups(const struct sim *s);
 struct edge_options sim_edge_options(struct sim *s, const struct sim_node *n);
+/* Of whoever changes its subtrees: those that come and go, which are apart. */
+extern const char *const sim_edge_changed[SIM_EDGE_CHANGED];
 uint32_t sim_edge_proxies(const struct sim *s, struct port_addr out[EDGE_PROXIES_MAX]);
 void sim_edge_work(struct sim *s, struct sim_node *n);
 /* Starts its clients, once they are let in. */
@@ -464,6 +477,9 @@ void sim_hostile_overhear(struct sim *s, const struct sim_connection *c, const u
 void sim_check_edge_message(void *ctx, const struct cantus_message *message);
 /* Of the history that it was told; SIM_NONE: it was told nothing yet. */
 uint32_t sim_check_edge_branch(const struct sim_node *n);
+/* Messages of this subtree come from this seq on; or, if `refused`, not at all. */
+void sim_check_edge_changed(struct sim *s, struct sim_node *n, const char *subtree, uint64_t seq,
+                            bool refused);
 void sim_check_edge_forked(struct sim *s, struct sim_node *n, uint64_t first_seq);
 /* After each of its runs. */
 void sim_check_edge_client(struct sim *s, struct sim_node *n);
