@@ -36,7 +36,7 @@ void reader_break(struct reader *r)
 
 static void outdate(struct reader *r)
 {
-    r->outdated = !r->broken;
+    r->outdated = r->outdated || !r->broken;
     reader_break(r);
 }
 
