@@ -4,7 +4,8 @@
  * stretch behind a SUBSCRIBED or a FORKED, a reader begins behind the same position with the same request, and is
  * told of the same publishers. It has to write the same frames in the same order, up to where the connection ended,
  * or to where it was sent what no longer holds. The fresh proxy takes what it follows for stable at once, since it
- * lasts: whom a watermark holds back has less when a change of rights ends its connection.
+ * lasts, and sends it before it looks at the next message: who waits has less when a change of rights ends its
+ * connection.
  *
  * Compared are EPOCH, NAME, MESSAGE, PROGRESS, OUTCOME, CHANGED, and OPENED of a join that came behind the login. Not:
  * - REFUSED, ALIVE and CLOSING, which are no part of the stream's order; nor SUPERSEDED, and OPENED of an older join,
@@ -443,6 +444,26 @@ static bool take(struct check *c, struct stretch *t)
     return t->length > before;
 }
 
+/* Everything that may be sent by now is. */
+static void drain(struct check *c)
+{
+    const struct port_time now = { .mono_ns = SIM_MS, .wall_ns = SIM_MS };
+    struct stretch *t;
+    for (bool more = true; more;) {
+        more = readers_step(c->readers, now) <= now.mono_ns;
+        while ((t = readers_ready(c->readers)) != NULL)
+            more = take(c, t) || more;
+    }
+}
+
+static void go_on(struct check *c)
+{
+    uint64_t seq = c->position.seq, stable = c->s->history.stable_seq;
+    readers_through(c->readers, c->position);
+    readers_stable(c->readers, seq < stable ? seq : stable);
+    drain(c);
+}
+
 static void deliver(struct check *c, const struct run_message *m, const struct batch_header *batch)
 {
     uint64_t seq = m->message.seq;
@@ -466,6 +487,7 @@ static void deliver(struct check *c, const struct run_message *m, const struct b
         }
     }
     c->principal_end = principal_end;
+    go_on(c);
 }
 
 /* The batch that begins with this seq, as it was emitted. Returns the first seq behind it. */
@@ -506,8 +528,7 @@ static uint64_t follow_batch(struct check *c, uint64_t seq)
         if (c->run.parts == 0)
             c->position = (struct position) { .epoch = batch.epoch, .seq = seq };
     }
-    readers_through(c->readers, c->position);
-    readers_stable(c->readers, last < h->stable_seq ? last : h->stable_seq);
+    go_on(c);
     return last + 1;
 }
 
@@ -519,18 +540,11 @@ static int by_begin(const void *a, const void *b)
 
 static void follow(struct check *c)
 {
-    const struct port_time now = { .mono_ns = SIM_MS, .wall_ns = SIM_MS };
-    struct stretch *t;
     for (uint64_t seq = 1; seq < c->end_seq && c->s->result.violated == SIM_FINE;) {
         seq = follow_batch(c, seq);
         while (c->begun < c->count && c->stretches[c->begun].begin_seq < seq)
             begin_reading(c, &c->stretches[c->begun++]);
-        bool more = true;
-        while (more) {
-            more = readers_step(c->readers, now) <= now.mono_ns;
-            while ((t = readers_ready(c->readers)) != NULL)
-                more = take(c, t) || more;
-        }
+        drain(c);
     }
 }
 

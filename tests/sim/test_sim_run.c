@@ -117,7 +117,7 @@ static const uint64_t edge_seeds[] = { 9,        24,       51,       76,       1
                                        249,      270,      404,      527,      3033032,  3034060,
                                        5000648,  5004461,  7104046,  9000878,  9008954,  9010863,
                                        9115546,  14000512, 15004110, 15004637, 15030150, 15030218,
-                                       15030257, 18005041 };
+                                       15030257, 18005041, 18050142 };
 enum { EDGE_SEEDS = sizeof edge_seeds / sizeof edge_seeds[0] };
 
 START_TEST(so_does_what_was_found_at_the_edge)
