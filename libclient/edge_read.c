@@ -303,6 +303,8 @@ void edge_on_frame(struct edge *e, enum edge_type type, const uint8_t *body, siz
     case EDGE_CHANGE:
     case EDGE_OPEN:
     case EDGE_PUBLISH:
+    case EDGE_WHO:
+    case EDGE_CLIENTS:
         edge_violation(e, "it sent what was not asked for (type %d)", type);
         return;
     case EDGE_ALIVE:

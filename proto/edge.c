@@ -6,8 +6,8 @@
 
 static bool type_known(uint8_t type)
 {
-    return (type >= EDGE_HELLO && type <= EDGE_ALIVE) ||
-           (type >= EDGE_WELCOME && type <= EDGE_CLOSING);
+    return (type >= EDGE_HELLO && type <= EDGE_WHO) ||
+           (type >= EDGE_WELCOME && type <= EDGE_CLIENTS);
 }
 
 size_t edge_frame_peek(const uint8_t *bytes, size_t available, enum edge_type *type)
@@ -188,6 +188,38 @@ bool edge_closing_decode(const uint8_t *body, size_t length, struct edge_closing
     refuse_unless(&r, out->reason >= 1 && out->reason < EDGE_CLOSING_END);
     return wire_reader_done(&r);
 }
+
+/* ---- who is there ---------------------------------------------------------------------------- */
+
+size_t edge_who_encode(const struct edge_who *in, uint8_t *out, size_t capacity)
+{
+    struct wire_writer w = edge_begin(EDGE_WHO, out, capacity);
+    wire_put32(&w, in->place);
+    return edge_end(&w);
+}
+
+bool edge_who_decode(const uint8_t *body, size_t length, struct edge_who *out)
+{
+    struct wire_reader r = wire_reader_of(body, length);
+    out->place = wire_get32(&r);
+    return wire_reader_done(&r);
+}
+
+size_t edge_clients_encode(const struct edge_clients *in, uint8_t *out, size_t capacity)
+{
+    struct wire_writer w = edge_begin(EDGE_CLIENTS, out, capacity);
+    wire_put_bytes(&w, in->page, in->length);
+    return edge_end(&w);
+}
+
+bool edge_clients_decode(const uint8_t *body, size_t length, struct edge_clients *out)
+{
+    struct wire_reader r = wire_reader_of(body, length);
+    out->page = get_rest(&r, &out->length);
+    return wire_reader_done(&r);
+}
+
+/* ---- words ----------------------------------------------------------------------------------- */
 
 const char *edge_refusal_text(uint8_t reason)
 {

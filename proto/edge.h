@@ -13,6 +13,8 @@
  *                            <-------  OPENED (its last number)
  *     PUBLISH ...            ------->
  *                            <-------  OUTCOME ... in the order of the stream
+ *     WHO                    ------->                        operators' tools
+ *                            <-------  CLIENTS
  *
  * A subscription is one set of subtrees; its messages come in the one order of the stream.
  *
@@ -61,6 +63,7 @@ enum edge_type {
     EDGE_OPEN = 5,
     EDGE_PUBLISH = 6,
     EDGE_ALIVE = 7, /* either way, empty: the other side lives */
+    EDGE_WHO = 8,   /* one page of who is connected to this proxy */
 
     EDGE_WELCOME = 16,
     EDGE_ACCEPTED = 17,
@@ -75,7 +78,8 @@ enum edge_type {
     EDGE_REFUSED = 26, /* one request, the connection goes on */
     EDGE_FORKED = 27,
     EDGE_SUPERSEDED = 28, /* a publisher of this connection: a later incarnation has joined */
-    EDGE_CLOSING = 29     /* and why; nothing comes after it */
+    EDGE_CLOSING = 29,    /* and why; nothing comes after it */
+    EDGE_CLIENTS = 30     /* that page */
 };
 
 struct edge_hello {
@@ -261,6 +265,16 @@ struct edge_closing {
     char text[EDGE_TEXT_MAX + 1];
 };
 
+/* Who has the right to read /sys/edge may ask. */
+struct edge_who {
+    uint32_t place; /* in the proxy's table; 0: from its beginning */
+};
+
+struct edge_clients {
+    const uint8_t *page; /* proto/clients.h; decoded in place, and not looked into */
+    uint32_t length;
+};
+
 /* Looks for a frame in [bytes, bytes + available): its whole length, 0 if more bytes are needed, SIZE_MAX
  * if it can never be one. */
 size_t edge_frame_peek(const uint8_t *bytes, size_t available, enum edge_type *type);
@@ -288,7 +302,9 @@ size_t edge_frame_peek(const uint8_t *bytes, size_t available, enum edge_type *t
     X(refused, EDGE_REFUSED)                                                                       \
     X(forked, EDGE_FORKED)                                                                         \
     X(superseded, EDGE_SUPERSEDED)                                                                 \
-    X(closing, EDGE_CLOSING)
+    X(closing, EDGE_CLOSING)                                                                       \
+    X(who, EDGE_WHO)                                                                               \
+    X(clients, EDGE_CLIENTS)
 
 #define EDGE_DECLARE(name, type)                                                                   \
     size_t edge_##name##_encode(const struct edge_##name *in, uint8_t *out, size_t capacity);      \

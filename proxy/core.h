@@ -12,7 +12,7 @@
  *
  * What a session sends after ACCEPTED is a function of the stream (its login and its changed subscriptions
  * are records there: proto/sys_edge.h) and of the client's own bytes; what depends on when a request came is the
- * exception: a refusal, and the answer to an OPEN whose join is there already.
+ * exception: a refusal, a page of clients, and the answer to an OPEN whose join is there already.
  *
  * A slow client is first left behind by its view, then cut off; nobody waits for it. Memory is taken by
  * create; what clients make comes from pools of the stated sizes.

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proxy/client_page.h"
+
 #define IDLE_NS UINT64_C(30000000000) /* a caller that asks nothing */
 
 _Static_assert((int)CLIENTS_SIZE_MAX <= (int)STATUS_SIZE_MAX, "either answer has room");
@@ -54,28 +56,6 @@ static size_t answer_status(struct inquiry *q, struct port_time now)
     return status_encode(s, q->body, sizeof q->body);
 }
 
-static void take_client(struct client *out, const struct proxy_client *in)
-{
-    *out = (struct client) { .session = in->session,
-                             .ip = in->addr.ip,
-                             .port = in->addr.port,
-                             .has_key = in->has_key,
-                             .since_ns = in->since_wall_ns,
-                             .seq = in->seq,
-                             .bytes_in = in->bytes_in,
-                             .bytes_out = in->bytes_out,
-                             .published = in->published,
-                             .subtrees = in->subtrees,
-                             .publishers = in->publishers,
-                             .flags = (in->is_text ? CLIENT_TEXT : 0u) |
-                                      (in->subscribed ? CLIENT_SUBSCRIBED : 0u) |
-                                      (in->stable ? CLIENT_STABLE : 0u) |
-                                      (in->behind ? CLIENT_BEHIND : 0u) };
-    if (in->has_key)
-        memcpy(out->key, in->key, sizeof out->key);
-    memcpy(out->agent, in->agent, sizeof out->agent);
-}
-
 static size_t answer_clients(struct inquiry *q, uint32_t at, struct port_time now)
 {
     struct clients *page = &q->page;
@@ -86,7 +66,7 @@ static size_t answer_clients(struct inquiry *q, uint32_t at, struct port_time no
             page->next = at;
             break;
         }
-        take_client(&page->all[page->count++], &client);
+        client_page_add(page, &client);
         at = client.at;
     }
     return clients_encode(page, q->body, sizeof q->body);

@@ -161,16 +161,21 @@ static void write_out(struct session *e, const void *bytes, size_t length)
     p->counters[COUNTER_CLIENT_BYTES_OUT] += length;
 }
 
-bool session_may_say(struct session *e)
+bool session_has_room(struct session *e, size_t length)
 {
     if (e->blocked || (e->reader != NULL && reader_mid_frame(e->reader)))
         return false;
-    return room_of(e, SESSION_ROOM_MIN) >= SESSION_ROOM_MIN;
+    return room_of(e, length) >= length;
+}
+
+bool session_may_say(struct session *e)
+{
+    return session_has_room(e, SESSION_ROOM_MIN);
 }
 
 void session_say(struct session *e, const uint8_t *frame, size_t length)
 {
-    assert(length > 0 && length <= SESSION_ROOM_MIN);
+    assert(length > 0 && length <= SESSION_WHO_BYTES);
     write_out(e, frame, length);
 }
 
@@ -352,11 +357,6 @@ void session_end(struct session *e, enum edge_closing_reason reason, const char 
     leave(e, (uint8_t)reason);
 }
 
-static bool is_connected(const struct session *e)
-{
-    return e->state != SESSION_FREE && e->state != SESSION_LEAVING;
-}
-
 void session_doom(struct session *e, enum edge_closing_reason reason)
 {
     e->doomed = true;
@@ -368,14 +368,14 @@ static void end_doomed(struct sessions *s)
 {
     s->any_doomed = false;
     for (uint32_t i = 0; i < s->high; i++)
-        if (s->table[i].doomed && is_connected(&s->table[i]))
+        if (s->table[i].doomed && session_is_connected(&s->table[i]))
             session_end(&s->table[i], (enum edge_closing_reason)s->table[i].reason, NULL);
 }
 
 void sessions_end_all(struct sessions *s, enum edge_closing_reason reason, const char *text)
 {
     for (uint32_t i = 0; i < s->high; i++)
-        if (is_connected(&s->table[i]))
+        if (session_is_connected(&s->table[i]))
             session_end(&s->table[i], reason, text);
 }
 
@@ -508,7 +508,7 @@ static void sweep_one(struct session *e)
     bool logs_in = e->state == SESSION_HELLO || e->state == SESSION_CHALLENGED;
     if (logs_in && now - e->since_ns >= o->login_ns)
         session_end(e, EDGE_CLOSING_IDENTITY, "it has not said who it is in time");
-    else if (is_connected(e) && e->blocked && now - e->blocked_ns >= o->slow_ns)
+    else if (session_is_connected(e) && e->blocked && now - e->blocked_ns >= o->slow_ns)
         session_end(e, EDGE_CLOSING_SLOW, NULL);
     else if (e->state == SESSION_OPEN && !e->is_text && o->idle_ns != 0 && e->unread == 0 &&
              now - e->heard_ns >= o->idle_ns)
@@ -536,7 +536,7 @@ static uint64_t sweep(struct sessions *s)
 static void drain(struct sessions *s)
 {
     for (uint32_t i = 0; i < SESSION_DRAINED_MAX && s->drained < s->high; s->drained++) {
-        if (!is_connected(&s->table[s->drained]))
+        if (!session_is_connected(&s->table[s->drained]))
             continue;
         session_end(&s->table[s->drained], EDGE_CLOSING_DRAIN, NULL);
         i++;
@@ -589,7 +589,7 @@ uint32_t sessions_count(const struct sessions *s)
 
 bool sessions_client_at(const struct sessions *s, uint32_t at, struct proxy_client *out)
 {
-    while (at < s->high && !is_connected(&s->table[at]))
+    while (at < s->high && !session_is_connected(&s->table[at]))
         at++;
     if (at >= s->high)
         return false;

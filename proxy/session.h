@@ -11,6 +11,7 @@
  *   session_turn.c   turns to log in, records on /sys/edge
  *   session_login.c  HELLO and PROVE
  *   session_read.c   requests
+ *   session_who.c    who is connected, for those who may know
  *   session_text.c   clients without the protocol */
 #ifndef CANTUS_PROXY_SESSION_H
 #define CANTUS_PROXY_SESSION_H

@@ -9,7 +9,10 @@ enum {
     SESSION_PUBLISHERS_MAX = 64,
     SESSION_REQUESTS_MAX = 64,  /* read in one round, other than what is published */
     SESSION_PROOFS_MAX = 2,     /* signatures checked in one round: tens of microseconds each */
-    SESSION_ROOM_MIN = 1024,    /* for the answer to a request; none is longer */
+    SESSION_ROOM_MIN = 1024,    /* for the answer to a request; none is longer, but for CLIENTS */
+    SESSION_WHO_CLIENTS = 16,   /* on one page of CLIENTS, */
+    SESSION_WHO_BYTES = 4096,   /* which is no longer than that */
+    SESSION_WHO_LOOKED = 1024,  /* slots looked at for it */
     SESSION_FLUSH_MIN = 4096,   /* the reader's bytes go out in pieces of at least this */
     SESSION_FLUSHED_MAX = 64,   /* sessions given what there is for them in one round */
     SESSION_TURNS_MAX = 64,     /* who waits for its turn is looked at in one round */
@@ -21,6 +24,7 @@ enum {
     SESSION_LARGE_MAX = 64 + 2 * EDGE_SUBTREES_MAX * (1 + TOPIC_PATH_MAX)
 };
 #define SESSION_NONE          UINT32_MAX
+#define SESSION_WHO_NS        UINT64_C(2000000)    /* from one WHO to the next, of all sessions */
 #define SESSION_SWEEP_NS      UINT64_C(1000000000) /* each is looked at so often, */
 #define SESSION_SWEEP_LATE_NS UINT64_C(250000000)  /* or so much later: with the next heartbeat */
 
@@ -146,6 +150,7 @@ struct sessions {
     uint32_t stopped;        /* sessions that have left something whole unread */
     uint64_t retry_ns;       /* when one of them may go on */
     uint32_t principal_end;  /* of access, when principals were last looked up */
+    uint64_t who_ns;         /* no WHO is answered sooner */
     uint32_t swept, drained; /* slots below were looked at */
     uint64_t sweep_ns;
     size_t request_max;
@@ -158,7 +163,13 @@ void session_list_remove(struct session *e);
 struct session *session_first(struct sessions *s, const struct session_list *l); /* NULL: none */
 void session_free_slot(struct session *e);
 
-/* Whether the answer to a request can be written now; if not, it is read on later. */
+static inline bool session_is_connected(const struct session *e)
+{
+    return e->state != SESSION_FREE && e->state != SESSION_LEAVING;
+}
+
+/* Whether so much can be written now, or the answer to a request; if not, it is read on later. */
+bool session_has_room(struct session *e, size_t length);
 bool session_may_say(struct session *e);
 void session_say(struct session *e, const uint8_t *frame, size_t length);
 void session_refuse(struct session *e, const struct edge_refused *refused);
@@ -200,6 +211,9 @@ void session_changed(struct session *e, struct position position);
 void session_look_up_principal(struct session *e);
 void session_set_free(struct session *e, struct session_set *set);
 void session_large_free(struct session *e);
+
+/* ---- session_who.c --------------------------------------------------------------------------- */
+enum session_read session_who(struct session *e, const uint8_t *body, size_t length);
 
 /* ---- session_text.c -------------------------------------------------------------------------- */
 /* Whether what a client said first is the beginning of a line of text. */

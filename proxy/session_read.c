@@ -379,6 +379,8 @@ static enum session_read on_request(struct session *e, enum edge_type type, cons
         return on_open(e, body, length);
     if (type == EDGE_PUBLISH)
         return on_publish(e, body, length);
+    if (type == EDGE_WHO)
+        return session_who(e, body, length);
     return type == EDGE_ALIVE ? on_alive(e) : out_of_order(e);
 }
 

@@ -15,9 +15,11 @@ local TYPES = { "batch", "heartbeat", "proposal", "join", "hint", "gap_request",
                 "ack", "seal", "promise", "create", "recall" }
 local FRAMES = { "request", "batch", "vouch", "end", "status_request", "status", "command",
                  "outcome", "clients_request", "clients" }
-local EDGE_REQUESTS = { "hello", "prove", "subscribe", "change", "open", "publish", "alive" }
+local EDGE_REQUESTS = { "hello", "prove", "subscribe", "change", "open", "publish", "alive",
+                        "who" }
 local EDGE_ANSWERS = { "welcome", "accepted", "subscribed", "changed", "epoch", "name", "message",
-                       "progress", "opened", "outcome", "refused", "forked", "superseded", "closing" }
+                       "progress", "opened", "outcome", "refused", "forked", "superseded", "closing",
+                       "clients" }
 local EDGE_TYPES = {}
 for i, name in ipairs(EDGE_REQUESTS) do EDGE_TYPES[i] = name end
 for i, name in ipairs(EDGE_ANSWERS) do EDGE_TYPES[i + 15] = name end
@@ -99,6 +101,7 @@ local LAYOUTS = {
     edge_publish = { "u32 publisher", "u64 number", "position position", "u8 flags", "string topic",
                      "bool conditional", "condition condition", "payload payload" },
     edge_alive = {},
+    edge_who = { "u32 place" },
     edge_welcome = { "u16 version", "id stream", "key challenge", "string proxy" },
     edge_accepted = { "position tip", "u64 stable", "u32 fragment_bytes", "u32 window",
                       "u32 payload_max", "bool is_volatile" },
@@ -147,6 +150,7 @@ local SUMMARIES = {
     clients = { "next", "tip" },
     edge_hello = { "agent" }, edge_welcome = { "proxy" }, edge_accepted = { "tip.seq", "stable" },
     edge_subscribe = { "level", "from", "position.seq" }, edge_open = { "name", "wanted" },
+    edge_who = { "place" },
     edge_publish = { "publisher", "number", "topic" }, edge_subscribed = { "position.seq" },
     edge_epoch = { "epoch.number", "first_seq" }, edge_name = { "kind", "id", "text" },
     edge_message = { "seq", "previous", "topic" }, edge_progress = { "through", "stable" },
@@ -963,6 +967,9 @@ local EDGE_SPECIAL = {
 dissect_frames(edge, EDGE_MAX, function(tvb, _, root)
     local tree, stop, name, unnamed = frame_head(tvb, root, edge, "edge.", EDGE_TYPES, EDGE_MAX)
     if name == nil then return unnamed end
+    if name == "clients" then
+        return summary(name, protobuf(tvb, FRAME_HEADER, stop, tree, "Clients"))
+    end
     local r = reader(tvb, FRAME_HEADER, stop, "edge_" .. name .. ".")
     r:layout(tree, LAYOUTS["edge_" .. name], EDGE_SPECIAL)
     r:finish(tree)

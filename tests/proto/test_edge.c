@@ -184,6 +184,18 @@ static size_t closing(void)
     return edge_closing_encode(&c, frame, sizeof frame);
 }
 
+static size_t who(void)
+{
+    struct edge_who w = { 640 };
+    return edge_who_encode(&w, frame, sizeof frame);
+}
+
+static size_t clients(void)
+{
+    struct edge_clients c = { (const uint8_t *)"a page", 6 };
+    return edge_clients_encode(&c, frame, sizeof frame);
+}
+
 /* ---- there and back -------------------------------------------------------------------------- */
 
 /* Decodes a body and encodes what came out; 0 if it was refused. */
@@ -209,12 +221,14 @@ struct example {
     bool open_ended; /* whatever follows is payload */
 };
 
-#define EXAMPLE(n, t)     { #n, t, n, recode_##n, t == EDGE_MESSAGE || t == EDGE_PUBLISH },
+#define OPEN_ENDED(t)     ((t) == EDGE_MESSAGE || (t) == EDGE_PUBLISH || (t) == EDGE_CLIENTS)
+#define EXAMPLE(n, t)     { #n, t, n, recode_##n, OPEN_ENDED(t) },
 #define open              open_frame
 #define recode_open_frame recode_open
 static const struct example examples[] = { EDGE_TYPES(EXAMPLE) };
 #undef open
 #undef EXAMPLE
+#undef OPEN_ENDED
 
 static void check_recode(const struct example *e, const uint8_t *body, size_t length)
 {
@@ -268,8 +282,8 @@ START_TEST(what_can_never_be_a_frame_is_known_at_once)
         { { 0, 0, 0, 0, EDGE_HELLO }, SIZE_MAX },            /* no type */
         { { 1, 0, 0, 0, EDGE_ALIVE }, 5 },                   /* the shortest */
         { { 1, 0, 0, 0, 0 }, SIZE_MAX },                     /* no such type */
-        { { 1, 0, 0, 0, EDGE_ALIVE + 1 }, SIZE_MAX },        /* nor this */
-        { { 1, 0, 0, 0, EDGE_CLOSING + 1 }, SIZE_MAX },      /* nor this */
+        { { 1, 0, 0, 0, EDGE_WHO + 1 }, SIZE_MAX },          /* nor this */
+        { { 1, 0, 0, 0, EDGE_CLIENTS + 1 }, SIZE_MAX },      /* nor this */
         { { 0xff, 0xff, 0xff, 0, EDGE_PUBLISH }, SIZE_MAX }, /* too long */
         { { 'G', 'E', 'T', ' ', '/' }, SIZE_MAX },           /* somebody else's */
     };

@@ -307,6 +307,8 @@ START_TEST(edge_publishing)
                                           .subject = "/other",
                                           .text = "ask the other one" };
     check("edge_refused", edge_refused_encode(&refused, encoded, sizeof encoded));
+    const struct edge_who who = { .place = 16 };
+    check("edge_who", edge_who_encode(&who, encoded, sizeof encoded));
 }
 END_TEST
 

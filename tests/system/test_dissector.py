@@ -167,7 +167,8 @@ def edge_frames():
         (1, struct.pack("<HQB", 1, 5, 0) + b"\x06nobody"), (2, bytes(range(64))),
         (4, b"\x02\0\x02/a\x04/b/c" + b"\x01\0\x02/d"), (7, b""),
         (17, place + struct.pack("<QIIIB", 40, 1300, 1024, 1 << 20, 0)), (19, struct.pack("<Q", 77)),
-        (27, place), (28, struct.pack("<IIQ", 1, 4, 99)), (29, b"\x06\x03bye"))]
+        (27, place), (28, struct.pack("<IIQ", 1, 4, 99)), (29, b"\x06\x03bye"),
+        (30, e["clients"][5:]))]
 
 
 class MadeTest(DissectorCase):

@@ -45,15 +45,15 @@ RECORDS = {
                   "connections:I inflight_bytes:Q"),
     13: ("words", "words:V"),
 }
-EDGE_TYPES = dict(enumerate(("hello", "prove", "subscribe", "change", "open", "publish", "alive"), 1)) | dict(
+EDGE_TYPES = dict(enumerate(("hello", "prove", "subscribe", "change", "open", "publish", "alive", "who"), 1)) | dict(
     enumerate(("welcome", "accepted", "subscribed", "changed", "epoch", "name", "message", "progress", "opened",
-               "outcome", "refused", "forked", "superseded", "closing"), 16))
+               "outcome", "refused", "forked", "superseded", "closing", "clients"), 16))
 # Of the client protocol: Y bytes as has_key says, G subtrees, C a condition, N what is left, 3 and 6 so many bytes.
 EDGE_BODIES = {
     "hello": "version:H stream:X has_key:B key:Y agent:S", "prove": "signature:Z",
     "subscribe": "level:B from:B position:P time_ns:Q tick_ms:I subtree:G", "change": "add:G remove:G",
     "open": "nonce:X wanted:I name:S",
-    "publish": "publisher:I number:Q position:P flags:B topic:S conditional:B condition:C payload:N", "alive": "",
+    "publish": "publisher:I number:Q position:P flags:B topic:S conditional:B condition:C payload:N", "alive": "", "who": "place:I",
     "welcome": "version:H stream:X challenge:K proxy:S",
     "accepted": "tip:P stable:Q fragment_bytes:I window:I payload_max:I is_volatile:B", "subscribed": "position:P",
     "changed": "seq:Q", "epoch": "epoch:E first_seq:Q", "name": "kind:B id:3 text:S",
@@ -224,6 +224,9 @@ class Decoder:
         self.number(data, 0, "I", "edge.length")
         self.number(data, 4, "B", "edge.type")
         name, body = EDGE_TYPES[data[4]], data[5:]
+        if name == "clients":
+            self.protobuf(body, "Clients")
+            return
         if self.parts(body, 0, f"edge_{name}.", EDGE_BODIES[name]) != len(body):
             raise ValueError(name)
 
