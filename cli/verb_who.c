@@ -8,25 +8,25 @@
 #include "cli/ask.h"
 #include "cli/deployment.h"
 #include "cli/leader.h"
-#include "cli/who_stream.h"
+#include "cli/who_proxy.h"
 #include "proto/clients.h"
 
 static const char help[] =
     "usage: cantus --dir DIR who [PROXY] [--once] [--json]\n"
-    "       cantus --proxy HOST:PORT --key FILE who [--json]\n"
+    "       cantus --proxy HOST:PORT[,HOST:PORT...] --key FILE who [--once] [--json]\n"
     "\n"
     "Prints who is connected to the proxies of a deployment, or to one: address, key, what connects,\n"
     "how many subtrees and publishers it has, how many messages it lags behind, and its rates over\n"
-    "a second. Through a proxy it is what the stream says of all of them, who has logged in and not\n"
-    "out since: address, key, since when, and what connects.\n"
+    "a second. With --proxy each proxy of the list is asked for its own clients, where clients come\n"
+    "in, and a last line names those that were asked.\n"
     "\n"
     "  --once  look once, without rates\n"
-    "  --json  print one object: clients, and proxies that do not answer\n"
+    "  --json  print one object: clients, proxies that were asked, and those that do not answer\n"
     "\n"
     "  --ca FILE   the authorities that are trusted with --proxy tls:HOST:PORT\n"
     "  --proxy HOST:PORT[,HOST:PORT...]\n"
-    "              through a proxy, one of these, instead of --dir DIR\n"
-    "  --key FILE  as this key, which has the right to read /sys\n";
+    "              these proxies, by their addresses for clients, instead of --dir DIR\n"
+    "  --key FILE  as this key, which has the right to read /sys/edge\n";
 
 enum { OPTION_ONCE, OPTION_JSON };
 static const struct option options[] = { { "once", no_argument, NULL, OPTION_ONCE },
@@ -35,6 +35,7 @@ static const struct option options[] = { { "once", no_argument, NULL, OPTION_ONC
 
 struct who {
     bool once, json;
+    struct who_proxies *proxies; /* asked as a client; NULL: over the core network */
 };
 
 static bool parse(void *ctx, int option, const char *value)
@@ -48,11 +49,18 @@ static bool parse(void *ctx, int option, const char *value)
     return true;
 }
 
+enum {
+    LOOKS_MAX = (int)CONFIG_PROXIES_MAX > (int)WHO_PROXIES_MAX ? (int)CONFIG_PROXIES_MAX
+                                                               : (int)WHO_PROXIES_MAX
+};
+
 /* ---- looking --------------------------------------------------------------------------------- */
 
 /* What one proxy said. */
 struct look {
-    const struct process *proxy;
+    const struct process *process; /* NULL: one of who.proxies, */
+    uint32_t index;                /* which is this one */
+    char name[WHO_NAME_MAX + 1];
     char problem[ASK_PROBLEM_MAX]; /* "": none */
     uint64_t tip, clock_ns;
     uint32_t count, room;
@@ -84,21 +92,35 @@ static void clean_page(struct clients *page)
         cli_clean(page->all[i].agent);
 }
 
-/* Page after page; clients that come and go meanwhile are on one or on none. */
-static void look_at(struct look *l)
+/* False with a text in l->problem. */
+static bool ask_page(const struct who *w, struct look *l, uint32_t place, struct clients *page)
 {
     static struct ask ask;
+    if (l->process == NULL) {
+        bool answered = who_proxies_page(w->proxies, l->index, place, page, l->problem);
+        snprintf(l->name, sizeof l->name, "%s", who_proxies_name(w->proxies, l->index));
+        return answered;
+    }
+    ask_for_clients(&ask, l->process->address, place);
+    ask_run(&ask, 1, ASK_TIMEOUT_NS);
+    if (!ask.answered)
+        snprintf(l->problem, sizeof l->problem, "%s", ask.problem);
+    else if (!clients_decode(ask.body, ask.length, page))
+        snprintf(l->problem, sizeof l->problem,
+                 "answered with something that is no list of clients; another version?");
+    return l->problem[0] == '\0';
+}
+
+/* Page after page; clients that come and go meanwhile are on one or on none. */
+static void look_at(const struct who *w, struct look *l)
+{
     static struct clients page;
     uint32_t place = 0;
     do {
-        ask_for_clients(&ask, l->proxy->address, place);
-        ask_run(&ask, 1, ASK_TIMEOUT_NS);
-        if (!ask.answered)
-            snprintf(l->problem, sizeof l->problem, "%s", ask.problem);
-        else if (!clients_decode(ask.body, ask.length, &page) ||
-                 (page.next != 0 && page.next <= place))
-            snprintf(l->problem, sizeof l->problem,
-                     "answered with something that is no list of clients; another version?");
+        if (!ask_page(w, l, place, &page))
+            return;
+        if (page.next != 0 && page.next <= place)
+            snprintf(l->problem, sizeof l->problem, "its list of clients does not end");
         else if (clean_page(&page), !take_page(l, &page))
             snprintf(l->problem, sizeof l->problem, "out of memory");
         place = page.next;
@@ -164,8 +186,8 @@ static void print_text(const struct client *c, const struct look *l, const struc
     memcpy(agent, c->agent, sizeof agent);
     for (char *at = agent; *at != '\0'; at++) /* one column */
         *at = *at == ' ' ? '_' : *at;
-    printf("%-8s %-21s %-43s %-20s %-9s %5" PRIu32 " %5" PRIu32 " %9" PRIu64, l->proxy->name,
-           address, key, (c->flags & CLIENT_TEXT) != 0 ? "(text)" : agent, state_of(c), c->subtrees,
+    printf("%-8s %-21s %-43s %-20s %-9s %5" PRIu32 " %5" PRIu32 " %9" PRIu64, l->name, address, key,
+           (c->flags & CLIENT_TEXT) != 0 ? "(text)" : agent, state_of(c), c->subtrees,
            c->publishers, lag_of(c, l));
     if (r != NULL)
         printf(" %9.0f %9.0f %11.0f", r->published, r->in, r->out);
@@ -178,7 +200,7 @@ static void print_json(const struct client *c, const struct look *l, const struc
     address_of(c, address);
     access_key_write(c->key, key);
     fputs("{\"proxy\":", stdout);
-    cli_json_string(stdout, l->proxy->name, strlen(l->proxy->name));
+    cli_json_string(stdout, l->name, strlen(l->name));
     printf(",\"address\":\"%s\",\"key\":%s%s%s,\"agent\":", address, c->has_key ? "\"" : "",
            c->has_key ? key : "null", c->has_key ? "\"" : "");
     cli_json_string(stdout, c->agent, strlen(c->agent));
@@ -192,6 +214,22 @@ static void print_json(const struct client *c, const struct look *l, const struc
         printf(",\"bytes_in_per_s\":%.0f,\"bytes_out_per_s\":%.0f,\"published_per_s\":%.0f", r->in,
                r->out, r->published);
     putchar('}');
+}
+
+static void print_asked(const struct look *now, uint32_t count, const struct who *w)
+{
+    if (!w->json && w->proxies == NULL)
+        return;
+    fputs(w->json ? "],\"asked\":[" : "asked:", stdout);
+    for (uint32_t p = 0; p < count; p++) {
+        if (!w->json) {
+            printf(" %s", now[p].name);
+            continue;
+        }
+        fputs(p > 0 ? "," : "", stdout);
+        cli_json_string(stdout, now[p].name, strlen(now[p].name));
+    }
+    putchar(w->json ? ']' : '\n');
 }
 
 static void print_all(const struct look *now, const struct look *then, uint32_t count,
@@ -214,17 +252,20 @@ static void print_all(const struct look *now, const struct look *then, uint32_t 
             comma = ",";
         }
     }
+    print_asked(now, count, w);
     if (w->json)
-        fputs("],\"problems\":[", stdout);
+        fputs(",\"problems\":[", stdout);
     comma = "";
     for (uint32_t p = 0; p < count; p++) {
         if (now[p].problem[0] == '\0')
             continue;
         if (!w->json) {
-            fprintf(stderr, "cantus: %s: %s\n", now[p].proxy->name, now[p].problem);
+            fprintf(stderr, "cantus: %s: %s\n", now[p].name, now[p].problem);
             continue;
         }
-        printf("%s{\"proxy\":\"%s\",\"problem\":", comma, now[p].proxy->name);
+        printf("%s{\"proxy\":", comma);
+        cli_json_string(stdout, now[p].name, strlen(now[p].name));
+        fputs(",\"problem\":", stdout);
         cli_json_string(stdout, now[p].problem, strlen(now[p].problem));
         putchar('}');
         comma = ",";
@@ -235,36 +276,31 @@ static void print_all(const struct look *now, const struct look *then, uint32_t 
 
 /* ---- the verb -------------------------------------------------------------------------------- */
 
-static uint32_t choose(struct processes *p, const char *name, struct look *now, struct look *then)
+static uint32_t choose(const struct processes *p, const char *name, struct look *now)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < p->count; i++)
         if (p->all[i].kind == PROCESS_PROXY &&
             (name == NULL || strcmp(p->all[i].name, name) == 0)) {
-            now[count] = (struct look) { .proxy = &p->all[i] };
-            then[count++] = (struct look) { .proxy = &p->all[i] };
+            now[count] = (struct look) { .process = &p->all[i] };
+            snprintf(now[count].name, sizeof now[count].name, "%s", p->all[i].name);
+            count++;
         }
     return count;
 }
 
-static int who(struct processes *p, const char *name, const struct who *w)
+/* At all of them, twice if rates are wanted. */
+static int look(struct look *now, uint32_t count, const struct who *w)
 {
-    struct look now[CONFIG_PROXIES_MAX], then[CONFIG_PROXIES_MAX];
-    char error[CONFIG_ERROR_MAX];
-    uint32_t answered = 0, count = choose(p, name, now, then);
-    if (count == 0) {
-        if (name == NULL)
-            return cli_fail("cantus.yaml lists no proxies");
-        (void)config_find_proxy(p->config, name, error);
-        return cli_fail("%s", error);
-    }
-    cli_catch_signals();
+    struct look then[LOOKS_MAX];
+    uint32_t answered = 0;
+    memcpy(then, now, count * sizeof *now);
     for (uint32_t i = 0; i < count && !w->once; i++)
-        look_at(&then[i]);
+        look_at(w, &then[i]);
     if (!w->once)
         leader_pause(UINT64_C(1000000000));
     for (uint32_t i = 0; i < count; i++) {
-        look_at(&now[i]);
+        look_at(w, &now[i]);
         answered += now[i].problem[0] == '\0';
     }
     print_all(now, then, count, w);
@@ -275,6 +311,44 @@ static int who(struct processes *p, const char *name, const struct who *w)
     return answered > 0 ? CLI_OK : CLI_FAILED;
 }
 
+static int by_dir(const char *dir, const char *name, const struct who *w)
+{
+    static struct config config;
+    struct look now[LOOKS_MAX];
+    char error[CONFIG_ERROR_MAX];
+    if (!deployment_config(dir, &config))
+        return CLI_FAILED;
+    struct processes *p = processes_create(&config);
+    if (p == NULL)
+        return cli_fail("out of memory");
+    uint32_t count = choose(p, name, now);
+    int status = CLI_FAILED;
+    if (count > 0)
+        status = look(now, count, w);
+    else if (name == NULL)
+        cli_fail("cantus.yaml lists no proxies");
+    else if (config_find_proxy(&config, name, error) < 0)
+        cli_fail("%s", error);
+    processes_destroy(p);
+    return status;
+}
+
+static int by_proxies(const struct cli_globals *g, struct who *w)
+{
+    struct look now[LOOKS_MAX];
+    w->proxies = who_proxies_open(g);
+    if (w->proxies == NULL)
+        return CLI_FAILED;
+    uint32_t count = who_proxies_count(w->proxies);
+    for (uint32_t i = 0; i < count; i++) {
+        now[i] = (struct look) { .index = i };
+        snprintf(now[i].name, sizeof now[i].name, "%s", who_proxies_name(w->proxies, i));
+    }
+    int status = look(now, count, w);
+    who_proxies_close(w->proxies);
+    return status;
+}
+
 static int run(const struct cli_globals *globals, int argc, char **argv)
 {
     struct cli_globals g = *globals;
@@ -282,21 +356,14 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
     int operand = cli_options(&verb_who, &g, argc, argv, options, parse, &w);
     if (operand < 0)
         return operand == -2 ? CLI_OK : CLI_USAGE;
-    if (g.proxy != NULL && argc == operand)
-        return who_stream(&g, w.json);
-    if (g.dir == NULL || argc - operand > 1) {
+    bool proxied = g.proxy != NULL && argc == operand;
+    if (!proxied && (g.dir == NULL || argc - operand > 1)) {
         cli_fail("who wants --dir DIR and at most one PROXY, or --proxy HOST:PORT");
         return CLI_USAGE;
     }
-    static struct config config;
-    if (!deployment_config(g.dir, &config))
-        return CLI_FAILED;
-    struct processes *p = processes_create(&config);
-    if (p == NULL)
-        return cli_fail("out of memory");
-    int status = who(p, argc - operand == 1 ? argv[operand] : NULL, &w);
-    processes_destroy(p);
-    return status;
+    cli_catch_signals();
+    return proxied ? by_proxies(&g, &w)
+                   : by_dir(g.dir, argc - operand == 1 ? argv[operand] : NULL, &w);
 }
 
 const struct cli_verb verb_who = { "who", "who is connected to the proxies", help, run };

@@ -253,6 +253,38 @@ class Dev(Case):
         self.through(admin, "limit", "everyone", "--connections", "100")
         self.assertIn("team", self.through(admin, "group", "list").out)
 
+    def test_who_through_it(self):
+        """Proxies that are asked as clients ask: how far each client lags and its rates are known, a right is
+        wanted, and one of the list that is down does not keep the other from being heard."""
+        admin = os.path.join(self.dir, "admin.key")
+        self.cantus("--dir", self.dir, "grant", "anyone", "read", "/open")
+        readers = [Reader(self, self.at, "cantus /open") for _ in range(40)]
+        wait_until(lambda: len(self.who()) == 40, "all of them")
+        said = json.loads(self.through(admin, "who", "--json").out)
+        self.assertEqual((said["asked"], said["problems"]), (["p1"], []))
+        ports = {r.socket.getsockname()[1] for r in readers}
+        texts = [c for c in said["clients"] if c["text"]]
+        self.assertEqual({int(c["address"].split(":")[1]) for c in texts}, ports)
+        own, = (c for c in said["clients"] if c["agent"] == "cantus-who")
+        self.assertGreater(own["bytes_in_per_s"], 0)  # it has asked in between
+        self.assertEqual(own["key"], self.cantus("key", "show", admin).out.strip())
+        for c in said["clients"]:
+            self.assertGreaterEqual(c["lag"], 0)
+            self.assertIn("bytes_out_per_s", c)
+        text = self.through(admin, "who").out.splitlines()
+        self.assertEqual((len(text), text[-1]), (1 + 41 + 1, "asked: p1"))
+        self.assertNotIn("bytes_in_per_s", self.through(admin, "who", "--once", "--json").out)
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            down = f"127.0.0.1:{nobody.getsockname()[1]}"
+            said = json.loads(self.cantus("--proxy", f"{down},{self.address}", "--key", admin, "who", "--once",
+                                          "--json").out)
+        self.assertEqual(said["asked"], [down, "p1"])
+        self.assertEqual([p["proxy"] for p in said["problems"]], [down])
+        self.assertEqual(len(said["clients"]), 41)
+        self.assertIn("/sys/edge", self.through(None, "who", status=1).err)
+        self.assertEqual(self.process_status(self.dir, "p1")["counters"]["refused_right"], 1)
+
     def test_what_is_missing_is_named(self):
         dev = os.path.join(self.dir, "dev.key")
         for key, args, words in ((dev, ("grants",), ("/sys/genesis", "right to read")),

@@ -95,6 +95,13 @@ class Tls(Case):
         self.through("pub", "/a", "over TLS")
         self.assertIn("/a over TLS", self.through("sub", "/a").out)
 
+    def test_who_is_asked_for(self):
+        self.cantus("--dir", self.dir, "grant", self.cantus("key", "show", self.key).out.strip(), "read", "/sys/edge")
+        said = json.loads(self.through("who", "--json").out)
+        self.assertEqual(([c["agent"] for c in said["clients"]], said["asked"]), (["cantus-who"], ["p1"]))
+        self.assertIn("certificate", self.cantus("--proxy", "tls:" + self.address, "--key", self.key, "who",
+                                                 status=1).err)
+
     def test_a_python_client_publishes_and_reads(self):
         payloads = [os.urandom(70000) for _ in range(20)]
         client = self.client()
