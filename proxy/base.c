@@ -149,17 +149,18 @@ void base_stable(struct base *b, uint64_t seq)
 
 /* What is left of a run that is open there stays known: it is open there on every history that is gone to
  * later. */
-static bool cut_runs(struct base *b, uint64_t common_seq)
+static uint64_t cut_runs(struct base *b, uint64_t common_seq)
 {
     while (b->run_tail < b->run_head && run_at(b, b->run_head - 1)->first_seq > common_seq)
         b->run_head--;
     if (b->run_tail == b->run_head || run_at(b, b->run_head - 1)->end_seq <= common_seq)
-        return false;
-    run_at(b, b->run_head - 1)->end_seq = common_seq + 1;
-    return true;
+        return 0;
+    struct stretch *open = run_at(b, b->run_head - 1);
+    open->end_seq = common_seq + 1;
+    return open->first_seq;
 }
 
-bool base_fork(struct base *b, struct catalog *tip, uint64_t common_seq, bool *open)
+bool base_fork(struct base *b, struct catalog *tip, uint64_t common_seq, uint64_t *open_seq)
 {
     if (common_seq < b->stable || common_seq < b->forgotten)
         return false;
@@ -171,7 +172,7 @@ bool base_fork(struct base *b, struct catalog *tip, uint64_t common_seq, bool *o
         at += w->size;
     }
     b->head = at;
-    *open = cut_runs(b, common_seq);
+    *open_seq = cut_runs(b, common_seq);
     return true;
 }
 

@@ -28,10 +28,10 @@ void base_apply(struct base *b, const struct message *m, const struct batch_head
 void base_stable(struct base *b, uint64_t seq);
 /* A run began with first_seq and was open until end_seq, which ended it or cut it off. In their order. */
 void base_note_run(struct base *b, uint64_t first_seq, uint64_t end_seq);
-/* Everything behind `common` is gone, and `tip` is the catalog as of there; *open says whether a run is open
- * there. False if that is below what was stable, or it is not known whether one is: follow the stream from its
- * beginning. */
-bool base_fork(struct base *b, struct catalog *tip, uint64_t common_seq, bool *open);
+/* Everything behind `common` is gone, and `tip` is the catalog as of there; *open_seq is where
+ * the run begins that is open there; 0: none is. False if that is below what was stable, or it is not known whether
+ * one is: follow the stream from its beginning. */
+bool base_fork(struct base *b, struct catalog *tip, uint64_t common_seq, uint64_t *open_seq);
 
 const struct catalog *base_catalog(const struct base *b);
 

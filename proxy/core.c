@@ -314,17 +314,19 @@ static void on_forked(void *ctx, uint64_t first_seq, struct epoch by)
         return;
     if (p->run.parts > 0)
         base_note_run(p->base, p->run.first_seq, p->seq + 1);
-    if (proxy_is_volatile(p) || !base_fork(p->base, p->catalog, first_seq - 1, &p->torn)) {
+    uint64_t open_seq;
+    if (proxy_is_volatile(p) || !base_fork(p->base, p->catalog, first_seq - 1, &open_seq)) {
         start_over(p, by);
         return;
     }
     run_reset(&p->run);
+    p->torn = open_seq != 0;
     p->seq = first_seq - 1;
-    struct position common = { .seq = p->seq };
+    /* A group that is cut off is voided, all of it. */
+    struct position common = { .seq = p->torn ? open_seq - 1 : p->seq };
     const struct epoch_entry *entry = epoch_table_find(catalog_epochs(p->catalog), common.seq);
     if (entry != NULL)
         common.epoch = entry->epoch;
-    common = readers_common(p->readers, common);
     p->position = common;
     p->look_again = true;
     limiter_fork(p->limiter);

@@ -71,12 +71,10 @@ void readers_message(struct readers *s, const struct run_message *m, uint64_t st
 /* The end of a batch: everything through this was offered: its last message, or what is below an open run. */
 void readers_through(struct readers *s, struct position through);
 void readers_stable(struct readers *s, uint64_t stable);
-/* The stream goes on behind `common` with another epoch: what is left whole in front of it. A group that it cuts
- * off is voided, all of it. */
-struct position readers_common(const struct readers *s, struct position common);
 /* Whether somebody who has everything through this position has nothing that no longer holds. */
 bool readers_has(const struct readers *s, struct position p);
-/* What is above `common` no longer holds; the catalog has gone back. */
+/* What is above `common` no longer holds; the catalog has gone back. No group is open there: what comes next is the
+ * first message behind it. */
 void readers_fork(struct readers *s, struct position common);
 bool readers_on_stream(struct readers *s, const struct port_stream_event *e, struct port_time now,
                        size_t *consumed);

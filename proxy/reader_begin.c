@@ -1,7 +1,7 @@
 /* Where a reader begins: behind a position, which may be off the history or not be there yet, or at a time. */
 #include "proxy/reader_private.h"
 
-struct position reader_position_at(const struct readers *s, uint64_t seq)
+static struct position position_at(const struct readers *s, uint64_t seq)
 {
     const struct epoch_entry *e = epoch_table_find(catalog_epochs(s->catalog), seq);
     struct position p = { .seq = seq };
@@ -122,7 +122,7 @@ void reader_resolve_position(struct reader *r)
     bool has = epoch_table_has(catalog_epochs(s->catalog), tail_of(s), p);
     uint64_t seq = not_voided(s, has ? p.seq : common_with(s, p));
     if (!has || seq < p.seq) {
-        p = reader_position_at(s, seq);
+        p = position_at(s, seq);
         s->counts.forked++;
         reader_say_position(r, ITEM_FORKED, p);
     }
@@ -147,7 +147,7 @@ void reader_resolve_time(struct reader *r)
         return;
     }
     reader_unpark(r);
-    begin_behind(r, reader_position_at(s, seq - 1));
+    begin_behind(r, position_at(s, seq - 1));
 }
 
 void readers_serve_parked(struct readers *s, bool all)

@@ -245,7 +245,6 @@ static inline bool reader_sabotaged(const struct reader *r, uint32_t what)
 
 /* ---- reader_begin.c -------------------------------------------------------------------------- */
 
-struct position reader_position_at(const struct readers *s, uint64_t seq);
 void reader_say_position(struct reader *r, enum item_kind kind, struct position p);
 /* Begins behind its position, with FORKED in front if that is off the history; one that is not there yet is waited
  * for. */

@@ -303,22 +303,6 @@ void readers_stable(struct readers *s, uint64_t stable)
     advance_stable(s);
 }
 
-struct position readers_common(const struct readers *s, struct position common)
-{
-    struct recent_cursor c = s->stable_at;
-    struct run_message m;
-    uint64_t stable, whole = s->stable;
-    enum recent_result result = recent_next(s->recent, &c, &m, &stable);
-    if (result == RECENT_GONE && recent_seek(s->recent, recent_oldest(s->recent), &c))
-        result = recent_next(s->recent, &c, &m, &stable);
-    while (result == RECENT_MESSAGE && m.message.seq <= common.seq) {
-        if ((m.message.flags & MESSAGE_MORE) == 0)
-            whole = m.message.seq;
-        result = recent_next(s->recent, &c, &m, &stable);
-    }
-    return whole < common.seq ? reader_position_at(s, whole) : common;
-}
-
 void reader_drop_changes(struct reader *r)
 {
     while (r->change_count > 0)
