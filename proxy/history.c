@@ -241,10 +241,11 @@ void history_cancel(struct history *h, uint32_t replay)
 void history_resume(struct history *h, uint32_t replay)
 {
     struct job *job = &h->jobs[replay];
-    if (job->lane == NONE)
+    struct lane *l = job->lane != NONE ? &h->lanes[job->lane - 1] : NULL;
+    if (l == NULL || !l->refused) /* the stream that had it left is gone: no bytes come for it */
         return;
-    h->lanes[job->lane - 1].refused = false;
-    h->lanes[job->lane - 1].resumed = true;
+    l->refused = false;
+    l->resumed = true;
 }
 
 /* This attempt is over; the next one goes to the next store, at once if this one brought anything. */

@@ -52,6 +52,7 @@ void history_set_sources(struct history *h, const struct follower_source *source
  * failed the number is no longer good. */
 uint32_t history_ask(struct history *h, uint64_t first_seq, uint64_t end_seq, void *reader);
 void history_cancel(struct history *h, uint32_t replay);
+/* What was refused is offered again; nothing, if it is to be read again first. */
 void history_resume(struct history *h, uint32_t replay);
 
 /* The first seq whose batch is stamped at or after time_ns, found by halving between [low, high]; `high` if all

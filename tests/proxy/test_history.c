@@ -14,6 +14,7 @@ struct reader {
     uint64_t next_seq, end_seq;
     uint32_t replay;
     bool done, refuses;
+    bool stuck; /* refuses all */
     uint64_t failed;
     uint64_t refused;
 };
@@ -32,7 +33,7 @@ static bool on_message(void *ctx, void *reader, const struct run_message *m, uin
     struct rig *g = ctx;
     struct reader *r = reader;
     uint32_t i = stream_index(g->stream, r->next_seq);
-    if (r->refuses && stream_draw(g->stream, 20) == 0) {
+    if (r->stuck || (r->refuses && stream_draw(g->stream, 20) == 0)) {
         r->refused++;
         return false;
     }
@@ -185,6 +186,37 @@ START_TEST(a_cancelled_one_is_heard_of_no_more)
 }
 END_TEST
 
+/* What was refused is gone with its stream: who has room again then waits for the next store like all. */
+START_TEST(who_goes_on_while_nothing_is_there_waits)
+{
+    static struct rig rig;
+    struct rig *g = &rig;
+    rig_init(g, 8);
+    ask(g, &g->readers[0], 1, 11000);
+    g->readers[0].stuck = true;
+    g->store.breaks = 1;
+    for (uint32_t i = 0; i < 100 && g->readers[0].refused == 0; i++) {
+        (void)history_step(g->history, g->now);
+        store_pump(&g->store, on_event, g);
+    }
+    ck_assert_uint_eq(g->readers[0].refused, 1);
+    ck_assert_uint_eq(g->store.broke, 1);
+    (void)history_step(g->history, g->now); /* connects anew */
+    history_resume(g->history, g->readers[0].replay);
+    ck_assert_uint_gt(history_step(g->history, g->now), g->now.mono_ns);
+    g->store.breaks = 0;
+    store_pump(&g->store, on_event, g);
+    ck_assert_uint_eq(g->readers[0].refused, 2);
+    history_resume(g->history, g->readers[0].replay);
+    ck_assert_uint_le(history_step(g->history, g->now), g->now.mono_ns); /* its bytes are there */
+    g->readers[0].stuck = false;
+    for (uint32_t i = 0; i < 1000 && !g->readers[0].done; i++)
+        turn(g);
+    ck_assert(g->readers[0].done);
+    rig_close(g);
+}
+END_TEST
+
 START_TEST(a_time_is_found)
 {
     static struct rig rig;
@@ -215,6 +247,7 @@ int main(void)
     tcase_add_loop_test(tcase, everything_comes_whatever_stores_do, 0, 5);
     tcase_add_test(tcase, what_nobody_has_is_lost);
     tcase_add_test(tcase, a_cancelled_one_is_heard_of_no_more);
+    tcase_add_test(tcase, who_goes_on_while_nothing_is_there_waits);
     tcase_add_loop_test(tcase, a_time_is_found, 0, 2);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
