@@ -16,7 +16,8 @@
  *
  * What may be read of messages up to a change of rights is judged by what held before. Views do so by themselves.
  * Who is behind when rights change that concern it is encoded for no more: it is outdated, and has to begin
- * anew; for whoever has begun since, all of history is judged by what holds now.
+ * anew; for whoever has begun since, all of history is judged by what holds now. So is who was told of what a fork
+ * leaves by rights that the fork takes back, and is not told of the fork.
  *
  * A live reader that is more than lag_bytes_max behind its view is left behind: it catches up. Whoever is cut
  * off for taking nothing is the session's decision. Pure; all memory is taken by create. */

@@ -34,7 +34,7 @@ void reader_break(struct reader *r)
     reader_wake(r);
 }
 
-static void outdate(struct reader *r)
+void reader_outdate(struct reader *r)
 {
     r->outdated = r->outdated || !r->broken;
     reader_break(r);
@@ -222,7 +222,7 @@ static bool begin_now(struct reader *r)
     if (r->broken || r->lost || r->waits_for != WAITS_NOT || r->joined || r->slot != NONE)
         return true;
     if (reader_rights_seq(r) >= r->place.next) {
-        outdate(r);
+        reader_outdate(r);
         return true;
     }
     if (r->unit_taken == 0) /* else behind that unit: its rest comes first */
@@ -591,7 +591,7 @@ static bool may_go_on(const struct slot *slot)
     struct reader *r = slot->reader;
     uint64_t seq = reader_rights_seq(r);
     if (slot->unmuted ? seq > slot->next : seq >= r->place.next)
-        outdate(r);
+        reader_outdate(r);
     return !r->broken;
 }
 

@@ -292,6 +292,8 @@ void readers_note_rights(struct readers *s, const struct message *m);
 void readers_fork_rights(struct readers *s, uint64_t seq);
 /* When what it may read changed last, since it has begun; 0: it has not. */
 uint64_t reader_rights_seq(struct reader *r);
+/* Whether a fork to there takes back rights by which all was judged that it was told of what is left. */
+bool reader_rights_fall(const struct reader *r, uint64_t common_seq);
 
 /* ---- reader_catch.c -------------------------------------------------------------------------- */
 
@@ -309,6 +311,8 @@ void slot_history_failed(void *ctx, void *reader, uint64_t oldest_seq);
 /* True: there is more to do at once. */
 bool slots_step(struct readers *s);
 void reader_break(struct reader *r);
+/* It has to begin anew, by other rights. */
+void reader_outdate(struct reader *r);
 uint8_t *slot_bytes(const struct reader *r);
 /* The next bytes are names that were known where it began. */
 bool slot_in_names(const struct reader *r);

@@ -71,6 +71,21 @@ uint64_t reader_rights_seq(struct reader *r)
     return r->rights_seq > r->rights_from ? r->rights_seq : 0;
 }
 
+bool reader_rights_fall(const struct reader *r, uint64_t common_seq)
+{
+    const struct readers *s = r->s;
+    if (r->principal == ACCESS_PRINCIPAL_ADMIN || !r->subscribed || r->rights_from <= common_seq)
+        return false;
+    for (uint64_t i = s->rights_end; i > s->rights_begin; i--) {
+        const struct rights_change *c = &s->rights[(i - 1) % RIGHTS_KEPT];
+        if (c->seq <= common_seq)
+            return false;
+        if (c->seq <= r->rights_from && is_of(c, r->principal) && concerns(c, r))
+            return true;
+    }
+    return s->rights_forgotten > common_seq;
+}
+
 static bool meet(struct edge_subtrees subtrees, const struct rights_change *c)
 {
     const char *subtree;

@@ -326,6 +326,7 @@ static bool begins_above(const struct reader *r, uint64_t seq)
 static void fork_reader(struct reader *r, struct position common)
 {
     struct readers *s = r->s;
+    bool rights_fall = reader_rights_fall(r, common.seq);
     reader_leave(r);
     line_remove(r);
     for (uint32_t i = r->owned; i != NONE; i = s->owners[i].next_of_reader) {
@@ -358,8 +359,11 @@ static void fork_reader(struct reader *r, struct position common)
     for (uint32_t i = 0; i < r->change_count; i++)
         if (r->changes[i].seq > common.seq + 1)
             r->changes[i].seq = CHANGE_FELL;
-    if (!beyond)
+    if (!beyond) {
+        if (rights_fall && !r->place.fresh)
+            reader_outdate(r); /* by what holds there, other matches lie in front of it */
         return;
+    }
     if (r->unit_taken > 0)
         reader_break(r);
     bool untold = reader_sabotaged(r, PROXY_FORK_UNTOLD);

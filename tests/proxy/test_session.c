@@ -273,12 +273,13 @@ static void bomb(struct rig *r, uint32_t c, bool change, uint32_t from, uint32_t
     rig_write(r, c, frame, length);
 }
 
-static void subscribe_behind(struct rig *r, uint32_t c, const char *subtree, struct position from)
+static void subscribe_behind(struct rig *r, uint32_t c, const char *subtree, enum edge_level level,
+                             struct position from)
 {
     uint8_t frame[512], text[256];
     text[0] = (uint8_t)strlen(subtree);
     memcpy(text + 1, subtree, text[0]);
-    struct edge_subscribe s = { .level = EDGE_SEQUENCED,
+    struct edge_subscribe s = { .level = (uint8_t)level,
                                 .from = EDGE_FROM_POSITION,
                                 .position = from,
                                 .tick_ms = 1000,
@@ -318,7 +319,7 @@ START_TEST(a_block_ends_with_the_time_of_its_own_last_message)
     rig_say(r, "/a", "two");
     rig_run(r);
     c = rig_login(r, NULL);
-    subscribe_behind(r, c, "/a", from);
+    subscribe_behind(r, c, "/a", EDGE_SEQUENCED, from);
     rig_run(r);
     expect_end(r, c, common, time_ns);
     rig_free(r);
@@ -346,7 +347,7 @@ START_TEST(behind_a_fork_to_the_end_of_a_block_a_block_begins)
     uint64_t seq = rig_say(r, "/b", "holds");
     rig_run(r);
     uint32_t d = rig_login(r, NULL);
-    subscribe_behind(r, d, "/", common);
+    subscribe_behind(r, d, "/", EDGE_SEQUENCED, common);
     rig_run(r);
     ck_assert_ptr_nonnull(rig_next(r, c, EDGE_FORKED, &length));
     uint32_t clients[] = { c, d };
@@ -362,6 +363,50 @@ START_TEST(behind_a_fork_to_the_end_of_a_block_a_block_begins)
         body = rig_next(r, clients[i], EDGE_PROGRESS, &length);
         ck_assert(body == NULL || edge_progress_decode(body, length, &p));
         ck_assert(body == NULL || p.through > seq);
+    }
+    rig_free(r);
+}
+END_TEST
+
+/* What was told of what is left was judged by rights that the fork took back: by those that hold there, other
+ * messages match, and none follows from the last one that was sent. Who is told of the fork begins behind it. */
+START_TEST(whoever_was_told_by_rights_that_fell_begins_anew)
+{
+    struct rig *r = rig_new();
+    size_t length;
+    rig_grant(r, NULL, ACCESS_READ, "/a");
+    rig_run(r);
+    struct position from = rig_position(r);
+    uint64_t seq = rig_say(r, "/b", "it may not be read yet");
+    rig_run(r);
+    struct position common = rig_position(r);
+    r->leader.hold_stable = true;
+    uint32_t before = rig_login(r, NULL);
+    subscribe_behind(r, before, "/", EDGE_STABLE, from);
+    rig_run(r);
+    rig_grant(r, NULL, ACCESS_READ, "/b");
+    uint32_t clients[] = { rig_login(r, NULL), rig_login(r, NULL) };
+    subscribe_behind(r, clients[0], "/", EDGE_STABLE, from);
+    subscribe_behind(r, clients[1], "/", EDGE_SEQUENCED, from);
+    rig_run(r);
+    struct edge_message m;
+    for (size_t i = 0; i < 2; i++) {
+        const uint8_t *body = rig_next(r, clients[i], EDGE_MESSAGE, &length);
+        ck_assert(body != NULL && edge_message_decode(body, length, &m));
+        ck_assert_uint_eq(m.seq, seq);
+    }
+    rig_fork(r, common.seq);
+    r->leader.hold_stable = false;
+    seq = rig_say(r, "/a", "holds");
+    rig_run(r);
+    rig_closed(r, clients[0], EDGE_CLOSING_RIGHTS);
+    ck_assert_ptr_nonnull(rig_next(r, clients[1], EDGE_FORKED, &length));
+    clients[0] = before;
+    for (size_t i = 0; i < 2; i++) {
+        const uint8_t *body = rig_next(r, clients[i], EDGE_MESSAGE, &length);
+        ck_assert(body != NULL && edge_message_decode(body, length, &m));
+        ck_assert_uint_eq(m.seq, seq);
+        ck_assert_uint_eq(m.previous, 0);
     }
     rig_free(r);
 }
@@ -665,6 +710,7 @@ int main(void)
     tcase_add_test(all, a_subscription_changes_at_a_stated_seq);
     tcase_add_test(all, a_block_ends_with_the_time_of_its_own_last_message);
     tcase_add_test(all, behind_a_fork_to_the_end_of_a_block_a_block_begins);
+    tcase_add_test(all, whoever_was_told_by_rights_that_fell_begins_anew);
     tcase_add_test(all, subscription_bombs_meet_quotas_and_memory_comes_back);
     tcase_add_test(all, a_set_as_large_as_there_is_comes_in_pieces_whatever_publishers_may_have);
     tcase_add_test(all, what_is_too_long_is_refused_with_the_limit);
