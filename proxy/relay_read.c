@@ -162,6 +162,13 @@ static enum relay_verdict check_fixed(const struct relay_publisher *q, uint32_t 
                   "%s", reject_reason_text((uint8_t)reason));
 }
 
+/* Who has superseded it is there for good. */
+static bool is_over(const struct relay_publisher *q)
+{
+    const struct proxy *p = q->relay->p;
+    return proxy_is_volatile(p) || publisher_superseded_seq(q->publisher) <= p->stable;
+}
+
 /* Of whom, what number, and where. RELAY_DONE with *q NULL: it is passed over. */
 static enum relay_verdict check_author(struct session *s, const struct edge_publish *in,
                                        struct relay_publisher **q, uint64_t *retry_ns,
@@ -172,8 +179,13 @@ static enum relay_verdict check_author(struct session *s, const struct edge_publ
     *q = NULL;
     if (author == NULL)
         return refuse(refused, EDGE_REFUSED_ORDER, "no such publisher is open here");
-    if (author->superseded)
+    if (author->superseded && is_over(author))
         return RELAY_DONE;
+    if (author->superseded) {
+        /* A fork may take that back, and its client goes on behind this number if it has not heard. */
+        *retry_ns = p->now.mono_ns + WAIT_NS;
+        return RELAY_LATER;
+    }
     switch (place_of(p, in->position)) {
     case PLACE_HERE:
         break;

@@ -250,6 +250,56 @@ START_TEST(an_open_after_a_superseded_that_a_fork_took_back_is_no_second_one)
 }
 END_TEST
 
+/* What was sent before SUPERSEDED was heard is not passed over as long as that may fall: the numbers would be missing. */
+START_TEST(who_has_not_heard_of_a_superseded_that_a_fork_took_back_goes_on)
+{
+    struct rig *r = begin();
+    uint32_t c = rig_login(r, &key), d = rig_login(r, &key);
+    struct edge_opened o = rig_opened(r, c, "p", 7);
+    r->leader.hold_stable = true;
+    uint64_t common = rig_tip(r);
+    rig_open(r, d, "p", 8, 0);
+    rig_run(r);
+    rig_publish(r, c, o.publisher, 1, "/a/x", "one");
+    rig_run(r);
+    rig_hang_up(r, d);
+    r->leader.deaf = true; /* nor does it join anew */
+    rig_run(r);
+    rig_fork(r, common);
+    rig_run(r);
+    r->leader.deaf = r->leader.hold_stable = false;
+    rig_publish(r, c, o.publisher, 2, "/a/x", "two");
+    rig_pass(r, SECOND);
+    size_t length;
+    ck_assert_ptr_null(rig_next(r, c, EDGE_REFUSED, &length));
+    ck_assert_uint_eq(rig_times(r, "one"), 1);
+    ck_assert_uint_eq(rig_times(r, "two"), 1);
+    rig_free(r);
+}
+END_TEST
+
+START_TEST(what_a_superseded_one_sends_waits_until_that_is_stable_and_is_passed_over)
+{
+    struct rig *r = begin();
+    uint32_t c = rig_login(r, &key), d = rig_login(r, &key);
+    struct edge_opened o = rig_opened(r, c, "p", 7);
+    r->leader.hold_stable = true;
+    rig_open(r, d, "p", 8, 0);
+    rig_run(r);
+    rig_publish(r, c, o.publisher, 1, "/a/x", "one");
+    rig_pass(r, SECOND);
+    ck_assert_uint_gt(r->streams[c - 1].in_length, 0); /* unread */
+    r->leader.hold_stable = false;
+    rig_say(r, "/a/x", "by which the watermark is told");
+    rig_pass(r, SECOND);
+    ck_assert_uint_eq(r->streams[c - 1].in_length, 0);
+    size_t length;
+    ck_assert_ptr_null(rig_next(r, c, EDGE_REFUSED, &length));
+    ck_assert_uint_eq(rig_times(r, "one"), 0);
+    rig_free(r);
+}
+END_TEST
+
 /* No watermark ever rises there, and nobody else joins, that would remind it. */
 START_TEST(a_proxy_joins_a_volatile_stream_once_it_follows_it)
 {
@@ -306,6 +356,8 @@ int main(void)
     tcase_add_test(all, a_message_for_a_place_that_is_no_more_is_passed_over);
     tcase_add_test(all, a_join_that_a_fork_takes_back_is_made_again);
     tcase_add_test(all, an_open_after_a_superseded_that_a_fork_took_back_is_no_second_one);
+    tcase_add_test(all, who_has_not_heard_of_a_superseded_that_a_fork_took_back_goes_on);
+    tcase_add_test(all, what_a_superseded_one_sends_waits_until_that_is_stable_and_is_passed_over);
     tcase_add_test(all, a_proxy_joins_a_volatile_stream_once_it_follows_it);
     tcase_add_test(all, a_place_that_is_yet_to_come_here_is_waited_for);
     suite_add_tcase(suite, all);
