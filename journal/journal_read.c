@@ -182,7 +182,8 @@ void read_completed(struct journal *j, uint32_t index, int64_t result)
 
 static bool from_memory(struct journal *j, struct journal_read *read)
 {
-    uint32_t length = recent_copy(&j->recent, read->first_seq, read->buffer, read->capacity, &read->end_seq);
+    uint32_t length =
+        recent_copy(&j->recent, read->first_seq, read->buffer, read->capacity, &read->end_seq);
     if (length == 0)
         return false;
     read->batches = read->buffer;
