@@ -11,7 +11,8 @@
  * - REFUSED, ALIVE and CLOSING, which are no part of the stream's order; nor SUPERSEDED, and OPENED of an older join,
  *   which come where the proxy is when it is asked;
  * - outcomes in front of where the fresh proxy begins: what a subscription begins with is judged by the rights that
- *   hold where it is made, so the fresh one makes it where the first one did;
+ *   hold where it is made, so the fresh one makes it where the first one did, and goes on from a fork where that
+ *   ends;
  * - what a fork has taken back, and what began on a history of rights that did not last.
  * A set is changed where CHANGED says, which has to be behind the record of a change. */
 #include <stdio.h>
@@ -240,12 +241,12 @@ static const struct sim_talk_mark *mark_at(const struct sim_talk *t, size_t at)
     return &t->marks[i];
 }
 
-/* The stretch behind `p`, which was told in front of `at`. False: there is nothing to be compared. */
+/* The stretch behind `p`, which was told in front of `at`, by a proxy that knew the rights as of `known`. False: there
+ * is nothing to be compared. */
 static bool begin_stretch(struct check *c, struct stretch *t, size_t at, struct position p,
-                          uint64_t mark_seq)
+                          struct position known, uint64_t mark_seq)
 {
     const struct sim_talk *talk = t->talk;
-    const struct sim_talk_mark *mark = mark_at(talk, at);
     t->begin = t->end = at;
     if (t->changed_count > 0)
         t->set = t->changed[t->changed_count - 1].set;
@@ -257,7 +258,8 @@ static bool begin_stretch(struct check *c, struct stretch *t, size_t at, struct 
     if (!sim_history_has(&c->s->history, c->branch, p))
         return false;
     bool stay = talk->client->client->edge->rights_stay;
-    struct position known = stay ? c->s->edge_opened : mark->position;
+    if (stay)
+        known = c->s->edge_opened;
     if (t->begin_seq < known.seq)
         t->begin_seq = known.seq;
     if (t->begin_seq < mark_seq)
@@ -317,14 +319,16 @@ static void read_talk(struct check *c, const struct sim_talk *talk)
         }
         if (f.type == EDGE_SUBSCRIBED && edge_subscribed_decode(f.body, length, &subscribed)) {
             epoch = subscribed.position.epoch;
-            compares = begin_stretch(c, &t, next, subscribed.position, t.login_seq);
+            compares = begin_stretch(c, &t, next, subscribed.position,
+                                     mark_at(talk, next)->position, t.login_seq);
             continue;
         }
         if (f.type == EDGE_FORKED && edge_forked_decode(f.body, length, &forked)) {
             end_stretch(c, &t);
             note_forked(&t, forked.common.seq);
             epoch = forked.common.epoch;
-            compares = begin_stretch(c, &t, next, forked.common, 0) && knows;
+            /* Who is live goes on with the fork, by the rights at its end, though it takes that later. */
+            compares = begin_stretch(c, &t, next, forked.common, forked.common, 0) && knows;
             continue;
         }
         uint64_t seq = seq_of(c, &t, &f);
