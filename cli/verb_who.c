@@ -17,8 +17,8 @@ static const char help[] =
     "\n"
     "Prints who is connected to the proxies of a deployment, or to one: address, key, what connects,\n"
     "how many subtrees and publishers it has, how many messages it lags behind, and its rates over\n"
-    "a second. With --proxy each proxy of the list is asked for its own clients, where clients come\n"
-    "in, and a last line names those that were asked.\n"
+    "a second. With --proxy each proxy of the list, at every address that a name has, is asked for\n"
+    "its own clients, where clients come in, and a last line names those that were asked.\n"
     "\n"
     "  --once  look once, without rates\n"
     "  --json  print one object: clients, proxies that were asked, and those that do not answer\n"
@@ -50,8 +50,8 @@ static bool parse(void *ctx, int option, const char *value)
 }
 
 enum {
-    LOOKS_MAX = (int)CONFIG_PROXIES_MAX > (int)WHO_PROXIES_MAX ? (int)CONFIG_PROXIES_MAX
-                                                               : (int)WHO_PROXIES_MAX
+    LOOKS_MAX = (int)CONFIG_PROXIES_MAX > (int)PROXY_LIST_MAX ? (int)CONFIG_PROXIES_MAX
+                                                              : (int)PROXY_LIST_MAX
 };
 
 /* ---- looking --------------------------------------------------------------------------------- */
@@ -171,16 +171,10 @@ static uint64_t lag_of(const struct client *c, const struct look *l)
     return (c->flags & CLIENT_SUBSCRIBED) != 0 && l->tip > c->seq ? l->tip - c->seq : 0;
 }
 
-static void address_of(const struct client *c, char out[32])
-{
-    snprintf(out, 32, "%u.%u.%u.%u:%u", c->ip >> 24, c->ip >> 16 & 255, c->ip >> 8 & 255,
-             c->ip & 255, c->port);
-}
-
 static void print_text(const struct client *c, const struct look *l, const struct rates *r)
 {
-    char address[32], key[ACCESS_KEY_TEXT + 1] = "anyone", agent[EDGE_AGENT_MAX + 1];
-    address_of(c, address);
+    char address[PORT_ADDR_TEXT], key[ACCESS_KEY_TEXT + 1] = "anyone", agent[EDGE_AGENT_MAX + 1];
+    port_addr_write((struct port_addr) { .ip = c->ip, .port = c->port }, address);
     if (c->has_key)
         access_key_write(c->key, key);
     memcpy(agent, c->agent, sizeof agent);
@@ -196,8 +190,8 @@ static void print_text(const struct client *c, const struct look *l, const struc
 
 static void print_json(const struct client *c, const struct look *l, const struct rates *r)
 {
-    char address[32], key[ACCESS_KEY_TEXT + 1];
-    address_of(c, address);
+    char address[PORT_ADDR_TEXT], key[ACCESS_KEY_TEXT + 1];
+    port_addr_write((struct port_addr) { .ip = c->ip, .port = c->port }, address);
     access_key_write(c->key, key);
     fputs("{\"proxy\":", stdout);
     cli_json_string(stdout, l->name, strlen(l->name));

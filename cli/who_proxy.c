@@ -1,7 +1,6 @@
 #include "cli/who_proxy.h"
 
-#include <arpa/inet.h>
-#include <netdb.h>
+#include <assert.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +15,10 @@ enum { ANSWER_MAX = 4 + 1 + CLIENTS_SIZE_MAX };
 
 enum connection_state { CONNECTION_NONE, CONNECTION_LOGS_IN, CONNECTION_IN, CONNECTION_LOST };
 
+static_assert((int)WHO_NAME_MAX >= (int)PORT_ADDR_TEXT, "a name, or an address in its place");
+
 struct connection {
-    char host[WHO_HOST_MAX + 1];
     char name[WHO_NAME_MAX + 1];
-    struct port_addr at;
     enum connection_state state;
     uint32_t stream;
     bool answered;
@@ -33,8 +32,8 @@ struct who_proxies {
     struct transport *transport;
     struct loop *loop;
     struct clients page; /* the last answer */
-    uint32_t count;
-    struct connection all[WHO_PROXIES_MAX];
+    struct proxy_list list;
+    struct connection all[PROXY_LIST_MAX]; /* one for each of the list's addresses */
 };
 
 /* ---- the protocol ---------------------------------------------------------------------------- */
@@ -131,7 +130,7 @@ static size_t on_stream(void *core, const struct port_stream_event *e, struct po
 {
     (void)now;
     struct who_proxies *w = core;
-    for (uint32_t i = 0; i < w->count; i++) {
+    for (uint32_t i = 0; i < w->list.count; i++) {
         struct connection *c = &w->all[i];
         if (c->stream == 0 || c->stream != e->stream)
             continue;
@@ -177,7 +176,7 @@ static bool log_in(struct who_proxies *w, struct connection *c)
 {
     if (c->state != CONNECTION_NONE)
         return c->state == CONNECTION_IN;
-    c->stream = w->transport->port.ops->stream_connect(&w->transport->port, c->at);
+    c->stream = w->transport->port.ops->stream_connect(&w->transport->port, w->list.at[c - w->all]);
     c->state = CONNECTION_LOGS_IN;
     if (c->stream == 0)
         lose(w, c, "too many connections");
@@ -203,79 +202,24 @@ bool who_proxies_page(struct who_proxies *w, uint32_t index, uint32_t place, str
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static bool resolve(struct connection *c, const char *port)
+static bool find(struct who_proxies *w, const char *list)
 {
-    struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM }, *found = NULL;
-    int result = getaddrinfo(c->host, port, &hints, &found);
-    if (result != 0) {
-        cli_fail("--proxy %s: %s", c->name, gai_strerror(result));
+    char error[PROXY_LIST_ERROR_MAX];
+    if (!proxy_list_parse(&w->list, list, error) || !proxy_list_resolve(&w->list, error)) {
+        cli_fail("--proxy: %s", error);
         return false;
     }
-    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)found->ai_addr;
-    c->at = (struct port_addr) { .ip = ntohl(in->sin_addr.s_addr), .port = ntohs(in->sin_port) };
-    freeaddrinfo(found);
+    for (uint32_t i = 0; i < w->list.count; i++)
+        port_addr_write(w->list.at[i], w->all[i].name);
     return true;
-}
-
-/* HOST:PORT of `length`, one of the list. */
-static bool add(struct who_proxies *w, const char *text, size_t length)
-{
-    struct connection *c = &w->all[w->count];
-    char port[8];
-    uint32_t number;
-    if (w->count == WHO_PROXIES_MAX || length >= sizeof c->name) {
-        cli_fail("--proxy: at most %d proxies, with names of at most %d bytes", WHO_PROXIES_MAX,
-                 WHO_HOST_MAX);
-        return false;
-    }
-    memcpy(c->name, text, length);
-    const char *colon = strrchr(c->name, ':');
-    if (colon == NULL || colon == c->name || colon - c->name > WHO_HOST_MAX ||
-        strlen(colon + 1) >= sizeof port) {
-        cli_fail("--proxy %s: what is wanted is HOST:PORT", c->name);
-        return false;
-    }
-    memcpy(c->host, c->name, (size_t)(colon - c->name));
-    snprintf(port, sizeof port, "%s", colon + 1);
-    if (!cli_parse_u32("--proxy HOST:PORT", port, 1, UINT16_MAX, &number) || !resolve(c, port))
-        return false;
-    for (uint32_t i = 0; i < w->count; i++)
-        if (port_addr_equal(w->all[i].at, c->at)) {
-            *c = (struct connection) { 0 };
-            return true;
-        }
-    w->count++;
-    return true;
-}
-
-static bool add_all(struct who_proxies *w, const char *list)
-{
-    for (;;) {
-        size_t length = strcspn(list, ",");
-        if (!add(w, list, length))
-            return false;
-        if (list[length] == '\0')
-            return true;
-        list += length + 1;
-    }
-}
-
-/* Whose certificate is wanted there. */
-static const char *name_of(void *ctx, struct port_addr to)
-{
-    const struct who_proxies *w = ctx;
-    uint32_t i = 0;
-    while (i + 1 < w->count && !port_addr_equal(w->all[i].at, to))
-        i++;
-    return w->all[i].host;
 }
 
 static bool open_sockets(struct who_proxies *w)
 {
-    struct transport_options options = { .streams_max = WHO_PROXIES_MAX,
+    struct transport_options options = { .streams_max = PROXY_LIST_MAX,
                                          .tls = w->tls,
-                                         .tls_name = w->tls != NULL ? name_of : NULL,
-                                         .tls_ctx = w };
+                                         .tls_name = w->tls != NULL ? proxy_list_name : NULL,
+                                         .tls_ctx = &w->list };
     struct loop_options wait = { .idle = LOOP_IDLE_WAIT };
     char error[TRANSPORT_ERROR_MAX + LOOP_ERROR_MAX] = "";
     w->transport = transport_open_kernel(&options, error);
@@ -292,7 +236,7 @@ static bool open_all(struct who_proxies *w, const struct cli_globals *g)
     char error[KEY_PAIR_ERROR_MAX];
     bool tls = strncmp(g->proxy, TLS_NAMED, strlen(TLS_NAMED)) == 0;
     w->has_key = g->key_file != NULL;
-    if (!add_all(w, g->proxy + (tls ? strlen(TLS_NAMED) : 0)))
+    if (!find(w, g->proxy + (tls ? strlen(TLS_NAMED) : 0)))
         return false;
     if (!tls && g->ca_file != NULL) {
         cli_fail("--ca is for TLS: --proxy tls:HOST:PORT");
@@ -332,7 +276,7 @@ void who_proxies_close(struct who_proxies *w)
 
 uint32_t who_proxies_count(const struct who_proxies *w)
 {
-    return w->count;
+    return w->list.count;
 }
 
 const char *who_proxies_name(const struct who_proxies *w, uint32_t index)

@@ -6,16 +6,17 @@
 #include "cli/ask.h"
 #include "cli/cli.h"
 #include "proto/clients.h"
+#include "shell/proxy_list.h"
 
-enum { WHO_PROXIES_MAX = 16, WHO_HOST_MAX = 255, WHO_NAME_MAX = WHO_HOST_MAX + 6 };
+enum { WHO_NAME_MAX = EDGE_AGENT_MAX };
 
 struct who_proxies;
 
-/* Those of globals->proxy, of each the first address that its name has. NULL: said on standard error. */
+/* Those of globals->proxy, at each address that their names have. NULL: said on standard error. */
 struct who_proxies *who_proxies_open(const struct cli_globals *globals);
 void who_proxies_close(struct who_proxies *w); /* NULL: nothing */
 uint32_t who_proxies_count(const struct who_proxies *w);
-/* As it calls itself; HOST:PORT until it has said so. */
+/* As it calls itself; its address until it has said so. */
 const char *who_proxies_name(const struct who_proxies *w, uint32_t index);
 /* The page that begins at this place; logs in if that is not done. False with a text in
  * problem[ASK_PROBLEM_MAX]: it refuses, is gone, or does not answer in some seconds. */

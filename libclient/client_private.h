@@ -6,24 +6,14 @@
 #include "libclient/core.h"
 #include "shell/counter_file.h"
 #include "shell/key_pair.h"
-
-enum { CLIENT_HOST_MAX = 253 }; /* of a name in the DNS */
-
-struct client_proxy_host {
-    char name[CLIENT_HOST_MAX + 1];
-    uint16_t port;
-};
+#include "shell/proxy_list.h"
 
 struct client_proxies {
-    uint32_t count;
-    struct client_proxy_host hosts[EDGE_PROXIES_MAX];
+    struct proxy_list list;
     struct key_pair key;
     struct edge_options edge;
     struct tls *tls; /* NULL: plain */
     bool counters_tried;
-    uint32_t found_count;
-    struct port_addr found[EDGE_PROXIES_MAX];
-    uint8_t found_as[EDGE_PROXIES_MAX]; /* which of the hosts */
 };
 
 struct cantus_client {

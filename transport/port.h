@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct port_time {
     uint64_t mono_ns; /* for time-outs */
@@ -25,6 +26,16 @@ struct port_addr {
 static inline bool port_addr_equal(struct port_addr a, struct port_addr b)
 {
     return a.ip == b.ip && a.port == b.port;
+}
+
+enum { PORT_ADDR_TEXT = sizeof "255.255.255.255:65535" };
+
+/* As people write it. Returns `out`. */
+static inline const char *port_addr_write(struct port_addr a, char out[PORT_ADDR_TEXT])
+{
+    snprintf(out, PORT_ADDR_TEXT, "%u.%u.%u.%u:%u", a.ip >> 24, a.ip >> 16 & 255, a.ip >> 8 & 255,
+             a.ip & 255, a.port);
+    return out;
 }
 
 enum port_channel {
