@@ -79,11 +79,13 @@ static void print_proxy(const struct watch *w, const struct deployment *d)
 {
     const struct config_proxy *p = &d->config.proxies[0];
     const char *key = dev_key_path(w->key);
-    uint32_t ip = p->listen.ip != 0 ? p->listen.ip : p->unicast.ip;
+    struct port_addr at = p->listen;
+    char text[PORT_ADDR_TEXT];
+    if (at.ip == 0)
+        at.ip = p->unicast.ip;
     if (d->config.proxy_count == 0)
         return;
-    printf("; clients: cantus --proxy %u.%u.%u.%u:%u", ip >> 24, ip >> 16 & 255, ip >> 8 & 255,
-           ip & 255, p->listen.port);
+    printf("; clients: cantus --proxy %s", port_addr_write(at, text));
     if (key != NULL)
         printf(" --key %s", key);
     printf(" sub / --follow");

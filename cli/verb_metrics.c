@@ -78,9 +78,9 @@ static void print(void *ctx, FILE *f)
 static void ready(void *ctx, uint16_t port)
 {
     const struct exporter *e = ctx;
-    uint32_t ip = e->listen.ip;
-    printf("listening: http://%u.%u.%u.%u:%u/metrics\n", ip >> 24, ip >> 16 & 255, ip >> 8 & 255,
-           ip & 255, port);
+    const struct port_addr at = { .ip = e->listen.ip, .port = port };
+    char text[PORT_ADDR_TEXT];
+    printf("listening: http://%s/metrics\n", port_addr_write(at, text));
     fflush(stdout);
 }
 

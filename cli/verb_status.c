@@ -159,7 +159,8 @@ static void find_warnings(struct warnings *w, struct processes *p)
 
 static void print_address(struct port_addr a)
 {
-    printf("%u.%u.%u.%u:%u", a.ip >> 24, a.ip >> 16 & 255, a.ip >> 8 & 255, a.ip & 255, a.port);
+    char text[PORT_ADDR_TEXT];
+    fputs(port_addr_write(a, text), stdout);
 }
 
 static void print_members(struct processes *p, const struct status *s)

@@ -139,10 +139,9 @@ void edge_reconnect(struct edge *e)
 __attribute__((format(printf, 2, 0))) static void trouble(struct edge *e, const char *format,
                                                           va_list args)
 {
-    char text[EDGE_TROUBLE_MAX];
-    struct port_addr a = e->proxies[(e->proxy + e->proxy_count - 1) % e->proxy_count];
-    int used = snprintf(text, sizeof text, "proxy %u.%u.%u.%u:%u: ", a.ip >> 24, a.ip >> 16 & 255,
-                        a.ip >> 8 & 255, a.ip & 255, a.port);
+    char text[EDGE_TROUBLE_MAX], at[PORT_ADDR_TEXT];
+    port_addr_write(e->proxies[(e->proxy + e->proxy_count - 1) % e->proxy_count], at);
+    int used = snprintf(text, sizeof text, "proxy %s: ", at);
     vsnprintf(text + used, sizeof text - (size_t)used, format, args);
     e->call.trouble(e->call.ctx, text);
 }

@@ -237,14 +237,14 @@ struct proxy_shell *proxy_shell_open(const struct config *config, uint32_t index
     s->loop = loop;
     s->name = own->name;
     s->counters = counter_file_of(config, "proxy", own->name, log);
+    char at[PORT_ADDR_TEXT];
     if (raise_descriptors(own, error) && open_tls(s, config, own, error) &&
         open_transport(s, config, own, error) && open_core(s, config, own, error) &&
         join_loop(s, config, error)) {
         log_line(log, LOG_INFO, "proxy", "listening",
-                 "name=%s clients=%u.%u.%u.%u:%u tls=%s stream_port=%u memory_mib=%zu", own->name,
-                 own->listen.ip >> 24, own->listen.ip >> 16 & 255, own->listen.ip >> 8 & 255,
-                 own->listen.ip & 255, own->listen.port, s->tls != NULL ? "yes" : "no",
-                 own->stream_port, s->memory >> 20);
+                 "name=%s clients=%s tls=%s stream_port=%u memory_mib=%zu", own->name,
+                 port_addr_write(own->listen, at), s->tls != NULL ? "yes" : "no", own->stream_port,
+                 s->memory >> 20);
         return s;
     }
     proxy_shell_close(s);
