@@ -586,8 +586,7 @@ static void open_next(struct client_core *c)
 {
     for (uint32_t i = 0; i < c->author_count && c->opening == NULL; i++) {
         struct author *a = c->authors[i];
-        if (publisher_state(a->publisher) != PUBLISHER_WAITING ||
-            publisher_superseded_seq(a->publisher) != 0)
+        if (publisher_state(a->publisher) != PUBLISHER_WAITING)
             continue;
         struct edge_open o;
         publisher_edge_open(a->publisher, &o);
@@ -638,7 +637,6 @@ uint64_t core_edge_step(struct client_core *c)
         struct author *a = c->authors[i];
         if (a->kind == AUTHOR_PIPE && publisher_join_seq(a->publisher) != 0)
             a->items = publisher_done_number(a->publisher);
-        publisher_edge_settle(a->publisher);
         core_check_superseded(c, a);
     }
     return edge_step(c->edge, c->now);

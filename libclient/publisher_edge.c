@@ -91,14 +91,9 @@ void publisher_edge_superseded(struct publisher *p, uint64_t join_seq)
 {
     if (p->state == PUBLISHER_SUPERSEDED)
         return;
-    p->superseded_seq = join_seq;
     publisher_edge_lost(p);
-}
-
-void publisher_edge_settle(struct publisher *p)
-{
-    if (p->superseded_seq != 0 && (p->is_volatile || p->stable >= p->superseded_seq))
-        p->state = PUBLISHER_SUPERSEDED;
+    p->superseded_seq = join_seq;
+    p->state = PUBLISHER_SUPERSEDED;
 }
 
 void publisher_edge_lost(struct publisher *p)

@@ -20,9 +20,8 @@ bool publisher_edge_outcome(struct publisher *p, const struct edge_outcome *o, u
 /* The number is free again: so are those behind it, which the proxy refuses as well. Ends the item as
  * rejected. False: it is none that was sent last. */
 bool publisher_edge_refused(struct publisher *p, uint64_t number);
-/* A later incarnation has joined at this seq: it sends nothing more. For good once that is stable. */
+/* A later incarnation has joined at this seq, and that is never taken back: it sends nothing more. */
 void publisher_edge_superseded(struct publisher *p, uint64_t join_seq);
-void publisher_edge_settle(struct publisher *p);
 /* Without a connection. */
 void publisher_edge_lost(struct publisher *p);
 

@@ -135,6 +135,8 @@ size_t reader_next(struct reader *r, size_t room, const uint8_t **bytes);
 void reader_take(struct reader *r);
 /* A piece was taken: no other frame may come between. */
 bool reader_mid_frame(const struct reader *r);
+/* Everything of this seq and below was taken, what is inserted there, too. */
+bool reader_has_told(const struct reader *r, uint64_t seq);
 
 enum reader_state {
     READER_LIVE,

@@ -577,6 +577,20 @@ void reader_take(struct reader *r)
         slot_release(r);
 }
 
+static bool has_one_through(const struct reader *r, const struct queue *q, uint64_t seq)
+{
+    uint32_t i = q->first;
+    while (i != NONE && r->s->items[i].seq > seq)
+        i = r->s->items[i].next;
+    return i != NONE;
+}
+
+bool reader_has_told(const struct reader *r, uint64_t seq)
+{
+    return reader_next_seq(r) > seq && !has_one_through(r, &r->items, seq) &&
+           !has_one_through(r, &r->pending, seq);
+}
+
 bool reader_mid_frame(const struct reader *r)
 {
     return r->unit_taken > 0;

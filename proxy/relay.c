@@ -291,15 +291,15 @@ struct relay_publisher *relay_find_twin(struct relay *r, const char *identity, u
 
 /* ---- what sessions are told ------------------------------------------------------------------ */
 
-static void insert(struct relay_publisher *q, uint64_t seq, bool settled, const uint8_t *frame,
-                   size_t length)
+/* Directly behind the join: it, and what comes behind it, waits until that is there for good. */
+static void insert(struct relay_publisher *q, uint64_t seq, const uint8_t *frame, size_t length)
 {
+    bool settles = !proxy_is_volatile(q->relay->p);
     assert(length > 0 && length <= READER_FRAME_MAX);
-    if (!reader_insert(q->session->reader, seq, settled, frame, length))
+    if (!reader_insert(q->session->reader, seq, settles, frame, length))
         session_doom(q->session, EDGE_CLOSING_SLOW);
 }
 
-/* Directly behind the join: it, and what comes behind it, waits until that is there for good. */
 static void say_opened(struct relay_publisher *q)
 {
     const struct publisher *publisher = q->publisher;
@@ -314,8 +314,7 @@ static void say_opened(struct relay_publisher *q)
         session_doom(q->session, EDGE_CLOSING_QUOTA);
         return;
     }
-    bool settles = !proxy_is_volatile(q->relay->p);
-    insert(q, seq, settles, frame, edge_opened_encode(&opened, frame, sizeof frame));
+    insert(q, seq, frame, edge_opened_encode(&opened, frame, sizeof frame));
 }
 
 static void say_superseded(struct relay_publisher *q, uint64_t seq)
@@ -334,7 +333,7 @@ static void say_superseded(struct relay_publisher *q, uint64_t seq)
     q->superseded = true;
     proxy_count(r->p, COUNTER_SUPERSEDED);
     reader_own_through(q->session->reader, id, seq);
-    insert(q, seq, false, frame, edge_superseded_encode(&superseded, frame, sizeof frame));
+    insert(q, seq, frame, edge_superseded_encode(&superseded, frame, sizeof frame));
 }
 
 void relay_tell(struct relay_publisher *q)
@@ -423,10 +422,8 @@ static void fork_one(struct relay_publisher *q, struct position common)
         reader_disown(q->session->reader, q->id);
         q->opened = false;
     }
-    if (publisher_superseded_seq(q->publisher) == 0) {
-        q->unsaid = q->unsaid || q->superseded;
+    if (publisher_superseded_seq(q->publisher) == 0)
         q->superseded = false;
-    }
     relay_follow_id(q);
     relay_touch(q);
 }

@@ -29,10 +29,8 @@ struct relay_publisher {
     uint32_t next, previous; /* in the list of the busy */
     bool busy;
     bool opened;     /* OPENED has its place, and is said once that is stable */
-    bool superseded; /* SUPERSEDED was said */
-    bool
-        unsaid; /* it was, and a fork took that back: its client may have heard it, and open anew */
-    bool over;  /* and is stable: it is here for what its client has sent before it heard */
+    bool superseded; /* SUPERSEDED has its place, and is said once that is stable */
+    bool over;       /* it is: the publisher is here for what its client has sent before it heard */
     bool voids; /* its client has yet to take back what a fork has: other numbers are passed over */
     uint32_t group; /* numbers of the group that is open */
     uint32_t group_bytes;

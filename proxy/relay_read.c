@@ -71,6 +71,13 @@ static void adopt(struct relay_publisher *q, const struct publisher_options *o)
     relay_tell(q);
 }
 
+/* So that nobody waits for its outcomes. */
+static bool was_told_of_its_end(const struct relay_publisher *q)
+{
+    return q->superseded &&
+           reader_has_told(q->session->reader, publisher_superseded_seq(q->publisher));
+}
+
 enum relay_verdict relay_open(struct relay *r, struct session *s, const struct edge_open *open,
                               uint64_t *retry_ns, struct edge_refused *refused)
 {
@@ -98,7 +105,7 @@ enum relay_verdict relay_open(struct relay *r, struct session *s, const struct e
         return refuse(refused, EDGE_REFUSED_QUOTA,
                       "too many publishers have been made of this key");
     struct relay_publisher *own = relay_find_identity(s, o.identity);
-    if (own != NULL && !own->superseded && !own->unsaid)
+    if (own != NULL && !was_told_of_its_end(own))
         return refuse(refused, EDGE_REFUSED_ORDER, "this publisher is open already");
     if (own != NULL)
         relay_drop(own);
@@ -110,7 +117,7 @@ enum relay_verdict relay_open(struct relay *r, struct session *s, const struct e
         return refuse(refused, EDGE_REFUSED_QUOTA, "this proxy is full");
     struct relay_publisher *twin = relay_find_twin(r, o.identity, o.nonce);
     if (twin != NULL)
-        relay_drop(twin); /* of a connection that its client has given up */
+        session_end(twin->session, EDGE_CLOSING_IDLE, "its client has come by another connection");
     struct relay_publisher *q = relay_take(r, s, &o);
     if (q == NULL)
         return refuse(refused, EDGE_REFUSED_QUOTA, "too many publishers are open at this proxy");

@@ -7,9 +7,10 @@
  * lasts, and sends it before it looks at the next message: who waits has less when a change of rights ends its
  * connection.
  *
- * Compared are EPOCH, NAME, MESSAGE, PROGRESS, OUTCOME, CHANGED, and OPENED of a join that came behind the login. Not:
- * - REFUSED, ALIVE and CLOSING, which are no part of the stream's order; nor SUPERSEDED, and OPENED of an older join,
- *   which come where the proxy is when it is asked;
+ * Compared are EPOCH, NAME, MESSAGE, PROGRESS, OUTCOME, CHANGED, OPENED of a join that came behind the login, and
+ * SUPERSEDED of who is open. Not:
+ * - REFUSED, ALIVE and CLOSING, which are no part of the stream's order; nor OPENED of an older join, and SUPERSEDED of
+ *   who was never open, which come where the proxy is when it is asked;
  * - outcomes in front of where the fresh proxy begins: what a subscription begins with is judged by the rights that
  *   hold where it is made, so the fresh one makes it where the first one did, and goes on from a fork where that
  *   ends;
@@ -39,6 +40,7 @@ struct owned {
     uint64_t join_seq;
     uint64_t superseded_seq; /* 0: it is not */
     size_t at;               /* of its OPENED */
+    size_t superseded_at;    /* of its SUPERSEDED */
     bool done;
 };
 
@@ -103,7 +105,15 @@ static bool frame_at(const uint8_t *bytes, size_t available, struct frame *f)
     return f->length != 0 && f->length <= available;
 }
 
-/* The seq of the message that a frame follows from; 0: of none. */
+static bool was_open(const struct stretch *t, const struct edge_superseded *s)
+{
+    for (uint32_t i = 0; i < t->owned_count; i++)
+        if (t->owned[i].publisher == s->publisher && t->owned[i].superseded_seq == s->join_seq)
+            return true;
+    return false;
+}
+
+/* The seq of the message that a frame follows from; 0: of none, or it comes when it is asked for. */
 static uint64_t seq_of(const struct check *c, const struct stretch *t, const struct frame *f)
 {
     size_t length = f->length - EDGE_HEADER;
@@ -112,11 +122,14 @@ static uint64_t seq_of(const struct check *c, const struct stretch *t, const str
     struct edge_outcome o;
     struct edge_epoch e;
     struct edge_opened opened;
+    struct edge_superseded superseded;
     struct edge_changed changed;
     if (f->type == EDGE_CHANGED && edge_changed_decode(f->body, length, &changed))
         return changed.seq - 1;
     if (f->type == EDGE_OPENED && edge_opened_decode(f->body, length, &opened))
-        return opened.join_seq;
+        return opened.join_seq > t->login_seq ? opened.join_seq : 0;
+    if (f->type == EDGE_SUPERSEDED && edge_superseded_decode(f->body, length, &superseded))
+        return was_open(t, &superseded) ? superseded.join_seq : 0;
     if (f->type == EDGE_MESSAGE && edge_message_decode(f->body, length, &m))
         return m.seq;
     if (f->type == EDGE_OUTCOME && edge_outcome_decode(f->body, length, &o))
@@ -218,18 +231,15 @@ static void note_opened(struct stretch *t, const struct edge_opened *o, size_t a
             (struct owned) { .publisher = o->publisher, .join_seq = o->join_seq, .at = at };
 }
 
-static void note_superseded(struct stretch *t, const struct edge_superseded *o)
+static void note_superseded(struct stretch *t, const struct edge_superseded *s, size_t at)
 {
-    for (uint32_t i = 0; i < t->owned_count; i++)
-        if (t->owned[i].publisher == o->publisher)
-            t->owned[i].superseded_seq = o->join_seq;
-}
-
-static void note_forked(struct stretch *t, uint64_t common_seq)
-{
-    for (uint32_t i = 0; i < t->owned_count; i++)
-        if (t->owned[i].superseded_seq > common_seq)
-            t->owned[i].superseded_seq = 0;
+    for (uint32_t i = 0; i < t->owned_count; i++) {
+        struct owned *o = &t->owned[i];
+        if (o->publisher != s->publisher || o->superseded_seq != 0)
+            continue;
+        o->superseded_seq = s->join_seq;
+        o->superseded_at = at;
+    }
 }
 
 /* What the proxy knew of rights when it wrote this byte. */
@@ -310,7 +320,7 @@ static void read_talk(struct check *c, const struct sim_talk *talk)
         else if (f.type == EDGE_OPENED && edge_opened_decode(f.body, length, &opened))
             note_opened(&t, &opened, at);
         else if (f.type == EDGE_SUPERSEDED && edge_superseded_decode(f.body, length, &superseded))
-            note_superseded(&t, &superseded);
+            note_superseded(&t, &superseded, at);
         else if (f.type == EDGE_EPOCH && edge_epoch_decode(f.body, length, &e))
             epoch = e.epoch;
         else if (f.type == EDGE_CHANGED && edge_changed_decode(f.body, length, &changed)) {
@@ -325,7 +335,6 @@ static void read_talk(struct check *c, const struct sim_talk *talk)
         }
         if (f.type == EDGE_FORKED && edge_forked_decode(f.body, length, &forked)) {
             end_stretch(c, &t);
-            note_forked(&t, forked.common.seq);
             epoch = forked.common.epoch;
             /* Who is live goes on with the fork, by the rights at its end, though it takes that later. */
             compares = begin_stretch(c, &t, next, forked.common, forked.common, 0) && knows;
@@ -360,24 +369,31 @@ static bool is_old(const struct stretch *t, const struct owned *o)
     return o->join_seq <= t->login_seq;
 }
 
+/* What it was told there, it is told behind this seq. */
+static bool tell(const struct stretch *t, size_t at, uint64_t seq)
+{
+    struct frame f;
+    return at < t->begin || !frame_at(t->talk->bytes + at, t->end - at, &f) ||
+           reader_insert(t->reader, seq, true, t->talk->bytes + at, f.length);
+}
+
 /* Publishers that have joined by this seq are its own, and told so there; others are later. */
 static void own(struct check *c, struct stretch *t, uint64_t seq)
 {
     for (uint32_t i = 0; i < t->owned_count; i++) {
         struct owned *o = &t->owned[i];
-        struct frame f;
         if (!o->done && o->join_seq > seq && o->join_seq < c->due_seq)
             c->due_seq = o->join_seq;
         if (o->done || o->join_seq > seq)
             continue;
         o->done = true;
         bool ok = reader_own(t->reader, o->publisher, o->join_seq);
-        if (o->superseded_seq != 0)
+        if (o->at < t->end && !is_old(t, o))
+            ok = ok && tell(t, o->at, o->join_seq);
+        if (o->superseded_seq != 0) {
             reader_own_through(t->reader, o->publisher, o->superseded_seq);
-        if (o->at >= t->begin && o->at < t->end && !is_old(t, o) &&
-            frame_at(t->talk->bytes + o->at, t->end - o->at, &f))
-            ok =
-                ok && reader_insert(t->reader, o->join_seq, true, t->talk->bytes + o->at, f.length);
+            ok = ok && (o->superseded_at >= t->end || tell(t, o->superseded_at, o->superseded_seq));
+        }
         if (!ok)
             fail(c, "too many publishers");
     }
@@ -584,6 +600,9 @@ static bool is_compared(const struct stretch *t, const struct frame *f)
 {
     struct edge_outcome o;
     struct edge_opened opened;
+    struct edge_superseded s;
+    if (f->type == EDGE_SUPERSEDED && edge_superseded_decode(f->body, f->length - EDGE_HEADER, &s))
+        return was_open(t, &s);
     if (f->type == EDGE_OPENED && edge_opened_decode(f->body, f->length - EDGE_HEADER, &opened))
         return opened.join_seq > t->login_seq;
     if (f->type == EDGE_OUTCOME && edge_outcome_decode(f->body, f->length - EDGE_HEADER, &o))
@@ -608,9 +627,10 @@ static void describe(const struct check *c, const struct stretch *t, const struc
                      char *out, size_t capacity)
 {
     static const char *const names[] = {
-        [EDGE_EPOCH] = "EPOCH",       [EDGE_NAME] = "NAME",     [EDGE_MESSAGE] = "MESSAGE",
-        [EDGE_PROGRESS] = "PROGRESS", [EDGE_OPENED] = "OPENED", [EDGE_OUTCOME] = "OUTCOME",
-        [EDGE_CHANGED] = "CHANGED"
+        [EDGE_EPOCH] = "EPOCH",     [EDGE_NAME] = "NAME",
+        [EDGE_MESSAGE] = "MESSAGE", [EDGE_PROGRESS] = "PROGRESS",
+        [EDGE_OPENED] = "OPENED",   [EDGE_OUTCOME] = "OUTCOME",
+        [EDGE_CHANGED] = "CHANGED", [EDGE_SUPERSEDED] = "SUPERSEDED"
     };
     if (f == NULL)
         snprintf(out, capacity, "nothing");

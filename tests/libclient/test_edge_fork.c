@@ -31,25 +31,6 @@ START_TEST(what_is_stable_on_another_history_is_not_given_up)
 }
 END_TEST
 
-START_TEST(a_fork_takes_back_what_superseded)
-{
-    struct script *s = script_new(FOLLOWER_SEQUENCED);
-    struct cantus_pipe *pipe = client_core_add_pipe(s->core, "me", s->error);
-    script_begin(s);
-    script_opened(s, 0, 11);
-    SAY(s, superseded, .publisher = 12, .incarnation = 9, .join_seq = 15);
-    script_flush(s);
-    ck_assert(script_hears_nothing(s));
-    SAY(s, forked, .common = script_at(script_first_epoch, 13));
-    SAY(s, epoch, .epoch = script_second_epoch, .first_seq = 14);
-    script_flush(s);
-    ck_assert_uint_eq(script_opened(s, 0, 15).wanted, 4);
-    ck_assert(cantus_pipe_ready(pipe));
-    ck_assert_int_eq(client_core_status(s->core), CANTUS_OK);
-    script_free(s);
-}
-END_TEST
-
 START_TEST(without_apps_a_fork_goes_on_where_it_is)
 {
     struct script *s = script_new(FOLLOWER_SEQUENCED);
@@ -158,7 +139,6 @@ int main(void)
     Suite *s = suite_create("edge_fork");
     TCase *t = tcase_create("forks");
     tcase_add_test(t, what_is_stable_on_another_history_is_not_given_up);
-    tcase_add_test(t, a_fork_takes_back_what_superseded);
     tcase_add_test(t, without_apps_a_fork_goes_on_where_it_is);
     tcase_add_loop_test(t, a_position_that_is_off_the_history_is_told, 0, 2);
     tcase_add_test(t, a_fork_in_front_of_a_join_leaves_the_publisher);

@@ -85,6 +85,23 @@ START_TEST(the_same_open_again_is_the_same_join)
 }
 END_TEST
 
+/* Its client has given it up; it would be sent messages without their outcomes. */
+START_TEST(the_same_open_by_another_connection_ends_the_one_before)
+{
+    struct rig *r = begin();
+    uint32_t c = rig_login(r, &key), d = rig_login(r, &key);
+    struct edge_opened o = rig_opened(r, c, "p", 7);
+    rig_open(r, d, "p", 7, o.incarnation);
+    rig_run(r);
+    rig_closed(r, c, EDGE_CLOSING_IDLE);
+    ck_assert_uint_eq(rig_next_opened(r, d).join_seq, o.join_seq);
+    rig_publish(r, d, o.publisher, 1, "/a/x", "one");
+    rig_run(r);
+    ck_assert_uint_eq(rig_outcome(r, d).number, 1);
+    rig_free(r);
+}
+END_TEST
+
 START_TEST(a_second_process_takes_over_and_the_first_is_told)
 {
     struct rig *r = begin();
@@ -565,6 +582,7 @@ int main(void)
     tcase_add_test(all,
                    what_was_not_heard_before_the_connection_was_lost_is_the_clients_to_say_again);
     tcase_add_test(all, the_same_open_again_is_the_same_join);
+    tcase_add_test(all, the_same_open_by_another_connection_ends_the_one_before);
     tcase_add_test(all, a_second_process_takes_over_and_the_first_is_told);
     tcase_add_test(all, whoever_comes_back_too_late_is_superseded_at_once);
     tcase_add_test(all, what_may_not_be_written_is_refused_with_topic_and_right);
