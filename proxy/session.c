@@ -486,10 +486,13 @@ size_t sessions_on_stream(struct sessions *s, const struct port_stream_event *ev
 
 void session_stopped(struct session *e, bool stopped)
 {
-    if (stopped && !e->stopped)
+    uint64_t now = e->all->p->now.mono_ns;
+    if (stopped && !e->stopped) {
         e->all->stopped++;
-    else if (!stopped && e->stopped)
+    } else if (!stopped && e->stopped) {
         e->all->stopped--;
+        e->heard_ns = now; /* while it was not read from, nothing of it could be heard */
+    }
     e->stopped = stopped;
 }
 
@@ -510,7 +513,7 @@ static void sweep_one(struct session *e)
         session_end(e, EDGE_CLOSING_IDENTITY, "it has not said who it is in time");
     else if (session_is_connected(e) && e->blocked && now - e->blocked_ns >= o->slow_ns)
         session_end(e, EDGE_CLOSING_SLOW, NULL);
-    else if (e->state == SESSION_OPEN && !e->is_text && o->idle_ns != 0 && e->unread == 0 &&
+    else if (e->state == SESSION_OPEN && !e->is_text && o->idle_ns != 0 && !e->stopped &&
              now - e->heard_ns >= o->idle_ns)
         session_end(e, EDGE_CLOSING_IDLE, NULL);
 }

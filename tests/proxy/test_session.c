@@ -239,6 +239,37 @@ START_TEST(whoever_says_nothing_for_too_long_is_cut_off_and_alive_is_enough)
 }
 END_TEST
 
+/* Half a request is as good as none: it may be all that ever comes. Whoever is not read from, for what it has
+ * published waits for its limit, says nothing that could be heard, and is left in peace. */
+START_TEST(half_a_request_is_no_sign_of_life_but_what_waits_for_a_limit_is)
+{
+    struct rig *r = rig_new();
+    struct rig_key key = rig_key(2), limited = rig_key(3);
+    struct limit_whom whom = { .who = LIMIT_KEY };
+    const struct limit limit = { .messages_per_s = 1, .burst_ms = 1000 };
+    memcpy(whom.key, limited.public, sizeof whom.key);
+    rig_grant(r, &limited, ACCESS_WRITE, "/a");
+    rig_limit(r, &whom, &limit);
+    uint32_t half = rig_login(r, &key), waits = rig_login(r, &limited);
+    struct edge_opened o = rig_opened(r, waits, "p", 7);
+    rig_write(r, half, "\x20\0\0\0\x05", 5);
+    for (uint64_t i = 1; i <= 100; i++)
+        rig_publish(r, waits, o.publisher, i, "/a/x", "limited");
+    for (int i = 0; i < 9; i++)
+        rig_pass(r, 10 * SECOND);
+    rig_closed(r, half, EDGE_CLOSING_IDLE);
+    ck_assert(r->streams[waits - 1].open);
+    for (int i = 0; i < 3; i++)
+        rig_pass(r, 5 * SECOND);
+    ck_assert_uint_eq(rig_times(r, "limited"), 100);
+    ck_assert(r->streams[waits - 1].open); /* it has its minute from now on */
+    for (int i = 0; i < 7; i++)
+        rig_pass(r, 10 * SECOND);
+    rig_closed(r, waits, EDGE_CLOSING_IDLE);
+    rig_free(r);
+}
+END_TEST
+
 START_TEST(a_flood_of_requests_that_are_not_answered_for_is_not_read)
 {
     struct rig *r = rig_new();
@@ -327,6 +358,7 @@ int main(void)
     tcase_add_test(all, a_key_that_is_named_later_has_its_rights_at_once);
     tcase_add_test(all, whoever_takes_nothing_is_cut_off_and_others_do_not_feel_it);
     tcase_add_test(all, whoever_says_nothing_for_too_long_is_cut_off_and_alive_is_enough);
+    tcase_add_test(all, half_a_request_is_no_sign_of_life_but_what_waits_for_a_limit_is);
     tcase_add_test(all, a_flood_of_requests_that_are_not_answered_for_is_not_read);
     tcase_add_test(all, a_proxy_that_drains_sends_everybody_away);
     tcase_add_test(all, another_process_of_its_name_stops_it);
