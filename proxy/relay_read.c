@@ -95,7 +95,8 @@ enum relay_verdict relay_open(struct relay *r, struct session *s, const struct e
     if (!may_publish_anything(s)) {
         refused->right = ACCESS_WRITE;
         return refuse(refused, EDGE_REFUSED_RIGHT,
-                      "not permitted: to publish with a key that nothing is granted to");
+                      "nothing is granted to this key: who may grant gives it: "
+                      "cantus grant KEY write SUBTREE");
     }
     o.nonce = open->nonce;
     o.wanted = open->wanted;
@@ -162,11 +163,14 @@ static enum relay_verdict check_fixed(const struct relay_publisher *q, uint32_t 
     if (reason == 0)
         return RELAY_DONE;
     refused->right = topic == TOPIC_TOPIC ? ACCESS_WRITE : ACCESS_GRANT;
-    return refuse(refused,
-                  reason == REJECT_NOT_PERMITTED ? EDGE_REFUSED_RIGHT
-                  : reason == REJECT_FULL        ? EDGE_REFUSED_QUOTA
-                                                 : EDGE_REFUSED_NAME,
-                  "%s", reject_reason_text((uint8_t)reason));
+    if (reason == REJECT_NOT_PERMITTED)
+        return refuse(refused, EDGE_REFUSED_RIGHT,
+                      "it takes the right to grant on the subtree that it names; for groups and "
+                      "limits, on /");
+    if (reason == REJECT_FULL)
+        return refuse(refused, EDGE_REFUSED_QUOTA, "%s", reject_reason_text((uint8_t)reason));
+    return refuse(refused, EDGE_REFUSED_NAME,
+                  "its payload is none of this topic: docs/wire.md, section 7");
 }
 
 /* Who has superseded it is there for good. */

@@ -45,6 +45,14 @@ static enum relay_verdict refuse(struct edge_refused *refused, enum edge_refusal
     return RELAY_REFUSED;
 }
 
+static enum relay_verdict refuse_writing(struct edge_refused *refused)
+{
+    char text[EDGE_TEXT_MAX + 1];
+    snprintf(text, sizeof text, "who may grant there gives it: cantus grant KEY write %.200s",
+             refused->subject);
+    return refuse(refused, EDGE_REFUSED_RIGHT, ACCESS_WRITE, text);
+}
+
 static enum relay_verdict ask(struct relay_publisher *q, const char *path, size_t length,
                               uint64_t *retry_ns, struct edge_refused *refused)
 {
@@ -93,8 +101,7 @@ static enum relay_verdict check(const struct relay_publisher *q, uint32_t topic,
         reason = catalog_refuses_topic(c, q->id, path, length);
     switch (reason) {
     case REJECT_NOT_PERMITTED:
-        return refuse(refused, EDGE_REFUSED_RIGHT, ACCESS_WRITE,
-                      "who may grant there gives it: cantus grant KEY write SUBTREE");
+        return refuse_writing(refused);
     case REJECT_FULL:
         return refuse(refused, EDGE_REFUSED_QUOTA, ACCESS_WRITE, "the stream has no more topics");
     case REJECT_BAD_PATH:

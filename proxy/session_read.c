@@ -127,7 +127,8 @@ static bool may_read(struct session *e, struct edge_subtrees subtrees, uint8_t r
                                         .right = ACCESS_READ };
         memcpy(refused.subject, subtree, length);
         snprintf(refused.text, sizeof refused.text,
-                 "who may grant there gives it: cantus grant KEY read %.200s", refused.subject);
+                 "who may grant there gives it: cantus grant %s read %.180s",
+                 e->has_key ? "KEY" : "anyone", refused.subject);
         session_refuse(e, &refused);
         return false;
     }
@@ -144,6 +145,29 @@ static enum session_read refuse(struct session *e, uint8_t request, uint8_t reas
         snprintf(refused.text, sizeof refused.text, "%s", text);
     session_refuse(e, &refused);
     return SESSION_READ;
+}
+
+/* What its fields are like is said in docs/wire.md; of a path, the rule that it breaks, too. */
+static enum session_read malformed(struct session *e, const char *request, const char *wrong_path)
+{
+    char text[EDGE_TEXT_MAX + 1];
+    snprintf(text, sizeof text, "a malformed %s%s%s", request,
+             wrong_path != NULL ? ": of a path in it: " : "", wrong_path != NULL ? wrong_path : "");
+    session_end(e, EDGE_CLOSING_PROTOCOL, text);
+    return SESSION_ENDED;
+}
+
+/* The rule that the first bad subtree of a list breaks, whose decoder gave up there or later. */
+static const char *wrong_subtree(struct edge_subtrees list, const uint8_t *end)
+{
+    const char *subtree, *wrong = NULL;
+    size_t length;
+    if (list.at == NULL)
+        return NULL;
+    list.length = (size_t)(end - list.at);
+    while (wrong == NULL && edge_subtree_next(&list, &subtree, &length))
+        wrong = topic_subtree_check(subtree, length);
+    return wrong;
 }
 
 static enum session_read too_many(struct session *e, uint8_t request)
@@ -211,10 +235,8 @@ static bool may_write_down(struct session *e)
 static enum session_read on_subscribe(struct session *e, const uint8_t *body, size_t length)
 {
     struct edge_subscribe request;
-    if (!edge_subscribe_decode(body, length, &request)) {
-        session_end(e, EDGE_CLOSING_PROTOCOL, "a malformed SUBSCRIBE");
-        return SESSION_ENDED;
-    }
+    if (!edge_subscribe_decode(body, length, &request))
+        return malformed(e, "SUBSCRIBE", wrong_subtree(request.subtrees, body + length));
     if (e->subscribed)
         return refuse(e, EDGE_SUBSCRIBE, EDGE_REFUSED_ORDER, "it is subscribed already: CHANGE");
     if (!may_read(e, request.subtrees, EDGE_SUBSCRIBE))
@@ -243,8 +265,9 @@ static enum session_read on_change(struct session *e, const uint8_t *body, size_
 {
     struct edge_change change;
     if (!edge_change_decode(body, length, &change)) {
-        session_end(e, EDGE_CLOSING_PROTOCOL, "a malformed CHANGE");
-        return SESSION_ENDED;
+        const char *wrong = wrong_subtree(change.add, body + length);
+        return malformed(e, "CHANGE",
+                         wrong != NULL ? wrong : wrong_subtree(change.remove, body + length));
     }
     if (!e->subscribed)
         return refuse(e, EDGE_CHANGE, EDGE_REFUSED_ORDER, "there is no subscription to change");
@@ -313,14 +336,22 @@ static enum session_read on_open(struct session *e, const uint8_t *body, size_t 
     struct edge_open open;
     struct edge_refused refused = { .request = EDGE_OPEN };
     uint64_t retry_ns = PORT_NEVER;
-    if (!edge_open_decode(body, length, &open)) {
-        session_end(e, EDGE_CLOSING_PROTOCOL, "a malformed OPEN");
-        return SESSION_ENDED;
-    }
+    if (!edge_open_decode(body, length, &open))
+        return malformed(e, "OPEN", NULL);
     if (!may_write_down(e))
         return SESSION_LATER;
     enum relay_verdict verdict = relay_open(e->all->p->relay, e, &open, &retry_ns, &refused);
     return act_on(e, verdict, retry_ns, &refused);
+}
+
+static const char *wrong_topic(const struct edge_publish *p)
+{
+    const char *wrong = NULL;
+    if (p->topic_length > 0)
+        wrong = topic_path_check(p->topic, p->topic_length);
+    if (wrong == NULL && p->condition_topic_length > 0)
+        wrong = topic_path_check(p->condition_topic, p->condition_topic_length);
+    return wrong;
 }
 
 static enum session_read on_publish(struct session *e, const uint8_t *body, size_t length)
@@ -328,10 +359,8 @@ static enum session_read on_publish(struct session *e, const uint8_t *body, size
     struct edge_publish publish;
     struct edge_refused refused = { .request = EDGE_PUBLISH };
     uint64_t retry_ns = PORT_NEVER;
-    if (!edge_publish_decode(body, length, &publish)) {
-        session_end(e, EDGE_CLOSING_PROTOCOL, "a malformed PUBLISH");
-        return SESSION_ENDED;
-    }
+    if (!edge_publish_decode(body, length, &publish))
+        return malformed(e, "PUBLISH", wrong_topic(&publish));
     e->short_of_bytes = e->deficit < length;
     if (e->short_of_bytes) {
         e->all->more = true;

@@ -18,8 +18,8 @@ static const char hello[] = "cantus ";
 
 bool session_text_looks_so(const uint8_t *bytes, size_t length)
 {
-    /* No HELLO is long enough for its length to begin like this. */
-    return length >= 2 && bytes[0] == (uint8_t)hello[0] && bytes[1] == (uint8_t)hello[1];
+    /* No HELLO is long enough for its length to begin like this, whatever was typed. */
+    return length >= 2 && bytes[0] >= ' ' && bytes[0] <= '~' && bytes[1] >= ' ' && bytes[1] <= '~';
 }
 
 void session_text_say(struct session *e, const char *format, ...)
@@ -128,7 +128,12 @@ void session_text_accepted(struct session *e, struct position position)
                                         .text = "not permitted: the right to read" };
         memcpy(refused.subject, e->text.subtree + 1, length);
         session_refuse(e, &refused);
-        session_end(e, EDGE_CLOSING_IDENTITY, "nothing there is granted to anyone");
+        char text[EDGE_TEXT_MAX + 1];
+        snprintf(text, sizeof text,
+                 "nothing there is granted to anyone: who may grant there does so by cantus grant "
+                 "anyone read %.*s",
+                 (int)(length < 160 ? length : 160), e->text.subtree + 1);
+        session_end(e, EDGE_CLOSING_IDENTITY, text);
         return;
     }
     if (session_reader(e) == NULL ||

@@ -39,8 +39,10 @@ static enum session_read refuse(struct session *e, const char *topic)
                                     .reason = EDGE_REFUSED_RIGHT,
                                     .right = ACCESS_READ };
     snprintf(refused.subject, sizeof refused.subject, "%s", topic);
-    snprintf(refused.text, sizeof refused.text,
-             "the right to read %s is missing: who may grant there gives it", topic);
+    snprintf(
+        refused.text, sizeof refused.text,
+        "the right to read %s is missing: who may grant there gives it: cantus grant KEY read %s",
+        topic, topic);
     session_refuse(e, &refused);
     return SESSION_READ;
 }

@@ -50,9 +50,16 @@ START_TEST(text_that_asks_for_too_much_or_nothing_is_told_so)
     struct rig *r = rig_new();
     uint32_t c = text_client(r, "cantus /closed\n");
     said(r, c, "# refused: /closed", true);
+    said(r, c, "cantus grant anyone read /closed", true);
     ck_assert(!r->streams[c - 1].open);
-    const char *const bad[] = { "cantus\n",      "cantus /open from\n",    "cantus /open from x\n",
-                                "cantus open\n", "cantus /open rubbish\n", "canter /open\n" };
+    const char *const bad[] = { "cantus\n",
+                                "cantus /open from\n",
+                                "cantus /open from x\n",
+                                "cantus open\n",
+                                "cantus /open rubbish\n",
+                                "canter /open\n",
+                                "GET / HTTP/1.1\r\n",
+                                "help\n" };
     for (uint32_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         c = text_client(r, bad[i]);
         said(r, c, "# closing: say: cantus SUBTREE [from SEQ] [stable]\n", true);
