@@ -279,13 +279,19 @@ static bool on_superseded(void *ctx, const struct edge_superseded *s)
     return true;
 }
 
-static void refusal_text(const struct edge_refused *r, char text[CLIENT_TEXT_MAX])
+/* Room for all that a proxy says: what helps stands at the end. */
+enum { REFUSAL_TEXT_MAX = 512 };
+
+static void refusal_text(const struct edge_refused *r, char text[REFUSAL_TEXT_MAX])
 {
     const char *right = r->right == ACCESS_READ    ? " (right to read)"
                         : r->right == ACCESS_WRITE ? " (right to write)"
+                        : r->right == ACCESS_GRANT ? " (right to grant)"
                                                    : "";
-    snprintf(text, CLIENT_TEXT_MAX, "\"%.60s\": %s%s%s%.100s", r->subject,
-             edge_refusal_text(r->reason), right, r->text[0] != '\0' ? ": " : "", r->text);
+    const char *quote = r->subject[0] != '\0' ? "\"" : "";
+    snprintf(text, REFUSAL_TEXT_MAX, "%s%.120s%s%s%s%s%s%s", quote, r->subject, quote,
+             r->subject[0] != '\0' ? ": " : "", edge_refusal_text(r->reason), right,
+             r->text[0] != '\0' ? ": " : "", r->text);
 }
 
 static void refused_subscription(struct client_core *c, const struct edge_refused *r,
@@ -330,7 +336,7 @@ static bool refused_item(struct client_core *c, const struct edge_refused *r, co
 static bool on_refused(void *ctx, const struct edge_refused *r)
 {
     struct client_core *c = ctx;
-    char text[CLIENT_TEXT_MAX];
+    char text[REFUSAL_TEXT_MAX];
     if (stopped(c))
         return true; /* what was sent behind an item that was refused is refused, too */
     refusal_text(r, text);

@@ -221,11 +221,16 @@ START_TEST(a_subscription_that_is_not_permitted_ends_the_client)
     script_subscribe(s, "/a");
     script_let_in(s, 10, 10);
     SAY(s, refused, .request = EDGE_SUBSCRIBE, .reason = EDGE_REFUSED_RIGHT, .right = ACCESS_READ,
-        .subject = "/a", .text = "ask the administrator");
+        .subject = "/a",
+        .text =
+            "a proxy may say a lot, and what helps comes last, so that all of it has to be passed on: "
+            "who may grant there gives it, by a command that is as long as a path can be long: "
+            "cantus grant KEY read /a");
     script_flush(s);
     ck_assert_int_eq(client_core_status(s->core), CANTUS_ERROR);
-    ck_assert_ptr_nonnull(strstr(client_core_error(s->core), "\"/a\": not permitted"));
-    ck_assert_ptr_nonnull(strstr(client_core_error(s->core), "read"));
+    ck_assert_ptr_nonnull(
+        strstr(client_core_error(s->core), "\"/a\": not permitted (right to read): a proxy"));
+    ck_assert_ptr_nonnull(strstr(client_core_error(s->core), ": cantus grant KEY read /a"));
     ck_assert(script_is_gone(s));
     script_free(s);
 }

@@ -222,11 +222,12 @@ START_TEST(a_pipe_that_may_not_write_ends_the_client)
     script_begin(s);
     script_opened(s, 0, 11);
     script_push(s, pipe, "one");
-    SAY(s, refused, .request = EDGE_PUBLISH, .reason = EDGE_REFUSED_RIGHT, .right = ACCESS_WRITE,
+    SAY(s, refused, .request = EDGE_PUBLISH, .reason = EDGE_REFUSED_RIGHT, .right = ACCESS_GRANT,
         .publisher = 12, .number = 1, .subject = "/a/b");
     script_flush(s);
     ck_assert_int_eq(client_core_status(s->core), CANTUS_ERROR);
-    ck_assert_ptr_nonnull(strstr(client_core_error(s->core), "\"/a/b\": not permitted"));
+    ck_assert_ptr_nonnull(
+        strstr(client_core_error(s->core), "\"/a/b\": not permitted (right to grant)"));
     script_free(s);
 }
 END_TEST
