@@ -6,12 +6,14 @@
 #include <time.h>
 
 static const char help[] =
-    "usage: cantus --dir DIR sub TOPIC [--from SEQ] [--count N] [--follow] [--sequenced] [--json]\n"
+    "usage: cantus --dir DIR sub TOPIC [--from SEQ|TIME|tip] [--count N] [--follow] [--sequenced]\n"
+    "                  [--json]\n"
     "\n"
     "Prints the messages of a subtree, in the one order. TOPIC is a topic or a subtree such as\n"
     "/md; / is everything but /sys.\n"
     "\n"
-    "  --from SEQ     begin at this seq (default 1)\n"
+    "  --from SEQ     begin at this seq (default 1); or at a time, written as it is printed, such as\n"
+    "                 2026-11-22T09:30:00Z; or at the tip: with what comes from now on\n"
     "  --count N      end after N messages\n"
     "  --follow       go on with what comes; without it, end at the stable tip as it is now\n"
     "  --sequenced    print what is sequenced but not yet stable, too; a failover may take it back,\n"
@@ -20,7 +22,8 @@ static const char help[] =
     "                 payload, or payload_base64 where it is not text\n" CLI_PROXY_HELP;
 
 struct sub {
-    uint64_t from, count, printed;
+    uint64_t from, from_ns, count, printed;
+    bool from_tip; /* which has not been reached yet */
     bool follow, sequenced, json, bounded;
 };
 
@@ -34,12 +37,34 @@ static const struct option options[] = {
     { 0 },
 };
 
+static bool parse_from(struct sub *s, const char *value)
+{
+    struct tm parts = { 0 };
+    s->from_tip = strcmp(value, "tip") == 0;
+    if (s->from_tip)
+        return true;
+    const char *rest = strptime(value, "%Y-%m-%dT%H:%M:%S", &parts);
+    if (rest == NULL)
+        return cli_parse_u64("--from", value, 1, UINT64_MAX, &s->from);
+    uint64_t ns = 0, unit = 100000000;
+    if (*rest == '.')
+        for (rest++; *rest >= '0' && *rest <= '9'; rest++, unit /= 10)
+            ns += (uint64_t)(*rest - '0') * unit;
+    time_t seconds = timegm(&parts);
+    if (strcmp(rest, "Z") != 0 || seconds < 0) {
+        cli_fail("--from wants a time such as 2026-11-22T09:30:00.5Z, in UTC, not '%s'", value);
+        return false;
+    }
+    s->from_ns = (uint64_t)seconds * 1000000000 + ns;
+    return true;
+}
+
 static bool parse(void *ctx, int option, const char *value)
 {
     struct sub *s = ctx;
     switch (option) {
     case OPTION_FROM:
-        return cli_parse_u64("--from", value, 1, UINT64_MAX, &s->from);
+        return parse_from(s, value);
     case OPTION_COUNT:
         s->bounded = true;
         return cli_parse_u64("--count", value, 0, UINT64_MAX, &s->count);
@@ -95,7 +120,7 @@ static bool is_done(const struct sub *s)
 static void on_message(void *ctx, const struct cantus_message *m)
 {
     struct sub *s = ctx;
-    if (m->seq < s->from || is_done(s))
+    if (m->seq < s->from || m->timestamp_ns < s->from_ns || s->from_tip || is_done(s))
         return;
     s->printed++;
     if (s->json)
@@ -121,7 +146,9 @@ static int follow(struct sub *s, struct cantus_client *client)
             break;
         if (status != CANTUS_OK)
             return cli_fail("%s", cantus_client_error(client));
-        if (!s->follow && cantus_client_caught_up(client))
+        bool caught_up = cantus_client_caught_up(client);
+        s->from_tip = s->from_tip && !caught_up;
+        if (!s->follow && caught_up)
             break;
     }
     fflush(stdout);

@@ -54,7 +54,8 @@ class HelpTest(Case):
                 self.assertIn("wants", done.err)
 
     def test_numbers_are_checked(self):
-        for value in ("-1", "x", "0", "1x", ""):
+        for value in ("-1", "x", "0", "1x", "", "2026-11-22", "2026-11-22T09:30:00", "2026-11-22T09:30:00.1x",
+                      "2026-11-22T09:30:00+01:00", "tips"):
             with self.subTest(value=value):
                 done = self.cantus("--dir", "d", "sub", "/", "--from", value, status=2)
                 self.assertIn("--from", done.err)
@@ -285,6 +286,21 @@ class PubSubTest(Case):
         self.assertEqual(self.payloads(self.d, "/", "--from", seqs[2]), ["3", "4", "5"])
         self.assertEqual(self.payloads(self.d, "/", "--from", seqs[2], "--count", "1"), ["3"])
         self.assertEqual(self.payloads(self.d, "/", "--from", seqs[-1] + 1), [])
+
+    def test_from_a_time_and_from_the_tip(self):
+        """A time that was printed is one to begin at; the tip is behind all that there was."""
+        for payload in ("1", "2", "3"):
+            self.pub(self.d, "/a", payload)
+        times = [line.split()[1] for line in self.cantus("--dir", self.d, "sub", "/a").out.splitlines()]
+        self.assertEqual(self.payloads(self.d, "/a", "--from", times[1]), ["2", "3"])
+        self.assertEqual(self.payloads(self.d, "/a", "--from", "1970-01-01T00:00:00Z"), ["1", "2", "3"])
+        self.assertEqual(self.payloads(self.d, "/a", "--from", "2999-01-01T00:00:00.5Z"), [])
+        self.assertEqual(self.payloads(self.d, "/a", "--from", "tip"), [])
+        follower = self.start([program("cantus"), "--dir", self.d, "sub", "/a", "--from", "tip", "--follow",
+                               "--count", "1"])
+        while follower.running():  # it may come late to the first of these
+            self.pub(self.d, "/a", "new")
+        self.assertRegex(follower.out(), r"^\d+ \S+ /a new\n$")
 
     def test_root_leaves_out_sys(self):
         self.pub(self.d, "/a", "x")
