@@ -5,8 +5,10 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/cli.h"
 #include "shell/key_pair.h"
 
 bool key_file_new(const char *path, uint8_t public_key[ACCESS_KEY_SIZE], char *error)
@@ -49,4 +51,11 @@ bool key_file_read(const char *path, uint8_t public_key[ACCESS_KEY_SIZE], char *
     memcpy(public_key, pair.public_key, ACCESS_KEY_SIZE);
     key_pair_forget(&pair);
     return true;
+}
+
+void key_file_look(const char *path)
+{
+    struct stat is;
+    if (stat(path, &is) == 0 && S_ISREG(is.st_mode) && (is.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+        cli_fail("warning: others on this host may use the key %s: chmod 600 %s", path, path);
 }

@@ -10,5 +10,7 @@ enum { KEY_FILE_ERROR_MAX = 640 };
 /* Makes a key pair. Never overwrites a file. */
 bool key_file_new(const char *path, uint8_t public_key[ACCESS_KEY_SIZE], char *error);
 bool key_file_read(const char *path, uint8_t public_key[ACCESS_KEY_SIZE], char *error);
+/* Says on standard error if others than its owner may read or change it. */
+void key_file_look(const char *path);
 
 #endif

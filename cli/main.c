@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/key_file.h"
 #include "proto/sys.h"
 
 static const struct cli_verb *const verbs[] = {
@@ -183,6 +184,8 @@ int cli_options(const struct cli_verb *verb, struct cli_globals *globals, int ar
         else if (!parse(ctx, c, optarg))
             return -1;
     }
+    if (globals->key_file != NULL)
+        key_file_look(globals->key_file);
     return optind;
 }
 

@@ -16,6 +16,11 @@ class KeyTest(Case):
         self.assertRegex(key, r"^[A-Za-z0-9_-]{43}$")
         self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
         self.assertEqual(self.cantus("key", "show", path).out.strip(), key)
+        for mode, warned in ((0o600, False), (0o400, False), (0o644, True), (0o620, True)):
+            os.chmod(path, mode)
+            err = self.cantus("--dir", self.path("none"), "grant", "anyone", "read", "/", "--key", path,
+                              status=1).err
+            self.assertEqual(f"chmod 600 {path}" in err, warned, err)
         with open(path, "rb") as f:
             content = f.read()
         self.assertIn("exists", self.cantus("key", "new", path, status=1).err)
