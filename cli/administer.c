@@ -15,6 +15,7 @@ struct administer {
     struct cantus_pipe *pipe; /* NULL: only looks */
     struct catalog *catalog;
     uint64_t stream;
+    bool through_proxy;
     char rejection[CANTUS_ERROR_MAX];
 };
 
@@ -73,6 +74,7 @@ static bool open_client(struct administer *a, const struct cli_globals *g, const
     static struct config config;
     char error[CANTUS_ERROR_MAX] = "", source[CLI_SOURCE_MAX];
     bool proxy = g->proxy != NULL;
+    a->through_proxy = proxy;
     if (!proxy && !deployment_config(g->dir, &config))
         return false;
     struct cantus_client_options options = {
@@ -158,7 +160,10 @@ static bool poll_once(struct administer *a)
         return false;
     if (status == CANTUS_OK)
         return true;
-    cli_fail("%s", cantus_client_error(a->client));
+    /* One topic of /sys is named, the first of several that it would be refused. */
+    const char *error = cantus_client_error(a->client);
+    bool looks = a->through_proxy && a->pipe == NULL && strstr(error, "(right to read)") != NULL;
+    cli_fail("%s%s", error, looks ? "; or read /sys, for all that this looks at" : "");
     return false;
 }
 

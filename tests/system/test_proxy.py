@@ -287,8 +287,13 @@ class Dev(Case):
 
     def test_what_is_missing_is_named(self):
         dev = os.path.join(self.dir, "dev.key")
-        for key, args, words in ((dev, ("grants",), ("/sys/genesis", "right to read")),
-                                 (dev, ("grant", "anyone", "read", "/x"), ("/sys/grant", "not permitted")),
+        for key, args, words in ((dev, ("grants",), ("/sys/genesis", "right to read", "or read /sys,")),
+                                 (dev, ("topic", "ls"), ("right to read", "or read /sys,")),
+                                 (dev, ("grant", "anyone", "read", "/x"),
+                                  ("/sys/grant", "not permitted (right to grant): it takes the right to grant on")),
+                                 (dev, ("pub", "/sys/edge", "x"),
+                                  ("(right to write)", "cantus grant KEY write /sys/edge")),
+                                 (dev, ("who",), ("cantus grant KEY read /sys/edge",)),
                                  (None, ("sub", "/hello"), ("/hello", "right to read")),
                                  (None, ("grant", "anyone", "read", "/x"), ("--key FILE",)),
                                  (None, ("status",), ("does not go through a proxy",))):
