@@ -22,65 +22,15 @@
 
 #include "follow/run.h"
 #include "proxy/reader.h"
-#include "sim/sim_talk.h"
+#include "sim/sim_stretch.h"
 
-enum {
-    STRETCHES_MAX = 1024,
-    OWNED_MAX = 4,
-    CHANGES_MAX = 16,
-    SET_BYTES = 64,
-    VIEW_BYTES = 8 << 20,
-    RECENT_BYTES = 16 << 20,
-    SLACK = 1024
-};
-
-/* A publisher of the connection, as OPENED and SUPERSEDED tell. */
-struct owned {
-    uint32_t publisher;
-    uint64_t join_seq;
-    uint64_t superseded_seq; /* 0: it is not */
-    size_t at;               /* of its OPENED */
-    size_t superseded_at;    /* of its SUPERSEDED */
-    bool done;
-};
-
-struct set {
-    struct edge_subtrees subtrees; /* but for where they are */
-    uint8_t bytes[SET_BYTES];
-};
-
-/* Of the set, as CHANGED tells. */
-struct changed {
-    uint64_t seq;
-    size_t at; /* of its frame */
-    struct set set;
-};
-
-struct stretch {
-    const struct sim_talk *talk;
-    struct set set; /* that it begins with */
-    size_t asked;   /* behind the last CHANGE that was answered */
-    struct changed changed[CHANGES_MAX];
-    uint32_t changed_count, changed_done;
-    struct edge_subscribe request;
-    uint64_t begin_seq; /* of the stream, from which on the fresh proxy reads */
-    uint64_t login_seq, mark_seq;
-    size_t begin, end; /* of the talk's bytes */
-    struct owned owned[OWNED_MAX];
-    uint32_t owned_count;
-    struct reader *reader;
-    uint64_t floor_seq; /* where it began */
-    uint32_t principal;
-    uint8_t *bytes; /* that the fresh proxy writes */
-    size_t length, capacity;
-};
+enum { VIEW_BYTES = 8 << 20, RECENT_BYTES = 16 << 20, SLACK = 1024 };
 
 struct check {
     struct sim *s;
-    uint32_t branch; /* the final history */
+    struct sim_stretches *stretches; /* in the order in which they begin */
     uint64_t end_seq;
-    struct stretch *stretches;
-    uint32_t count, begun;
+    uint32_t begun; /* of the stretches */
     struct catalog *catalog;
     struct readers *readers;
     struct run_assembler run;
@@ -90,267 +40,9 @@ struct check {
     uint64_t due_seq; /* the next at which a publisher is to be owned, or a set changed */
 };
 
-/* ---- frames ---------------------------------------------------------------------------------- */
-
-struct frame {
-    enum edge_type type;
-    const uint8_t *body;
-    size_t length; /* of the whole */
-};
-
-static bool frame_at(const uint8_t *bytes, size_t available, struct frame *f)
-{
-    f->length = edge_frame_peek(bytes, available, &f->type);
-    f->body = bytes + EDGE_HEADER;
-    return f->length != 0 && f->length <= available;
-}
-
-static bool was_open(const struct stretch *t, const struct edge_superseded *s)
-{
-    for (uint32_t i = 0; i < t->owned_count; i++)
-        if (t->owned[i].publisher == s->publisher && t->owned[i].superseded_seq == s->join_seq)
-            return true;
-    return false;
-}
-
-/* The seq of the message that a frame follows from; 0: of none, or it comes when it is asked for. */
-static uint64_t seq_of(const struct check *c, const struct stretch *t, const struct frame *f)
-{
-    size_t length = f->length - EDGE_HEADER;
-    struct edge_message m;
-    struct edge_progress p;
-    struct edge_outcome o;
-    struct edge_epoch e;
-    struct edge_opened opened;
-    struct edge_superseded superseded;
-    struct edge_changed changed;
-    if (f->type == EDGE_CHANGED && edge_changed_decode(f->body, length, &changed))
-        return changed.seq - 1;
-    if (f->type == EDGE_OPENED && edge_opened_decode(f->body, length, &opened))
-        return opened.join_seq > t->login_seq ? opened.join_seq : 0;
-    if (f->type == EDGE_SUPERSEDED && edge_superseded_decode(f->body, length, &superseded))
-        return was_open(t, &superseded) ? superseded.join_seq : 0;
-    if (f->type == EDGE_MESSAGE && edge_message_decode(f->body, length, &m))
-        return m.seq;
-    if (f->type == EDGE_OUTCOME && edge_outcome_decode(f->body, length, &o))
-        return o.seq;
-    if (f->type == EDGE_EPOCH && edge_epoch_decode(f->body, length, &e))
-        return e.first_seq;
-    if (f->type != EDGE_PROGRESS || !edge_progress_decode(f->body, length, &p))
-        return 0;
-    const struct sim_entry *entry = sim_history_at(&c->s->history, c->branch, p.through);
-    bool tick = p.through == t->mark_seq || (entry != NULL && entry->topic == TOPIC_CLOCK);
-    return p.through + !tick; /* the end of a block is told in front of the next message */
-}
-
-/* ---- what was said --------------------------------------------------------------------------- */
-
-/* The next frame of this type that the client has sent. */
-static bool next_asked(struct stretch *t, enum edge_type type, struct frame *f)
-{
-    const struct sim_talk *talk = t->talk;
-    while (frame_at(talk->asked + t->asked, talk->asked_length - t->asked, f)) {
-        t->asked += f->length;
-        if (f->type == type)
-            return true;
-    }
-    return false;
-}
-
-static bool is_in(struct edge_subtrees set, const char *subtree, size_t length)
-{
-    const char *other;
-    size_t other_length;
-    while (edge_subtree_next(&set, &other, &other_length))
-        if (other_length == length && memcmp(other, subtree, length) == 0)
-            return true;
-    return false;
-}
-
-static struct edge_subtrees subtrees_of(const struct set *set)
-{
-    struct edge_subtrees subtrees = set->subtrees;
-    subtrees.at = set->bytes;
-    return subtrees;
-}
-
-/* Those of `more` that are not in `without`. False: too many. */
-static bool add(struct set *set, struct edge_subtrees more, struct edge_subtrees without)
-{
-    const char *subtree;
-    size_t length;
-    while (edge_subtree_next(&more, &subtree, &length)) {
-        size_t used = set->subtrees.length;
-        if (is_in(without, subtree, length))
-            continue;
-        if (used + 1 + length > SET_BYTES)
-            return false;
-        set->bytes[used] = (uint8_t)length;
-        memcpy(set->bytes + used + 1, subtree, length);
-        set->subtrees.length += 1 + length;
-        set->subtrees.count++;
-    }
-    return true;
-}
-
-static bool find_request(struct stretch *t)
-{
-    struct frame f;
-    const struct edge_subtrees none = { 0 };
-    return next_asked(t, EDGE_SUBSCRIBE, &f) &&
-           edge_subscribe_decode(f.body, f.length - EDGE_HEADER, &t->request) &&
-           add(&t->set, t->request.subtrees, none);
-}
-
-/* The next CHANGE counts from here on. False: it is not kept, or there are too many. */
-static bool note_changed(struct stretch *t, uint64_t seq, size_t at)
-{
-    struct frame f;
-    struct edge_change change;
-    if (t->changed_count == CHANGES_MAX || !next_asked(t, EDGE_CHANGE, &f) ||
-        !edge_change_decode(f.body, f.length - EDGE_HEADER, &change))
-        return false;
-    struct changed *c = &t->changed[t->changed_count];
-    const struct set *before = t->changed_count > 0 ? &c[-1].set : &t->set;
-    *c = (struct changed) { .seq = seq, .at = at };
-    t->changed_count++;
-    return add(&c->set, subtrees_of(before), change.remove) &&
-           add(&c->set, change.add, subtrees_of(&c->set));
-}
-
-/* Where the record of the login is, if that lasted. */
-static void note_accepted(const struct check *c, struct stretch *t, struct position p)
-{
-    t->login_seq = sim_history_has(&c->s->history, c->branch, p) ? p.seq : 0;
-}
-
-static void note_opened(struct stretch *t, const struct edge_opened *o, size_t at)
-{
-    if (t->owned_count < OWNED_MAX)
-        t->owned[t->owned_count++] =
-            (struct owned) { .publisher = o->publisher, .join_seq = o->join_seq, .at = at };
-}
-
-static void note_superseded(struct stretch *t, const struct edge_superseded *s, size_t at)
-{
-    for (uint32_t i = 0; i < t->owned_count; i++) {
-        struct owned *o = &t->owned[i];
-        if (o->publisher != s->publisher || o->superseded_seq != 0)
-            continue;
-        o->superseded_seq = s->join_seq;
-        o->superseded_at = at;
-    }
-}
-
-/* What the proxy knew of rights when it wrote this byte. */
-static const struct sim_talk_mark *mark_at(const struct sim_talk *t, size_t at)
-{
-    uint32_t i = 0;
-    while (i + 1 < t->mark_count && t->marks[i + 1].at <= at)
-        i++;
-    return &t->marks[i];
-}
-
-/* The stretch behind `p`, which was told in front of `at`, by a proxy that knew the rights as of `known`. False: there
- * is nothing to be compared. */
-static bool begin_stretch(struct check *c, struct stretch *t, size_t at, struct position p,
-                          struct position known, uint64_t mark_seq)
-{
-    const struct sim_talk *talk = t->talk;
-    t->begin = t->end = at;
-    if (t->changed_count > 0)
-        t->set = t->changed[t->changed_count - 1].set;
-    t->changed_count = 0;
-    t->mark_seq = mark_seq;
-    t->request.from = EDGE_FROM_POSITION;
-    t->request.position = p;
-    t->begin_seq = p.seq;
-    if (!sim_history_has(&c->s->history, c->branch, p))
-        return false;
-    bool stay = talk->client->client->edge->rights_stay;
-    if (stay)
-        known = c->s->edge_opened;
-    if (t->begin_seq < known.seq)
-        t->begin_seq = known.seq;
-    if (t->begin_seq < mark_seq)
-        t->begin_seq = mark_seq;
-    return sim_history_has(&c->s->history, c->branch, known);
-}
-
-static void end_stretch(struct check *c, const struct stretch *t)
-{
-    if (t->end == t->begin || c->count == STRETCHES_MAX)
-        return;
-    struct stretch *kept = &c->stretches[c->count++];
-    *kept = *t;
-    while (kept->changed_count > 0 && kept->changed[kept->changed_count - 1].at >= kept->end)
-        kept->changed_count--;
-}
-
-/* Whether this message of that epoch is on the final history, and not of a group that an epoch has cut off there. */
-static bool lasts(const struct check *c, struct epoch epoch, uint64_t seq)
-{
-    const struct sim_history *h = &c->s->history;
-    const struct sim_entry *e = sim_history_at(h, c->branch, seq);
-    struct position p = { .epoch = epoch, .seq = seq };
-    return seq == 0 || (e != NULL && sim_history_has(h, c->branch, p) &&
-                        (e->topic == TOPIC_EPOCH || sim_check_run_end(h, c->branch, seq) != 0));
-}
-
-/* Finds the stretches of a connection, and where each is cut. */
-static void read_talk(struct check *c, const struct sim_talk *talk)
-{
-    struct stretch t = { .talk = talk };
-    struct frame f;
-    struct edge_accepted accepted;
-    struct epoch epoch = { 0, 0 };
-    bool compares = false, knows = true; /* its set */
-    if (!find_request(&t))
-        return;
-    for (size_t at = 0; frame_at(talk->bytes + at, talk->length - at, &f); at += f.length) {
-        size_t length = f.length - EDGE_HEADER, next = at + f.length;
-        struct edge_subscribed subscribed;
-        struct edge_forked forked;
-        struct edge_opened opened;
-        struct edge_superseded superseded;
-        struct edge_epoch e;
-        struct edge_changed changed;
-        if (f.type == EDGE_ACCEPTED && edge_accepted_decode(f.body, length, &accepted))
-            note_accepted(c, &t, accepted.tip);
-        else if (f.type == EDGE_OPENED && edge_opened_decode(f.body, length, &opened))
-            note_opened(&t, &opened, at);
-        else if (f.type == EDGE_SUPERSEDED && edge_superseded_decode(f.body, length, &superseded))
-            note_superseded(&t, &superseded, at);
-        else if (f.type == EDGE_EPOCH && edge_epoch_decode(f.body, length, &e))
-            epoch = e.epoch;
-        else if (f.type == EDGE_CHANGED && edge_changed_decode(f.body, length, &changed)) {
-            knows = knows && note_changed(&t, changed.seq, at);
-            compares = compares && knows;
-        }
-        if (f.type == EDGE_SUBSCRIBED && edge_subscribed_decode(f.body, length, &subscribed)) {
-            epoch = subscribed.position.epoch;
-            compares = begin_stretch(c, &t, next, subscribed.position,
-                                     mark_at(talk, next)->position, t.login_seq);
-            continue;
-        }
-        if (f.type == EDGE_FORKED && edge_forked_decode(f.body, length, &forked)) {
-            end_stretch(c, &t);
-            epoch = forked.common.epoch;
-            /* Who is live goes on with the fork, by the rights at its end, though it takes that later. */
-            compares = begin_stretch(c, &t, next, forked.common, forked.common, 0) && knows;
-            continue;
-        }
-        uint64_t seq = seq_of(c, &t, &f);
-        compares = compares && lasts(c, epoch, seq);
-        if (compares && seq != 0)
-            t.end = next;
-    }
-    end_stretch(c, &t);
-}
-
 /* ---- the fresh proxy ------------------------------------------------------------------------- */
 
-static uint32_t principal_of(const struct check *c, const struct stretch *t)
+static uint32_t principal_of(const struct check *c, const struct sim_stretch *t)
 {
     uint32_t key = t->talk->client->client->edge->key;
     return key != SIM_EDGE_NOBODY
@@ -364,24 +56,24 @@ static void fail(struct check *c, const char *why)
 }
 
 /* Of a join that was in the stream before the connection was there: told when it was asked for. */
-static bool is_old(const struct stretch *t, const struct owned *o)
+static bool is_old(const struct sim_stretch *t, const struct sim_stretch_owned *o)
 {
     return o->join_seq <= t->login_seq;
 }
 
 /* What it was told there, it is told behind this seq. */
-static bool tell(const struct stretch *t, size_t at, uint64_t seq)
+static bool tell(const struct sim_stretch *t, size_t at, uint64_t seq)
 {
-    struct frame f;
-    return at < t->begin || !frame_at(t->talk->bytes + at, t->end - at, &f) ||
+    struct sim_frame f;
+    return at < t->begin || !sim_frame_at(t->talk->bytes + at, t->end - at, &f) ||
            reader_insert(t->reader, seq, true, t->talk->bytes + at, f.length);
 }
 
 /* Publishers that have joined by this seq are its own, and told so there; others are later. */
-static void own(struct check *c, struct stretch *t, uint64_t seq)
+static void own(struct check *c, struct sim_stretch *t, uint64_t seq)
 {
     for (uint32_t i = 0; i < t->owned_count; i++) {
-        struct owned *o = &t->owned[i];
+        struct sim_stretch_owned *o = &t->owned[i];
         if (!o->done && o->join_seq > seq && o->join_seq < c->due_seq)
             c->due_seq = o->join_seq;
         if (o->done || o->join_seq > seq)
@@ -400,16 +92,17 @@ static void own(struct check *c, struct stretch *t, uint64_t seq)
 }
 
 /* Sets that are changed behind this seq. */
-static void change(struct check *c, struct stretch *t, uint64_t seq)
+static void change(struct check *c, struct sim_stretch *t, uint64_t seq)
 {
     for (; t->changed_done < t->changed_count; t->changed_done++) {
-        const struct changed *next = &t->changed[t->changed_done];
-        struct edge_subtrees subtrees = subtrees_of(&next->set);
+        const struct sim_stretch_change *next = &t->changed[t->changed_done];
+        struct edge_subtrees subtrees = sim_stretch_subtrees(&next->set);
         if (next->seq > seq + 1 && next->seq - 1 < c->due_seq)
             c->due_seq = next->seq - 1;
         if (next->seq > seq + 1)
             return;
-        const struct sim_entry *e = sim_history_at(&c->s->history, c->branch, next->seq - 1);
+        const struct sim_entry *e =
+            sim_history_at(&c->s->history, c->stretches->branch, next->seq - 1);
         if (e == NULL || e->topic != TOPIC_EDGE)
             sim_violate(c->s, SIM_SAME, "%s is told of a change behind %lu, where none is written",
                         t->talk->client->name, next->seq - 1);
@@ -418,7 +111,7 @@ static void change(struct check *c, struct stretch *t, uint64_t seq)
     }
 }
 
-static void begin_reading(struct check *c, struct stretch *t)
+static void begin_reading(struct check *c, struct sim_stretch *t)
 {
     t->principal = principal_of(c, t);
     t->reader = reader_open(c->readers, t->principal, EDGE_SEQUENCED, t);
@@ -428,7 +121,7 @@ static void begin_reading(struct check *c, struct stretch *t)
     }
     t->floor_seq = c->position.seq;
     reader_mark(t->reader, t->mark_seq);
-    t->request.subtrees = subtrees_of(&t->set);
+    t->request.subtrees = sim_stretch_subtrees(&t->set);
     if (reader_subscribe(t->reader, &t->request, t->request.position) != READER_OK)
         fail(c, "too many views");
     own(c, t, c->position.seq);
@@ -436,7 +129,7 @@ static void begin_reading(struct check *c, struct stretch *t)
 }
 
 /* False: there was nothing. */
-static bool take(struct check *c, struct stretch *t)
+static bool take(struct check *c, struct sim_stretch *t)
 {
     const uint8_t *bytes;
     size_t length, before = t->length;
@@ -468,7 +161,7 @@ static bool take(struct check *c, struct stretch *t)
 static void drain(struct check *c)
 {
     const struct port_time now = { .mono_ns = SIM_MS, .wall_ns = SIM_MS };
-    struct stretch *t;
+    struct sim_stretch *t;
     for (bool more = true; more;) {
         more = readers_step(c->readers, now) <= now.mono_ns;
         while ((t = readers_ready(c->readers)) != NULL)
@@ -492,14 +185,14 @@ static void deliver(struct check *c, const struct run_message *m, const struct b
     if (seq >= c->due_seq) {
         c->due_seq = UINT64_MAX;
         for (uint32_t i = 0; i < c->begun; i++)
-            if (c->stretches[i].reader != NULL) {
-                own(c, &c->stretches[i], seq);
-                change(c, &c->stretches[i], seq);
+            if (c->stretches->all[i].reader != NULL) {
+                own(c, &c->stretches->all[i], seq);
+                change(c, &c->stretches->all[i], seq);
             }
     }
     uint32_t principal_end = access_principal_end(catalog_access(c->catalog));
     for (uint32_t i = 0; principal_end != c->principal_end && i < c->begun; i++) {
-        struct stretch *t = &c->stretches[i];
+        struct sim_stretch *t = &c->stretches->all[i];
         if (t->reader != NULL && principal_of(c, t) != t->principal) {
             t->principal = principal_of(c, t);
             if (reader_principal(t->reader, t->principal) != READER_OK)
@@ -515,22 +208,22 @@ static uint64_t follow_batch(struct check *c, uint64_t seq)
 {
     const struct sim_history *h = &c->s->history;
     uint64_t last = seq;
-    while (!sim_history_at(h, c->branch, last)->last)
+    while (!sim_history_at(h, c->stretches->branch, last)->last)
         last++;
-    const struct sim_entry *e = sim_history_at(h, c->branch, last);
+    const struct sim_entry *e = sim_history_at(h, c->stretches->branch, last);
     struct batch_header batch = {
         .stream = c->s->stream,
         .digest = e->digest,
-        .epoch = h->branches[sim_history_owner(h, c->branch, seq)].epoch,
+        .epoch = h->branches[sim_history_owner(h, c->stretches->branch, seq)].epoch,
         .first_seq = seq,
         .timestamp_ns = e->timestamp_ns,
         .stable = e->stable,
         .count = (uint16_t)(last - seq + 1),
     };
     if (seq > 1)
-        batch.before = sim_history_at(h, c->branch, seq - 1)->digest;
+        batch.before = sim_history_at(h, c->stretches->branch, seq - 1)->digest;
     for (; seq <= last; seq++) {
-        e = sim_history_at(h, c->branch, seq);
+        e = sim_history_at(h, c->stretches->branch, seq);
         const struct message m = { .seq = seq,
                                    .timestamp_ns = e->timestamp_ns,
                                    .publisher_seq = e->publisher_seq,
@@ -554,7 +247,7 @@ static uint64_t follow_batch(struct check *c, uint64_t seq)
 
 static int by_begin(const void *a, const void *b)
 {
-    const struct stretch *x = a, *y = b;
+    const struct sim_stretch *x = a, *y = b;
     return (x->begin_seq > y->begin_seq) - (x->begin_seq < y->begin_seq);
 }
 
@@ -562,8 +255,8 @@ static void follow(struct check *c)
 {
     for (uint64_t seq = 1; seq < c->end_seq && c->s->result.violated == SIM_FINE;) {
         seq = follow_batch(c, seq);
-        while (c->begun < c->count && c->stretches[c->begun].begin_seq < seq)
-            begin_reading(c, &c->stretches[c->begun++]);
+        while (c->begun < c->stretches->count && c->stretches->all[c->begun].begin_seq < seq)
+            begin_reading(c, &c->stretches->all[c->begun++]);
         drain(c);
     }
 }
@@ -571,7 +264,7 @@ static void follow(struct check *c)
 static bool prepare(struct check *c, struct port *port)
 {
     const struct catalog_options catalog = { SIM_TOPICS_MAX, SIM_PUBLISHERS_MAX };
-    const uint32_t readers_max = c->count;
+    const uint32_t readers_max = c->stretches->count;
     struct readers_options o = {
         .views = { .views_max = 4 * readers_max + 2,
                    .subtrees_max = 8 * readers_max + 4,
@@ -596,34 +289,26 @@ static bool prepare(struct check *c, struct port *port)
 
 /* ---- comparing ------------------------------------------------------------------------------- */
 
-static bool is_compared(const struct stretch *t, const struct frame *f)
+static bool is_compared(const struct check *c, const struct sim_stretch *t,
+                        const struct sim_frame *f)
 {
-    struct edge_outcome o;
-    struct edge_opened opened;
-    struct edge_superseded s;
-    if (f->type == EDGE_SUPERSEDED && edge_superseded_decode(f->body, f->length - EDGE_HEADER, &s))
-        return was_open(t, &s);
-    if (f->type == EDGE_OPENED && edge_opened_decode(f->body, f->length - EDGE_HEADER, &opened))
-        return opened.join_seq > t->login_seq;
-    if (f->type == EDGE_OUTCOME && edge_outcome_decode(f->body, f->length - EDGE_HEADER, &o))
-        return o.seq > t->floor_seq;
-    return f->type == EDGE_CHANGED || f->type == EDGE_EPOCH || f->type == EDGE_NAME ||
-           f->type == EDGE_MESSAGE || f->type == EDGE_PROGRESS;
+    uint64_t seq = sim_stretch_seq(c->stretches, t, f);
+    return f->type == EDGE_NAME || (f->type == EDGE_OUTCOME ? seq > t->floor_seq : seq != 0);
 }
 
 /* The next one that is compared; at *at, which is moved behind it. */
-static bool next_frame(const struct stretch *t, const uint8_t *bytes, size_t end, size_t *at,
-                       struct frame *f)
+static bool next_frame(const struct check *c, const struct sim_stretch *t, const uint8_t *bytes,
+                       size_t end, size_t *at, struct sim_frame *f)
 {
-    while (frame_at(bytes + *at, end - *at, f)) {
+    while (sim_frame_at(bytes + *at, end - *at, f)) {
         *at += f->length;
-        if (is_compared(t, f))
+        if (is_compared(c, t, f))
             return true;
     }
     return false;
 }
 
-static void describe(const struct check *c, const struct stretch *t, const struct frame *f,
+static void describe(const struct check *c, const struct sim_stretch *t, const struct sim_frame *f,
                      char *out, size_t capacity)
 {
     static const char *const names[] = {
@@ -635,16 +320,16 @@ static void describe(const struct check *c, const struct stretch *t, const struc
     if (f == NULL)
         snprintf(out, capacity, "nothing");
     else
-        snprintf(out, capacity, "%s of %lu", names[f->type], seq_of(c, t, f));
+        snprintf(out, capacity, "%s of %lu", names[f->type], sim_stretch_seq(c->stretches, t, f));
 }
 
-static void compare(struct check *c, const struct stretch *t)
+static void compare(struct check *c, const struct sim_stretch *t)
 {
     const uint8_t *sent = t->talk->bytes + t->begin;
     size_t end = t->end - t->begin, at = 0, other_at = 0;
-    struct frame f, other;
-    while (next_frame(t, sent, end, &at, &f)) {
-        bool is = next_frame(t, t->bytes, t->length, &other_at, &other);
+    struct sim_frame f, other;
+    while (next_frame(c, t, sent, end, &at, &f)) {
+        bool is = next_frame(c, t, t->bytes, t->length, &other_at, &other);
         if (is && f.length == other.length &&
             memcmp(f.body - EDGE_HEADER, other.body - EDGE_HEADER, f.length) == 0)
             continue;
@@ -660,25 +345,31 @@ static void compare(struct check *c, const struct stretch *t)
 
 void sim_check_talks(struct sim *s)
 {
-    struct check c = { .s = s, .branch = s->history.stable_branch, .due_seq = UINT64_MAX };
+    struct check c = { .s = s, .due_seq = UINT64_MAX };
     struct port port = { .datagram_max = SIM_DATAGRAM_MAX };
     if (s->talk_count == 0)
         return;
-    c.end_seq = s->history.branches[c.branch].end_seq;
-    c.stretches = calloc(STRETCHES_MAX, sizeof *c.stretches);
-    for (uint32_t i = 0; c.stretches != NULL && i < s->talk_count; i++)
-        read_talk(&c, s->talks[i]);
-    if (c.stretches == NULL || (c.count > 0 && !prepare(&c, &port))) {
+    struct sim_stretches *all = c.stretches = calloc(1, sizeof *all);
+    if (all == NULL) {
         fail(&c, "out of memory");
-    } else if (c.count > 0) {
-        qsort(c.stretches, c.count, sizeof *c.stretches, by_begin);
+        return;
+    }
+    all->s = s;
+    all->branch = s->history.stable_branch;
+    c.end_seq = s->history.branches[all->branch].end_seq;
+    for (uint32_t i = 0; i < s->talk_count; i++)
+        sim_stretches_add(all, s->talks[i]);
+    if (all->count > 0 && !prepare(&c, &port)) {
+        fail(&c, "out of memory");
+    } else if (all->count > 0) {
+        qsort(all->all, all->count, sizeof all->all[0], by_begin);
         follow(&c);
     }
-    for (uint32_t i = 0; i < c.count && s->result.violated == SIM_FINE; i++)
-        compare(&c, &c.stretches[i]);
-    for (uint32_t i = 0; i < c.count; i++)
-        free(c.stretches[i].bytes);
-    free(c.stretches);
+    for (uint32_t i = 0; i < all->count && s->result.violated == SIM_FINE; i++)
+        compare(&c, &all->all[i]);
+    for (uint32_t i = 0; i < all->count; i++)
+        free(all->all[i].bytes);
+    free(all);
     readers_destroy(c.readers);
     run_close(&c.run);
     catalog_destroy(c.catalog);
