@@ -516,19 +516,6 @@ struct position rig_position(const struct rig *r)
     return (struct position) { .epoch = r->leader.epoch, .seq = rig_tip(r) };
 }
 
-void rig_publish_from(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number,
-                      struct position at, const char *text)
-{
-    struct edge_publish p = { .publisher = publisher,
-                              .number = number,
-                              .position = at,
-                              .topic = "/a/x",
-                              .topic_length = 4,
-                              .payload = (const uint8_t *)text,
-                              .length = (uint32_t)strlen(text) };
-    rig_publish_at(r, c, &p);
-}
-
 struct rig_honest rig_honest_new(struct rig *r)
 {
     struct rig_honest h = { .key = rig_key(99) };

@@ -92,9 +92,6 @@ struct edge_opened rig_opened(struct rig *r, uint32_t c, const char *name, uint6
 void rig_publish(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number, const char *topic,
                  const char *text);
 void rig_publish_at(struct rig *r, uint32_t c, const struct edge_publish *publish);
-/* On /a/x, from this position. */
-void rig_publish_from(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number,
-                      struct position at, const char *text);
 /* The next frame of this type, those before it are passed over; NULL: there is none. */
 const uint8_t *rig_next(struct rig *r, uint32_t c, enum edge_type type, size_t *length);
 struct edge_opened rig_next_opened(struct rig *r, uint32_t c);
