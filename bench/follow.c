@@ -13,10 +13,8 @@
 enum {
     PUBLISHERS = 100,
     TOPICS = 10000,
-    ROUNDS = 20,
     WARM_UP = 1,
-    MESSAGES = 1000000, /* in a round */
-    CHUNK = 64,         /* datagrams of proposals at a time, so that what is measured is in cache */
+    CHUNK = 64, /* datagrams of proposals at a time, so that what is measured is in cache */
     TAPE_BATCHES = 8192,
     TAPE_BYTES = 8 << 20,
     SWAPPED_EVERY = 32,  /* of so many datagrams one comes after the next one */
@@ -40,6 +38,7 @@ struct follow {
     struct port port;
     struct client_core *client;
     struct port_time now;
+    bool wanted; /* its messages are asked for */
     uint64_t handed_over;
     uint64_t sum; /* so that no work is optimized away */
 };
@@ -168,8 +167,10 @@ static void stop(struct follow *f)
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-static void round_of(struct follow *f, uint64_t messages, struct spent *s)
+static bool round_of(void *ctx, uint64_t messages, struct spent *s, char *error)
 {
+    struct follow *f = ctx;
+    const uint64_t before = f->handed_over;
     while (s->messages < messages) {
         s->messages += leader_make(f->leader, CHUNK);
         leader_run(f->leader);
@@ -181,34 +182,14 @@ static void round_of(struct follow *f, uint64_t messages, struct spent *s)
         s->ns += bench_cpu_ns() - between;
         s->floor_ns += between - began;
     }
-}
-
-static bool measure(struct follow *f, const struct bench_knobs *k, bool wanted,
-                    struct bench_result *result, char *error)
-{
-    const uint32_t rounds = k->rounds != 0 ? k->rounds : ROUNDS;
-    const uint64_t messages = k->count != 0 ? k->count : MESSAGES;
-    struct spent total = { 0 };
-    for (uint32_t round = 0; round < WARM_UP + rounds; round++) {
-        struct spent s = { 0 };
-        uint64_t handed_over = f->handed_over;
-        round_of(f, messages, &s);
-        handed_over = f->handed_over - handed_over;
-        if (client_core_seq(f->client) != sequencer_tip(leader_core(f->leader)) ||
-            handed_over != (wanted ? s.messages : 0)) {
-            snprintf(error, BENCH_ERROR_MAX,
-                     "through %llu of %llu, and %llu of %llu messages handed over",
-                     (unsigned long long)client_core_seq(f->client),
-                     (unsigned long long)sequencer_tip(leader_core(f->leader)),
-                     (unsigned long long)handed_over, (unsigned long long)s.messages);
-            return false;
-        }
-        if (round >= WARM_UP)
-            spent_add(&total, &s, result);
-        k->progress(round + 1, WARM_UP + rounds);
-    }
-    spent_close(&total, rounds, result);
-    return true;
+    const uint64_t seq = client_core_seq(f->client), tip = sequencer_tip(leader_core(f->leader));
+    const uint64_t handed_over = f->handed_over - before;
+    if (seq == tip && handed_over == (f->wanted ? s->messages : 0))
+        return true;
+    snprintf(error, BENCH_ERROR_MAX, "through %llu of %llu, and %llu of %llu messages handed over",
+             (unsigned long long)seq, (unsigned long long)tip, (unsigned long long)handed_over,
+             (unsigned long long)s->messages);
+    return false;
 }
 
 static bool run(const struct bench_knobs *k, bool wanted, double target,
@@ -227,12 +208,12 @@ static bool run(const struct bench_knobs *k, bool wanted, double target,
     bench_set_u64(result, "datagram_bytes", WIRE_DATAGRAM_DEFAULT);
     bench_set_u64(result, "swapped_every", SWAPPED_EVERY);
     bench_set_u64(result, "repeated_every", REPEATED_EVERY);
-    bench_set_text(result, "clock", "cpu time of the thread");
     result->unit = "messages";
     result->floor = "the same datagrams: their digests, and a look at each message's header";
     result->target_rate_per_s = target;
-    bool fine =
-        start(f, &o, wanted ? "/md" : "/other", error) && measure(f, k, wanted, result, error);
+    f->wanted = wanted;
+    bool fine = start(f, &o, wanted ? "/md" : "/other", error) &&
+                spent_measure(k, WARM_UP, round_of, f, result, error);
     stop(f);
     free(f);
     return fine;

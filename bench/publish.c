@@ -12,9 +12,7 @@
 #include "proto/proposal.h"
 
 enum {
-    ROUNDS = 20,
-    WARM_UP = 2,        /* rounds before: the rings are touched for the first time */
-    MESSAGES = 1000000, /* in a round */
+    WARM_UP = 2, /* rounds before: the rings are touched for the first time */
     PAYLOAD_MAX = 1024,
     SENT_MAX = 256, /* datagrams of one turn */
     TAPE_BATCHES = 8192,
@@ -170,8 +168,9 @@ static void stop(struct publish *p)
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-static void round_of(struct publish *p, uint64_t messages, struct spent *s)
+static bool round_of(void *ctx, uint64_t messages, struct spent *s, char *error)
 {
+    struct publish *p = ctx;
     uint64_t first = cantus_pipe_sequenced(p->pipe);
     while (s->messages < messages) {
         uint64_t began = bench_cpu_ns();
@@ -183,33 +182,13 @@ static void round_of(struct publish *p, uint64_t messages, struct spent *s)
         s->messages = cantus_pipe_sequenced(p->pipe) - first;
         answer(p);
     }
-}
-
-static bool measure(struct publish *p, const struct bench_knobs *k, struct bench_result *result,
-                    char *error)
-{
-    const uint32_t rounds = k->rounds != 0 ? k->rounds : ROUNDS;
-    const uint64_t messages = k->count != 0 ? k->count : MESSAGES;
-    struct spent total = { 0 };
-    for (uint32_t round = 0; round < WARM_UP + rounds; round++) {
-        struct spent s = { 0 };
-        round_of(p, messages, &s);
-        if (cantus_pipe_sequenced(p->pipe) + cantus_pipe_in_flight(p->pipe) != p->pushed ||
-            cantus_pipe_rejected(p->pipe) != 0) {
-            snprintf(error, BENCH_ERROR_MAX,
-                     "%llu messages pushed, but %llu sequenced and %llu in flight",
-                     (unsigned long long)p->pushed,
-                     (unsigned long long)cantus_pipe_sequenced(p->pipe),
-                     (unsigned long long)cantus_pipe_in_flight(p->pipe));
-            return false;
-        }
-        if (round >= WARM_UP)
-            spent_add(&total, &s, result);
-        k->progress(round + 1, WARM_UP + rounds);
-    }
-    spent_close(&total, rounds, result);
-    bench_set_u64(result, "resent", client_core_counters(p->client)[COUNTER_RESENT]);
-    return true;
+    if (cantus_pipe_sequenced(p->pipe) + cantus_pipe_in_flight(p->pipe) == p->pushed &&
+        cantus_pipe_rejected(p->pipe) == 0)
+        return true;
+    snprintf(error, BENCH_ERROR_MAX, "%llu messages pushed, but %llu sequenced and %llu in flight",
+             (unsigned long long)p->pushed, (unsigned long long)cantus_pipe_sequenced(p->pipe),
+             (unsigned long long)cantus_pipe_in_flight(p->pipe));
+    return false;
 }
 
 bool publish_run(const struct bench_knobs *k, struct bench_result *result, char *error)
@@ -226,10 +205,11 @@ bool publish_run(const struct bench_knobs *k, struct bench_result *result, char 
     }
     bench_set_u64(result, "payload_bytes", p->payload_bytes);
     bench_set_u64(result, "datagram_bytes", WIRE_DATAGRAM_DEFAULT);
-    bench_set_text(result, "clock", "cpu time of the thread");
     result->unit = "messages";
     result->floor = "the same bytes: a copy of each payload, checksums out, digests back";
-    bool fine = start(p, error) && measure(p, k, result, error);
+    bool fine = start(p, error) && spent_measure(k, WARM_UP, round_of, p, result, error);
+    if (fine)
+        bench_set_u64(result, "resent", client_core_counters(p->client)[COUNTER_RESENT]);
     stop(p);
     free(p);
     return fine;
