@@ -219,11 +219,9 @@ struct rig *rig_new_for(const struct rig_key *key, const char *subtree, const ch
     return r;
 }
 
-void rig_add_other(struct rig *r, const struct proxy_options *options)
+void rig_add_other(struct rig *r)
 {
-    struct proxy_options o = *options;
-    o.stream = RIG_STREAM;
-    o.catalog = r->options.catalog;
+    struct proxy_options o = r->options;
     snprintf(o.name, sizeof o.name, "p2");
     memset(o.secret, 6, sizeof o.secret);
     o.secret[0] = ++r->others; /* no two processes have the same */

@@ -59,7 +59,7 @@ struct rig *rig_new_with(const struct proxy_options *options, bool is_volatile);
 struct rig *rig_new_for(const struct rig_key *key, const char *subtree, const char *topic);
 void rig_free(struct rig *r);
 /* A second proxy, with another name, which follows from the beginning; who connects from now on comes to it. */
-void rig_add_other(struct rig *r, const struct proxy_options *options);
+void rig_add_other(struct rig *r);
 /* Ends it as a crash would. */
 void rig_end_other(struct rig *r);
 void rig_round(struct rig *r);             /* deliver, offer, step: once */

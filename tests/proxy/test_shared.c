@@ -43,6 +43,12 @@ static void say_much(struct rig *r, const struct greedy *g)
         rig_publish(r, g->c, g->opened.publisher, g->opened.last_number + i, "/a/x", "much");
 }
 
+static void come_and_say_much(struct rig *r, uint8_t seed)
+{
+    struct greedy g = come(r, seed);
+    say_much(r, &g);
+}
+
 /* Of the clocks and of the stream. What was sequenced meanwhile. */
 static uint32_t pass(struct rig *r, uint32_t ms)
 {
@@ -83,9 +89,8 @@ static uint32_t presences(const struct rig *r)
 static uint32_t through_two(uint32_t sabotage, uint32_t ms)
 {
     struct rig *r = begin(sabotage);
-    struct proxy_options o = r->options;
     struct greedy one = come(r, 2);
-    rig_add_other(r, &o);
+    rig_add_other(r);
     struct greedy two = come(r, 3);
     ck_assert_uint_eq(there(r), 2);
     pass(r, 1000); /* all buckets are full */
@@ -113,15 +118,12 @@ END_TEST
 START_TEST(who_comes_takes_its_part_and_who_drains_gives_it_back)
 {
     struct rig *r = begin(0);
-    struct proxy_options o = r->options;
-    struct greedy one = come(r, 2);
-    say_much(r, &one);
+    come_and_say_much(r, 2);
     pass(r, 1000);
     about(pass(r, 3000), 3 * RATE);
-    rig_add_other(r, &o);
+    rig_add_other(r);
     about(pass(r, 4000), 2 * RATE); /* nobody writes there through the other */
-    struct greedy two = come(r, 3);
-    say_much(r, &two);
+    come_and_say_much(r, 3);
     pass(r, 1000);
     about(pass(r, 3000), 3 * RATE);
     proxy_drain(r->other, r->now);
@@ -137,10 +139,8 @@ END_TEST
 START_TEST(one_that_has_crashed_counts_for_a_while_of_the_streams_time)
 {
     struct rig *r = begin(0);
-    struct proxy_options o = r->options;
-    struct greedy one = come(r, 2);
-    say_much(r, &one);
-    rig_add_other(r, &o);
+    come_and_say_much(r, 2);
+    rig_add_other(r);
     pass(r, 1000);
     rig_end_other(r);
     ck_assert_uint_eq(there(r), 2);
@@ -151,7 +151,7 @@ START_TEST(one_that_has_crashed_counts_for_a_while_of_the_streams_time)
     uint32_t ms = 0;
     for (; there(r) == 2; ms += TICK_MS)
         pass(r, TICK_MS);
-    ck_assert_uint_le(ms, o.presence_ms);
+    ck_assert_uint_le(ms, r->options.presence_ms);
     about(pass(r, 3000), 3 * RATE);
     ck_assert_uint_eq(there(r), 1);
     rig_free(r);
@@ -162,16 +162,13 @@ END_TEST
 START_TEST(one_that_is_back_under_its_name_begins_with_nothing)
 {
     struct rig *r = begin(0);
-    struct proxy_options o = r->options;
-    struct greedy one = come(r, 2), two;
     uint32_t count = 0;
-    say_much(r, &one);
+    come_and_say_much(r, 2);
     pass(r, 1000);
     for (uint8_t i = 0; i < 8; i++) {
         uint32_t before = rig_times(r, "much");
-        rig_add_other(r, &o);
-        two = come(r, 3);
-        say_much(r, &two);
+        rig_add_other(r);
+        come_and_say_much(r, 3);
         pass(r, 500);
         rig_end_other(r);
         count += rig_times(r, "much") - before;
@@ -201,16 +198,14 @@ END_TEST
 START_TEST(what_was_said_long_ago_does_not_count)
 {
     struct rig *r = begin(0);
-    struct proxy_options o = r->options;
-    rig_add_other(r, &o);
+    rig_add_other(r);
     rig_end_other(r);
-    pass(r, 2 * o.presence_ms);
+    pass(r, 2 * r->options.presence_ms);
     uint32_t before = presences(r);
-    rig_add_other(r, &o);
+    rig_add_other(r);
     ck_assert_uint_eq(there(r), 2);
     ck_assert_uint_eq(presences(r), before + 1);
-    struct greedy two = come(r, 3);
-    say_much(r, &two);
+    come_and_say_much(r, 3);
     pass(r, 1000);
     about(pass(r, 4000), 2 * RATE);
     rig_free(r);
@@ -220,15 +215,13 @@ END_TEST
 START_TEST(a_fork_that_takes_the_record_back_takes_nothing_from_anybody_for_long)
 {
     struct rig *r = begin(0);
-    struct proxy_options o = r->options;
-    struct greedy one = come(r, 2);
-    say_much(r, &one);
+    come_and_say_much(r, 2);
     pass(r, 1000);
     r->leader.hold_stable = true;
     uint64_t common = rig_tip(r);
     r->leader.stable = common;
     rig_run(r);
-    pass(r, 2 * o.presence_ms / 3); /* said again meanwhile */
+    pass(r, 2 * r->options.presence_ms / 3); /* said again meanwhile */
     rig_fork(r, common);
     rig_run(r);
     ck_assert_uint_eq(there(r), 1);
@@ -236,7 +229,7 @@ START_TEST(a_fork_that_takes_the_record_back_takes_nothing_from_anybody_for_long
     r->leader.hold_stable = false;
     rig_emit(r, TOPIC_CLOCK, 0, 0, 0, NULL, 0);
     pass(r, 1000);
-    pass(r, 2 * o.presence_ms);
+    pass(r, 2 * r->options.presence_ms);
     ck_assert_uint_eq(there(r), 1);
     ck_assert_uint_eq(catalog_digest(proxy_catalog(r->proxy)), catalog_digest(r->leader.catalog));
     rig_free(r);
@@ -250,9 +243,8 @@ START_TEST(what_is_larger_than_a_part_passes)
     memset(large, 'l', sizeof large - 1);
     limit = (struct limit) { .bytes_per_s = 2000, .burst_ms = BURST_MS };
     struct rig *r = begin(0);
-    struct proxy_options o = r->options;
     struct greedy one = come(r, 2);
-    rig_add_other(r, &o);
+    rig_add_other(r);
     for (uint64_t i = 1; i <= 10; i++)
         rig_publish(r, one.c, one.opened.publisher, one.opened.last_number + i, "/a/x", large);
     pass(r, 12000); /* a thousand a second */
