@@ -288,10 +288,11 @@ static void refusal_text(const struct edge_refused *r, char text[REFUSAL_TEXT_MA
                         : r->right == ACCESS_WRITE ? " (right to write)"
                         : r->right == ACCESS_GRANT ? " (right to grant)"
                                                    : "";
-    const char *quote = r->subject[0] != '\0' ? "\"" : "";
+    const char *quote = r->subject[0] != '\0' ? "\"" : "", *reason = edge_refusal_text(r->reason);
+    bool more = r->text[0] != '\0' && strcmp(r->text, reason) != 0;
     snprintf(text, REFUSAL_TEXT_MAX, "%s%.120s%s%s%s%s%s%s", quote, r->subject, quote,
-             r->subject[0] != '\0' ? ": " : "", edge_refusal_text(r->reason), right,
-             r->text[0] != '\0' ? ": " : "", r->text);
+             r->subject[0] != '\0' ? ": " : "", reason, right, more ? ": " : "",
+             more ? r->text : "");
 }
 
 static void refused_subscription(struct client_core *c, const struct edge_refused *r,

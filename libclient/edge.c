@@ -166,11 +166,12 @@ void edge_violation(struct edge *e, const char *format, ...)
     if (e->state == EDGE_STATE_REST || e->state == EDGE_STATE_FAILED)
         return; /* ended already, by a callee */
     e->stats.violations++;
+    char text[EDGE_TROUBLE_MAX];
     va_list args;
     va_start(args, format);
-    trouble(e, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    edge_lose(e, false);
+    edge_give_up(e, "%s%s", text, e->state == EDGE_STATE_HELLO ? EDGE_NO_PROXY : "");
 }
 
 void edge_stop(struct edge *e)
@@ -331,7 +332,7 @@ bool edge_on_stream(struct edge *e, const struct port_stream_event *event, struc
     case PORT_STREAM_BYTES:
         e->heard_ns = now.mono_ns;
         if (e->state == EDGE_STATE_HELLO && is_alert(e, event)) {
-            edge_give_up(e, "it wants TLS");
+            edge_give_up(e, "it wants TLS: tls:HOST:PORT, or as a source proxys:HOST:PORT");
             return true;
         }
         on_bytes(e, event->bytes, event->length);
@@ -345,9 +346,10 @@ bool edge_on_stream(struct edge *e, const struct port_stream_event *event, struc
         if (event->reason != NULL)
             edge_give_up(e, "%s", event->reason);
         else if (was == EDGE_STATE_CONNECT)
-            edge_give_up(e, "no connection");
+            edge_give_up(e, "no connection; it is tried again");
         else
-            edge_give_up(e, "the connection was lost");
+            edge_give_up(e, "the connection was lost%s",
+                         was == EDGE_STATE_HELLO ? EDGE_NO_PROXY : "; going on over another");
         return true;
     }
     }

@@ -104,5 +104,7 @@ void edge_on_closing(struct edge *e, const uint8_t *body, size_t length)
         edge_lose(e, true); /* as asked */
         return;
     }
-    edge_give_up(e, "%s%s%s", edge_closing_text(c.reason), c.text[0] != '\0' ? ": " : "", c.text);
+    const char *reason = edge_closing_text(c.reason);
+    bool more = c.text[0] != '\0' && strcmp(c.text, reason) != 0;
+    edge_give_up(e, "%s%s%s", reason, more ? ": " : "", more ? c.text : "");
 }

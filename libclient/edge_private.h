@@ -105,6 +105,8 @@ void edge_say_hello(struct edge *e);
 void edge_on_welcome(struct edge *e, const uint8_t *body, size_t length);
 void edge_on_accepted(struct edge *e, const uint8_t *body, size_t length);
 void edge_on_closing(struct edge *e, const uint8_t *body, size_t length);
+/* Whatever it says before its WELCOME, or hangs up instead: somebody else may listen there. */
+#define EDGE_NO_PROXY ": is it a proxy, at the port for its clients?"
 void edge_subscribe(struct edge *e);
 
 /* ---- edge_change.c --------------------------------------------------------------------------- */

@@ -175,6 +175,45 @@ START_TEST(who_does_not_let_us_in_is_left_for_the_next)
 }
 END_TEST
 
+/* The words of each trouble: nothing twice, and what may be done about it. */
+START_TEST(troubles_are_told_once_and_with_a_way_out)
+{
+    enum { HANGS_UP, GARBAGE, LOST, CLOSES, REFUSES, END };
+    static const char *const words[END] = {
+        [HANGS_UP] = "the connection was lost: is it a proxy, at the port for its clients?",
+        [GARBAGE] = "it sent what is no frame: is it a proxy, at the port for its clients?",
+        [LOST] = "the connection was lost; going on over another",
+        [CLOSES] = ": over a quota",
+        [REFUSES] = ": over a quota: name fewer",
+    };
+    for (int i = 0; i < END; i++) {
+        struct script *s = script_new(FOLLOWER_SEQUENCED);
+        script_subscribe(s, "/a");
+        if (i >= LOST)
+            script_let_in(s, 10, 10);
+        else
+            script_wait_connect(s);
+        if (i == HANGS_UP || i == LOST)
+            script_cut(s);
+        else if (i == GARBAGE)
+            script_event(s, PORT_STREAM_BYTES, (const uint8_t *)"HTTP/1.1 400 Bad Request\r\n", 26);
+        else if (i == CLOSES)
+            SAY(s, closing, .reason = EDGE_CLOSING_QUOTA, .text = "over a quota");
+        else
+            SAY(s, refused, .request = EDGE_SUBSCRIBE, .reason = EDGE_REFUSED_QUOTA,
+                .text = "name fewer");
+        script_flush(s);
+        const struct rig_report *r = script_reported(s, CANTUS_REPORT_HINT);
+        ck_assert_ptr_nonnull(r);
+        size_t all = strlen(r->text), end = strlen(words[i]);
+        ck_assert_msg(all >= end && strcmp(r->text + all - end, words[i]) == 0, "%s", r->text);
+        ck_assert_ptr_null(strstr(r->text, "quota: over"));
+        ck_assert_ptr_null(strchr(r->text, '"'));
+        script_free(s);
+    }
+}
+END_TEST
+
 START_TEST(a_key_that_nobody_lets_in_ends_the_client)
 {
     struct script *s = script_new(FOLLOWER_SEQUENCED);
@@ -288,6 +327,7 @@ int main(void)
     tcase_add_test(t, nobody_in_particular_proves_nothing_and_can_not_publish);
     tcase_add_test(t, names_of_publishers_are_checked);
     tcase_add_test(t, who_does_not_let_us_in_is_left_for_the_next);
+    tcase_add_test(t, troubles_are_told_once_and_with_a_way_out);
     tcase_add_test(t, a_key_that_nobody_lets_in_ends_the_client);
     tcase_add_test(t, rests_between_connections_grow_and_are_not_alike);
     tcase_add_test(t, a_subscription_that_is_not_permitted_ends_the_client);
