@@ -24,6 +24,7 @@ import hashlib
 import hmac
 import os
 import random
+import re
 import select
 import socket
 import ssl
@@ -50,6 +51,7 @@ REFUSALS = ("", "not permitted", "not a well-formed name", "not the next number"
             "not now", "history is not kept so far back")
 RIGHTS = {1: "read", 2: "write", 4: "grant"}
 REFUSED_QUOTA, CLOSING_IDENTITY = 4, 2
+PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~:-]+){1,16}")
 
 
 class Refused(Exception):
@@ -123,6 +125,14 @@ def string(text):
     if len(raw) > 255 or 0 in raw:
         raise ValueError(f"not a string of the protocol: {text!r}")
     return bytes([len(raw)]) + raw
+
+
+def checked(path, subtree=False):
+    """A topic, or a subtree: a proxy ends the connection for one that is not well-formed."""
+    if (PATH.fullmatch(path) is None or len(path) > 255) and not (subtree and path == "/"):
+        raise ValueError(f"{path!r} is no {'subtree' if subtree else 'topic'}: that is 1 to 16 times a / and some of "
+                         "A-Z a-z 0-9 . _ - ~ :")
+    return path
 
 
 def frame(kind, body=b""):
@@ -200,11 +210,11 @@ class Reader:
 
 def read_key(path):
     """A file of `cantus key new`: the seed in hex."""
-    with open(path, encoding="ascii") as file:
-        seed = bytes.fromhex(file.read().strip())
-    if len(seed) != 32:
-        raise ValueError(f"{path} is no key")
-    return seed
+    with open(path, "rb") as file:
+        text = file.read(66).strip()
+    if re.fullmatch(b"[0-9a-fA-F]{64}", text) is None:
+        raise ValueError(f"{path} is no key: it should be 64 hex digits, as `cantus key new` writes them")
+    return bytes.fromhex(text.decode())
 
 
 # ---- publishing --------------------------------------------------------------------------------------------
@@ -236,6 +246,9 @@ class Publisher:
 
     def publish(self, topic, payload, condition=None):
         """The index of the item, which its outcome will name."""
+        checked(topic)
+        if condition is not None:
+            checked(condition[0])
         self.published += 1
         self.items.append(Item(self.published, topic, bytes(payload), condition))
         return self.published
@@ -395,7 +408,7 @@ class Client:
     def subscribe(self, subtrees, level=SEQUENCED, position=None, time_ns=None, tick_ms=5000):
         """Before the first event. From the tip; or behind a position; Position() is the beginning; or at a time.
         tick_ms is how often there is a Progress at least, in the stream's time."""
-        self.subtrees, self.level, self.tick_ms = list(subtrees), level, tick_ms
+        self.subtrees, self.level, self.tick_ms = [checked(s, True) for s in subtrees], level, tick_ms
         if position is not None:
             self.start, self.position = FROM_POSITION, position
         elif time_ns is not None:
@@ -404,6 +417,7 @@ class Client:
     def change(self, add=(), remove=()):
         """While it runs: Changed tells from which seq on. If the connection is lost before, the next one asks for the
         new set from where we are."""
+        add, remove = [checked(s, True) for s in add], [checked(s, True) for s in remove]
         self.subtrees = [s for s in self.subtrees if s not in remove] + [s for s in add if s not in self.subtrees]
         if self.subscribed:
             self.say(encode_change(list(add), list(remove)))
@@ -840,7 +854,8 @@ def main():
     pub = verbs.add_parser("pub", help="publish texts, or the lines of the input")
     pub.add_argument("topic", metavar="TOPIC")
     pub.add_argument("texts", nargs="*", metavar="TEXT")
-    pub.add_argument("--publisher", default=f"pub.{os.getpid()}", metavar="NAME")
+    # A name is kept by the stream for ever: so few are used again and again.
+    pub.add_argument("--publisher", default=f"pub-{os.getpid() % 64}", metavar="NAME")
     args = parser.parse_args()
     try:
         client = Client(parse_proxies(args.proxy), read_key(args.key) if args.key else None,

@@ -381,6 +381,27 @@ class PythonTest(EdgeCase):
         stable = self.python("sub", "/team", "--from", "1", "--stable", "--count", "3", key=False)
         self.assertEqual(stable.out.splitlines(), lines)
 
+    def test_what_it_is_given_is_checked_before_a_proxy_sees_it(self):
+        """A path that is none would end the connection, again and again."""
+        client = self.client()
+        publisher = client.publisher("me")
+        for path in ("", "/", "a", "/a/", "//a", "/a//b", "/a b", "/.", "/a/..", "/a/../b", "/\u00e9", "/a\n",
+                     "/a" * 17, "/" + "a" * 255):
+            with self.subTest(path=path):
+                self.assertRaises(ValueError, publisher.publish, path, b"")
+                self.assertRaises(ValueError, publisher.publish, "/a", b"", (path, 1))
+                if path != "/":
+                    self.assertRaises(ValueError, client.subscribe, [path])
+                    self.assertRaises(ValueError, client.change, ["/a"], [path])
+        for path in ("/a", "/...", "/.a/b..", "/A-Z.a_z~0:9", "/a" * 16, "/" + "a" * 254):
+            publisher.publish(path, b"", (path, 1))
+            client.subscribe(["/", path])
+        self.assertIn("is no topic", self.python("pub", "/a//b", "x", status=1).err)
+        for content in (b"\xff", b"0" * 63, b"0" * 65, b"x" * 64):
+            with open(self.path("bad.key"), "wb") as f:
+                f.write(content)
+            self.assertRaisesRegex(ValueError, "is no key", cantus_edge.read_key, self.path("bad.key"))
+
     def test_large_payloads_and_numbers(self):
         self.grant(self.public, "read,write", "/team")
         client = self.client()
