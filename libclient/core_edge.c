@@ -348,7 +348,7 @@ static bool on_refused(void *ctx, const struct edge_refused *r)
         return true;
     }
     if (r->reason == EDGE_REFUSED_QUOTA) {
-        edge_give_up(c->edge, "%s", text); /* elsewhere, or later */
+        edge_give_up(c->edge, "%s; it is tried again, elsewhere or later", text);
         return true;
     }
     bool lasting = r->reason == EDGE_REFUSED_RIGHT || r->reason == EDGE_REFUSED_NAME ||

@@ -184,7 +184,7 @@ START_TEST(troubles_are_told_once_and_with_a_way_out)
         [GARBAGE] = "it sent what is no frame: is it a proxy, at the port for its clients?",
         [LOST] = "the connection was lost; going on over another",
         [CLOSES] = ": over a quota",
-        [REFUSES] = ": over a quota: name fewer",
+        [REFUSES] = ": over a quota: name fewer; it is tried again, elsewhere or later",
     };
     for (int i = 0; i < END; i++) {
         struct script *s = script_new(FOLLOWER_SEQUENCED);
