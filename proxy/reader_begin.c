@@ -147,7 +147,7 @@ void reader_resolve_time(struct reader *r)
         return;
     }
     reader_unpark(r);
-    begin_behind(r, position_at(s, seq - 1));
+    begin_behind(r, position_at(s, not_voided(s, seq - 1)));
 }
 
 void readers_serve_parked(struct readers *s, bool all)

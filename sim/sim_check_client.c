@@ -326,6 +326,8 @@ enum sim_invariant sim_check_live(struct sim *s, char *why, size_t capacity)
                      tip);
             return SIM_LIVE;
         }
+        if (n->kind == SIM_VISITOR && !sim_visitor_live(n->core, why, capacity))
+            return SIM_LIVE;
         enum sim_invariant client =
             n->kind == SIM_CLIENT ? client_live(s, n, tip, why, capacity) : SIM_FINE;
         if (client != SIM_FINE)

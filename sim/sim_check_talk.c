@@ -44,7 +44,7 @@ struct check {
 
 static uint32_t principal_of(const struct check *c, const struct sim_stretch *t)
 {
-    uint32_t key = t->talk->client->client->edge->key;
+    uint32_t key = t->talk->key;
     return key != SIM_EDGE_NOBODY
                ? access_principal_of(catalog_access(c->catalog), sim_edge_key(key)->public_key)
                : ACCESS_PRINCIPAL_ANYONE;

@@ -252,6 +252,10 @@ bool sim_create_core(struct sim *s, struct sim_node *n)
         n->ops = &sim_hostile_participant;
         n->core = sim_hostile_create(s, n);
         return n->core != NULL;
+    case SIM_VISITOR:
+        n->ops = &sim_visitor_participant;
+        n->core = sim_visitor_create(s, n);
+        return n->core != NULL;
     }
     return false;
 }

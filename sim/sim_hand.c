@@ -143,6 +143,7 @@ uint32_t sim_epoch(struct sim *s, uint32_t node)
     case SIM_OPERATOR:
     case SIM_PROXY:
     case SIM_HOSTILE:
+    case SIM_VISITOR:
         break;
     }
     return 0;
@@ -198,6 +199,7 @@ uint64_t sim_seq(struct sim *s, uint32_t node)
     case SIM_OPERATOR:
     case SIM_PROXY:
     case SIM_HOSTILE:
+    case SIM_VISITOR:
         break;
     }
     return 0;

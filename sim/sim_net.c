@@ -399,10 +399,11 @@ static const struct port_ops port_ops = {
 void sim_port_init(struct sim *s, struct sim_node *n)
 {
     uint32_t node = sim_node_index(s, n);
+    bool connects = n->kind == SIM_CLIENT || n->kind == SIM_HOSTILE || n->kind == SIM_VISITOR;
     n->port = (struct sim_port) {
         .port = { .ops = &port_ops,
                   .self = sim_net_address(node),
-                  .stream_port = n->kind == SIM_CLIENT || n->kind == SIM_HOSTILE ? 0 : PORT_NUMBER,
+                  .stream_port = connects ? 0 : PORT_NUMBER,
                   .datagram_max = SIM_DATAGRAM_MAX },
         .sim = s,
         .node = node,

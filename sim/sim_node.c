@@ -56,7 +56,7 @@ struct sim_node *sim_node_add(struct sim *s, enum sim_kind kind, uint32_t index,
     if (n->client != NULL)
         n->client->reader.branch = SIM_NONE;
     n->join[PORT_INGRESS] = kind == SIM_SEQUENCER;
-    bool follows = kind != SIM_OPERATOR && kind != SIM_HOSTILE;
+    bool follows = kind != SIM_OPERATOR && kind != SIM_HOSTILE && kind != SIM_VISITOR;
     n->join[PORT_EGRESS_A] = follows;
     n->join[PORT_EGRESS_B] = follows && s->line_b;
     s->nodes[s->node_count++] = n;
@@ -96,6 +96,9 @@ static void destroy_core(struct sim_node *n)
     case SIM_OPERATOR:
     case SIM_HOSTILE:
         free(n->core);
+        break;
+    case SIM_VISITOR:
+        sim_visitor_destroy(n->core);
         break;
     }
     n->core = NULL;

@@ -128,7 +128,15 @@ struct sim_connection {
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
-enum sim_kind { SIM_SEQUENCER = 1, SIM_STORE, SIM_CLIENT, SIM_OPERATOR, SIM_PROXY, SIM_HOSTILE };
+enum sim_kind {
+    SIM_SEQUENCER = 1,
+    SIM_STORE,
+    SIM_CLIENT,
+    SIM_OPERATOR,
+    SIM_PROXY,
+    SIM_HOSTILE,
+    SIM_VISITOR
+};
 
 /* Where in its next run a process dies. */
 enum sim_dies {
@@ -428,7 +436,13 @@ bool sim_create_core(struct sim *s, struct sim_node *n);
 void sim_deploy_wipe(struct sim *s, struct sim_node *n);
 
 /* sim_edge.c: proxies, and clients that come and go */
-enum { SIM_EDGE_KEYS = 7, SIM_EDGE_NOBODY = 0, SIM_EDGE_FOREIGN = 6, SIM_EDGE_SUBTREES = 2 };
+enum {
+    SIM_EDGE_KEYS = 7,
+    SIM_EDGE_NOBODY = 0,
+    SIM_EDGE_EVERYTHING = 1, /* may read and write everywhere */
+    SIM_EDGE_FOREIGN = 6,
+    SIM_EDGE_SUBTREES = 2
+};
 struct sim_edge_role {
     const char *name; /* of its node */
     uint32_t key;     /* SIM_EDGE_NOBODY: none */
@@ -472,6 +486,14 @@ struct sim_hostile *sim_hostile_create(struct sim *s, struct sim_node *n);
 /* Bytes of an honest client, that it overhears. */
 void sim_hostile_overhear(struct sim *s, const struct sim_connection *c, const uint8_t *bytes,
                           size_t length);
+
+/* sim_visitor.c: who comes to a proxy for a while, and reads from anywhere */
+extern const struct participant_ops sim_visitor_participant;
+struct sim_visitor;
+struct sim_visitor *sim_visitor_create(struct sim *s, struct sim_node *n);
+void sim_visitor_destroy(struct sim_visitor *x);
+/* Each of its visits has been told what there was when the run became quiet. */
+bool sim_visitor_live(const struct sim_visitor *x, char *why, size_t capacity);
 
 /* sim_check_edge.c */
 void sim_check_edge_message(void *ctx, const struct cantus_message *message);

@@ -177,8 +177,7 @@ static bool begin_stretch(struct sim_stretches *all, struct sim_stretch *t, size
     t->begin_seq = p.seq;
     if (!sim_history_has(&all->s->history, all->branch, p))
         return false;
-    bool stay = talk->client->client->edge->rights_stay;
-    if (stay)
+    if (talk->rights_stay)
         known = all->s->edge_opened;
     if (t->begin_seq < known.seq)
         t->begin_seq = known.seq;
@@ -205,6 +204,16 @@ static bool lasts(const struct sim_stretches *all, struct epoch epoch, uint64_t 
     struct position p = { .epoch = epoch, .seq = seq };
     return seq == 0 || (e != NULL && sim_history_has(h, all->branch, p) &&
                         (e->topic == TOPIC_EPOCH || sim_check_run_end(h, all->branch, seq) != 0));
+}
+
+/* A visitor's SUBSCRIBED may have waited, for a time or to be stable. By which rights it has begun is known unless they
+ * have changed meanwhile. */
+static bool knows_rights(const struct sim_stretches *all, const struct sim_stretch *t,
+                         struct position p, struct position known)
+{
+    uint64_t seq = p.seq > t->login_seq ? p.seq : t->login_seq;
+    return t->talk->client->kind != SIM_VISITOR || t->talk->rights_stay ||
+           !sim_talk_rights_between(all->s, known.epoch, seq + 1, known.seq + 1);
 }
 
 /* Finds the stretches of a connection, and where each is cut. */
@@ -238,9 +247,10 @@ void sim_stretches_add(struct sim_stretches *all, const struct sim_talk *talk)
             compares = compares && knows;
         }
         if (f.type == EDGE_SUBSCRIBED && edge_subscribed_decode(f.body, length, &subscribed)) {
+            struct position known = mark_at(talk, next)->position;
             epoch = subscribed.position.epoch;
-            compares = begin_stretch(all, &t, next, subscribed.position,
-                                     mark_at(talk, next)->position, t.login_seq);
+            compares = knows_rights(all, &t, subscribed.position, known) &&
+                       begin_stretch(all, &t, next, subscribed.position, known, t.login_seq);
             continue;
         }
         if (f.type == EDGE_FORKED && edge_forked_decode(f.body, length, &forked)) {

@@ -17,14 +17,18 @@ static struct sim_talk *begin(struct sim *s, struct sim_connection *c)
     if (t == NULL)
         return NULL;
     t->client = s->nodes[c->node[0]];
+    if (t->client->kind == SIM_CLIENT) {
+        t->key = t->client->client->edge->key;
+        t->rights_stay = t->client->client->edge->rights_stay;
+    }
     t->proxy = s->nodes[c->node[1]];
     s->talks[s->talk_count++] = t;
     c->talk = s->talk_count;
     return t;
 }
 
-/* Whether there is a record of rights among these messages. */
-static bool rights_between(const struct sim *s, struct epoch epoch, uint64_t seq, uint64_t end_seq)
+bool sim_talk_rights_between(const struct sim *s, struct epoch epoch, uint64_t seq,
+                             uint64_t end_seq)
 {
     uint32_t branch = sim_history_branch(&s->history, epoch);
     for (; branch != SIM_NONE && seq < end_seq; seq++) {
@@ -49,7 +53,7 @@ static void note_rights(const struct sim *s, struct sim_talk *t)
     t->followed = position;
     if (t->mark_count > 0 && t->marks[t->mark_count - 1].version == version &&
         epoch_equal(position.epoch, last.epoch) && position.seq >= last.seq &&
-        !rights_between(s, position.epoch, last.seq + 1, position.seq + 1))
+        !sim_talk_rights_between(s, position.epoch, last.seq + 1, position.seq + 1))
         return;
     if (t->mark_count == SIM_TALK_MARKS_MAX) {
         t->over = true;
@@ -81,11 +85,26 @@ static void keep(struct sim *s, struct sim_talk *t, const uint8_t *bytes, size_t
     t->length += length;
 }
 
+/* As whom it says HELLO. */
+static uint32_t key_of(const uint8_t *bytes, size_t length)
+{
+    enum edge_type type;
+    struct edge_hello hello;
+    if (edge_frame_peek(bytes, length, &type) == length && type == EDGE_HELLO &&
+        edge_hello_decode(bytes + EDGE_HEADER, length - EDGE_HEADER, &hello) && hello.has_key)
+        for (uint32_t key = 0; key < SIM_EDGE_KEYS; key++)
+            if (memcmp(hello.key, sim_edge_key(key)->public_key, sizeof hello.key) == 0)
+                return key;
+    return SIM_EDGE_NOBODY;
+}
+
 void sim_talk_note(struct sim *s, struct sim_connection *c, uint32_t writer, const uint8_t *bytes,
                    size_t length)
 {
     const struct sim_node *client = s->nodes[c->node[0]], *server = s->nodes[c->node[1]];
-    if (server->kind != SIM_PROXY || client->kind != SIM_CLIENT || client->client->edge == NULL)
+    bool reads =
+        client->kind == SIM_VISITOR || (client->kind == SIM_CLIENT && client->client->edge != NULL);
+    if (server->kind != SIM_PROXY || !reads)
         return;
     struct sim_talk *t = c->talk != 0 ? s->talks[c->talk - 1] : begin(s, c);
     if (t == NULL)
@@ -94,6 +113,10 @@ void sim_talk_note(struct sim *s, struct sim_connection *c, uint32_t writer, con
         note_rights(s, t);
         keep(s, t, bytes, length);
         return;
+    }
+    if (client->kind == SIM_VISITOR && t->asked_length == 0) {
+        t->key = key_of(bytes, length);
+        t->rights_stay = t->key == SIM_EDGE_EVERYTHING;
     }
     if (length > sizeof t->asked - t->asked_length)
         length = sizeof t->asked - t->asked_length;

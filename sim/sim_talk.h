@@ -16,6 +16,8 @@ struct sim_talk_mark {
 
 struct sim_talk {
     struct sim_node *client, *proxy;
+    uint32_t key;                      /* that the client has */
+    bool rights_stay;                  /* what it may read is the same throughout */
     uint8_t asked[SIM_TALK_ASKED_MAX]; /* by the client: the beginning, where its SUBSCRIBE is */
     size_t asked_length;
     uint8_t *bytes; /* that the proxy wrote */
@@ -25,5 +27,9 @@ struct sim_talk {
     uint32_t mark_count;
     struct position followed; /* by the proxy when it last wrote */
 };
+
+/* Whether there is a record of rights from seq on, below end_seq. */
+bool sim_talk_rights_between(const struct sim *s, struct epoch epoch, uint64_t seq,
+                             uint64_t end_seq);
 
 #endif
