@@ -198,23 +198,6 @@ void publisher_restart_numbers(struct publisher *p, uint64_t last)
     p->partial_reject = 0;
 }
 
-static void joined(struct publisher *p, uint32_t id, uint32_t incarnation, uint64_t join_seq,
-                   uint64_t last)
-{
-    p->id = id;
-    p->incarnation = incarnation;
-    p->join_seq = join_seq;
-    publisher_restart_numbers(p, last);
-}
-
-void publisher_adopt(struct publisher *p, uint32_t id, uint32_t incarnation, uint64_t join_seq,
-                     uint64_t last)
-{
-    assert(p->state == PUBLISHER_WAITING && p->join_seq == 0);
-    joined(p, id, incarnation, join_seq, last);
-    p->state = PUBLISHER_JOINING;
-}
-
 static void on_join(struct publisher *p, const struct message *m)
 {
     struct sys_join j;
@@ -222,8 +205,12 @@ static void on_join(struct publisher *p, const struct message *m)
         strcmp(j.identity, p->options.identity) != 0 || p->state == PUBLISHER_SUPERSEDED)
         return;
     if (p->join_seq == 0) {
-        if (j.nonce == p->options.nonce && j.incarnation >= p->options.wanted)
-            joined(p, j.publisher, j.incarnation, m->seq, j.last_publisher_seq);
+        if (j.nonce != p->options.nonce || j.incarnation < p->options.wanted)
+            return;
+        p->id = j.publisher;
+        p->incarnation = j.incarnation;
+        p->join_seq = m->seq;
+        publisher_restart_numbers(p, j.last_publisher_seq);
     } else if (j.incarnation > p->incarnation && p->superseded_seq == 0) {
         p->superseded_seq = m->seq;
     }
@@ -587,11 +574,6 @@ enum publisher_state publisher_state(const struct publisher *p)
 const char *publisher_identity(const struct publisher *p)
 {
     return p->options.identity;
-}
-
-uint64_t publisher_nonce(const struct publisher *p)
-{
-    return p->options.nonce;
 }
 
 uint32_t publisher_id(const struct publisher *p)

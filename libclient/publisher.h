@@ -91,9 +91,6 @@ struct publisher *publisher_place(void *memory, const struct publisher_options *
                                   struct port *port, uint64_t counters[COUNTER_END],
                                   void (*outcome)(void *ctx, const struct publisher_outcome *o),
                                   void *ctx);
-/* The join is there already, with our nonce: it goes on from number `last`. Before the first step. */
-void publisher_adopt(struct publisher *p, uint32_t id, uint32_t incarnation, uint64_t join_seq,
-                     uint64_t last);
 
 /* The longest item it can ever take. */
 uint32_t publisher_item_max(const struct publisher *p);
@@ -134,7 +131,6 @@ uint64_t publisher_step(struct publisher *p, const struct catalog *catalog, bool
 
 enum publisher_state publisher_state(const struct publisher *p);
 const char *publisher_identity(const struct publisher *p);
-uint64_t publisher_nonce(const struct publisher *p);
 uint32_t publisher_id(const struct publisher *p);             /* 0 before it has joined */
 uint32_t publisher_incarnation(const struct publisher *p);    /* 0 before it has joined */
 uint64_t publisher_join_seq(const struct publisher *p);       /* of its join record; 0: none */

@@ -45,8 +45,7 @@ size_t relay_memory(const struct proxy_options *o, const struct port *port)
     struct publisher_sizes sizes = sizes_of(options_of(o), port);
     uint32_t count = count_of(o, &sizes);
     return sizeof(struct relay) + count * (sizeof(struct relay_publisher) + sizes.memory) +
-           slots_for(count) * sizeof(uint32_t) +
-           o->catalog.publishers_max * (sizeof(uint32_t) + sizeof(struct relay_join)) +
+           slots_for(count) * sizeof(uint32_t) + o->catalog.publishers_max * sizeof(uint32_t) +
            (size_t)RELAY_OUTBOX * sizes.datagram_max;
 }
 
@@ -67,12 +66,11 @@ struct relay *relay_create(struct proxy *p)
     r->slabs = aligned_alloc(64, r->max * r->sizes.memory);
     r->by_id = malloc(p->o.catalog.publishers_max * sizeof *r->by_id);
     r->by_identity = malloc((r->identity_mask + 1) * sizeof *r->by_identity);
-    r->joins = calloc(p->o.catalog.publishers_max, sizeof *r->joins);
     r->own_memory = aligned_alloc(64, relay_own_memory(r));
     r->outbox.max = RELAY_OUTBOX;
     r->outbox.bytes = r->outbox_bytes = malloc((size_t)RELAY_OUTBOX * r->sizes.datagram_max);
     if (r->publishers == NULL || r->slabs == NULL || r->by_id == NULL || r->by_identity == NULL ||
-        r->joins == NULL || r->outbox_bytes == NULL || r->own_memory == NULL) {
+        r->outbox_bytes == NULL || r->own_memory == NULL) {
         relay_destroy(r);
         return NULL;
     }
@@ -91,7 +89,6 @@ void relay_destroy(struct relay *r)
     free(r->slabs);
     free(r->by_id);
     free(r->by_identity);
-    free(r->joins);
     free(r->outbox_bytes);
     free(r);
 }
@@ -280,15 +277,6 @@ void relay_close(struct relay *r, struct session *s)
     relay_topic_forget(r, s);
 }
 
-struct relay_publisher *relay_find_twin(struct relay *r, const char *identity, uint64_t nonce)
-{
-    struct relay_publisher *q = at(r, *identity_chain(r, identity));
-    while (q != NULL && (strcmp(publisher_identity(q->publisher), identity) != 0 ||
-                         publisher_nonce(q->publisher) != nonce))
-        q = at(r, q->next_of_identity);
-    return q;
-}
-
 /* ---- what sessions are told ------------------------------------------------------------------ */
 
 /* Directly behind the join: it, and what comes behind it, waits until that is there for good. */
@@ -347,13 +335,6 @@ void relay_tell(struct relay_publisher *q)
 
 /* ---- the stream ------------------------------------------------------------------------------ */
 
-static void remember_join(struct relay *r, const struct message *m, const struct sys_join *j)
-{
-    if (j->publisher < r->p->o.catalog.publishers_max)
-        r->joins[j->publisher] =
-            (struct relay_join) { .join_seq = m->seq, .last_number = j->last_publisher_seq };
-}
-
 /* Those of this identity: who asked for it, and whom it supersedes. */
 static void on_join(struct relay *r, const struct message *m)
 {
@@ -362,7 +343,6 @@ static void on_join(struct relay *r, const struct message *m)
     r->own_deadline_ns = 0;
     if (!sys_join_decode(m->payload, m->length, &j))
         return;
-    remember_join(r, m, &j);
     uint32_t next;
     for (uint32_t i = *identity_chain(r, j.identity); i != RELAY_NONE; i = next) {
         struct relay_publisher *q = at(r, i);

@@ -38,12 +38,6 @@ struct relay_publisher {
     uint64_t deadline_ns;
 };
 
-/* What a join record said last of a publisher: for those who ask again. */
-struct relay_join {
-    uint64_t join_seq;
-    uint64_t last_number;
-};
-
 /* A topic that somebody waits for. */
 struct relay_create {
     struct session *session; /* NULL: free */
@@ -75,7 +69,6 @@ struct relay {
     uint32_t *by_identity;     /* by hash */
     uint32_t identity_mask;
     uint64_t identity_secret;
-    struct relay_join *joins; /* by publisher id */
     uint32_t first_busy;
     uint64_t kept; /* bytes, of all */
     struct publisher_outbox outbox;
@@ -106,8 +99,6 @@ void relay_touch(struct relay_publisher *q);
 void relay_follow_id(struct relay_publisher *q);
 /* Tells its session what is to be told now. */
 void relay_tell(struct relay_publisher *q);
-/* Of the same identity, with the same nonce. */
-struct relay_publisher *relay_find_twin(struct relay *r, const char *identity, uint64_t nonce);
 
 /* ---- relay_own.c ----------------------------------------------------------------------------- */
 size_t relay_own_memory(const struct relay *r); /* aligned to 64 */

@@ -54,23 +54,6 @@ static bool may_publish_anything(const struct session *s)
     return false;
 }
 
-/* A join that is there already, and ours: its answer was lost with another connection. */
-static void adopt(struct relay_publisher *q, const struct publisher_options *o)
-{
-    struct relay *r = q->relay;
-    uint32_t id = catalog_publisher_find(r->p->catalog, o->identity);
-    if (id == 0)
-        return;
-    const struct catalog_publisher *there = catalog_publisher(r->p->catalog, id);
-    const struct relay_join *join = &r->joins[id];
-    if (there->incarnation != o->wanted || there->nonce != o->nonce ||
-        there->join_seq != join->join_seq)
-        return;
-    publisher_adopt(q->publisher, id, there->incarnation, join->join_seq, join->last_number);
-    relay_follow_id(q);
-    relay_tell(q);
-}
-
 /* So that nobody waits for its outcomes. */
 static bool was_told_of_its_end(const struct relay_publisher *q)
 {
@@ -116,15 +99,11 @@ enum relay_verdict relay_open(struct relay *r, struct session *s, const struct e
         return refuse(refused, EDGE_REFUSED_QUOTA, "too many publishers of this key are open");
     if (session_reader(s) == NULL)
         return refuse(refused, EDGE_REFUSED_QUOTA, "this proxy is full");
-    struct relay_publisher *twin = relay_find_twin(r, o.identity, o.nonce);
-    if (twin != NULL)
-        session_end(twin->session, EDGE_CLOSING_IDLE, "its client has come by another connection");
     struct relay_publisher *q = relay_take(r, s, &o);
     if (q == NULL)
         return refuse(refused, EDGE_REFUSED_QUOTA, "too many publishers are open at this proxy");
     if (first)
         limiter_add(r->p->limiter, s->account, LIMITER_IDENTITIES, 1);
-    adopt(q, &o);
     return RELAY_DONE;
 }
 

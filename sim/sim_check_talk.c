@@ -7,10 +7,9 @@
  * lasts, and sends it before it looks at the next message: who waits has less when a change of rights ends its
  * connection.
  *
- * Compared are EPOCH, NAME, MESSAGE, PROGRESS, OUTCOME, CHANGED, OPENED of a join that came behind the login, and
- * SUPERSEDED of who is open. Not:
- * - REFUSED, ALIVE and CLOSING, which are no part of the stream's order; nor OPENED of an older join, and SUPERSEDED of
- *   who was never open, which come where the proxy is when it is asked;
+ * Compared are EPOCH, NAME, MESSAGE, PROGRESS, OUTCOME, CHANGED, OPENED, and SUPERSEDED of who is open. Not:
+ * - REFUSED, ALIVE and CLOSING, which are no part of the stream's order; nor SUPERSEDED of who was never open, which
+ *   comes where the proxy is when it is asked;
  * - outcomes in front of where the fresh proxy begins: what a subscription begins with is judged by the rights that
  *   hold where it is made, so the fresh one makes it where the first one did, and goes on from a fork where that
  *   ends;
@@ -55,12 +54,6 @@ static void fail(struct check *c, const char *why)
     sim_violate(c->s, SIM_BOUNDED, "the fresh proxy: %s", why);
 }
 
-/* Of a join that was in the stream before the connection was there: told when it was asked for. */
-static bool is_old(const struct sim_stretch *t, const struct sim_stretch_owned *o)
-{
-    return o->join_seq <= t->login_seq;
-}
-
 /* What it was told there, it is told behind this seq. */
 static bool tell(const struct sim_stretch *t, size_t at, uint64_t seq)
 {
@@ -80,8 +73,7 @@ static void own(struct check *c, struct sim_stretch *t, uint64_t seq)
             continue;
         o->done = true;
         bool ok = reader_own(t->reader, o->publisher, o->join_seq);
-        if (o->at < t->end && !is_old(t, o))
-            ok = ok && tell(t, o->at, o->join_seq);
+        ok = ok && (o->at >= t->end || tell(t, o->at, o->join_seq));
         if (o->superseded_seq != 0) {
             reader_own_through(t->reader, o->publisher, o->superseded_seq);
             ok = ok && (o->superseded_at >= t->end || tell(t, o->superseded_at, o->superseded_seq));

@@ -33,7 +33,7 @@ uint64_t sim_stretch_seq(const struct sim_stretches *all, const struct sim_stret
     if (f->type == EDGE_CHANGED && edge_changed_decode(f->body, length, &changed))
         return changed.seq - 1;
     if (f->type == EDGE_OPENED && edge_opened_decode(f->body, length, &opened))
-        return opened.join_seq > t->login_seq ? opened.join_seq : 0;
+        return opened.join_seq;
     if (f->type == EDGE_SUPERSEDED && edge_superseded_decode(f->body, length, &superseded))
         return was_open(t, &superseded) ? superseded.join_seq : 0;
     if (f->type == EDGE_MESSAGE && edge_message_decode(f->body, length, &m))

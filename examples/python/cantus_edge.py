@@ -261,7 +261,7 @@ class Publisher:
         reader.done()
         if self.id not in (0, identity):
             raise Broken(f"it opens publisher {identity}, and {self.name} is publisher {self.id}")
-        if identity == 0 or (self.incarnation and incarnation != self.incarnation + 1):
+        if identity == 0 or incarnation <= self.incarnation:
             raise Broken(f"it opens incarnation {incarnation} of {self.name} behind {self.incarnation}")
         fresh, self.id, self.incarnation, self.last = self.id == 0, identity, incarnation, last
         self.nonce = random.SystemRandom().getrandbits(64)  # for the next one

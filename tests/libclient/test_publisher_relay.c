@@ -63,21 +63,6 @@ START_TEST(an_incarnation_that_is_to_come_is_waited_for_and_then_asked_for)
 }
 END_TEST
 
-START_TEST(a_join_that_is_there_is_gone_on_with)
-{
-    struct bench *b = bench_new(NULL);
-    publisher_adopt(b->p, ID, 4, 9, 17);
-    bench_step(b);
-    ck_assert_uint_eq(b->rig.leader.sent_count, 0);
-    publisher_on_stable(b->p, 9);
-    bench_step(b);
-    ck_assert_int_eq(publisher_state(b->p), PUBLISHER_ACTIVE);
-    ck_assert_uint_eq(publisher_incarnation(b->p), 4);
-    ck_assert_uint_eq(bench_push(b, "a"), 18);
-    bench_free(b);
-}
-END_TEST
-
 START_TEST(a_group_is_many_items_and_one_run)
 {
     struct bench *b = bench_new(NULL);
@@ -152,7 +137,6 @@ int main(void)
     TCase *t = tcase_create("publisher_relay");
     tcase_add_test(t, an_incarnation_that_another_has_is_the_end_once_that_is_stable);
     tcase_add_test(t, an_incarnation_that_is_to_come_is_waited_for_and_then_asked_for);
-    tcase_add_test(t, a_join_that_is_there_is_gone_on_with);
     tcase_add_test(t, a_group_is_many_items_and_one_run);
     tcase_add_test(t, what_was_said_behind_a_fallen_item_falls_with_it);
     tcase_add_test(t, publishers_that_share_an_outbox_send_as_much_as_it_holds);
