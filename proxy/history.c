@@ -21,6 +21,7 @@ struct job {
 /* Where in time something was. */
 struct search {
     uint64_t time_ns, low, high;
+    bool amid; /* what begins at `high` may be the middle of a message */
     bool active;
     bool again; /* the next request is to be sent */
 };
@@ -314,6 +315,7 @@ static void pruned(struct history *h, struct lane *l, uint64_t oldest_seq)
         fail(h, l, oldest);
     } else { /* nothing below is left: what is left begins there */
         h->search.low = oldest > h->search.low ? oldest : h->search.low + 1;
+        h->search.amid = h->search.amid && oldest < h->search.high;
         l->pruned = 0;
         l->due_ns = h->now_ns;
     }
@@ -388,15 +390,51 @@ static enum taken take_messages(struct history *h, struct lane *l, const uint8_t
     return TAKEN_ALL;
 }
 
+/* What a search asks for: what is in the middle, and in the end what is in front of what it has found. */
+static uint64_t wanted_seq(const struct search *s)
+{
+    return s->low < s->high ? s->low + (s->high - s->low) / 2 : s->high - 1;
+}
+
+static bool is_found(const struct search *s)
+{
+    return s->low >= s->high && (!s->amid || s->high <= 1);
+}
+
+/* Goes back to where the message begins that is open at the end of this batch, if one is. */
+static void go_to_beginning(struct search *s, const uint8_t *bytes, const struct batch_header *b)
+{
+    struct batch_cursor cursor = batch_begin(bytes, b);
+    struct message m;
+    s->high = b->first_seq;
+    s->amid = true;
+    while (batch_next(&cursor, &m))
+        if ((m.flags & MESSAGE_FRAGMENT) == 0) {
+            s->high = m.seq + 1;
+            s->amid = false;
+        }
+}
+
 /* One batch of a search: on which side of it the time is. */
-static void halve(struct history *h, struct lane *l, const struct batch_header *b)
+static void halve(struct history *h, struct lane *l, const uint8_t *bytes,
+                  const struct batch_header *b)
 {
     struct search *s = &h->search;
-    if (b->timestamp_ns >= s->time_ns)
-        s->high = b->first_seq < s->high ? b->first_seq : s->high;
-    else
-        s->low = batch_end_seq(b);
     l->progressed = true;
+    if (s->low >= s->high) {
+        go_to_beginning(s, bytes, b);
+    } else if (b->timestamp_ns < s->time_ns) {
+        s->low = batch_end_seq(b);
+    } else if (b->first_seq < s->high) {
+        s->high = b->first_seq;
+        s->amid = true;
+    }
+}
+
+/* Whether a batch tells a search anything. */
+static bool tells(const struct search *s, const struct batch_header *b)
+{
+    return s->low < s->high ? batch_end_seq(b) > s->low : batch_end_seq(b) == s->high;
 }
 
 /* False: it stays where it is. */
@@ -405,14 +443,14 @@ static bool on_batch(struct history *h, struct lane *l, const uint8_t *bytes, si
     struct batch_header b;
     enum wire_verdict verdict = batch_verify(bytes, length, h->o.stream, &b);
     if (verdict != WIRE_OK || !on_history(h, &b) ||
-        (l->job != NONE ? !follows(l, &b) : batch_end_seq(&b) <= h->search.low)) {
+        (l->job != NONE ? !follows(l, &b) : !tells(&h->search, &b))) {
         h->counters[verdict != WIRE_OK ? COUNTER_DROPPED_CORRUPT : COUNTER_STALE_IN]++;
         l->doubted = l->doubted || verdict == WIRE_OK;
         give_up(h, l, false);
         return true;
     }
     if (l->job == NONE) {
-        halve(h, l, &b);
+        halve(h, l, bytes, &b);
         return true;
     }
     switch (take_messages(h, l, bytes, &b)) {
@@ -488,7 +526,7 @@ static void send_request(struct history *h, struct lane *l)
     if (l->job != NONE) {
         request.end_seq = h->jobs[l->job].end_seq + RUN_MESSAGES_MAX;
     } else {
-        request.first_seq = s->low + (s->high - s->low) / 2;
+        request.first_seq = wanted_seq(s);
         request.end_seq = request.first_seq + 1;
     }
     if (h->epochs->count > 0)
@@ -632,7 +670,7 @@ static uint64_t step_lane(struct history *h, struct lane *l)
 {
     if (l->state == LANE_FREE)
         fill_lane(h, l);
-    if (l->state != LANE_FREE && l->job == NONE && h->search.low >= h->search.high) {
+    if (l->state != LANE_FREE && l->job == NONE && is_found(&h->search)) {
         if (h->search.active)
             answer_search(h);
         free_lane(h, l);

@@ -55,8 +55,8 @@ void history_cancel(struct history *h, uint32_t replay);
 /* What was refused is offered again; nothing, if it is to be read again first. */
 void history_resume(struct history *h, uint32_t replay);
 
-/* The first seq whose batch is stamped at or after time_ns, found by halving between [low, high]; `high` if all
- * below are earlier. Asked anew until it answers: true, with *seq. */
+/* The first seq whose batch is stamped at or after time_ns, or if that is amid a message where that begins, found by
+ * halving between [low, high]; `high`, where a message begins, if all below are earlier. Asked anew until it answers: true, with *seq. */
 bool history_find_time(struct history *h, uint64_t time_ns, uint64_t low, uint64_t high,
                        uint64_t *seq);
 

@@ -311,13 +311,15 @@ static const struct sim_entry *next_message(const struct sim_history *h, uint32_
     return e;
 }
 
-/* Whether there is a history with this position on which the stream came to that time behind it, and not before. */
+/* Whether there is a history on which this position is in front of the first message stamped so or later. */
 static bool begins_at_time(const struct sim_history *h, struct position p, uint64_t time_ns)
 {
     for (uint32_t i = 0; i < h->branch_count; i++) {
         const struct sim_entry *last = p.seq > 0 ? sim_history_at(h, i, p.seq) : NULL;
         const struct sim_entry *next = next_message(h, i, p.seq);
-        if (sim_history_has(h, i, p) && (last == NULL || last->timestamp_ns < time_ns) &&
+        bool whole = last == NULL || (last->flags & (MESSAGE_FRAGMENT | MESSAGE_MORE)) == 0 ||
+                     sim_check_is_delivered(h, i, p.seq);
+        if (sim_history_has(h, i, p) && whole && (last == NULL || last->timestamp_ns < time_ns) &&
             next != NULL && next->timestamp_ns >= time_ns)
             return true;
     }
