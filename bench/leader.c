@@ -335,11 +335,6 @@ const struct sequencer *leader_core(const struct leader *l)
     return l->core;
 }
 
-uint32_t leader_topic_first(const struct leader *l)
-{
-    return l->topic_first;
-}
-
 /* ---- work ------------------------------------------------------------------------------------ */
 
 static uint32_t make_datagram(struct leader *l, struct port_datagram *d, uint8_t *bytes)

@@ -35,8 +35,6 @@ void leader_destroy(struct leader *l);
 const uint8_t *leader_genesis(const struct leader *l, uint32_t *length);
 uint64_t leader_stream(const struct leader *l);
 const struct sequencer *leader_core(const struct leader *l);
-/* Of the users' topics. */
-uint32_t leader_topic_first(const struct leader *l);
 
 /* Makes the next `count` datagrams of proposals, as full as they get, of publishers and on topics
  * in no order. Returns the number of messages. */

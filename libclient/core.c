@@ -221,7 +221,8 @@ void client_core_destroy(struct client_core *c)
     free(c);
 }
 
-bool core_start(struct client_core *c)
+/* Takes the tables whose size depends on what was added. */
+static bool start(struct client_core *c)
 {
     if (c->started)
         return c->status >= 0 || c->status == CANTUS_SUPERSEDED;
@@ -381,7 +382,7 @@ static void core_on_datagrams(void *core, const struct port_datagram *datagrams,
 {
     struct client_core *c = core;
     c->now = now;
-    if (!core_start(c) || c->edge != NULL)
+    if (!start(c) || c->edge != NULL)
         return;
     for (uint32_t i = 0; i < count; i++) {
         const struct port_datagram *d = &datagrams[i];
@@ -401,11 +402,11 @@ static size_t core_on_stream(void *core, const struct port_stream_event *event,
     struct client_core *c = core;
     c->now = now;
     size_t consumed = 0;
-    if (c->edge != NULL && core_start(c)) {
+    if (c->edge != NULL && start(c)) {
         edge_on_stream(c->edge, event, now, &consumed);
         return consumed;
     }
-    if (!core_start(c) || !follower_on_stream(c->follower, event, now, &consumed))
+    if (!start(c) || !follower_on_stream(c->follower, event, now, &consumed))
         return event->type == PORT_STREAM_BYTES ? event->length : 0;
     return consumed;
 }
@@ -474,7 +475,7 @@ static uint64_t core_step(void *core, struct port_time now)
 {
     struct client_core *c = core;
     c->now = now;
-    bool started = core_start(c);
+    bool started = start(c);
     if (c->edge != NULL)
         return core_edge_step(c);
     if (!started)
@@ -518,7 +519,7 @@ const struct participant_ops client_participant = {
 bool client_core_apply_batch(struct client_core *c, const uint8_t *batch,
                              const struct batch_header *header)
 {
-    if (!core_start(c) || header->first_seq != c->next ||
+    if (!start(c) || header->first_seq != c->next ||
         (c->any && !digest_equal(header->before, c->digest)))
         return false;
     core_apply(c, batch, header);

@@ -561,7 +561,8 @@ static void ask_for_subtrees(struct client_core *c)
     }
 }
 
-void core_edge_resubscribe(struct client_core *c)
+/* The proxy is to be asked for the subtrees that are wanted now. */
+static void resubscribe(struct client_core *c)
 {
     c->resubscribe = false;
     c->route_count = 1;
@@ -631,7 +632,7 @@ uint64_t core_edge_step(struct client_core *c)
         return PORT_NEVER;
     }
     if (c->resubscribe)
-        core_edge_resubscribe(c);
+        resubscribe(c);
     if (!c->live && !c->ended && at_the_tip(c))
         core_go_live(c);
     if (c->live)

@@ -182,8 +182,6 @@ void core_check_superseded(struct client_core *c, struct author *a);
 void core_step_authors(struct client_core *c);
 /* Caught up, at last or again. */
 void core_go_live(struct client_core *c);
-/* Takes the tables whose size depends on what was added. */
-bool core_start(struct client_core *c);
 
 /* ---- core_deliver.c -------------------------------------------------------------------------- */
 /* Applies a batch that follows. */
@@ -199,8 +197,6 @@ void core_hand_over(struct client_core *c, const struct client_route *route,
 
 /* ---- core_edge.c ----------------------------------------------------------------------------- */
 bool core_edge_create(struct client_core *c);
-/* The proxy is to be asked for the subtrees that are wanted now. */
-void core_edge_resubscribe(struct client_core *c);
 void core_edge_start(struct client_core *c);
 uint64_t core_edge_step(struct client_core *c);
 /* "@KEY:name"; false, with a text in error. */

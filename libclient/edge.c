@@ -165,7 +165,7 @@ void edge_violation(struct edge *e, const char *format, ...)
 {
     if (e->state == EDGE_STATE_REST || e->state == EDGE_STATE_FAILED)
         return; /* ended already, by a callee */
-    e->stats.violations++;
+    e->violations++;
     char text[EDGE_TROUBLE_MAX];
     va_list args;
     va_start(args, format);
@@ -223,7 +223,6 @@ void edge_frame_written(struct edge *e, size_t length)
 {
     assert(length > 0);
     e->out_end += length;
-    e->stats.frames_out++;
 }
 
 bool edge_open_publisher(struct edge *e, const struct edge_open *o)
@@ -264,7 +263,6 @@ static size_t take_frame(struct edge *e, const uint8_t *at, size_t length)
     }
     if (frame == 0)
         return 0;
-    e->stats.frames_in++;
     edge_on_frame(e, type, at + EDGE_HEADER, frame - EDGE_HEADER);
     return frame;
 }
@@ -364,7 +362,6 @@ static void connect_next(struct edge *e)
     e->stream = e->port->ops->stream_connect(e->port, to);
     e->state = EDGE_STATE_CONNECT;
     e->login_by_ns = e->now.mono_ns + EDGE_LOGIN_NS;
-    e->stats.connects++;
     if (e->stream == 0)
         edge_give_up(e, "no connection can be made: too many open files?");
 }
@@ -419,11 +416,6 @@ bool edge_is_subscribed(const struct edge *e)
     return e->subscribed;
 }
 
-bool edge_is_accepted(const struct edge *e)
-{
-    return e->state == EDGE_STATE_ACCEPTED;
-}
-
 const struct edge_accepted *edge_accepted(const struct edge *e)
 {
     return &e->accepted;
@@ -449,9 +441,9 @@ uint64_t edge_tip(const struct edge *e)
     return e->tip > e->position.seq ? e->tip : e->position.seq;
 }
 
-struct edge_stats edge_stats(const struct edge *e)
+uint64_t edge_violations(const struct edge *e)
 {
-    return e->stats;
+    return e->violations;
 }
 
 const char *edge_state_text(const struct edge *e)

@@ -70,10 +70,6 @@ struct edge_callbacks {
     void *ctx;
 };
 
-struct edge_stats {
-    uint64_t connects, accepts, violations, frames_in, frames_out;
-};
-
 struct edge;
 
 struct edge *edge_create(const struct edge_options *options, const struct edge_callbacks *callbacks,
@@ -115,13 +111,12 @@ bool edge_open_publisher(struct edge *e, const struct edge_open *o);
 bool edge_publish(struct edge *e, const struct edge_publish *p);
 
 bool edge_is_subscribed(const struct edge *e);
-bool edge_is_accepted(const struct edge *e);
 const struct edge_accepted *edge_accepted(const struct edge *e); /* of this connection */
 struct position edge_position(const struct edge *e);             /* handed over through */
 uint64_t edge_stream(const struct edge *e);                      /* 0: not known yet */
 uint64_t edge_stable(const struct edge *e);
-uint64_t edge_tip(const struct edge *e); /* known to exist */
-struct edge_stats edge_stats(const struct edge *e);
+uint64_t edge_tip(const struct edge *e);        /* known to exist */
+uint64_t edge_violations(const struct edge *e); /* by proxies */
 const char *edge_state_text(const struct edge *e);
 
 #endif

@@ -61,7 +61,6 @@ void edge_on_accepted(struct edge *e, const uint8_t *body, size_t length)
     e->state = EDGE_STATE_ACCEPTED;
     e->accepted_ns = e->now.mono_ns;
     e->identity_refusals = 0;
-    e->stats.accepts++;
     if (a.tip.seq > e->tip)
         e->tip = a.tip.seq;
     if (!e->call.accepted(e->call.ctx, &a))

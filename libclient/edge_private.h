@@ -51,7 +51,7 @@ struct edge {
     struct port *port;
     struct port_time now;
     uint64_t random;
-    struct edge_stats stats;
+    uint64_t violations;
 
     enum edge_state state;
     uint32_t stream; /* the port's; 0: none */

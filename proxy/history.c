@@ -128,13 +128,6 @@ void history_listen(struct history *h, const struct history_callbacks *callbacks
     h->callbacks = *callbacks;
 }
 
-void history_set_sources(struct history *h, const struct follower_source *sources, uint32_t count)
-{
-    assert(count <= FOLLOWER_SOURCES_MAX);
-    memcpy(h->o.sources, sources, count * sizeof sources[0]);
-    h->o.source_count = count;
-}
-
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
 static void queue_job(struct history *h, uint32_t j)

@@ -45,8 +45,6 @@ struct history_callbacks {
     void *ctx;
 };
 void history_listen(struct history *h, const struct history_callbacks *callbacks);
-/* Where the stores are, from now on. */
-void history_set_sources(struct history *h, const struct follower_source *sources, uint32_t count);
 
 /* Whole messages with seqs in [first_seq, end_seq), both stable. HISTORY_NONE: too many wait. After done and
  * failed the number is no longer good. */

@@ -347,11 +347,6 @@ uint64_t reader_seq(const struct reader *r)
     return reader_next_seq(r) - 1;
 }
 
-uint64_t reader_bytes(const struct reader *r)
-{
-    return reader_end(r) - r->at;
-}
-
 uint32_t reader_subtrees(const struct reader *r)
 {
     uint32_t view = r->change_count > 0 ? r->changes[r->change_count - 1].view : r->view;
@@ -361,9 +356,7 @@ uint32_t reader_subtrees(const struct reader *r)
 struct readers_counts readers_counts(const struct readers *s)
 {
     struct readers_counts c = s->counts;
-    c.readers = s->reader_count;
-    c.behind = c.readers - c.live;
-    c.catching_up = s->o.catch_ups_max - s->free_slot_count;
+    c.behind = s->reader_count - c.live;
     return c;
 }
 

@@ -41,8 +41,8 @@ struct readers_counts {
     uint64_t passed; /* stretches of it that were not read */
     uint64_t forked;
     uint64_t broken;
-    uint64_t items_full; /* times that there was no room for what is to be inserted */
-    uint32_t readers, live, behind, catching_up; /* now */
+    uint64_t items_full;   /* times that there was no room for what is to be inserted */
+    uint32_t live, behind; /* now */
 };
 
 enum { READER_FRAME_MAX = 64, READER_INSERTED_MAX = 65536 };
@@ -147,8 +147,7 @@ enum reader_state {
 };
 enum reader_state reader_state(const struct reader *r);
 uint64_t reader_oldest(const struct reader *r);
-uint64_t reader_seq(const struct reader *r);   /* everything through this was taken */
-uint64_t reader_bytes(const struct reader *r); /* behind its view; 0: none */
+uint64_t reader_seq(const struct reader *r); /* everything through this was taken */
 uint32_t reader_subtrees(const struct reader *r);
 struct readers_counts readers_counts(const struct readers *s);
 struct views *readers_views(const struct readers *s);

@@ -94,14 +94,6 @@ void recent_destroy(struct recent *r)
     free(r);
 }
 
-void recent_reset(struct recent *r)
-{
-    r->begin = r->end = 0;
-    r->left_seq = r->last_seq = 0;
-    r->block_count = 0;
-    r->cuts++;
-}
-
 static struct recent_stretch *stretch_of(const struct recent *r, uint64_t seq)
 {
     return &r->stretches[seq / RECENT_STRETCH & r->stretch_mask];

@@ -36,9 +36,7 @@ struct recent *recent_create(uint64_t bytes);
 void recent_destroy(struct recent *r);
 size_t recent_memory(uint64_t bytes); /* that create takes */
 
-/* Forgets everything; the next message may have any seq. */
-void recent_reset(struct recent *r);
-/* The next whole message of the stream; `stable` is the watermark of the batch that completed it. */
+/* The next whole message of the stream, which may begin anywhere; `stable` is the watermark of the batch that completed it. */
 void recent_push(struct recent *r, const struct run_message *m, uint64_t stable);
 /* What is above `seq` no longer holds. */
 void recent_fork(struct recent *r, uint64_t seq);

@@ -238,7 +238,8 @@ static bool flush_once(struct session *e, size_t room)
     return count > 0;
 }
 
-void session_flush(struct session *e)
+/* What its reader has, as far as there is room. */
+static void flush(struct session *e)
 {
     if (e->reader == NULL)
         return;
@@ -472,7 +473,7 @@ size_t sessions_on_stream(struct sessions *s, const struct port_stream_event *ev
         return session_read(e, event->bytes, event->length);
     case PORT_STREAM_ROOM:
         s->more = s->more || e->stopped;
-        session_flush(e);
+        flush(e);
         break;
     case PORT_STREAM_CLOSED:
         leave(e, 0);
@@ -559,7 +560,7 @@ uint64_t sessions_step(struct sessions *s)
     sessions_give_turns(s);
     uint32_t flushed = 0;
     while (flushed < SESSION_FLUSHED_MAX && (e = readers_ready(p->readers)) != NULL) {
-        session_flush(e);
+        flush(e);
         flushed++;
     }
     s->more = s->more || flushed == SESSION_FLUSHED_MAX;

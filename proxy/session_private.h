@@ -173,8 +173,6 @@ bool session_has_room(struct session *e, size_t length);
 bool session_may_say(struct session *e);
 void session_say(struct session *e, const uint8_t *frame, size_t length);
 void session_refuse(struct session *e, const struct edge_refused *refused);
-/* What its reader has, as far as there is room. */
-void session_flush(struct session *e);
 /* Ends it in the next step: for who is in the middle of something. */
 void session_doom(struct session *e, enum edge_closing_reason reason);
 void session_stopped(struct session *e, bool stopped);

@@ -11,7 +11,12 @@ static uint32_t find_hashed(const struct views *v, uint64_t hash, const char *pa
     return n;
 }
 
-uint32_t node_find(const struct views *v, const char *path, size_t length)
+static bool row_has(const struct row *r, uint32_t region)
+{
+    return (r->bits[region / 64] >> region % 64 & 1) != 0;
+}
+
+static uint32_t node_find(const struct views *v, const char *path, size_t length)
 {
     return find_hashed(v, hash64(path, length, 0), path, length);
 }

@@ -190,14 +190,9 @@ void editions_fork(struct views *v);
 void editions_merge(struct views *v);
 /* The same for one, if it is one of those. Nobody in it lacks anything. */
 void edition_merge(struct views *v, uint32_t edition);
-static inline bool row_has(const struct row *r, uint32_t region)
-{
-    return (r->bits[region / 64] >> region % 64 & 1) != 0;
-}
 
 /* ---- view_interest.c ------------------------------------------------------------------------- */
 
-uint32_t node_find(const struct views *v, const char *path, size_t length);
 /* One that is there, or made; NONE: no room. */
 uint32_t node_take(struct views *v, const char *path, size_t length);
 void node_release(struct views *v, uint32_t node); /* that has no sub any more */

@@ -177,7 +177,7 @@ void sim_check_edge_client(struct sim *s, struct sim_node *n)
     const struct edge *e = client_core_edge(n->core);
     struct sim_reader *r = &n->client->reader;
     struct position at = edge_position(e);
-    if (edge_stats(e).violations > 0)
+    if (edge_violations(e) > 0)
         sim_violate(s, SIM_VIEWS, "what a proxy sends does not add up: %s", n->client->error);
     enum cantus_status status = client_core_status(n->core);
     bool stopped = status != CANTUS_OK && status != CANTUS_SUPERSEDED; /* nothing is handed over */

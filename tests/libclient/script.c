@@ -311,9 +311,9 @@ void script_saw(const struct script *s, uint32_t index, uint64_t seq, const char
     ck_assert_str_eq(s->seen[index].head, text);
 }
 
-struct edge_stats script_stats(const struct script *s)
+uint64_t script_violations(const struct script *s)
 {
-    return edge_stats(client_core_edge(s->core));
+    return edge_violations(client_core_edge(s->core));
 }
 
 /* The connection; the next one may have been begun. */

@@ -58,7 +58,7 @@ void script_name(struct script *s, enum edge_name_kind kind, uint32_t id, const 
 struct script *script_new(enum follower_level level);
 const struct rig_report *script_reported(const struct script *s, enum cantus_report_kind kind);
 void script_saw(const struct script *s, uint32_t index, uint64_t seq, const char *text);
-struct edge_stats script_stats(const struct script *s);
+uint64_t script_violations(const struct script *s);
 void script_step(struct script *s);
 void script_subscribe(struct script *s, const char *subtree);
 void script_tell(struct script *s, uint64_t seq, const char *text);

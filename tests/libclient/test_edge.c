@@ -42,7 +42,7 @@ START_TEST(names_and_texts_of_a_proxy_are_fit_to_be_printed)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct script *s = let_in_and_named(names[i].kind, names[i].text);
         ck_assert_uint_eq(script_is_gone(s), !names[i].fine);
-        ck_assert_uint_eq(script_stats(s).violations, !names[i].fine);
+        ck_assert_uint_eq(script_violations(s), !names[i].fine);
         script_free(s);
     }
     struct script *s = script_new(FOLLOWER_SEQUENCED);
@@ -298,7 +298,7 @@ START_TEST(a_quota_is_waited_for)
     script_flush(s);
     ck_assert(script_is_gone(s));
     ck_assert_int_eq(client_core_status(s->core), CANTUS_OK);
-    ck_assert_uint_eq(script_stats(s).violations, 0);
+    ck_assert_uint_eq(script_violations(s), 0);
     script_begin(s);
     script_free(s);
 }

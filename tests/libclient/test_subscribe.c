@@ -186,7 +186,7 @@ START_TEST(a_proxy_is_asked_and_says_from_which_seq_on)
     SAY(s, changed, .seq = 24);
     script_flush(s);
     ck_assert_str_eq(w.seen, "two ");
-    ck_assert_uint_eq(script_stats(s).violations, 0);
+    ck_assert_uint_eq(script_violations(s), 0);
     script_free(s);
 }
 END_TEST
@@ -241,7 +241,7 @@ START_TEST(a_connection_that_is_lost_is_asked_for_all_of_it_from_where_it_was)
     tell_other(s, 6, 4, "two");
     script_flush(s);
     ck_assert_str_eq(w.seen, "two ");
-    ck_assert_uint_eq(script_stats(s).violations, 0);
+    ck_assert_uint_eq(script_violations(s), 0);
     script_free(s);
 }
 END_TEST
@@ -261,7 +261,7 @@ START_TEST(a_failover_meanwhile_is_waited_for)
         SAY(s, changed, .seq = 12);
         script_flush(s);
         ck_assert_uint_eq(script_reported(s, CANTUS_REPORT_SUBSCRIBED)->r.seq, 12);
-        ck_assert_uint_eq(script_stats(s).violations, 0);
+        ck_assert_uint_eq(script_violations(s), 0);
         script_free(s);
     }
 }
@@ -301,7 +301,7 @@ START_TEST(a_changed_that_contradicts_what_was_sent_ends_the_connection)
     SAY(s, changed, .seq = 4);
     script_flush(s);
     ck_assert(script_is_gone(s));
-    ck_assert_uint_eq(script_stats(s).violations, 1);
+    ck_assert_uint_eq(script_violations(s), 1);
     script_free(s);
 }
 END_TEST
