@@ -4,7 +4,8 @@
  *   reader_begin.c   where it begins
  *   reader_stream.c  ticks, publishers, the stream
  *   reader_queue.c   what is inserted, and the bytes that a session takes
- *   reader_catch.c   places, and the way from behind to live
+ *   reader_catch.c   places, the way from behind to live, and the line of those who are behind
+ *   reader_slot.c    what one of these is encoded with
  *   reader_rights.c  changes of what may be read
  *   reader_pass.c    what that need not read
  *
@@ -302,23 +303,46 @@ uint32_t reader_effective_view(const struct reader *r);
 void reader_begin(struct reader *r);
 /* Leaves view and slot; its place is behind what was taken. */
 void reader_leave(struct reader *r);
+/* Lives from here on: what there is was written for it. */
+void reader_join(struct reader *r, uint32_t view);
+/* Nothing that it lacks was offered to its view's encoder yet. */
+bool reader_at_tip(const struct reader *r, const struct encoder *e);
+/* The next change counts from here on. False: no room to say so. */
+bool reader_say_changed(struct reader *r);
 /* The first seq of which not everything was taken. */
 uint64_t reader_next_seq(const struct reader *r);
-void slot_release(struct reader *r);
-bool slot_history_message(void *ctx, void *reader, const struct run_message *m, uint64_t stable);
-void slot_history_done(void *ctx, void *reader);
-void slot_history_failed(void *ctx, void *reader, uint64_t oldest_seq);
-/* True: there is more to do at once. */
-bool slots_step(struct readers *s);
 void reader_break(struct reader *r);
 /* It has to begin anew, by other rights. */
 void reader_outdate(struct reader *r);
-uint8_t *slot_bytes(const struct reader *r);
-/* The next bytes are names that were known where it began. */
-bool slot_in_names(const struct reader *r);
 void reader_losing(void *ctx, struct view_reader *in_view);
 void line_append(struct reader *r);
 void line_remove(struct reader *r);
+/* All of them, in turn. True: there is more to do at once. */
+bool slots_step(struct readers *s);
+
+static inline const struct change *reader_next_change(const struct reader *r)
+{
+    return r->changes_applied < r->change_count ? &r->changes[r->changes_applied] : NULL;
+}
+
+/* ---- reader_slot.c --------------------------------------------------------------------------- */
+
+static inline struct slot *slot_of(const struct reader *r)
+{
+    return r->slot != NONE ? &r->s->slots[r->slot] : NULL;
+}
+
+/* There is a free one. */
+void slot_start(struct reader *r);
+void slot_release(struct reader *r);
+/* Its share of a step. True: there is more. */
+bool slot_run(struct slot *slot);
+uint8_t *slot_bytes(const struct reader *r);
+/* The next bytes are names that were known where it began. */
+bool slot_in_names(const struct reader *r);
+bool slot_history_message(void *ctx, void *reader, const struct run_message *m, uint64_t stable);
+void slot_history_done(void *ctx, void *reader);
+void slot_history_failed(void *ctx, void *reader, uint64_t oldest_seq);
 
 /* ---- reader_pass.c --------------------------------------------------------------------------- */
 
