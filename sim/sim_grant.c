@@ -296,14 +296,26 @@ void sim_grant_work(struct sim *s, struct sim_node *n)
         c->proposed = last;
 }
 
+/* Where it takes itself to have joined, which may be a history that ends: its id is another's then. */
+static bool has_joined(const struct sim_history *h, const struct sim_node *n, uint32_t id,
+                       uint64_t join_seq)
+{
+    const struct sim_entry *e = sim_history_at(h, h->stable_branch, join_seq);
+    struct sys_join j;
+    return join_seq <= h->stable_seq && e != NULL && e->topic == TOPIC_JOIN &&
+           sys_join_decode(e->payload, e->length, &j) && j.publisher == id &&
+           strcmp(j.identity, n->client->identity) == 0;
+}
+
 /* The last of its numbers that is stable. */
 static uint64_t said(const struct sim *s, const struct sim_node *n)
 {
     const struct sim_history *h = &s->history;
     if (n->core == NULL)
         return 0;
-    uint32_t id = catalog_publisher_find(client_core_catalog(n->core), n->client->identity);
-    if (id == 0 || id >= SIM_PUBLISHERS_MAX)
+    const struct catalog *catalog = client_core_catalog(n->core);
+    uint32_t id = catalog_publisher_find(catalog, n->client->identity);
+    if (id == 0 || !has_joined(h, n, id, catalog_publisher(catalog, id)->join_seq))
         return 0;
     for (uint64_t seq = h->stable_seq; seq > 0; seq--) {
         const struct sim_entry *e = sim_history_at(h, h->stable_branch, seq);
