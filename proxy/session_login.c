@@ -104,11 +104,19 @@ void session_let_in(struct session *e)
     session_record(e);
 }
 
+/* Else the history may be one that ends: of a leader that is cut off, who has not heard of what was given. */
+bool session_is_settled(const struct session *e)
+{
+    const struct proxy *p = e->all->p;
+    return proxy_is_volatile(p) ||
+           (e->recorded.seq <= p->stable && readers_has(p->readers, e->recorded));
+}
+
 void session_accepted(struct session *e, struct position position)
 {
     struct proxy *p = e->all->p;
     e->state = SESSION_OPEN;
-    e->login = position;
+    e->login = e->recorded = position;
     e->heard_ns = p->now.mono_ns;
     session_end_login(e);
     proxy_count(p, COUNTER_LOGINS);

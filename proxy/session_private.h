@@ -82,8 +82,10 @@ struct session {
     uint8_t challenge[EDGE_CHALLENGE_SIZE];
     uint64_t id;           /* in its records */
     struct position login; /* of its login's */
-    uint8_t reason;        /* of its logout */
-    bool doomed;           /* ended in the next step, for that reason */
+    struct position
+        recorded;   /* where that record is now: a fork may have taken it, and it comes again */
+    uint8_t reason; /* of its logout */
+    bool doomed;    /* ended in the next step, for that reason */
 
     /* Lists: of those who wait for their turn, or for room to write a record down. */
     uint32_t next, previous;
@@ -200,6 +202,8 @@ enum session_read session_prove(struct session *e, const uint8_t *body, size_t l
 /* Says who it is to the stream. */
 void session_let_in(struct session *e);
 void session_accepted(struct session *e, struct position position);
+/* It may be refused for want of a right: what it was given before it came is known here, and for good. */
+bool session_is_settled(const struct session *e);
 
 /* ---- session_read.c -------------------------------------------------------------------------- */
 size_t session_read(struct session *e, const uint8_t *bytes, size_t length);

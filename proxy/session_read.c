@@ -114,22 +114,33 @@ struct reader *session_reader(struct session *e)
     return e->reader;
 }
 
-/* False: one of them may not be read, and that was said. */
-static bool may_read(struct session *e, struct edge_subtrees subtrees, uint8_t request)
+/* Later, if it may yet turn out that it may. */
+static enum session_read refuse_to_read(struct session *e, const char *subtree, size_t length,
+                                        uint8_t request)
+{
+    struct edge_refused refused = { .request = request,
+                                    .reason = EDGE_REFUSED_RIGHT,
+                                    .right = ACCESS_READ };
+    if (!session_is_settled(e))
+        return SESSION_LATER;
+    memcpy(refused.subject, subtree, length);
+    snprintf(refused.text, sizeof refused.text,
+             "who may grant there gives it: cantus grant %s read %.180s",
+             e->has_key ? "KEY" : "anyone", refused.subject);
+    session_refuse(e, &refused);
+    return SESSION_READ;
+}
+
+/* True: all of them; else *result is what becomes of the request. */
+static bool may_read(struct session *e, struct edge_subtrees subtrees, uint8_t request,
+                     enum session_read *result)
 {
     const char *subtree;
     size_t length;
     while (edge_subtree_next(&subtrees, &subtree, &length)) {
         if (reader_may_read_any(e->all->p->readers, e->principal, subtree, length))
             continue;
-        struct edge_refused refused = { .request = request,
-                                        .reason = EDGE_REFUSED_RIGHT,
-                                        .right = ACCESS_READ };
-        memcpy(refused.subject, subtree, length);
-        snprintf(refused.text, sizeof refused.text,
-                 "who may grant there gives it: cantus grant %s read %.180s",
-                 e->has_key ? "KEY" : "anyone", refused.subject);
-        session_refuse(e, &refused);
+        *result = refuse_to_read(e, subtree, length, request);
         return false;
     }
     return true;
@@ -235,12 +246,13 @@ static bool may_write_down(struct session *e)
 static enum session_read on_subscribe(struct session *e, const uint8_t *body, size_t length)
 {
     struct edge_subscribe request;
+    enum session_read result;
     if (!edge_subscribe_decode(body, length, &request))
         return malformed(e, "SUBSCRIBE", wrong_subtree(request.subtrees, body + length));
     if (e->subscribed)
         return refuse(e, EDGE_SUBSCRIBE, EDGE_REFUSED_ORDER, "it is subscribed already: CHANGE");
-    if (!may_read(e, request.subtrees, EDGE_SUBSCRIBE))
-        return SESSION_READ;
+    if (!may_read(e, request.subtrees, EDGE_SUBSCRIBE, &result))
+        return result;
     const struct edge_change all = { .add = request.subtrees };
     /* Where it begins, or what it may read, is known from its record. */
     bool recorded =
@@ -264,6 +276,7 @@ static enum session_read on_subscribe(struct session *e, const uint8_t *body, si
 static enum session_read on_change(struct session *e, const uint8_t *body, size_t length)
 {
     struct edge_change change;
+    enum session_read result;
     if (!edge_change_decode(body, length, &change)) {
         const char *wrong = wrong_subtree(change.add, body + length);
         return malformed(e, "CHANGE",
@@ -271,8 +284,8 @@ static enum session_read on_change(struct session *e, const uint8_t *body, size_
     }
     if (!e->subscribed)
         return refuse(e, EDGE_CHANGE, EDGE_REFUSED_ORDER, "there is no subscription to change");
-    if (!may_read(e, change.add, EDGE_CHANGE))
-        return SESSION_READ;
+    if (!may_read(e, change.add, EDGE_CHANGE, &result))
+        return result;
     if (!may_write_down(e))
         return SESSION_LATER;
     uint8_t reason = combine(e, &change);
@@ -341,6 +354,11 @@ static enum session_read on_open(struct session *e, const uint8_t *body, size_t 
     if (!may_write_down(e))
         return SESSION_LATER;
     enum relay_verdict verdict = relay_open(e->all->p->relay, e, &open, &retry_ns, &refused);
+    if (verdict == RELAY_REFUSED && refused.reason == EDGE_REFUSED_RIGHT &&
+        !session_is_settled(e)) {
+        e->paid = SESSION_PAID_KEY | SESSION_PAID_LIMIT | SESSION_PAID_ADDRESS;
+        return SESSION_LATER;
+    }
     return act_on(e, verdict, retry_ns, &refused);
 }
 

@@ -136,6 +136,8 @@ void sessions_recorded(struct sessions *s, uint32_t slot, const struct sys_edge 
         return;
     if (record->kind == SYS_EDGE_LOGIN && e->state == SESSION_LOGGED)
         session_accepted(e, position);
+    else if (record->kind == SYS_EDGE_LOGIN && e->state == SESSION_OPEN)
+        e->recorded = position;
     else if (record->kind == SYS_EDGE_CHANGE && e->state == SESSION_OPEN && e->changing &&
              e->changes == record->change)
         session_changed(e, position);

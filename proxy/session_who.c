@@ -59,7 +59,7 @@ enum session_read session_who(struct session *e, const uint8_t *body, size_t len
     }
     if (!access_may_subtree(catalog_access(p->catalog), e->principal, ACCESS_READ, topic,
                             strlen(topic)))
-        return refuse(e, topic);
+        return session_is_settled(e) ? refuse(e, topic) : SESSION_LATER;
     if (p->now.mono_ns < s->who_ns) {
         if (!e->stopped)
             proxy_count(p, COUNTER_THROTTLED);

@@ -78,6 +78,37 @@ START_TEST(logins_and_logouts_are_written_down)
 }
 END_TEST
 
+/* A leader that is cut off has not heard of what was given meanwhile: by its history nobody is refused for good. */
+START_TEST(what_a_fork_may_give_is_not_refused)
+{
+    struct rig *r = rig_new();
+    struct rig_key key = rig_key(2);
+    rig_run(r);
+    r->leader.stable = rig_tip(r);
+    r->leader.hold_stable = true;
+    uint64_t common = rig_tip(r);
+    size_t length;
+    uint32_t c = rig_login(r, &key), d = rig_login(r, &key);
+    rig_subscribe(r, c, "/a", EDGE_FROM_TIP);
+    rig_open(r, d, "p", 7, 0);
+    rig_pass(r, 100 * MS);
+    ck_assert_ptr_null(rig_next(r, c, EDGE_REFUSED, &length));
+    ck_assert_ptr_null(rig_next(r, d, EDGE_REFUSED, &length));
+    rig_fork(r, common);
+    rig_grant(r, &key, ACCESS_READ | ACCESS_WRITE, "/a");
+    rig_pass(r, 100 * MS);
+    ck_assert_ptr_nonnull(rig_next(r, c, EDGE_SUBSCRIBED, &length));
+    r->leader.hold_stable = false;
+    rig_say(r, "/a/x", "by which the watermark is told");
+    rig_pass(r, SECOND);
+    ck_assert_uint_eq(rig_next_opened(r, d).incarnation, 1);
+    rig_subscribe(r, d, "/b", EDGE_FROM_TIP);
+    rig_run(r);
+    ck_assert_uint_eq(rig_refused(r, d).reason, EDGE_REFUSED_RIGHT);
+    rig_free(r);
+}
+END_TEST
+
 START_TEST(nobody_in_particular_proves_nothing_and_has_what_anyone_has)
 {
     struct rig *r = rig_new();
@@ -352,6 +383,7 @@ int main(void)
     tcase_add_test(all, a_client_with_a_key_logs_in_publishes_and_gets_what_it_subscribed_to);
     tcase_add_test(all, logins_and_logouts_are_written_down);
     tcase_add_test(all, nobody_in_particular_proves_nothing_and_has_what_anyone_has);
+    tcase_add_test(all, what_a_fork_may_give_is_not_refused);
     tcase_add_test(all, a_wrong_signature_is_the_end);
     tcase_add_test(all, a_captured_login_is_worth_nothing_elsewhere);
     tcase_add_test(all, other_versions_and_streams_are_told_so);
