@@ -426,6 +426,8 @@ static void take_back_fallen(struct publisher *p, struct position common)
                 publisher_entry(p, fallen)->position = common;
         return;
     }
+    if (p->next > fallen && p->next > p->taken_back_end)
+        p->taken_back_end = p->next;
     while (p->next > fallen) {
         const struct publisher_entry *e = publisher_entry(p, --p->next);
         if ((e->flags & MESSAGE_FRAGMENT) == 0)

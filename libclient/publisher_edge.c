@@ -39,17 +39,22 @@ bool publisher_edge_opened(struct publisher *p, const struct edge_opened *o,
         take_limits(p, limits);
         publisher_restart_numbers(p, o->last_number);
     } else {
-        if (o->publisher != p->id || o->incarnation <= p->incarnation ||
-            o->last_number + 1 < p->done || o->last_number >= p->next)
+        uint64_t end = o->last_number + 1;
+        if (o->publisher != p->id || o->incarnation <= p->incarnation || end < p->done ||
+            (end > p->next && end > p->taken_back_end))
             return false;
         if (p->done == p->next)
             take_limits(p, limits);
         else if (limits->fragment_bytes != p->fragment_max || limits->window < p->options.window)
             return false;
-        if (o->last_number + 1 > p->done)
-            publisher_conclude(p, o->last_number + 1 - p->done, o->join_seq, 0, now_ns);
+        uint64_t known = end < p->next ? end : p->next;
+        if (known > p->done)
+            publisher_conclude(p, known - p->done, o->join_seq, 0, now_ns);
         p->sent = p->done;
+        if (end > known) /* one fork has given back what another took: it is stable now */
+            publisher_restart_numbers(p, o->last_number);
     }
+    p->taken_back_end = 0;
     p->id = o->publisher;
     p->incarnation = o->incarnation;
     p->join_seq = o->join_seq;

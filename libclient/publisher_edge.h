@@ -12,7 +12,8 @@
  * "@KEY:". From here on it is joining. */
 void publisher_edge_open(struct publisher *p, struct edge_open *out);
 /* The answer, with the connection's limits. What has an outcome that it has not seen counts as sequenced; the
- * rest is to be sent again. False: it can't be an answer to what was asked. */
+ * rest is to be sent again. What a fork has taken back may be there after all: another fork has given it back, and
+ * its numbers are used. False: it can't be an answer to what was asked. */
 bool publisher_edge_opened(struct publisher *p, const struct edge_opened *o,
                            const struct edge_accepted *limits, uint64_t now_ns);
 /* False: it is of none that was sent, or out of turn. */

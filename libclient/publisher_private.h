@@ -69,7 +69,8 @@ struct publisher {
     bool is_volatile;
 
     uint64_t base, done, sent, next;
-    uint32_t entries_max; /* a power of two */
+    uint64_t taken_back_end; /* behind the last that a fork has freed since it joined; by a proxy */
+    uint32_t entries_max;    /* a power of two */
     uint32_t items_in_flight;
     uint32_t fragment_max;
     uint32_t item_max;

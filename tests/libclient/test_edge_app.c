@@ -251,6 +251,40 @@ START_TEST(an_app_decides_again_after_a_fork)
 }
 END_TEST
 
+/* The epoch that took it back does not last, and the next one goes on with what the one before had. */
+START_TEST(what_another_fork_gives_back_keeps_its_number)
+{
+    struct script *s = script_new(FOLLOWER_SEQUENCED);
+    add(s, "3", "me");
+    script_begin(s);
+    script_tell(s, 4, "one");
+    script_flush(s);
+    struct edge_open o;
+    HEAR(s, open, EDGE_OPEN, &o);
+    SAY(s, opened, .publisher = 12, .incarnation = 1, .last_number = 0, .join_seq = 12);
+    script_tell(s, 13, "two");
+    script_flush(s);
+    struct edge_publish p;
+    HEAR(s, publish, EDGE_PUBLISH, &p);
+    ck_assert_uint_eq(p.number, 1);
+    ck_assert_uint_eq(p.position.seq, 13);
+    SAY(s, forked, .common = script_at(script_first_epoch, 12));
+    script_flush(s);
+    script_let_in(s, 12, 0);
+    script_grant(s);
+    script_tell(s, 4, "one");
+    script_tell(s, 13, "two");
+    script_flush(s);
+    HEAR(s, open, EDGE_OPEN, &o);
+    SAY(s, opened, .publisher = 12, .incarnation = 2, .last_number = 1, .join_seq = 30);
+    script_flush(s);
+    ck_assert_uint_eq(script_violations(s), 0);
+    HEAR(s, publish, EDGE_PUBLISH, &p);
+    ck_assert_uint_eq(p.number, 2);
+    script_free(s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("edge_app");
@@ -260,6 +294,7 @@ int main(void)
     tcase_add_test(t, a_fork_rebuilds_the_apps_over_a_new_connection);
     tcase_add_test(t, a_second_fork_during_the_rebuild_is_found);
     tcase_add_test(t, an_app_decides_again_after_a_fork);
+    tcase_add_test(t, what_another_fork_gives_back_keeps_its_number);
     suite_add_tcase(s, t);
     return suite_main(s);
 }
