@@ -13,7 +13,8 @@ enum {
     EDGE_GROUP_MAX = 5,
     EDGE_CHANGES_MAX = 60,
     EDGE_CHANGE_CHANCE = 3,
-    EDGE_RELAY_BYTES = 8 << 20
+    EDGE_RELAY_BYTES = 8 << 20,
+    EXTRAS_FROM_SEED = 49000000
 };
 
 /* Each of these is there in some runs. Their rights are given by sim_grant.c. */
@@ -94,6 +95,19 @@ void sim_edge_sign(void *ctx, const uint8_t message[EDGE_SIGNED_SIZE],
 
 /* ---- proxies --------------------------------------------------------------------------------- */
 
+/* Its own draws; and in seeds that nobody had looked at before these were there, for the schedules of the others are
+ * what they were when they found something. */
+static uint32_t draw_extras(const struct sim_options *o)
+{
+    struct sim_random r;
+    sim_random_init(&r, o->seed ^ UINT64_C(0xed6e));
+    uint32_t extras = 0;
+    for (uint32_t extra = 1; extra < SIM_EDGE_END; extra *= 2)
+        if (sim_random_below(&r, 3) == 0)
+            extras |= extra;
+    return o->seed >= EXTRAS_FROM_SEED ? extras : 0;
+}
+
 /* Small, so that places are lost, history is read from the stores, and quotas are met. */
 static void draw_options(struct sim *s)
 {
@@ -126,6 +140,11 @@ static void draw_options(struct sim *s)
     o->quantum_bytes = 4096;
     o->presence_ms = 100 + 100 * (uint32_t)(s->options.seed % 20);
     s->edge_buffer = buffers[sim_random_below(r, 3)];
+    s->edge_extras = draw_extras(&s->options);
+    if ((s->edge_extras & SIM_EDGE_PACES) == 0)
+        return;
+    o->records_per_addr_s = o->records_per_key_s = (uint32_t)sim_random_between(r, 20, 200);
+    o->records_per_addr_burst = o->records_per_key_burst = (uint32_t)sim_random_between(r, 4, 16);
 }
 
 bool sim_edge_create_proxy(struct sim *s, struct sim_node *n)
@@ -259,7 +278,8 @@ bool sim_edge_deploy(struct sim *s)
 {
     char name[SIM_NAME_MAX + 1];
     draw_options(s);
-    s->proxy_count = (uint32_t)sim_random_between(&s->random, 1, 2);
+    uint64_t proxies_max = (s->edge_extras & SIM_EDGE_HALVES) != 0 ? 3 : 2;
+    s->proxy_count = (uint32_t)sim_random_between(&s->random, 1, proxies_max);
     for (uint32_t i = 1; i <= s->proxy_count; i++) {
         snprintf(name, sizeof name, "proxy-%u", i);
         if (sim_node_add(s, SIM_PROXY, i, name) == NULL)

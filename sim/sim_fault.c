@@ -116,6 +116,8 @@ static bool half_step(struct sim *s)
 {
     static const enum sim_kind kinds[] = { SIM_STORE, SIM_STORE, SIM_SEQUENCER, SIM_CLIENT };
     struct sim_node *n = sim_fault_draw_node(s, kinds[sim_random_below(&s->random, 4)]);
+    if ((s->edge_extras & SIM_EDGE_HALVES) != 0 && sim_random_below(&s->random, 2) == 0)
+        n = sim_fault_draw_node(s, SIM_PROXY);
     if (n == NULL || n->dies != SIM_DIES_NOT)
         return false;
     die_soon(s, n);
@@ -511,8 +513,10 @@ void sim_fault_heal(struct sim *s)
     sim_check_disks(s);
     s->healed = true;
     s->healed_at = s->now;
-    for (uint32_t i = 0; i < s->connections_end; i++)
-        s->connections[i].way[1].slow_until = 0;
+    for (uint32_t i = 0; i < s->connections_end; i++) {
+        struct sim_connection *c = &s->connections[i];
+        c->way[1].slow_until = c->far_ns = c->piece_max = 0;
+    }
     if (sim_tracing(s))
         sim_trace_line(s, "the network heals");
     struct sim_weather *w = &s->network.weather;

@@ -40,7 +40,21 @@ static const struct edge_right {
     { 4, ACCESS_READ, "/v" },
     { 5, ACCESS_READ | ACCESS_WRITE, "/edge" },
 };
+/* Whose rates are limited at times. */
+static const struct {
+    uint32_t key; /* SIM_EDGE_NOBODY: each that has no limit of its own */
+    const char *subtree;
+} limited[] = {
+    { .key = SIM_EDGE_NOBODY },
+    { .key = 2 },
+    { .key = 3 },
+    { .key = 5 },
+    { .subtree = "/edge" },
+    { .subtree = "/items" },
+    { .subtree = "/edge/a" },
+};
 enum {
+    LIMITED = sizeof limited / sizeof limited[0],
     EDGE_BEGINS = sizeof edge_begins / sizeof edge_begins[0],
     EDGE_ENDS = sizeof edge_ends / sizeof edge_ends[0],
     EDGE_OPERATIONS = 90
@@ -134,9 +148,41 @@ static size_t edge_payload(const struct edge_right *right, bool revoke, uint8_t 
     return sys_grant_encode(&g, out, capacity);
 }
 
-/* Rights of the edge's clients, and between them words that they may read or not. */
-static size_t edge_content(uint64_t number, uint32_t *topic, uint8_t *out, size_t capacity)
+static void write_limited(uint32_t which, struct limit_whom *whom)
 {
+    whom->who = limited[which].subtree != NULL          ? LIMIT_SUBTREE
+                : limited[which].key == SIM_EDGE_NOBODY ? LIMIT_EVERYONE
+                                                        : LIMIT_KEY;
+    if (whom->who == LIMIT_SUBTREE)
+        memcpy(whom->subtree, limited[which].subtree, strlen(limited[which].subtree) + 1);
+    if (whom->who == LIMIT_KEY)
+        memcpy(whom->key, sim_edge_key(limited[which].key)->public_key, sizeof whom->key);
+}
+
+/* At the end none is left. */
+static bool limit_payload(const struct sim *s, uint64_t number, uint8_t *out, size_t capacity,
+                          size_t *length)
+{
+    static const uint64_t rates[] = { 40, 200, 1000, 5000 }, bytes[] = { 0, 0, 10000, 200000 };
+    uint64_t d = drawn(SIM_GRANT_EDGE, number), left = EDGE_OPERATIONS - EDGE_ENDS - number;
+    struct sys_limit l = { .remove = number + LIMITED > EDGE_OPERATIONS - EDGE_ENDS };
+    if ((s->edge_extras & SIM_EDGE_LIMITS) == 0 || number <= EDGE_BEGINS ||
+        number > EDGE_OPERATIONS - EDGE_ENDS || (!l.remove && d % 8 != 4 && d % 8 != 5))
+        return false;
+    write_limited((uint32_t)(l.remove ? left : (d >> 8) % LIMITED), &l.whom);
+    if (!l.remove)
+        l.limit = (struct limit) { .messages_per_s = rates[(d >> 16) % 4],
+                                   .bytes_per_s = bytes[(d >> 20) % 4],
+                                   .burst_ms = (uint32_t)(d >> 24) % 30 };
+    *length = sys_limit_encode(&l, out, capacity);
+    return true;
+}
+
+/* Rights of the edge's clients, and limits, and between them words that they may read or not. */
+static size_t edge_content(const struct sim *s, uint64_t number, uint32_t *topic, uint8_t *out,
+                           size_t capacity)
+{
+    size_t length;
     static const struct edge_right come_and_go[] = {
         { 4, ACCESS_READ, "/edge/a" },
         { 4, ACCESS_READ, "/edge/a/x" },
@@ -153,6 +199,10 @@ static size_t edge_content(uint64_t number, uint32_t *topic, uint8_t *out, size_
     *topic = TOPIC_GRANT;
     if (number <= EDGE_BEGINS)
         return edge_payload(&edge_begins[number - 1], false, out, capacity);
+    if (limit_payload(s, number, out, capacity, &length)) {
+        *topic = TOPIC_LIMIT;
+        return length;
+    }
     if (number > EDGE_OPERATIONS - EDGE_ENDS && number <= EDGE_OPERATIONS)
         return edge_payload(&edge_ends[EDGE_OPERATIONS - number], false, out, capacity);
     if (d % 8 == 0) {
@@ -171,11 +221,11 @@ static size_t edge_content(uint64_t number, uint32_t *topic, uint8_t *out, size_
 }
 
 /* What this number says: on a fixed topic a record, else the index of a topic in *topic. */
-static size_t content(uint32_t role, uint64_t number, uint32_t *topic, uint8_t *out,
-                      size_t capacity)
+static size_t content(const struct sim *s, uint32_t role, uint64_t number, uint32_t *topic,
+                      uint8_t *out, size_t capacity)
 {
     if (role == SIM_GRANT_EDGE)
-        return edge_content(number, topic, out, capacity);
+        return edge_content(s, number, topic, out, capacity);
     uint64_t d = drawn(role, number);
     bool pair = begins_pair(role, number) || ends_pair(role, number);
     bool record = role == OPERATOR || (!pair && number < RECORDS_BELOW && d % 4 == 1);
@@ -248,7 +298,7 @@ static uint64_t propose(const struct sim *s, struct sim_node *n, const uint32_t 
         uint8_t payload[SYS_ACCESS_SIZE_MAX];
         struct proposal_entry e = { .payload = payload,
                                     .flags = begins_pair(role, number) ? MESSAGE_MORE : 0 };
-        e.length = (uint32_t)content(role, number, &e.topic, payload, sizeof payload);
+        e.length = (uint32_t)content(s, role, number, &e.topic, payload, sizeof payload);
         if (e.topic >= TOPIC_FIRST_USER)
             e.topic = ids[e.topic - TOPIC_FIRST_USER];
         assert(e.length > 0 && proposal_fits(&b, &e));
@@ -281,6 +331,11 @@ void sim_grant_work(struct sim *s, struct sim_node *n)
     if (c->grant_role == SIM_GRANT_EDGE) /* to its end, but not all at once */
         enough = next > EDGE_OPERATIONS ||
                  (next > EDGE_BEGINS && !s->healed && sim_random_below(&s->random, 6) != 0);
+    /* Limits are there until everything heals. */
+    uint64_t last_limit = EDGE_OPERATIONS - EDGE_ENDS - LIMITED;
+    bool waits =
+        c->grant_role == SIM_GRANT_EDGE && (s->edge_extras & SIM_EDGE_LIMITS) != 0 && !s->healed;
+    enough = enough || (waits && next > last_limit);
     if (t->run_publisher != 0 || (enough && next > c->proposed))
         return;
     struct proposal_header header = { .position = position,
@@ -291,6 +346,8 @@ void sim_grant_work(struct sim *s, struct sim_node *n)
     if (c->grant_role == SIM_GRANT_EDGE && next <= EDGE_OPERATIONS &&
         count > EDGE_OPERATIONS + 1 - next)
         count = (uint32_t)(EDGE_OPERATIONS + 1 - next);
+    if (waits && next <= last_limit && count > last_limit + 1 - next)
+        count = (uint32_t)(last_limit + 1 - next);
     uint64_t last = propose(s, n, ids, header, count);
     if (c->proposed < last)
         c->proposed = last;

@@ -123,6 +123,8 @@ struct sim_connection {
     uint16_t node[2]; /* 0: who connected */
     uint32_t boot[2];
     struct sim_direction way[2]; /* by writer */
+    uint64_t far_ns;             /* that everything takes longer */
+    uint32_t piece_max;          /* bytes that arrive at once; 0: any number */
     uint32_t talk;               /* number of what is kept of it; 0: nothing */
 };
 
@@ -184,6 +186,15 @@ enum sim_extra {
     SIM_EXTRA_RESTORED = 64, /* a store is restored from an older copy of its disk */
     SIM_EXTRA_EDGE = 128,    /* proxies, their clients, and whoever else comes to them */
     SIM_EXTRA_END = 256
+};
+
+/* What some runs with proxies have besides; a bit set. */
+enum sim_edge_extra {
+    SIM_EDGE_LIMITS = 1, /* the publishers' rates are limited, and the limits changed */
+    SIM_EDGE_FAR = 2,    /* some connections take long, or bring a few bytes at a time */
+    SIM_EDGE_PACES = 4,  /* little may be written down for one key or address */
+    SIM_EDGE_HALVES = 8, /* proxies die amid a step, too; and there are up to three */
+    SIM_EDGE_END = 16
 };
 
 struct sim_queued {
@@ -368,6 +379,7 @@ struct sim {
     uint32_t proxy_count;      /* 0: none, and of the following nothing */
     bool edge_open;            /* the rights that stay are stable: its clients run */
     uint64_t edge_restarts;    /* of clients that were refused */
+    uint32_t edge_extras;      /* enum sim_edge_extra */
     struct proxy_options edge; /* of all proxies */
     uint32_t edge_buffer;      /* of a client's connection */
     struct sim_overheard overheard[SIM_OVERHEARD_MAX]; /* a ring */

@@ -58,7 +58,7 @@ static uint64_t delay(struct sim *s)
 
 static void later(struct sim *s, struct sim_connection *c, enum what what, uint32_t end)
 {
-    sim_schedule(s, s->now + delay(s), SIM_EVENT_STREAM, c->node[end], index_of(s, c),
+    sim_schedule(s, s->now + c->far_ns + delay(s), SIM_EVENT_STREAM, c->node[end], index_of(s, c),
                  what_of(c, what, end));
 }
 
@@ -78,6 +78,18 @@ static void release_if_dead(struct sim_connection *c)
 {
     if (c->dead[0] && c->dead[1])
         c->used = false;
+}
+
+/* Some clients are far away, and some of what they are sent comes in crumbs. */
+static void draw_distance(struct sim *s, struct sim_connection *c)
+{
+    if ((s->edge_extras & SIM_EDGE_FAR) == 0 || s->healed)
+        return;
+    uint64_t drawn = sim_random_below(&s->random, 8);
+    if (drawn == 0 || drawn == 1)
+        c->far_ns = sim_random_scale(&s->random, SIM_MS, 30 * SIM_MS);
+    if (drawn == 1 || drawn == 2)
+        c->piece_max = 1 + (uint32_t)sim_random_below(&s->random, 48);
 }
 
 /* ---- the core's side ------------------------------------------------------------------------- */
@@ -103,8 +115,10 @@ uint32_t sim_stream_connect(struct port *port, struct port_addr to)
         .way = { { .bytes = c->way[0].bytes, .capacity = SIM_STREAM_BUFFER },
                  { .bytes = c->way[1].bytes, .capacity = SIM_STREAM_BUFFER } },
     };
-    if (there && s->nodes[peer]->kind == SIM_PROXY)
+    if (there && s->nodes[peer]->kind == SIM_PROXY) {
         c->way[1].capacity = s->edge_buffer;
+        draw_distance(s, c);
+    }
     later(s, c, there ? OPEN : REFUSE, there ? 1 : 0);
     return id_of(s, c, 0);
 }
@@ -244,6 +258,8 @@ static void data(struct sim *s, struct sim_connection *c, uint32_t end)
         uint32_t piece = waiting;
         if (!s->by_hand && sim_random_below(&s->random, 3) == 0)
             piece = 1 + (uint32_t)sim_random_below(&s->random, waiting);
+        if (c->piece_max != 0 && piece > c->piece_max)
+            piece = c->piece_max;
         d->arrived += piece;
         s->nodes[c->node[end]]->unread = true;
         offer(s, c, end);
