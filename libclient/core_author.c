@@ -30,7 +30,7 @@ static void on_outcome(void *ctx, const struct publisher_outcome *o)
         machine_outcome(a->machine->machine, o->seq, o->rejected != 0);
     char path[TOPIC_PATH_MAX + 1];
     if (c->edge != NULL)
-        core_edge_on_outcome(a, o, path);
+        core_edge_path(a, o, path);
     if (o->rejected == 0)
         return;
     a->rejected++;
@@ -110,7 +110,6 @@ void author_on_message(struct author *a, const struct message *m)
 {
     if (m->publisher_seq != 0) {
         a->items_seen++;
-        a->last_seq = m->seq;
         if (!a->core->rebuilding)
             a->items++;
     }
@@ -119,10 +118,9 @@ void author_on_message(struct author *a, const struct message *m)
     publisher_on_message(a->publisher, m, a->core->now);
 }
 
-void author_on_run(struct author *a, uint32_t count, uint64_t last_seq)
+void author_on_run(struct author *a, uint32_t count)
 {
     a->items_seen += count;
-    a->last_seq = last_seq;
     if (!a->core->rebuilding)
         a->items += count;
 }

@@ -132,24 +132,30 @@ static bool apply_sys(struct client_core *c, const struct message *m,
 
 /* ---- batches --------------------------------------------------------------------------------- */
 
-static void offer_to_run(struct client_core *c, const struct message *m, struct epoch epoch)
+static inline void stand_at(struct client_core *c, struct epoch epoch, uint64_t seq)
+{
+    c->position = (struct position) { .epoch = epoch, .seq = seq };
+}
+
+/* What is above until_seq only ends a run that began below it. */
+static void offer_to_run(struct client_core *c, const struct message *m, struct epoch epoch,
+                         uint64_t until)
 {
     uint64_t voided = c->run.voided;
     const struct run_message *whole = NULL;
     uint32_t count = run_offer(&c->run, m, &whole);
     c->counters[COUNTER_RUNS_VOIDED] += c->run.voided - voided;
     bool half = (c->options.sabotage & CLIENT_HALF_GROUP) != 0;
-    if (half && m->flags == MESSAGE_MORE)
+    if (half && m->flags == MESSAGE_MORE && m->seq <= until)
         deliver(c, m);
-    for (uint32_t i = half && count > 1 ? count - 1 : 0; i < count; i++)
+    uint64_t last = m->seq <= until ? m->seq : 0;
+    for (uint32_t i = half && count > 1 ? count - 1 : 0; i < count && whole[i].message.seq <= until;
+         i++) {
         deliver(c, &whole[i].message);
-    if (c->run.parts == 0)
-        c->position = (struct position) { .epoch = epoch, .seq = m->seq };
-}
-
-static inline void stand_at(struct client_core *c, struct epoch epoch, uint64_t seq)
-{
-    c->position = (struct position) { .epoch = epoch, .seq = seq };
+        last = whole[i].message.seq;
+    }
+    if (c->run.parts == 0 && last != 0)
+        stand_at(c, epoch, last);
 }
 
 static inline uint32_t topic_of(uint64_t head)
@@ -232,7 +238,7 @@ __attribute__((noinline)) static bool take_own(struct client_core *c, struct aut
     if (!publisher_take_run(a->publisher, cursor->at, (size_t)(at - cursor->at), count, cursor->seq,
                             c->now))
         return false;
-    author_on_run(a, count, cursor->seq + count - 1);
+    author_on_run(a, count);
     cursor->seq += count;
     cursor->left -= count;
     cursor->at = at;
@@ -314,22 +320,22 @@ void core_apply(struct client_core *c, const uint8_t *batch, const struct batch_
         deliver_calm(c, &cursor, header);
         last = cursor.seq - 1;
     }
-    while (batch_next(&cursor, &m) && m.seq <= until) {
+    while (batch_next(&cursor, &m) && (m.seq <= until || c->run.parts > 0)) {
         if (m.topic < TOPIC_FIRST_USER && !apply_sys(c, &m, header))
             break;
         last = m.seq;
         if (m.flags == 0 && c->run.parts == 0) {
             deliver(c, &m);
-            c->position = (struct position) { .epoch = header->epoch, .seq = m.seq };
+            stand_at(c, header->epoch, m.seq);
         } else {
-            offer_to_run(c, &m, header->epoch);
+            offer_to_run(c, &m, header->epoch, until);
         }
-        if (m.seq >= c->digest_due_seq)
+        if (m.seq >= c->digest_due_seq && m.seq <= until)
             core_take_digests(c, m.seq);
     }
     if (last >= header->first_seq)
         c->counters[COUNTER_MESSAGES_DELIVERED] += last + 1 - header->first_seq;
-    if (c->next > until) {
+    if (c->next > until && c->run.parts == 0) {
         c->ended = true;
         if (c->status == CANTUS_OK)
             c->status = CANTUS_END;
@@ -391,7 +397,6 @@ void core_rewind(struct client_core *c, struct position common)
     for (uint32_t i = 0; i < c->author_count; i++) {
         struct author *a = c->authors[i];
         a->items_seen = 0;
-        a->last_seq = 0;
         a->topic = TOPIC_NONE;
     }
 }

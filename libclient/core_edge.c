@@ -71,15 +71,18 @@ static void tell_stable(struct client_core *c)
         publisher_on_stable(c->authors[i]->publisher, seq);
 }
 
-static void stand_at(struct client_core *c, uint64_t seq)
+static void go_on_at(struct client_core *c, uint64_t next)
 {
-    c->position = edge_position(c->edge);
-    if (c->position.seq > seq)
-        c->position.seq = seq;
-    if (c->position.seq + 1 > c->next)
-        c->next = c->position.seq + 1;
+    if (next > c->next)
+        c->next = next;
     if (c->next > c->held_next)
         c->held_next = c->next;
+}
+
+static void stand_here(struct client_core *c)
+{
+    c->position = edge_position(c->edge);
+    go_on_at(c, c->position.seq + 1);
     tell_stable(c);
 }
 
@@ -90,14 +93,17 @@ static uint64_t until(const struct client_core *c)
     return c->options.until_seq != 0 ? c->options.until_seq : UINT64_MAX;
 }
 
-/* Everything through `seq` was handed over. */
+/* Everything through `seq` was handed over, as far as until_seq allows: what lies in front of that, the proxy has told
+ * (edge_set_mark). */
 static void handed_over(struct client_core *c, uint64_t seq)
 {
     uint64_t end = until(c);
-    check_held(c, seq);
-    stand_at(c, end);
+    check_held(c, seq < end ? seq : end);
+    if (seq <= end)
+        stand_here(c);
     if (seq < end || c->ended)
         return;
+    go_on_at(c, end + 1);
     c->ended = true;
     if (c->status == CANTUS_OK)
         c->status = CANTUS_END;
@@ -122,7 +128,8 @@ static void on_subscribed(void *ctx)
         return;
     uint64_t seq = edge_position(c->edge).seq;
     epoch_table_cut(c->epochs, seq > 1 ? seq : 1);
-    stand_at(c, until(c));
+    if (!c->ended)
+        stand_here(c);
 }
 
 static void on_changed(void *ctx, uint64_t seq, uint32_t change)
@@ -179,7 +186,6 @@ static void on_message(void *ctx, const struct edge_message *m, const struct edg
     handed_over(c, m->seq);
 }
 
-/* Where more was skipped than until_seq allows, the time at until_seq is not known: timers wait. */
 static void on_progress(void *ctx, uint64_t through, uint64_t timestamp_ns)
 {
     struct client_core *c = ctx;
@@ -247,13 +253,9 @@ static bool on_opened(void *ctx, const struct edge_opened *o)
     if (a == NULL || (author_of(c, o->publisher) != NULL && author_of(c, o->publisher) != a))
         return false;
     c->opening = NULL;
-    bool first = publisher_join_seq(a->publisher) == 0;
     if (!publisher_edge_opened(a->publisher, o, edge_accepted(c->edge), c->now.mono_ns))
         return false;
-    if (first) {
-        a->items = 0;
-        a->uncounted = a->kind == AUTHOR_INJECTOR ? o->last_number : 0;
-    }
+    a->items = o->items;
     a->ask = true;
     return true;
 }
@@ -262,7 +264,15 @@ static bool on_outcome(void *ctx, const struct edge_outcome *o)
 {
     struct client_core *c = ctx;
     struct author *a = author_of(c, o->publisher);
-    return a != NULL && publisher_edge_outcome(a->publisher, o, c->now.mono_ns);
+    if (a == NULL)
+        return false;
+    if (o->seq > until(c))
+        return true;
+    uint64_t done = publisher_done_number(a->publisher);
+    if (!publisher_edge_outcome(a->publisher, o, c->now.mono_ns))
+        return false;
+    a->items += publisher_done_number(a->publisher) != done;
+    return true;
 }
 
 static bool on_superseded(void *ctx, const struct edge_superseded *s)
@@ -459,28 +469,13 @@ enum propose_result core_edge_propose(struct author *a, const struct cantus_prop
     return publisher_push(a->publisher, &item, position) != 0 ? PROPOSE_PUSHED : PROPOSE_LATER;
 }
 
-void core_edge_on_outcome(struct author *a, const struct publisher_outcome *o,
-                          char path[TOPIC_PATH_MAX + 1])
+void core_edge_path(const struct author *a, const struct publisher_outcome *o,
+                    char path[TOPIC_PATH_MAX + 1])
 {
     size_t length;
     const char *at = publisher_edge_path(a->publisher, o->first_number, &length);
     memcpy(path, at, length);
     path[length] = '\0';
-    a->items++;
-    a->last_seq = o->seq;
-}
-
-bool core_edge_counted(struct author *a)
-{
-    for (uint32_t i = 0; i < CLIENT_STEP_ITEMS_MAX && a->uncounted > 0; i++) {
-        struct cantus_item item = { 0 };
-        uint64_t numbers = a->uncounted; /* if the source has lost it */
-        if (a->call.item(a->ctx, a->items, &item))
-            numbers = publisher_edge_numbers(a->publisher, (uint32_t)item.length);
-        a->uncounted -= numbers < a->uncounted ? numbers : a->uncounted;
-        a->items++;
-    }
-    return a->uncounted == 0;
 }
 
 /* ---- driving --------------------------------------------------------------------------------- */
@@ -575,6 +570,7 @@ static void resubscribe(struct client_core *c)
 void core_edge_start(struct client_core *c)
 {
     ask_for_subtrees(c);
+    edge_set_mark(c->edge, c->options.until_seq);
     for (uint32_t i = 0; i < c->machine_count; i++) {
         if (machine_has_timers(c->machines[i].machine))
             edge_set_tick(c->edge, 1); /* each of the stream's may be what a timer waits for */
@@ -637,14 +633,12 @@ uint64_t core_edge_step(struct client_core *c)
         core_go_live(c);
     if (c->live)
         core_step_authors(c);
-    if (edge_is_subscribed(c->edge)) {
+    if (edge_is_subscribed(c->edge) && !c->ended) {
         open_next(c);
         send_items(c);
     }
     for (uint32_t i = 0; i < c->author_count; i++) {
         struct author *a = c->authors[i];
-        if (a->kind == AUTHOR_PIPE && publisher_join_seq(a->publisher) != 0)
-            a->items = publisher_done_number(a->publisher);
         core_check_superseded(c, a);
     }
     return edge_step(c->edge, c->now);

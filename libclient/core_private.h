@@ -32,9 +32,7 @@ struct author {
     bool by_runs;   /* its publisher takes runs: what else there is to an outcome is counting */
     uint64_t items; /* of this identity with an outcome, in the history as delivered */
     uint64_t items_seen; /* the same, but counted again during a rebuild */
-    uint64_t uncounted;  /* by a proxy, of an injector: numbers of items not yet counted */
     uint64_t rejected;
-    uint64_t last_seq; /* of its last outcome */
     union {
         bool (*item)(void *ctx, uint64_t index, struct cantus_item *out);
         bool (*difference)(void *ctx, struct cantus_proposal *proposal);
@@ -204,11 +202,9 @@ bool core_edge_identity(const struct client_core *c, const char *name, char out[
                         char *error);
 enum propose_result core_edge_propose(struct author *a, const struct cantus_proposal *proposal,
                                       char text[CLIENT_TEXT_MAX]);
-/* Counts an outcome, and the path of its topic. */
-void core_edge_on_outcome(struct author *a, const struct publisher_outcome *o,
-                          char path[TOPIC_PATH_MAX + 1]);
-/* False: how many of an injector's items are in the stream is still being counted. */
-bool core_edge_counted(struct author *a);
+/* The path of the topic of what had this outcome. */
+void core_edge_path(const struct author *a, const struct publisher_outcome *o,
+                    char path[TOPIC_PATH_MAX + 1]);
 
 /* ---- core_subscribe.c ------------------------------------------------------------------------ */
 /* Subscriptions have changed: the next message is this one. */
@@ -245,7 +241,7 @@ enum propose_result author_propose(struct author *a, const struct cantus_proposa
                                    char text[CLIENT_TEXT_MAX]);
 void author_on_message(struct author *a, const struct message *m);
 /* Its publisher has taken a run of so many messages. */
-void author_on_run(struct author *a, uint32_t count, uint64_t last_seq);
+void author_on_run(struct author *a, uint32_t count);
 /* Whether it may be asked: joined, and the client is at the tip. */
 bool author_ready(const struct author *a);
 uint64_t core_step_creates(struct client_core *c);

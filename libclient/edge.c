@@ -80,6 +80,11 @@ void edge_set_tick(struct edge *e, uint32_t tick_ms)
     e->tick_ms = tick_ms;
 }
 
+void edge_set_mark(struct edge *e, uint64_t seq)
+{
+    e->mark_seq = seq;
+}
+
 /* ---- losing it ------------------------------------------------------------------------------- */
 
 /* A proxy in the list each time; after all of them a rest that grows, with jitter, so that thousands of

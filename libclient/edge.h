@@ -88,6 +88,8 @@ void edge_change(struct edge *e, uint32_t change);
 /* What callbacks->topic said may be another. */
 void edge_reroute(struct edge *e);
 void edge_set_tick(struct edge *e, uint32_t tick_ms); /* default EDGE_TICK_DEFAULT_MS */
+/* Progress is said of the last whole message at or below this seq, too. */
+void edge_set_mark(struct edge *e, uint64_t seq);
 
 bool edge_on_stream(struct edge *e, const struct port_stream_event *event, struct port_time now,
                     size_t *consumed); /* false: not its own */

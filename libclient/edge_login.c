@@ -76,6 +76,7 @@ void edge_subscribe(struct edge *e)
                                 .from = e->from_tip ? EDGE_FROM_TIP : EDGE_FROM_POSITION,
                                 .position = e->position,
                                 .tick_ms = e->tick_ms,
+                                .mark_seq = e->mark_seq,
                                 .subtrees = e->subtrees };
     size_t length = EDGE_HEADER + 64 + e->subtrees.length;
     uint8_t *to = edge_frame_room(e, length);

@@ -75,6 +75,7 @@ struct edge {
     uint32_t change, asked_change; /* numbers of theirs */
     bool wants_change, changing;   /* it is still to be asked for; to be answered */
     uint32_t tick_ms;
+    uint64_t mark_seq;
     bool subscribing, subscribed, from_tip;
 
     struct position position;  /* handed over through */

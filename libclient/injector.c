@@ -4,8 +4,6 @@
 
 void injector_step(struct author *a)
 {
-    if (a->uncounted > 0 && !core_edge_counted(a))
-        return;
     for (uint32_t i = 0; i < CLIENT_STEP_ITEMS_MAX; i++) {
         if (!author_ready(a) || !publisher_has_room(a->publisher, 0))
             return;
@@ -37,5 +35,5 @@ uint64_t cantus_injector_sequenced(const struct cantus_injector *injector)
 
 uint64_t cantus_injector_last_seq(const struct cantus_injector *injector)
 {
-    return injector->author.last_seq;
+    return publisher_last_seq(injector->author.publisher);
 }

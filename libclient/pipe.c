@@ -54,5 +54,5 @@ uint64_t cantus_pipe_in_flight(const struct cantus_pipe *pipe)
 
 uint64_t cantus_pipe_last_seq(const struct cantus_pipe *pipe)
 {
-    return pipe->author.last_seq;
+    return publisher_last_seq(pipe->author.publisher);
 }

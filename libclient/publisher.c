@@ -164,6 +164,7 @@ static uint64_t releasable_alike(const struct publisher *p)
 /* A run is stable when all of it is: an epoch that cuts it off voids what was stable of it, too. */
 static void release(struct publisher *p)
 {
+    const uint64_t began = p->base;
     while (p->base < p->done) {
         const struct publisher_entry *e = publisher_entry(p, p->base);
         if (!p->is_volatile && e->outcome_seq > p->stable)
@@ -178,6 +179,8 @@ static void release(struct publisher *p)
             break;
         p->base = last + 1;
     }
+    if (p->base != began)
+        p->released_seq = publisher_entry(p, p->base - 1)->outcome_seq;
     if (p->base == p->next)
         forget_bytes(p);
     else
@@ -187,6 +190,7 @@ static void release(struct publisher *p)
 void publisher_restart_numbers(struct publisher *p, uint64_t last)
 {
     p->base = p->done = p->sent = p->next = last + 1;
+    p->released_seq = 0;
     forget_bytes(p);
     p->items_in_flight = 0;
     p->retries = 0;
@@ -441,14 +445,14 @@ uint32_t publisher_on_fork(struct publisher *p, struct position common)
     if (p->superseded_seq > common.seq && p->state != PUBLISHER_SUPERSEDED)
         p->superseded_seq = 0;
     uint32_t lost = 0;
+    uint64_t lost_seq = 0;
     while (p->done > p->base && publisher_entry(p, p->done - 1)->outcome_seq > common.seq) {
         p->done--;
         struct publisher_entry *e = publisher_entry(p, p->done);
+        lost += e->outcome_seq != lost_seq;
+        lost_seq = e->outcome_seq;
         e->outcome_seq = 0;
-        if ((e->flags & MESSAGE_FRAGMENT) == 0) {
-            lost++;
-            p->items_in_flight++;
-        }
+        p->items_in_flight += (e->flags & MESSAGE_FRAGMENT) == 0;
     }
     if (p->join_seq > common.seq) {
         /* Only in a volatile stream: else the join was stable before anything was said. */
@@ -606,6 +610,11 @@ uint64_t publisher_next_number(const struct publisher *p)
 uint64_t publisher_done_number(const struct publisher *p)
 {
     return p->done - 1;
+}
+
+uint64_t publisher_last_seq(const struct publisher *p)
+{
+    return p->done > p->base ? publisher_entry(p, p->done - 1)->outcome_seq : p->released_seq;
 }
 
 uint32_t publisher_in_flight(const struct publisher *p)

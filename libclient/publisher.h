@@ -117,8 +117,8 @@ bool publisher_take_run(struct publisher *p, const uint8_t *bytes, size_t length
 void publisher_on_stable(struct publisher *p, uint64_t stable_seq);
 /* What was delivered above `common` no longer holds. The first item that was authored at a position that
  * fell off, with all of its group, and all behind it, are dropped (their numbers are free again: the author decides again), or, of
- * a blind publisher, authored again at `common`; others are sent again. Returns how many items have lost their
- * outcome. */
+ * a blind publisher, authored again at `common`; others are sent again. Returns how many messages (rejects,
+ * too) were outcomes of its items and are no longer there. */
 uint32_t publisher_on_fork(struct publisher *p, struct position common);
 /* Anybody can send one: it is heeded only if it speaks to this incarnation, not in an older epoch
  * than `heard`, the newest that the stream has shown, and of numbers under way. What it asks for is
@@ -137,6 +137,8 @@ uint64_t publisher_join_seq(const struct publisher *p);       /* of its join rec
 uint64_t publisher_superseded_seq(const struct publisher *p); /* of the later join; 0: none */
 uint64_t publisher_next_number(const struct publisher *p);    /* of the next push */
 uint64_t publisher_done_number(const struct publisher *p);    /* outcomes are known through this */
+uint64_t publisher_last_seq(
+    const struct publisher *p); /* of the last outcome since it has joined; 0: none */
 /* Numbers of the group that the next item goes on with, and their bytes. */
 uint32_t publisher_open_group(const struct publisher *p, uint32_t *bytes);
 uint32_t publisher_in_flight(const struct publisher *p);  /* items without an outcome */

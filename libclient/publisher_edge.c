@@ -150,8 +150,3 @@ const char *publisher_edge_path(const struct publisher *p, uint64_t first_number
     *length = rest->path_length;
     return (const char *)publisher_bytes(p, e->begin) + rest->item_length;
 }
-
-uint64_t publisher_edge_numbers(const struct publisher *p, uint32_t length)
-{
-    return length <= p->fragment_max ? 1 : (length + p->fragment_max - 1) / p->fragment_max;
-}

@@ -31,7 +31,5 @@ bool publisher_edge_next(const struct publisher *p, struct edge_publish *out);
 void publisher_edge_sent(struct publisher *p, uint64_t now_ns); /* that one */
 /* Of an item that has not left yet, for its outcome; not terminated. */
 const char *publisher_edge_path(const struct publisher *p, uint64_t first_number, size_t *length);
-/* That an item of this length takes, once it is open. */
-uint64_t publisher_edge_numbers(const struct publisher *p, uint32_t length);
 
 #endif

@@ -124,9 +124,10 @@ struct edge_subscribe {
     enum edge_level level;
     enum edge_from from;
     struct position
-        position;     /* EDGE_FROM_POSITION: behind this one; {0, 0}, 0: from the beginning */
-    uint64_t time_ns; /* EDGE_FROM_TIME: at or after this */
-    uint32_t tick_ms; /* between PROGRESS frames; rounded up to ticks of the stream */
+        position;      /* EDGE_FROM_POSITION: behind this one; {0, 0}, 0: from the beginning */
+    uint64_t time_ns;  /* EDGE_FROM_TIME: at or after this */
+    uint32_t tick_ms;  /* between PROGRESS frames; rounded up to ticks of the stream */
+    uint64_t mark_seq; /* PROGRESS is said of the last whole message at or below this, too; 0: no */
     struct edge_subtrees subtrees;
 };
 
@@ -189,6 +190,7 @@ struct edge_opened {
     uint32_t incarnation;
     uint64_t last_number; /* sequenced or rejected: the next to publish is one more */
     uint64_t join_seq;
+    uint64_t items; /* that those numbers are: whole messages and reject records */
 };
 
 struct edge_publish {

@@ -77,6 +77,7 @@ size_t edge_subscribe_encode(const struct edge_subscribe *in, uint8_t *out, size
     wire_put_position(&w, in->position);
     wire_put64(&w, in->time_ns);
     wire_put32(&w, in->tick_ms);
+    wire_put64(&w, in->mark_seq);
     put_subtrees(&w, &in->subtrees);
     return edge_end(&w);
 }
@@ -89,6 +90,7 @@ bool edge_subscribe_decode(const uint8_t *body, size_t length, struct edge_subsc
     out->position = wire_get_position(&r);
     out->time_ns = wire_get64(&r);
     out->tick_ms = wire_get32(&r);
+    out->mark_seq = wire_get64(&r);
     out->subtrees = get_subtrees(&r);
     refuse_unless(&r, level_valid(out->level) && from_valid(out->from));
     return wire_reader_done(&r);
@@ -286,14 +288,20 @@ bool edge_open_decode(const uint8_t *body, size_t length, struct edge_open *out)
     return wire_reader_done(&r);
 }
 
+static bool opened_valid(const struct edge_opened *o)
+{
+    return publisher_valid(o->publisher) && o->incarnation >= 1 && o->items <= o->last_number;
+}
+
 size_t edge_opened_encode(const struct edge_opened *in, uint8_t *out, size_t capacity)
 {
     struct wire_writer w = edge_begin(EDGE_OPENED, out, capacity);
-    require(&w, publisher_valid(in->publisher) && in->incarnation >= 1);
+    require(&w, opened_valid(in));
     wire_put32(&w, in->publisher);
     wire_put32(&w, in->incarnation);
     wire_put64(&w, in->last_number);
     wire_put64(&w, in->join_seq);
+    wire_put64(&w, in->items);
     return edge_end(&w);
 }
 
@@ -304,7 +312,8 @@ bool edge_opened_decode(const uint8_t *body, size_t length, struct edge_opened *
     out->incarnation = wire_get32(&r);
     out->last_number = wire_get64(&r);
     out->join_seq = wire_get64(&r);
-    refuse_unless(&r, publisher_valid(out->publisher) && out->incarnation >= 1);
+    out->items = wire_get64(&r);
+    refuse_unless(&r, opened_valid(out));
     return wire_reader_done(&r);
 }
 

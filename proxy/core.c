@@ -280,7 +280,7 @@ static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_heade
     struct proxy *p = ctx;
     if (p->failed[0] != '\0')
         return true;
-    if (!base_has_room(p->base, header))
+    if (!base_has_room(p->base, header) || !relay_has_room(p->relay, header))
         return false;
     if (goes_on(p, batch, header)) {
         start_over(p, follower_heard(p->follower));

@@ -107,7 +107,7 @@ struct readers *readers_create(const struct readers_options *o, struct port *por
     s->unstable_mask = power_above(s->o.views.views_max + 1) - 1;
     s->reader_end = s->item_end = s->owner_end = s->group_end = 1;
     s->rights_version = 1;
-    s->due_seq = s->parked_seq = s->parked_time_ns = s->touch_seq = UINT64_MAX;
+    s->due_seq = s->asked_due = s->parked_seq = s->parked_time_ns = s->touch_seq = UINT64_MAX;
     s->recent = recent_create(s->o.recent_bytes);
     if (s->recent != NULL)
         s->views = views_create(&s->o.views, catalog, s->recent, reader_losing, reader_moved, s);
@@ -225,6 +225,9 @@ enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscri
     reader_join_group(r, request->tick_ms);
     r->position = request->from == EDGE_FROM_TIP ? tip : request->position;
     r->time_ns = request->time_ns;
+    r->asked_seq = request->mark_seq;
+    if (r->asked_seq > s->last_seq && r->asked_seq < s->asked_due)
+        s->asked_due = r->asked_seq;
     if (request->from == EDGE_FROM_TIME)
         reader_resolve_time(r);
     else

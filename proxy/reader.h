@@ -7,8 +7,8 @@
  * A reader's bytes are a function of the stream, its request, and what it was told since at stated seqs
  * (its own publishers, a changed set of subtrees): SUBSCRIBED; the messages of its filter with the
  * names they need; OUTCOMEs of its own publishers, each directly behind the message with which it became
- * known; PROGRESS at block ends where something matched, behind its mark, and at the first tick of the stream in
- * each interval of its own; CHANGED; FORKED. It makes no difference to them whether it was live or behind.
+ * known; PROGRESS at block ends where something matched, behind its mark, where its request asks for it, and at the
+ * first tick of the stream in each interval of its own; CHANGED; FORKED. It makes no difference to them whether it was live or behind.
  *
  * Somebody who is behind is encoded for alone, from `recent` or from a store, from the beginning of the block
  * on (muted up to its place), and goes live where the view is: from the same stream with the same rights,

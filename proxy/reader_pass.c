@@ -20,10 +20,13 @@ static bool owns_one(const struct reader *r, const struct recent_stretch *t)
     return false;
 }
 
-static bool is_told(const struct reader *r, uint64_t from_seq, const struct recent_stretch *t)
+static bool is_told(const struct slot *slot, const struct recent_stretch *t)
 {
+    const struct reader *r = slot->reader;
+    uint64_t from_seq = slot->cursor.seq;
     return t->clock_ns / r->tick_ns > r->tick_said || owns_one(r, t) ||
            (r->mark_seq >= from_seq && r->mark_seq <= t->last_seq) ||
+           (r->asked_seq > slot->block.seq && r->asked_seq <= t->last_seq) ||
            (r->pending.count > 0 && r->s->items[r->pending.first].seq <= t->last_seq);
 }
 
@@ -34,7 +37,7 @@ static bool may_pass(const struct slot *slot, const struct recent_stretch *t, bo
         return false;
     if (r->changes_applied < r->change_count && r->changes[r->changes_applied].seq <= t->last_seq)
         return false;
-    if (slot->unmuted ? is_told(r, slot->cursor.seq, t) : t->last_seq >= r->place.next)
+    if (slot->unmuted ? is_told(slot, t) : t->last_seq >= r->place.next)
         return false;
     /* The end of a block in which something matched is said with what comes behind it. */
     return !(ends && slot->encoder.previous != 0) && !wants_one(r, t);

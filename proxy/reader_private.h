@@ -100,6 +100,7 @@ struct reader {
     uint64_t tick_ns, tick_said, tick_taken; /* intervals */
     uint64_t epoch_said, epoch_taken;        /* first seqs */
     uint64_t mark_seq;                       /* reader_mark; 0: none */
+    uint64_t asked_seq;                      /* its request's mark_seq; 0: none */
     uint64_t rights_from;                    /* it is judged by what held there, or later */
     uint64_t rights_seq, rights_version;     /* when that changed last, as of this version */
     uint64_t floor;      /* outcomes at and below this were said before the subscription */
@@ -223,6 +224,7 @@ struct readers {
     uint64_t rights_begin, rights_end, rights_version;
     uint64_t rights_forgotten; /* seq of the last that is not kept */
     uint64_t due_seq;          /* the smallest of what is inserted or changed above last_seq */
+    uint64_t asked_due;        /* the smallest asked_seq above last_seq */
     uint64_t touch_seq;        /* of the first message whose touched views were not looked at */
     uint64_t stable_before[EPOCH_TABLE_MAX]; /* watermark in front of each epoch */
     uint64_t whole_before[EPOCH_TABLE_MAX]; /* what is above that, and below the epoch, it voided */
@@ -278,6 +280,15 @@ void queue_clear(struct readers *s, struct queue *q);
 /* Everything that is told behind this message; `previous` is the last match in the block. */
 void reader_behind(struct reader *r, const struct run_message *m, uint64_t stable,
                    uint64_t previous);
+/* In front of the message at `seq`: what it has asked for lies between that and the one before, which was `last`. */
+struct reader_last {
+    uint64_t seq, timestamp_ns;
+};
+void reader_in_front(struct reader *r, struct reader_last last, uint64_t seq, uint64_t stable,
+                     uint64_t previous);
+/* Behind the message: it has asked for that. */
+void reader_say_asked(struct reader *r, const struct run_message *m, uint64_t stable,
+                      uint64_t previous);
 void reader_say_epoch(struct reader *r, uint64_t seq);
 void reader_say_pending(struct reader *r, uint64_t through);
 void reader_wake(struct reader *r);

@@ -321,23 +321,28 @@ static void say_outcome(struct reader *r, const struct run_message *m, uint64_t 
         reader_break(r); /* there was room when the message was looked at */
 }
 
-/* `tag`: the interval that was said. */
-static void say_progress(struct reader *r, const struct run_message *m, uint64_t stable,
+/* `tag`: the interval that was said; if that is no news it is no tick, and the next one is said. */
+static void say_progress(struct reader *r, struct reader_last last, uint64_t stable,
                          uint64_t previous, uint64_t tag)
 {
-    struct edge_progress p = { .through = m->message.seq,
+    struct edge_progress p = { .through = last.seq,
                                .previous = previous,
                                .stable = stable,
-                               .timestamp_ns = m->message.timestamp_ns };
+                               .timestamp_ns = last.timestamp_ns };
     if (reader_sabotaged(r, PROXY_OWN_CLOCK))
         p.timestamp_ns += r->s->now_ns & 1023;
     if (reader_sabotaged(r, PROXY_STABLE_OF_NOW) && !r->joined)
         p.stable = r->s->watermark;
     uint8_t frame[READER_FRAME_MAX];
     size_t length = edge_progress_encode(&p, frame, sizeof frame);
-    if (!queue_put(r, ITEM_TICK, m->message.seq, tag, frame, length))
+    if (!queue_put(r, ITEM_TICK, last.seq, tag, frame, length))
         reader_break(r);
     r->tick_said = tag;
+}
+
+static struct reader_last last_is(const struct run_message *m)
+{
+    return (struct reader_last) { m->message.seq, m->message.timestamp_ns };
 }
 
 static void say_tick(struct reader *r, const struct run_message *m, uint64_t stable,
@@ -345,7 +350,21 @@ static void say_tick(struct reader *r, const struct run_message *m, uint64_t sta
 {
     uint64_t interval = m->message.timestamp_ns / r->tick_ns;
     if (interval > r->tick_said && (r->subscribed || r->owned != NONE))
-        say_progress(r, m, stable, previous, interval);
+        say_progress(r, last_is(m), stable, previous, interval);
+}
+
+void reader_in_front(struct reader *r, struct reader_last last, uint64_t seq, uint64_t stable,
+                     uint64_t previous)
+{
+    if (r->asked_seq > last.seq && r->asked_seq < seq && last.timestamp_ns != 0)
+        say_progress(r, last, stable, previous, r->tick_said);
+}
+
+void reader_say_asked(struct reader *r, const struct run_message *m, uint64_t stable,
+                      uint64_t previous)
+{
+    if (m->message.seq == r->asked_seq)
+        say_progress(r, last_is(m), stable, previous, r->tick_said);
 }
 
 void reader_behind(struct reader *r, const struct run_message *m, uint64_t stable,
@@ -356,7 +375,9 @@ void reader_behind(struct reader *r, const struct run_message *m, uint64_t stabl
     if (m->message.topic == TOPIC_CLOCK && m->message.publisher == 0)
         say_tick(r, m, stable, previous);
     if (m->message.seq == r->mark_seq)
-        say_progress(r, m, stable, previous, r->tick_said); /* no tick: the next one is said */
+        say_progress(r, last_is(m), stable, previous, r->tick_said);
+    if (!r->joined)
+        reader_say_asked(r, m, stable, previous);
     reader_say_pending(r, m->message.seq);
 }
 

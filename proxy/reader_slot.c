@@ -177,8 +177,11 @@ static bool begin_message(struct slot *slot, const struct run_message *m, uint64
     uint64_t through;
     if (slot->unmuted) {
         if (free_bytes(slot, 2 * ENCODER_OVERHEAD_MAX) < ENCODER_OVERHEAD_MAX ||
-            !queue_has_room(r, 4))
+            !queue_has_room(r, 5))
             return false;
+        const struct reader_last last = { slot->block.seq, slot->block.timestamp_ns };
+        if (r->asked_seq >= r->place.next)
+            reader_in_front(r, last, from->seq, stable, slot->encoder.previous);
         if (from->topic == TOPIC_EPOCH || from->topic == TOPIC_GENESIS)
             reader_say_epoch(r, from->seq);
     }
@@ -372,7 +375,7 @@ static bool run_recent(struct slot *slot, uint32_t *budget)
  * as long as the client takes nothing. */
 static bool has_room(struct slot *slot)
 {
-    return queue_has_room(slot->reader, 4) &&
+    return queue_has_room(slot->reader, 5) &&
            (slot->end == slot->begin || free_bytes(slot, slot->wants) >= slot->wants);
 }
 

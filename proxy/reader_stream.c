@@ -200,6 +200,56 @@ static void begin_epoch(struct readers *s, uint64_t seq)
     }
 }
 
+/* ---- what readers have asked for -------------------------------------------------------------- */
+
+static void look_for_asked(struct readers *s)
+{
+    s->asked_due = UINT64_MAX;
+    for (uint32_t i = 1; i < s->reader_end; i++) {
+        const struct reader *r = &s->readers[i];
+        if (r->open && r->asked_seq > s->last_seq && r->asked_seq < s->asked_due)
+            s->asked_due = r->asked_seq;
+    }
+}
+
+/* Between the last message and the one at `seq`, which was not offered yet. */
+static void serve_asked_in_front(struct readers *s, uint64_t seq, uint64_t stable)
+{
+    const struct block b = views_block(s->views);
+    const struct reader_last last = { b.seq, b.timestamp_ns };
+    for (uint32_t i = 1; seq > s->asked_due && i < s->reader_end; i++) {
+        struct reader *r = &s->readers[i];
+        if (!r->open || !r->joined || r->asked_seq <= s->last_seq || r->asked_seq >= seq)
+            continue;
+        if (queue_has_room(r, 4)) {
+            reader_in_front(r, last, seq, stable, view_previous(s->views, &r->in_view));
+        } else {
+            reader_leave(r);
+            line_append(r);
+        }
+    }
+}
+
+/* Behind the message. */
+static void serve_asked(struct readers *s, const struct run_message *m, uint64_t stable)
+{
+    if (m->message.seq < s->asked_due)
+        return;
+    for (uint32_t i = 1; i < s->reader_end; i++) {
+        struct reader *r = &s->readers[i];
+        if (!r->open || !r->joined || r->asked_seq != m->message.seq)
+            continue;
+        if (queue_has_room(r, 4)) {
+            reader_say_asked(r, m, stable, view_previous(s->views, &r->in_view));
+            continue;
+        }
+        reader_leave(r);
+        r->place.next = r->place.next < m->message.seq ? r->place.next : m->message.seq;
+        reader_begin(r);
+    }
+    look_for_asked(s);
+}
+
 static void count_views(struct readers *s)
 {
     struct views_counts c = views_counts(s->views);
@@ -213,6 +263,7 @@ void readers_message(struct readers *s, const struct run_message *m, uint64_t st
 {
     const struct message *from = &m->message;
     serve_changes(s, from->seq);
+    serve_asked_in_front(s, from->seq, stable);
     if (from->topic == TOPIC_EPOCH || from->topic == TOPIC_GENESIS)
         begin_epoch(s, from->seq);
     if (s->touch_seq == UINT64_MAX)
@@ -228,6 +279,7 @@ void readers_message(struct readers *s, const struct run_message *m, uint64_t st
         tell_owners(s, m, stable);
     else if (from->topic == TOPIC_CLOCK)
         tick(s, m, stable);
+    serve_asked(s, m, stable);
     serve_due(s, from->seq);
     if (s->parked != NULL)
         readers_serve_parked(s, from->topic == TOPIC_EPOCH);
@@ -387,6 +439,7 @@ void readers_fork(struct readers *s, struct position common)
     s->through = common;
     s->touch_seq = UINT64_MAX;
     readers_fork_rights(s, common.seq);
+    look_for_asked(s);
     for (uint32_t g = 1; g < s->group_end; g++) {
         s->groups[g].index = 0;
         s->groups[g].fresh = true;

@@ -45,7 +45,9 @@ size_t relay_memory(const struct proxy_options *o, const struct port *port)
     struct publisher_sizes sizes = sizes_of(options_of(o), port);
     uint32_t count = count_of(o, &sizes);
     return sizeof(struct relay) + count * (sizeof(struct relay_publisher) + sizes.memory) +
-           slots_for(count) * sizeof(uint32_t) + o->catalog.publishers_max * sizeof(uint32_t) +
+           slots_for(count) * sizeof(uint32_t) +
+           o->catalog.publishers_max * (sizeof(uint32_t) + sizeof(uint64_t)) +
+           RELAY_EXTRAS_MAX * sizeof(struct relay_extra) +
            (size_t)RELAY_OUTBOX * sizes.datagram_max;
 }
 
@@ -66,11 +68,14 @@ struct relay *relay_create(struct proxy *p)
     r->slabs = aligned_alloc(64, r->max * r->sizes.memory);
     r->by_id = malloc(p->o.catalog.publishers_max * sizeof *r->by_id);
     r->by_identity = malloc((r->identity_mask + 1) * sizeof *r->by_identity);
+    r->extra_numbers = calloc(p->o.catalog.publishers_max, sizeof *r->extra_numbers);
+    r->extras = calloc(RELAY_EXTRAS_MAX, sizeof *r->extras);
     r->own_memory = aligned_alloc(64, relay_own_memory(r));
     r->outbox.max = RELAY_OUTBOX;
     r->outbox.bytes = r->outbox_bytes = malloc((size_t)RELAY_OUTBOX * r->sizes.datagram_max);
     if (r->publishers == NULL || r->slabs == NULL || r->by_id == NULL || r->by_identity == NULL ||
-        r->outbox_bytes == NULL || r->own_memory == NULL) {
+        r->extra_numbers == NULL || r->extras == NULL || r->outbox_bytes == NULL ||
+        r->own_memory == NULL) {
         relay_destroy(r);
         return NULL;
     }
@@ -89,6 +94,8 @@ void relay_destroy(struct relay *r)
     free(r->slabs);
     free(r->by_id);
     free(r->by_identity);
+    free(r->extra_numbers);
+    free(r->extras);
     free(r->outbox_bytes);
     free(r);
 }
@@ -297,6 +304,7 @@ static void say_opened(struct relay_publisher *q)
                                   .incarnation = publisher_incarnation(publisher),
                                   .last_number = publisher_next_number(publisher) - 1,
                                   .join_seq = seq };
+    opened.items = opened.last_number - q->relay->extra_numbers[opened.publisher];
     q->opened = true;
     if (!reader_own(q->session->reader, opened.publisher, seq)) {
         session_doom(q->session, EDGE_CLOSING_QUOTA);
@@ -371,6 +379,8 @@ void relay_message(struct relay *r, const struct run_message *m)
     }
     if (message->publisher >= r->p->o.catalog.publishers_max)
         return;
+    if (m->fragments > 1 || message->topic == TOPIC_REJECT)
+        relay_count_extra(r, m);
     struct relay_publisher *q = at(r, r->by_id[message->publisher]);
     for (; q != NULL; q = at(r, q->next_of_id)) {
         publisher_on_message(q->publisher, message, r->p->now);
@@ -382,6 +392,7 @@ void relay_stable(struct relay *r, uint64_t stable)
 {
     publisher_on_stable(r->own, stable);
     r->own_deadline_ns = 0;
+    relay_settle_extras(r, stable);
     uint32_t next;
     for (uint32_t i = r->first_busy; i != RELAY_NONE; i = next) {
         struct relay_publisher *q = at(r, i);
@@ -410,6 +421,7 @@ static void fork_one(struct relay_publisher *q, struct position common)
 
 void relay_fork(struct relay *r, struct position common)
 {
+    relay_fork_extras(r, common.seq);
     if (common.seq == 0) {
         /* What it has said so far may still be there: it joins anew. */
         relay_open_own(r);

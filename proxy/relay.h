@@ -8,6 +8,7 @@
  * (proto/sys_edge.h).
  *
  *   relay.c        publishers, the stream, forks
+ *   relay_count.c  how many messages the numbers of a publisher are
  *   relay_read.c   what a client asks: OPEN, PUBLISH
  *   relay_topic.c  topics that have to be made first
  *   relay_own.c    the proxy's own */
@@ -24,6 +25,8 @@ struct relay *relay_create(struct proxy *p); /* NULL: no memory */
 void relay_destroy(struct relay *r);
 
 /* ---- the stream: after the catalog and before the readers -------------------------------------- */
+/* Whether a whole batch more may come; if not, wait for relay_stable. */
+bool relay_has_room(const struct relay *r, const struct batch_header *batch);
 void relay_message(struct relay *r, const struct run_message *m);
 void relay_stable(struct relay *r, uint64_t stable);
 void relay_fork(struct relay *r, struct position common);

@@ -13,7 +13,8 @@ enum {
     RELAY_OUTBOX = 512, /* datagrams in one round, of all together */
     RELAY_WINDOWS_KEPT = 4,
     RELAY_CREATES_MAX = 256, /* topics asked for at once */
-    RELAY_SHARE = 8          /* no account has more than one of so many of all publishers */
+    RELAY_SHARE = 8,         /* no account has more than one of so many of all publishers */
+    RELAY_EXTRAS_MAX = 65536 /* not stable yet; more wait until some are: a power of two */
 };
 
 #define RELAY_NONE UINT32_MAX
@@ -36,6 +37,13 @@ struct relay_publisher {
     uint32_t group_bytes;
     uint64_t kept; /* bytes, as counted in its account */
     uint64_t deadline_ns;
+};
+
+/* A message that took more numbers than one, which a fork may take back. */
+struct relay_extra {
+    uint64_t seq;
+    uint32_t publisher;
+    uint32_t numbers; /* but for the one */
 };
 
 /* A topic that somebody waits for. */
@@ -69,6 +77,10 @@ struct relay {
     uint32_t *by_identity;     /* by hash */
     uint32_t identity_mask;
     uint64_t identity_secret;
+    /* By publisher id: its numbers less these are its messages. Those that are not stable lie in a ring. */
+    uint64_t *extra_numbers;
+    struct relay_extra *extras;
+    uint64_t extra_begin, extra_end; /* endless counts */
     uint32_t first_busy;
     uint64_t kept; /* bytes, of all */
     struct publisher_outbox outbox;
@@ -99,6 +111,12 @@ void relay_touch(struct relay_publisher *q);
 void relay_follow_id(struct relay_publisher *q);
 /* Tells its session what is to be told now. */
 void relay_tell(struct relay_publisher *q);
+
+/* ---- relay_count.c --------------------------------------------------------------------------- */
+/* A whole message of a publisher with more numbers than one. */
+void relay_count_extra(struct relay *r, const struct run_message *m);
+void relay_settle_extras(struct relay *r, uint64_t stable);
+void relay_fork_extras(struct relay *r, uint64_t common_seq);
 
 /* ---- relay_own.c ----------------------------------------------------------------------------- */
 size_t relay_own_memory(const struct relay *r); /* aligned to 64 */

@@ -356,7 +356,7 @@ static bool group_goes_on(const struct sim *s, const struct sim_client *c, uint6
 
 static bool push_edge_item(struct sim *s, struct sim_node *n, uint64_t item)
 {
-    uint8_t payload[SIM_ITEM_HEADER + SIM_EDGE_PART_BYTES];
+    uint8_t payload[SIM_EDGE_ITEM_MAX];
     struct sim_client *c = n->client;
     char topic[32];
     snprintf(topic, sizeof topic, "/items/p%u", n->index);

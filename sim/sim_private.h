@@ -475,7 +475,7 @@ bool sim_edge_deploy(struct sim *s);
 bool sim_edge_create_proxy(struct sim *s, struct sim_node *n);
 bool sim_edge_furnish(struct sim *s, struct sim_node *n, char *error);
 /* Whether its pipes push groups, of parts with up to so many bytes: some of them in several batches. */
-enum { SIM_EDGE_PART_BYTES = 900 };
+enum { SIM_EDGE_PART_BYTES = 900, SIM_EDGE_ITEM_MAX = 4000 };
 bool sim_edge_has_groups(const struct sim *s);
 struct edge_options sim_edge_options(struct sim *s, const struct sim_node *n);
 /* Of whoever changes its subtrees: those that come and go, which are apart. */

@@ -40,10 +40,10 @@ uint32_t sim_item_length(uint32_t author, uint64_t item)
     uint32_t large_every = current != NULL ? current->large_every : 400;
     uint32_t kind = (uint32_t)(drawn % large_every);
     drawn >>= 16;
-    if (author == SIM_EDGE_PIPE) /* each takes one number, for its pipe counts numbers */
-        return SIM_ITEM_HEADER + (uint32_t)(drawn % (current != NULL && sim_edge_has_groups(current)
-                                                         ? SIM_EDGE_PART_BYTES
-                                                         : 64));
+    if (author == SIM_EDGE_PIPE && current != NULL && sim_edge_has_groups(current))
+        return SIM_ITEM_HEADER + (uint32_t)(drawn % SIM_EDGE_PART_BYTES);
+    if (author == SIM_EDGE_PIPE && kind == 0)
+        return SIM_EDGE_ITEM_MAX;
     if (kind == 0)
         return 4096 + (uint32_t)(drawn % (ITEM_BYTES_MAX - 4096) * (drawn >> 32 & 0xff) >> 8);
     if (kind < large_every / 32)

@@ -94,7 +94,7 @@ local LAYOUTS = {
     -- Frames of the client protocol.
     edge_hello = { "u16 version", "id stream", "bool has_key", "own_key key", "string agent" },
     edge_prove = { "signature signature" },
-    edge_subscribe = { "enum level", "enum from", "position position", "time time_ns", "u32 tick_ms",
+    edge_subscribe = { "enum level", "enum from", "position position", "time time_ns", "u32 tick_ms", "u64 mark_seq",
                        "subtrees subtree" },
     edge_change = { "subtrees add", "subtrees remove" },
     edge_open = { "id nonce", "u32 wanted", "string name" },
@@ -112,7 +112,8 @@ local LAYOUTS = {
     edge_message = { "u64 seq", "u64 previous", "time timestamp_ns", "u24 topic", "u24 publisher",
                      "u48 publisher_seq", "u8 flags", "payload payload" },
     edge_progress = { "u64 through", "u64 previous", "u64 stable", "time timestamp_ns" },
-    edge_opened = { "u32 publisher", "u32 incarnation", "u64 last_number", "u64 join_seq" },
+    edge_opened = { "u32 publisher", "u32 incarnation", "u64 last_number", "u64 join_seq",
+                    "u64 items" },
     edge_outcome = { "u32 publisher", "u64 number", "u32 count", "u64 seq", "enum reason", "u64 detail",
                      "u64 stable" },
     edge_refused = { "enum request", "enum reason", "enum right", "u32 publisher", "u64 number",
@@ -981,7 +982,7 @@ dissect_frames(edge, EDGE_MAX, function(tvb, _, root)
 end)
 
 -- By what a connection begins with, or any frame of a proxy's whose length is that of its type.
-local EDGE_LENGTHS = { accepted = 42, subscribed = 21, changed = 9, progress = 33, opened = 25,
+local EDGE_LENGTHS = { accepted = 42, subscribed = 21, changed = 9, progress = 33, opened = 33,
                        outcome = 42, forked = 21, superseded = 17 }
 local function looks_like_edge(tvb)
     if tvb:len() < FRAME_HEADER + 2 then return false end

@@ -149,7 +149,7 @@ def encode_subtrees(subtrees):
 
 def encode_subscribe(level, start, position, time_ns, tick_ms, subtrees):
     return frame(SUBSCRIBE, struct.pack("<BB", level, start) + position.encode() +
-                 struct.pack("<QI", time_ns, tick_ms) + encode_subtrees(subtrees))
+                 struct.pack("<QIQ", time_ns, tick_ms, 0) + encode_subtrees(subtrees))
 
 
 def encode_change(add, remove):
@@ -257,7 +257,7 @@ class Publisher:
         return sum(item.seq is None for item in self.items)
 
     def on_opened(self, reader):
-        identity, incarnation, last, _ = reader.fields("IIQQ")
+        identity, incarnation, last, _, _ = reader.fields("IIQQQ")
         reader.done()
         if self.id not in (0, identity):
             raise Broken(f"it opens publisher {identity}, and {self.name} is publisher {self.id}")

@@ -324,14 +324,20 @@ bool script_is_gone(const struct script *s)
 
 /* ---- a publisher -------------------------------------------------------------------------------- */
 
-struct edge_open script_opened(struct script *s, uint64_t last, uint64_t join_seq)
+struct edge_open script_opened_items(struct script *s, uint64_t last, uint64_t join_seq,
+                                     uint64_t items)
 {
     struct edge_open o;
     HEAR(s, open, EDGE_OPEN, &o);
     SAY(s, opened, .publisher = 12, .incarnation = o.wanted != 0 ? o.wanted : 3,
-        .last_number = last, .join_seq = join_seq);
+        .last_number = last, .join_seq = join_seq, .items = items);
     script_flush(s);
     return o;
+}
+
+struct edge_open script_opened(struct script *s, uint64_t last, uint64_t join_seq)
+{
+    return script_opened_items(s, last, join_seq, last);
 }
 
 void script_heard_item(struct script *s, uint64_t number, const char *payload)

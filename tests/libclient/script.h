@@ -66,8 +66,10 @@ void script_wait_connect(struct script *s);
 void script_sign(void *ctx, const uint8_t message[EDGE_SIGNED_SIZE],
                  uint8_t signature[EDGE_SIGNATURE_SIZE]);
 
-/* Of publisher 12, whose items are on "/a/b". The OPEN that is answered with these: */
+/* Of publisher 12, whose items are on "/a/b". The OPEN that is answered with these, each number an item: */
 struct edge_open script_opened(struct script *s, uint64_t last, uint64_t join_seq);
+struct edge_open script_opened_items(struct script *s, uint64_t last, uint64_t join_seq,
+                                     uint64_t items);
 void script_push(struct script *s, struct cantus_pipe *pipe, const char *text);
 void script_heard_item(struct script *s, uint64_t number, const char *payload);
 void script_outcome(struct script *s, uint64_t number, uint32_t count, uint64_t seq,

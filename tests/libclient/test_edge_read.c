@@ -345,16 +345,26 @@ START_TEST(nothing_is_delivered_above_until_seq)
     client_core_destroy(s->core);
     s->until_seq = 7;
     script_make_core(s);
-    script_subscribe(s, "/a");
-    script_begin(s);
+'    script_subscribe(s, "/a");
+    script_let_in(s, 10, 10);
+    ck_assert_uint_eq(script_grant(s).mark_seq, 7);
     script_tell(s, 4, "one");
     script_flush(s);
     ck_assert_int_eq(client_core_status(s->core), CANTUS_OK);
+    if (_i == 0) {
+        SAY(s, progress, .through = 7, .previous = 4, .timestamp_ns = 7000);
+        script_flush(s);
+        ck_assert_int_eq(client_core_status(s->core), CANTUS_END);
+    } else { /* what is at 7 is a part of what ends at 9 */
+        SAY(s, progress, .through = 6, .previous = 4, .timestamp_ns = 6000);
+        script_flush(s);
+        ck_assert_int_eq(client_core_status(s->core), CANTUS_OK);
+    }
     script_tell(s, 9, "two");
     script_flush(s);
     ck_assert_uint_eq(s->seen_count, 1);
     ck_assert_int_eq(client_core_status(s->core), CANTUS_END);
-    ck_assert_uint_eq(client_core_seq(s->core), 7);
+    ck_assert_uint_eq(client_core_seq(s->core), _i == 0 ? 7 : 6);
     SAY(s, forked, .common = script_at(script_first_epoch, 8));
     script_flush(s);
     ck_assert_int_eq(client_core_status(s->core), CANTUS_END);
@@ -412,7 +422,7 @@ int main(void)
     tcase_add_loop_test(t, a_fork_ahead_leaves_the_epochs_in_front_of_it, 0, 2);
     tcase_add_loop_test(t, garbage_at_any_place_does_no_harm, 0, 10);
     tcase_add_test(t, more_names_than_a_block_can_have_end_the_connection);
-    tcase_add_test(t, nothing_is_delivered_above_until_seq);
+    tcase_add_loop_test(t, nothing_is_delivered_above_until_seq, 0, 2);
     tcase_add_test(t, it_says_that_it_lives);
     suite_add_tcase(s, t);
     return suite_main(s);

@@ -76,7 +76,6 @@ START_TEST(every_item_is_sequenced_once_through_loss_and_restarts)
         ck_assert_uint_eq(cantus_pipe_sequenced(p), 3000);
         ck_assert_uint_eq(cantus_pipe_in_flight(p), 0);
         ck_assert_uint_eq(cantus_pipe_rejected(p), 0);
-        ck_assert_uint_gt(cantus_pipe_last_seq(p), 0);
         all_in_log_once(r, "/feed", 3000);
         rig_free(r);
     }

@@ -144,7 +144,7 @@ static size_t progress(void)
 
 static size_t opened(void)
 {
-    struct edge_opened o = { 12, 2, 399, 850 };
+    struct edge_opened o = { 12, 2, 399, 850, 390 };
     return edge_opened_encode(&o, frame, sizeof frame);
 }
 

@@ -66,8 +66,8 @@ struct cantus_client_options {
      * let us in; digests are not published; and where a comment here says so. */
     const char *source;
     enum cantus_level level;
-    /* Deliver nothing above; 0: no end. (Through a proxy, which skips what nobody here wants, a timer that is due
-     * behind the last message at or below it, or tick of the stream, has not fired.) */
+    /* Deliver nothing above; 0: no end. cantus_client_seq is then the last whole message at or below it, and timers
+     * have fired as due there. */
     uint64_t until_seq;
     void (*report)(void *ctx, const struct cantus_report *report); /* may be NULL */
     void *ctx;
@@ -151,9 +151,8 @@ CANTUS_API bool cantus_client_unsubscribe(struct cantus_client *client, const ch
 /* ---- pipe: push items in, each is sequenced exactly once ---------------------------------------
  *
  * A pipe is a publisher with a window of items in flight. Items are numbered from 1 for the life of
- * its identity: after a restart, cantus_pipe_sequenced says how many are in the stream, and the
- * next push is the one after. (Through a proxy an item that is longer than a datagram counts once for each
- * of its fragments.) */
+ * its identity: after a restart, once it is ready, cantus_pipe_sequenced says how many are in the
+ * stream, and the next push is the one after. */
 CANTUS_API struct cantus_pipe *cantus_pipe_open(struct cantus_client *client, const char *identity,
                                                 char *error);
 /* Whether the pipe has joined and knows where it stands; then pushes are taken. */
@@ -168,7 +167,8 @@ CANTUS_API uint64_t
 cantus_pipe_sequenced(const struct cantus_pipe *pipe); /* items with an outcome */
 CANTUS_API uint64_t cantus_pipe_rejected(const struct cantus_pipe *pipe); /* of them, in this run */
 CANTUS_API uint64_t cantus_pipe_in_flight(const struct cantus_pipe *pipe);
-CANTUS_API uint64_t cantus_pipe_last_seq(const struct cantus_pipe *pipe); /* of the last outcome */
+CANTUS_API uint64_t
+cantus_pipe_last_seq(const struct cantus_pipe *pipe); /* of the last outcome in this run; 0: none */
 
 /* ---- injector: keeps the stream up to date with an external source -----------------------------
  *
@@ -188,7 +188,7 @@ cantus_injector_open(struct cantus_client *client, const char *identity,
                      bool (*item)(void *ctx, uint64_t index, struct cantus_item *out), void *ctx,
                      char *error);
 CANTUS_API uint64_t cantus_injector_sequenced(const struct cantus_injector *injector);
-CANTUS_API uint64_t cantus_injector_last_seq(const struct cantus_injector *injector);
+CANTUS_API uint64_t cantus_injector_last_seq(const struct cantus_injector *injector); /* likewise */
 
 /* ---- reconciler: makes the stream's state equal to a wanted one ---------------------------------
  *
