@@ -244,8 +244,8 @@ static size_t on_bytes(struct sim_hostile *x, struct connection *c, const uint8_
     uint32_t stream = c->stream;
     if (c->play == PLAY_FLOOD && c->accepted)
         return 0;
-    /* Noise may look like the beginning of a line, and is answered with one. */
-    if (c->play == PLAY_NOISE && length > 0 && bytes[0] == '#')
+    /* Noise, or a damaged request, may look like the beginning of a line, and is answered with one. */
+    if ((c->play == PLAY_NOISE || c->play == PLAY_MUTANT) && length > 0 && bytes[0] == '#')
         c->deaf = true;
     if (c->deaf || c->play == PLAY_TEXT)
         return length;
