@@ -345,7 +345,7 @@ START_TEST(nothing_is_delivered_above_until_seq)
     client_core_destroy(s->core);
     s->until_seq = 7;
     script_make_core(s);
-'    script_subscribe(s, "/a");
+    script_subscribe(s, "/a");
     script_let_in(s, 10, 10);
     ck_assert_uint_eq(script_grant(s).mark_seq, 7);
     script_tell(s, 4, "one");
