@@ -41,6 +41,7 @@ START_TEST(a_path_that_is_none_is_told_its_rule)
         } else {
             wire_put64(&w, 0);
             wire_put32(&w, 0);
+            wire_put64(&w, 0);
             wire_put16(&w, 1);
             wire_put_string(&w, bad[i].subtree);
         }
