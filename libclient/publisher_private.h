@@ -1,4 +1,4 @@
-/* Shared by publisher.c, publisher_push.c, publisher_send.c and publisher_edge.c, and nobody else.
+/* Shared by publisher*.c and nobody else.
  *
  * Outcomes come in the order of the numbers, and so does what becomes stable. So everything a
  * publisher knows of its proposals is four numbers over one ring:
@@ -132,12 +132,6 @@ static inline uint32_t publisher_item_length(const struct publisher *p, uint64_t
     return e->alike != 0 ? e->length : publisher_rest(p, number)->item_length;
 }
 
-/* Where its bytes begin in the ring, a header included. */
-static inline uint64_t publisher_begin(const struct publisher_entry *e)
-{
-    return e->alike != 0 ? e->begin - MESSAGE_HEADER_SIZE : e->begin;
-}
-
 static inline uint8_t *publisher_bytes(const struct publisher *p, uint64_t begin)
 {
     return p->bytes + (begin & p->bytes_mask);
@@ -151,12 +145,12 @@ static inline bool publisher_may_fill(const struct publisher *p, uint64_t number
     return !e->filled && (!e->resent || now_ns - e->sent_ns >= p->options.resend_min_ns);
 }
 
-/* publisher.c: nothing is under way, and `last` was the last number. */
+/* publisher_stream.c: nothing is under way, and `last` was the last number. */
 void publisher_restart_numbers(struct publisher *p, uint64_t last);
 /* The outcome of `count` numbers from `done`: whole items, unless a reject covers a part of one. */
 void publisher_conclude(struct publisher *p, uint64_t count, uint64_t seq, uint8_t rejected,
                         uint64_t now_ns);
-/* The longest item that the options and the fragments' length allow. */
+/* publisher_push.c: the longest item that the options and the fragments' length allow. */
 uint32_t publisher_find_item_max(const struct publisher *p);
 
 /* publisher_send.c: new proposals, then retries; the next deadline. */

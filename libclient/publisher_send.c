@@ -158,6 +158,52 @@ static bool fill_holes(struct publisher *p, uint64_t now_ns)
     return true;
 }
 
+/* Whoever misses numbers has the one behind them: it was sent. */
+static bool note_hole(struct publisher *p, uint64_t from, uint64_t end, uint64_t now_ns)
+{
+    if (from < p->done)
+        from = p->done;
+    if (from >= end || end >= p->sent || p->hole_count == PUBLISHER_HOLES_MAX)
+        return false;
+    for (uint32_t i = 0; i < p->hole_count; i++)
+        if (from < p->holes[i].end && p->holes[i].from < end)
+            return false;
+    while (from < end && !publisher_may_fill(p, from, now_ns))
+        from++;
+    if (from == end)
+        return false;
+    p->holes[p->hole_count].from = from;
+    p->holes[p->hole_count++].end = end;
+    return true;
+}
+
+static bool bring_forward(struct publisher *p, uint64_t number, uint64_t now_ns)
+{
+    uint64_t patience =
+        p->round_trip_ns > p->options.resend_min_ns ? p->round_trip_ns : p->options.resend_min_ns;
+    if (number < p->done || number >= p->sent || now_ns - p->hinted_at_ns < patience)
+        return false;
+    p->hinted = number;
+    p->hinted_at_ns = now_ns;
+    return true;
+}
+
+void publisher_on_hint(struct publisher *p, const struct hint *h, struct epoch heard,
+                       struct port_time now)
+{
+    if (p->state != PUBLISHER_ACTIVE || h->publisher != p->id)
+        return;
+    bool heeded = h->incarnation == p->incarnation && epoch_compare(h->epoch, heard) >= 0;
+    if (h->reason == HINT_MISSING)
+        heeded = heeded && note_hole(p, h->next_publisher_seq, h->nonce, now.mono_ns);
+    else if (h->reason == HINT_AHEAD || h->reason == HINT_OVERLOADED)
+        heeded = heeded && bring_forward(p, h->next_publisher_seq, now.mono_ns);
+    else
+        return;
+    if (!heeded)
+        p->counters[COUNTER_HINTS_IGNORED]++;
+}
+
 uint64_t publisher_transmit(struct publisher *p, uint64_t now_ns)
 {
     p->step_left = PUBLISHER_STEP_DATAGRAMS;
