@@ -23,6 +23,8 @@ enum {
     KERNEL_TURNS_MAX = 64,        /* of clients that come or go, behind a pause */
     KERNEL_TURNS_AT_ONCE = 4,     /* while others wait for theirs */
     KERNEL_HANDSHAKES_MAX = 8,    /* steps of them per round: each may take a signature */
+    KERNEL_BATCH_MIN = 8,         /* streams with something to send for which one call is made, */
+    KERNEL_BATCH_MAX = 64,        /* and of one call */
     KERNEL_LISTENERS = 2          /* our own address, and where clients are accepted */
 };
 
@@ -128,6 +130,8 @@ struct kernel_streams {
     uint32_t free_first, free_count;
     uint16_t *dirty; /* [max] */
     uint32_t dirty_count;
+    struct kernel_batch *batch; /* NULL: not needed yet */
+    bool batch_refused;         /* or the system has none */
     uint16_t *watched; /* [max], a ring: those with bytes not consumed, and those that we close */
     uint32_t watched_first, watched_count;
     uint16_t *parked; /* [max], a ring */

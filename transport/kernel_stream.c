@@ -216,6 +216,7 @@ void kernel_streams_close(struct kernel *k)
         close(s->epoll);
     if (s->reserve >= 0)
         close(s->reserve);
+    kernel_batch_close(s->batch);
     if (s->memory != NULL)
         munmap(s->memory, s->memory_bytes);
     free(s->table);
@@ -376,12 +377,22 @@ void kernel_stream_close(struct port *port, uint32_t id)
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
+void kernel_stream_sent(const struct kernel_streams *s, struct kernel_stream *stream,
+                        uint32_t length)
+{
+    assert(length <= stream->out_used);
+    stream->out_used -= length;
+    stream->out_start = (uint32_t)(((uint64_t)stream->out_start + length) % s->buffer_bytes);
+    if (stream->out_used == 0)
+        stream->out_start = 0;
+}
+
 void kernel_stream_send(struct kernel_streams *s, struct kernel_stream *stream)
 {
     if (stream->shakes && stream->state == KERNEL_STREAM_OPEN)
         return; /* afterwards */
     if (stream->shakes)
-        stream->out_used = 0; /* the other side can't be told */
+        stream->out_used = stream->out_start = 0; /* the other side can't be told */
     while (stream->out_used > 0) {
         uint32_t chunk = s->buffer_bytes - stream->out_start;
         if (chunk > stream->out_used)
@@ -394,12 +405,8 @@ void kernel_stream_send(struct kernel_streams *s, struct kernel_stream *stream)
             continue;
         if (sent <= 0)
             break;
-        stream->out_start =
-            (uint32_t)(((uint64_t)stream->out_start + (uint64_t)sent) % s->buffer_bytes);
-        stream->out_used -= (uint32_t)sent;
+        kernel_stream_sent(s, stream, (uint32_t)sent);
     }
-    if (stream->out_used == 0)
-        stream->out_start = 0;
     if (stream->state == KERNEL_STREAM_CLOSING && stream->out_used == 0) {
         /* Closing with unread bytes in the kernel would reset the connection and might destroy what
          * was just sent: end our half, and read on until the other side ends too. */
@@ -415,6 +422,8 @@ void kernel_stream_send(struct kernel_streams *s, struct kernel_stream *stream)
 void kernel_streams_flush(struct kernel *k)
 {
     struct kernel_streams *s = &k->streams;
+    if (s->dirty_count >= KERNEL_BATCH_MIN)
+        kernel_batch_send(s);
     for (uint32_t i = 0; i < s->dirty_count; i++) {
         struct kernel_stream *stream = &s->table[s->dirty[i]];
         stream->dirty = false;

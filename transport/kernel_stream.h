@@ -20,6 +20,9 @@ void kernel_stream_dirty(struct kernel_streams *s, struct kernel_stream *stream)
 void kernel_stream_watch(struct kernel_streams *s, struct kernel_stream *stream);
 /* Hands what is queued to the kernel. An error is left for epoll to report. */
 void kernel_stream_send(struct kernel_streams *s, struct kernel_stream *stream);
+/* So much of what is queued was taken by the kernel. */
+void kernel_stream_sent(const struct kernel_streams *s, struct kernel_stream *stream,
+                        uint32_t length);
 /* Has epoll watch a stream that it does not. False: it can't. */
 bool kernel_stream_add(struct kernel_streams *s, struct kernel_stream *stream);
 
@@ -35,6 +38,12 @@ void kernel_stream_hold_back(struct kernel_streams *s);
 void kernel_streams_turns(struct kernel_streams *s, uint64_t now_ns);
 /* When to do so again; 0: nobody waits. */
 uint64_t kernel_streams_due_ns(const struct kernel_streams *s);
+
+/* ---- kernel_stream_batch.c ------------------------------------------------------------------- */
+
+/* Sends what it can of what is dirty; the rest of each is left to kernel_stream_send. */
+void kernel_batch_send(struct kernel_streams *s);
+void kernel_batch_close(struct kernel_batch *b);
 
 /* ---- kernel_stream.c ------------------------------------------------------------------------- */
 
