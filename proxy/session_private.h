@@ -65,8 +65,14 @@ struct session_text {
 };
 
 struct session {
-    struct sessions *all;
+    /* What is looked at for time-outs, of each once a second, lies together. */
     enum session_state state;
+    bool is_text;
+    bool blocked;  /* no room to write */
+    size_t unread; /* bytes that were offered and left */
+    uint64_t since_ns, heard_ns, blocked_ns;
+
+    struct sessions *all;
     uint32_t slot;
     uint32_t stream; /* of the transport */
     uint32_t chain;  /* of those whose stream has the same hash */
@@ -75,7 +81,6 @@ struct session {
     uint8_t paid;     /* enum session_paid, a bit set: for the record that it asks for */
     bool paced;       /* its turn was put off, and that is counted */
     bool in_login;    /* counted among those that have not logged in */
-    bool is_text;
     bool has_key;
     uint8_t key[ACCESS_KEY_SIZE];
     char agent[EDGE_AGENT_MAX + 1];
@@ -91,12 +96,11 @@ struct session {
     uint32_t next, previous;
     struct session_list *list; /* NULL: in none */
 
-    uint64_t since_wall_ns, since_ns, heard_ns;
+    uint64_t since_wall_ns;
     uint64_t bytes_in, bytes_out, published;
 
     /* Reading. */
-    size_t unread;       /* bytes that were offered and left */
-    bool stopped;        /* there is something whole among them */
+    bool stopped;        /* there is something whole among what is unread */
     uint64_t round;      /* the last in which it was read from */
     uint32_t requests;   /* read in that round */
     uint64_t deficit;    /* bytes of PUBLISH that it may still read */
@@ -105,8 +109,6 @@ struct session {
     /* Writing. */
     struct reader *reader;
     uint32_t principal; /* the reader's */
-    bool blocked;       /* no room */
-    uint64_t blocked_ns;
 
     /* The subscription. */
     bool subscribed;
