@@ -154,12 +154,13 @@ static bool read_end(struct crowd *c, uint32_t index)
     return true;
 }
 
-void crowd_poll(struct crowd *c, int timeout_ms)
+bool crowd_poll(struct crowd *c, int timeout_ms)
 {
     struct epoll_event events[EVENTS_MAX];
     int count = epoll_wait(c->epoll, events, EVENTS_MAX, timeout_ms);
     for (int i = 0; i < count && !c->failed; i++)
         (void)read_end(c, events[i].data.u32);
+    return count > 0;
 }
 
 uint64_t crowd_least(const struct crowd *c)

@@ -36,8 +36,8 @@ bool crowd_open(struct crowd *c, enum crowd_protocol protocol, uint32_t max,
 void crowd_close(struct crowd *c);
 /* A connection that is subscribed, with nothing published yet. It is the crowd's from here on. */
 bool crowd_add(struct crowd *c, int fd);
-/* Reads what has come, or comes within so many milliseconds. */
-void crowd_poll(struct crowd *c, int timeout_ms);
+/* Reads what has come, or comes within so many milliseconds. False: nothing has. */
+bool crowd_poll(struct crowd *c, int timeout_ms);
 /* The last number that everybody has seen. */
 uint64_t crowd_least(const struct crowd *c);
 /* So many connections may be open in this process. */

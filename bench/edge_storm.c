@@ -110,7 +110,7 @@ static int blow(void *ctx, struct stage *s)
     uint32_t storms = 0;
     while (fine && stage_phase_now(s) != STAGE_END) {
         if (atomic_load(&t->shared->storms) == storms) {
-            crowd.count > 0 ? crowd_poll(&crowd, 5) : stage_sleep_ms(5);
+            crowd.count > 0 ? (void)crowd_poll(&crowd, 5) : stage_sleep_ms(5);
             fine = !crowd.failed;
             continue;
         }
@@ -121,7 +121,7 @@ static int blow(void *ctx, struct stage *s)
         fine = crowd_open(&crowd, CROWD_EDGE, t->clients, 0) && connect_all(t, &crowd, behind);
         crowd.stage = s;
         while (fine && crowd.subscribed < t->clients && stage_phase_now(s) != STAGE_END) {
-            crowd_poll(&crowd, 1);
+            (void)crowd_poll(&crowd, 1);
             fine = !crowd.failed && stage_mono_ns() - began < PATIENCE_NS;
         }
         atomic_store(&t->shared->took_ns, stage_mono_ns() - began);

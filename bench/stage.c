@@ -16,7 +16,7 @@
 #include "bench/bench.h"
 #include "cli/deployment.h"
 
-static const uint64_t poll_ns = 100 * 1000; /* how soon a process notices another phase */
+static const uint64_t poll_default_ns = 100 * 1000;
 
 uint64_t stage_mono_ns(void)
 {
@@ -122,6 +122,7 @@ bool stage_open(struct stage *s, const struct stage_options *o, char *error)
     }
     s->shared = memory;
     s->spin = o->spin;
+    s->poll_ns = o->poll_ns != 0 ? o->poll_ns : poll_default_ns;
     return make_stream(s, o, error);
 }
 
@@ -209,7 +210,7 @@ int stage_sequencer(struct stage *s, void (*bare)(void *ctx, struct stage *s), v
             stage_sleep_ms(1);
         } else {
             lose(s, shell->transport);
-            loop_poll(loop, poll_ns);
+            loop_poll(loop, s->poll_ns);
             atomic_store_explicit(&s->shared->batches, counters[COUNTER_BATCHES_EMITTED],
                                   memory_order_relaxed);
             atomic_store_explicit(&s->shared->tip, sequencer_tip(shell->core),
@@ -237,7 +238,7 @@ int stage_record(struct stage *s, uint32_t index, void (*bare)(void *ctx, struct
         else if (phase != STAGE_CANTUS)
             stage_sleep_ms(1);
         else
-            loop_poll(loop, poll_ns);
+            loop_poll(loop, s->poll_ns);
     }
     return 0;
 }

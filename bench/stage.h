@@ -40,6 +40,7 @@ struct stage {
     char dir[64];
     struct config config;
     bool spin;
+    uint64_t poll_ns;
     struct stage_shared *shared;
     pid_t children[STAGE_CHILDREN_MAX];
     uint32_t child_count;
@@ -50,6 +51,8 @@ struct stage_options {
     uint32_t stores;      /* that many, with `store`; 0: one */
     bool no_segmentation; /* without UDP_SEGMENT and UDP_GRO */
     bool spin; /* with sched_yield; else they spin for 50 us and then wait, the default */
+    uint64_t
+        poll_ns; /* how soon a process notices another phase; 0: 100 us. Daemons are not woken for that */
 };
 
 /* The deployment. False with a text in error[BENCH_ERROR_MAX]; close it all the same. */
