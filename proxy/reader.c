@@ -373,7 +373,9 @@ static struct reader *next_ready(struct readers *s)
 {
     enum { OTHERS = 3 };
     struct reader *r;
-    if (s->later.first != NULL && (s->ready.first == NULL || s->ready_turn == OTHERS)) {
+    if (s->later.first != NULL && s->ticks_left > 0 &&
+        (s->ready.first == NULL || s->ready_turn == OTHERS)) {
+        s->ticks_left--;
         r = s->later.first;
         s->later.first = r->next_later;
         s->later.last = s->later.first != NULL ? s->later.last : NULL;
@@ -400,10 +402,15 @@ void *readers_ready(struct readers *s)
             readers_note_unstable(s, edition, s->touch_seq);
     }
     s->touch_seq = UINT64_MAX;
-    while (s->ready.first != NULL || s->later.first != NULL) {
+    while (s->ready.first != NULL || (s->later.first != NULL && s->ticks_left > 0)) {
         struct reader *r = next_ready(s);
         if (r->open)
             return r->ctx;
     }
     return NULL;
+}
+
+uint64_t readers_ready_ns(const struct readers *s)
+{
+    return s->later.first != NULL ? s->ticks_ns + READER_TICKS_APART_NS : PORT_NEVER;
 }

@@ -45,7 +45,12 @@ struct readers_counts {
     uint32_t live, behind; /* now */
 };
 
-enum { READER_FRAME_MAX = 64, READER_INSERTED_MAX = 65536 };
+enum {
+    READER_FRAME_MAX = 64,
+    READER_INSERTED_MAX = 65536,
+    READER_TICKS_AT_ONCE = 16,
+    READER_TICKS_APART_NS = 250000
+};
 
 struct readers_options {
     struct views_options views; /* its lag_bytes_max: further behind its view nobody is live */
@@ -153,8 +158,11 @@ struct readers_counts readers_counts(const struct readers *s);
 struct views *readers_views(const struct readers *s);
 
 /* Those for whom there is something to read, after reader_next had nothing for them, or whose state has changed;
- * each once, and those for whom there is only a tick behind the others. Asked after the entry points above; not
- * necessarily for all of them. NULL: no more. */
+ * each once, and those for whom there is only a tick behind the others, READER_TICKS_AT_ONCE of them every
+ * READER_TICKS_APART_NS: a tick comes to all at once, and whoever talks is not to wait behind that. Asked after the
+ * entry points above; not necessarily for all of them. NULL: no more. */
 void *readers_ready(struct readers *s);
+/* When it has more of those for whom there is only a tick; PORT_NEVER: there are none. */
+uint64_t readers_ready_ns(const struct readers *s);
 
 #endif

@@ -212,6 +212,8 @@ struct readers {
     struct line line; /* for a slot */
     struct line ready, later, held;
     uint32_t ready_turn;
+    uint32_t ticks_left; /* of those in `later`, since then: */
+    uint64_t ticks_ns;
     struct reader *parked;
     uint64_t parked_seq, parked_time_ns; /* the smallest that somebody waits for */
 

@@ -461,6 +461,10 @@ bool readers_on_stream(struct readers *s, const struct port_stream_event *e, str
 uint64_t readers_step(struct readers *s, struct port_time now)
 {
     s->now_ns = now.mono_ns;
+    if (now.mono_ns - s->ticks_ns >= READER_TICKS_APART_NS) {
+        s->ticks_left = READER_TICKS_AT_ONCE;
+        s->ticks_ns = now.mono_ns;
+    }
     if (s->parked_time_ns == 0)
         readers_serve_parked(s, false);
     bool more = slots_step(s);

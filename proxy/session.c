@@ -571,6 +571,8 @@ uint64_t sessions_step(struct sessions *s)
     }
     if (s->retry_ns < deadline)
         deadline = s->retry_ns;
+    if (readers_ready_ns(p->readers) < deadline)
+        deadline = readers_ready_ns(p->readers);
     if (s->more || (p->look_again && s->stopped > 0))
         deadline = p->now.mono_ns;
     s->more = p->look_again = false;

@@ -37,6 +37,7 @@ struct check {
     uint64_t counters[COUNTER_END];
     uint32_t principal_end;
     uint64_t due_seq; /* the next at which a publisher is to be owned, or a set changed */
+    uint64_t now_ns;  /* it goes on while somebody is to be told of a tick */
 };
 
 /* ---- the fresh proxy ------------------------------------------------------------------------- */
@@ -152,12 +153,14 @@ static bool take(struct check *c, struct sim_stretch *t)
 /* Everything that may be sent by now is. */
 static void drain(struct check *c)
 {
-    const struct port_time now = { .mono_ns = SIM_MS, .wall_ns = SIM_MS };
     struct sim_stretch *t;
     for (bool more = true; more;) {
+        c->now_ns += READER_TICKS_APART_NS;
+        const struct port_time now = { .mono_ns = c->now_ns, .wall_ns = c->now_ns };
         more = readers_step(c->readers, now) <= now.mono_ns;
         while ((t = readers_ready(c->readers)) != NULL)
             more = take(c, t) || more;
+        more = more || readers_ready_ns(c->readers) != PORT_NEVER;
     }
 }
 
