@@ -20,8 +20,6 @@ enum {
     KERNEL_FLOW_ENDS = 256,       /* looks in a row that found nothing, or one datagram */
     KERNEL_STREAMS_LIMIT = 65000, /* an id has 16 bits for them */
     KERNEL_ACCEPTS_MAX = 16,      /* per round, of each listener */
-    KERNEL_TURNS_MAX = 64,        /* of clients that come or go, behind a pause */
-    KERNEL_TURNS_AT_ONCE = 4,     /* while others wait for theirs */
     KERNEL_HANDSHAKES_MAX = 8,    /* steps of them per round: each may take a signature */
     KERNEL_BATCH_MIN = 8,         /* streams with something to send for which one call is made, */
     KERNEL_BATCH_MAX = 64,        /* and of one call */
@@ -108,6 +106,7 @@ struct kernel_stream {
     bool rests;        /* nothing has moved since they were looked at last */
     uint32_t interest; /* epoll events asked for */
     struct port_addr peer;
+    uint64_t since_ns;    /* accepted */
     uint64_t close_by_ns; /* 0: not yet known */
     uint8_t *in;          /* contiguous: in_start..in_end is not consumed */
     uint32_t in_start, in_end;
@@ -136,9 +135,11 @@ struct kernel_streams {
     uint32_t watched_first, watched_count;
     uint16_t *parked; /* [max], a ring */
     uint32_t parked_first, parked_count;
-    uint32_t turns;       /* clients that may come or go now */
-    uint64_t turns_ns;    /* counted up to then */
-    bool holds_back;      /* clients are not accepted before the next turn */
+    uint32_t turns;    /* clients that may come or go now */
+    uint64_t turns_ns; /* counted up to then */
+    uint64_t now_ns;   /* of this round */
+    uint64_t talk_ns; /* a client that is no newcomer said something, or was told something, then */
+    bool holds_back;  /* clients are not accepted before the next turn */
     uint32_t offers_owed; /* to so many of them, before the loop may wait */
     uint8_t *memory;
     size_t memory_bytes;

@@ -30,7 +30,7 @@ bool kernel_streams_init(struct kernel *k)
     s->dirty = calloc(s->max, sizeof *s->dirty);
     s->watched = calloc(s->max, sizeof *s->watched);
     s->parked = calloc(s->max, sizeof *s->parked);
-    s->turns = KERNEL_TURNS_MAX;
+    s->turns = kernel_streams_turns_max();
     s->memory_bytes = (size_t)s->max * s->buffer_bytes * 2;
     void *memory =
         mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -302,6 +302,7 @@ void kernel_stream_write(struct port *port, uint32_t id, const void *bytes, size
     struct kernel_stream *stream = kernel_stream_find(s, id);
     if (stream == NULL)
         return;
+    kernel_stream_talks(s, stream);
     keep(s, stream, bytes, length);
     if (stream->state == KERNEL_STREAM_OPEN)
         kernel_stream_dirty(s, stream);
@@ -332,6 +333,7 @@ void kernel_stream_write_pieces(struct port *port, uint32_t id, const struct por
     if (stream == NULL || length == 0)
         return;
     assert(length <= s->buffer_bytes - stream->out_used);
+    kernel_stream_talks(s, stream);
     /* A few bytes wait for what the rest of this round adds. */
     bool at_once = stream->state == KERNEL_STREAM_OPEN && stream->tls == NULL &&
                    stream->out_used == 0 && length >= s->page_bytes;

@@ -28,6 +28,10 @@ bool kernel_stream_add(struct kernel_streams *s, struct kernel_stream *stream);
 
 /* ---- kernel_stream_turns.c ------------------------------------------------------------------- */
 
+/* So many turns there are at first. */
+uint32_t kernel_streams_turns_max(void);
+/* Something was read from the stream, or is written to it. */
+void kernel_stream_talks(struct kernel_streams *s, const struct kernel_stream *stream);
 /* Whether a client may come or go now, which takes its turn. */
 bool kernel_stream_turn(struct kernel_streams *s);
 /* The end of this client's stream is looked at when it has its turn. */

@@ -120,6 +120,7 @@ static bool read_in(struct round *r, struct kernel_stream *stream, uint32_t id)
     }
     stream->spread = stream->spread || stream->in_end > s->page_bytes;
     stream->rests = false;
+    kernel_stream_talks(s, stream);
     if (stream->more_in)
         kernel_stream_watch(s, stream);
     if (refused && stream->watched) { /* it waits for its turn, like those to whom nothing comes */
@@ -290,6 +291,7 @@ static void on_listen(struct round *r, uint32_t number)
             continue;
         }
         stream->client = number > 0;
+        stream->since_ns = r->now.mono_ns;
         if (number > 0 && r->k->options.tls != NULL && !kernel_tls_begin(r->k, stream, NULL)) {
             kernel_stream_release(s, stream);
             r->k->transport.counters.streams_refused++;

@@ -1,6 +1,7 @@
 /* Turns of clients that come and go: when many come at once, or are dropped at once, so many a millisecond are
  * accepted or their ends looked at, ends first, and whoever talks is heard meanwhile as if nothing had happened. The
- * streams of our own address have no turns. Bare sockets connect to one transport, whose time is a number. */
+ * streams of our own address have no turns. Beside somebody who talks, and is no newcomer, they come and go one by one,
+ * half as many a millisecond. Bare sockets connect to one transport, whose time is a number. */
 #include <arpa/inet.h>
 #include <check.h>
 #include <string.h>
@@ -10,7 +11,15 @@
 
 #include "transport/transport.h"
 
-enum { LOOPBACK = 0x7f000001, CLIENTS = 200, AT_ONCE = 64, TURN_NS = 250000, WAIT_S = 60 };
+enum {
+    LOOPBACK = 0x7f000001,
+    CLIENTS = 200,
+    AT_ONCE = 64,
+    TURN_NS = 250000,
+    AT_ONCE_BESIDE = 4,
+    TURN_BESIDE_NS = 500000,
+    WAIT_S = 60
+};
 #define LONG_NS UINT64_C(1000000000) /* all who wait have their turn */
 
 static struct transport *transport;
@@ -165,6 +174,65 @@ START_TEST(who_talks_is_heard_meanwhile)
 }
 END_TEST
 
+static void says_something(bool to_us)
+{
+    uint64_t before = core.bytes;
+    if (!to_us) {
+        transport->port.ops->stream_write(&transport->port, 1u << 16 | 1, "x", 1);
+        transport->ops->flush(transport);
+        return;
+    }
+    ck_assert_int_eq(send(clients[0], "x", 1, MSG_NOSIGNAL), 1);
+    for (time_t end = time(NULL) + WAIT_S; core.bytes == before && time(NULL) < end;)
+        poll_streams();
+}
+
+/* Of those who go there are so many turns, and no more, while client 0 says something every now and then. */
+static void go_beside_who_talks(bool to_us)
+{
+    enum { EVERY_NS = 1000000, LASTS_NS = 20000000 };
+    says_something(to_us);
+    uint64_t began = now_ns, most = 0;
+    uint32_t before = core.closed;
+    for (uint32_t had = before; now_ns - began < LASTS_NS; had = core.closed) {
+        poll_streams();
+        most = core.closed - had > most ? core.closed - had : most;
+        ck_assert_uint_le(core.closed - before,
+                          AT_ONCE_BESIDE + 1 + (now_ns - began) / TURN_BESIDE_NS);
+        if ((now_ns - began) % EVERY_NS == 0)
+            says_something(to_us);
+    }
+    ck_assert_uint_ge(core.closed - before, LASTS_NS / TURN_BESIDE_NS / 2);
+    ck_assert_uint_le(most, AT_ONCE_BESIDE);
+}
+
+START_TEST(beside_who_talks_they_have_fewer_turns)
+{
+    all_are_there();
+    drop_all_but_one();
+    poll_while(&core.closed, AT_ONCE);
+    go_beside_who_talks(_i == 0);
+    /* It falls silent. */
+    now_ns += LONG_NS;
+    poll_while(&core.closed, core.closed + AT_ONCE);
+}
+END_TEST
+
+START_TEST(newcomers_may_talk)
+{
+    enum { SOME = AT_ONCE + 20 };
+    poll_while(&core.accepted, AT_ONCE);
+    uint64_t began = now_ns;
+    for (uint32_t talked = 0; core.accepted < SOME;) {
+        if (talked < AT_ONCE)
+            ck_assert_int_eq(send(clients[talked++], "x", 1, MSG_NOSIGNAL), 1);
+        poll_streams();
+    }
+    ck_assert_uint_gt(core.bytes, 0);
+    ck_assert_uint_lt(now_ns - began, (uint64_t)(SOME - AT_ONCE + 4) * TURN_NS);
+}
+END_TEST
+
 START_TEST(what_was_said_before_the_end_is_heard)
 {
     all_are_there();
@@ -226,6 +294,8 @@ int main(void)
     tcase_add_test(turns, who_comes_has_a_turn);
     tcase_add_test(turns, who_goes_has_a_turn_and_in_front_of_who_comes);
     tcase_add_test(turns, who_talks_is_heard_meanwhile);
+    tcase_add_loop_test(turns, beside_who_talks_they_have_fewer_turns, 0, 2);
+    tcase_add_test(turns, newcomers_may_talk);
     tcase_add_test(turns, what_was_said_before_the_end_is_heard);
     tcase_add_test(turns, who_is_closed_while_it_waits);
     tcase_add_test(turns, stores_have_none);
