@@ -59,6 +59,18 @@ void crowd_close(struct crowd *c)
     *c = (struct crowd) { 0 };
 }
 
+void crowd_drop(struct crowd *c)
+{
+    for (uint32_t i = 0; i < c->count; i++)
+        shutdown(c->ends[i].fd, SHUT_RDWR);
+}
+
+void crowd_close_some(struct crowd *c, uint32_t max)
+{
+    for (uint32_t i = 0; i < max && c->count > 0; i++)
+        close(c->ends[--c->count].fd);
+}
+
 bool crowd_add(struct crowd *c, int fd)
 {
     struct epoll_event event = { .events = EPOLLIN, .data.u32 = c->count };

@@ -34,6 +34,9 @@ struct crowd {
 bool crowd_open(struct crowd *c, enum crowd_protocol protocol, uint32_t max,
                 uint32_t payload_bytes);
 void crowd_close(struct crowd *c);
+/* The other side is told that all have gone; they are still to be closed, which may be done bit by bit. */
+void crowd_drop(struct crowd *c);
+void crowd_close_some(struct crowd *c, uint32_t max);
 /* A connection that is subscribed, with nothing published yet. It is the crowd's from here on. */
 bool crowd_add(struct crowd *c, int fd);
 /* Reads what has come, or comes within so many milliseconds. False: nothing has. */
