@@ -357,12 +357,14 @@ static bool on_refused(void *ctx, const struct edge_refused *r)
         edge_reconnect(c->edge); /* with what is left */
         return true;
     }
-    if (r->reason == EDGE_REFUSED_QUOTA) {
+    /* Of a message it is about the topic that would have to be made for it: that stays so. */
+    if (r->reason == EDGE_REFUSED_QUOTA && r->request != EDGE_PUBLISH) {
         edge_give_up(c->edge, "%s; it is tried again, elsewhere or later", text);
         return true;
     }
     bool lasting = r->reason == EDGE_REFUSED_RIGHT || r->reason == EDGE_REFUSED_NAME ||
-                   r->reason == EDGE_REFUSED_LARGE || r->reason == EDGE_REFUSED_HISTORY;
+                   r->reason == EDGE_REFUSED_LARGE || r->reason == EDGE_REFUSED_HISTORY ||
+                   r->reason == EDGE_REFUSED_QUOTA;
     if (!lasting)
         return false;
     switch (r->request) {

@@ -750,12 +750,12 @@ class Client:
         raise Superseded(f"another process publishes as {names}, since message {seq}")
 
     def on_refused(self, reader):
-        _, reason, right, _, _ = reader.fields("BBBIQ")
+        request, reason, right, _, _ = reader.fields("BBBIQ")
         subject, text = reader.text(), reader.text()
         reader.done()
         what = REFUSALS[reason] if reason < len(REFUSALS) else str(reason)
         right = f" (the right to {RIGHTS[right]})" if right in RIGHTS else ""
-        if reason == REFUSED_QUOTA:
+        if reason == REFUSED_QUOTA and request != PUBLISH:  # of a message: there is no topic left to make for it
             raise Broken(f"{subject}: {what}: {text}")
         raise Refused(f"{subject}: {what}{right}{': ' if text else ''}{text}")
 

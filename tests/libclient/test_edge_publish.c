@@ -215,6 +215,23 @@ START_TEST(who_is_superseded_before_it_is_open_stops)
 }
 END_TEST
 
+/* It would be no different at the next connection, and each is written down for ever. */
+START_TEST(a_pipe_that_has_no_topic_left_to_make_ends_the_client)
+{
+    struct script *s = script_new(FOLLOWER_SEQUENCED);
+    struct cantus_pipe *pipe = client_core_add_pipe(s->core, "me", s->error);
+    script_begin(s);
+    script_opened(s, 0, 11);
+    script_push(s, pipe, "one");
+    SAY(s, refused, .request = EDGE_PUBLISH, .reason = EDGE_REFUSED_QUOTA, .right = ACCESS_WRITE,
+        .publisher = 12, .number = 1, .subject = "/a/b", .text = "as many topics as it may");
+    script_flush(s);
+    ck_assert_int_eq(client_core_status(s->core), CANTUS_ERROR);
+    ck_assert_ptr_nonnull(strstr(client_core_error(s->core), "\"/a/b\": over a quota"));
+    script_free(s);
+}
+END_TEST
+
 START_TEST(a_pipe_that_may_not_write_ends_the_client)
 {
     struct script *s = script_new(FOLLOWER_SEQUENCED);
@@ -310,6 +327,7 @@ int main(void)
     tcase_add_test(t, the_window_and_the_room_of_the_stream_are_respected);
     tcase_add_loop_test(t, who_is_superseded_stops, 0, 4);
     tcase_add_test(t, who_is_superseded_before_it_is_open_stops);
+    tcase_add_test(t, a_pipe_that_has_no_topic_left_to_make_ends_the_client);
     tcase_add_test(t, a_pipe_that_may_not_write_ends_the_client);
     tcase_add_test(t, several_publishers_are_opened_one_after_the_other);
     tcase_add_test(t, items_are_counted_not_their_numbers);

@@ -60,10 +60,11 @@ struct cantus_client_options {
      *
      * An app runs unchanged through a proxy. What its surroundings may notice: identities are names of a key
      * (key_file); an item is at most as large as the proxy says (half of its publisher_kib: 128 KiB by default); what our
-     * key may not write ends the client if a pipe or an injector says it, and is reported as rejected to an app, and what
-     * it may not read ends it if it was asked for before the first poll; cantus_client_seq and timers go on at ticks of the
-     * stream, as often as an app with timers needs it, else each 5 s; that a stream is volatile is known once a proxy has
-     * let us in; digests are not published; and where a comment here says so. */
+     * key may not write, or has no topic left to make for, ends the client if a pipe or an injector says it, and is
+     * reported as rejected to an app, and what it may not read ends it if it was asked for before the first poll;
+     * cantus_client_seq and timers go on at ticks of the stream, as often as an app with timers needs it, else each 5 s;
+     * that a stream is volatile is known once a proxy has let us in; digests are not published; and where a comment here
+     * says so. */
     const char *source;
     enum cantus_level level;
     /* Deliver nothing above; 0: no end. cantus_client_seq is then the last whole message at or below it, and timers
