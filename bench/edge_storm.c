@@ -122,7 +122,10 @@ static void free_slowly(struct crowd *gone, struct crowd *here)
 {
     while (gone->count > 0) {
         crowd_close_some(gone, CLOSED_AT_ONCE);
-        here->count > 0 ? crowd_poll(here, 1) : stage_sleep_ms(1);
+        if (here->count > 0)
+            (void)crowd_poll(here, 1);
+        else
+            stage_sleep_ms(1);
     }
     crowd_close(gone);
 }
