@@ -2,12 +2,17 @@
 
 #include <string.h>
 
+static bool says_no_key(const struct sys_edge *e)
+{
+    static const struct sys_edge zero;
+    return memcmp(e->key, zero.key, sizeof e->key) == 0 && !e->has_key;
+}
+
 static bool says_nothing_of_a_login(const struct sys_edge *e)
 {
     static const struct sys_edge zero;
-    return memcmp(e->key, zero.key, sizeof e->key) == 0 &&
-           memcmp(e->challenge, zero.challenge, sizeof e->challenge) == 0 && !e->has_key &&
-           e->ip == 0 && e->port == 0 && e->agent[0] == '\0';
+    return memcmp(e->challenge, zero.challenge, sizeof e->challenge) == 0 && e->ip == 0 &&
+           e->port == 0 && e->agent[0] == '\0';
 }
 
 static bool valid(const struct sys_edge *e)
@@ -19,14 +24,21 @@ static bool valid(const struct sys_edge *e)
     case SYS_EDGE_LOGIN:
         return e->change == 0 && e->reason == 0;
     case SYS_EDGE_CHANGE:
-        return e->change != 0 && e->reason == 0 && says_nothing_of_a_login(e);
+        return e->change != 0 && e->reason == 0 && says_no_key(e) && says_nothing_of_a_login(e);
     case SYS_EDGE_LOGOUT:
         return e->change == 0 && e->reason < EDGE_CLOSING_END && says_nothing_of_a_login(e);
     case SYS_EDGE_PRESENT:
         return e->change == 0 && e->reason == 0 && e->lasts_ms <= SYS_EDGE_LASTS_MAX_MS &&
-               says_nothing_of_a_login(e);
+               says_no_key(e) && says_nothing_of_a_login(e);
     }
     return false;
+}
+
+static void put_key(struct wire_writer *w, const struct sys_edge *e)
+{
+    wire_put8(w, e->has_key);
+    if (e->has_key)
+        wire_put_bytes(w, e->key, sizeof e->key);
 }
 
 size_t sys_edge_encode(const struct sys_edge *in, uint8_t *out, size_t capacity)
@@ -39,9 +51,7 @@ size_t sys_edge_encode(const struct sys_edge *in, uint8_t *out, size_t capacity)
         wire_put64(&w, in->session);
     switch (in->kind) {
     case SYS_EDGE_LOGIN:
-        wire_put8(&w, in->has_key);
-        if (in->has_key)
-            wire_put_bytes(&w, in->key, sizeof in->key);
+        put_key(&w, in);
         wire_put_bytes(&w, in->challenge, sizeof in->challenge);
         wire_put32(&w, in->ip);
         wire_put16(&w, in->port);
@@ -52,6 +62,7 @@ size_t sys_edge_encode(const struct sys_edge *in, uint8_t *out, size_t capacity)
         break;
     case SYS_EDGE_LOGOUT:
         wire_put8(&w, in->reason);
+        put_key(&w, in);
         break;
     case SYS_EDGE_PRESENT:
         wire_put32(&w, in->lasts_ms);
@@ -67,6 +78,13 @@ static void get_bytes(struct wire_reader *r, uint8_t *out, size_t length)
         memcpy(out, bytes, length);
 }
 
+static void get_key(struct wire_reader *r, struct sys_edge *e)
+{
+    e->has_key = wire_get_bool(r);
+    if (e->has_key)
+        get_bytes(r, e->key, sizeof e->key);
+}
+
 bool sys_edge_decode(const uint8_t *payload, size_t length, struct sys_edge *out)
 {
     struct wire_reader r = wire_reader_of(payload, length);
@@ -79,9 +97,7 @@ bool sys_edge_decode(const uint8_t *payload, size_t length, struct sys_edge *out
         out->session = wire_get64(&r);
     switch (out->kind) {
     case SYS_EDGE_LOGIN:
-        out->has_key = wire_get_bool(&r);
-        if (out->has_key)
-            get_bytes(&r, out->key, sizeof out->key);
+        get_key(&r, out);
         get_bytes(&r, out->challenge, sizeof out->challenge);
         out->ip = wire_get32(&r);
         out->port = wire_get16(&r);
@@ -92,6 +108,7 @@ bool sys_edge_decode(const uint8_t *payload, size_t length, struct sys_edge *out
         break;
     case SYS_EDGE_LOGOUT:
         out->reason = wire_get8(&r);
+        get_key(&r, out);
         break;
     case SYS_EDGE_PRESENT:
         out->lasts_ms = wire_get32(&r);

@@ -19,9 +19,10 @@ enum sys_edge_kind {
 struct sys_edge {
     enum sys_edge_kind kind;
     uint64_t session; /* drawn by the proxy; never 0, but where there is none */
-    /* Of a login; else zeros. */
+    /* Of a login and a logout; else zeros. */
     bool has_key;
     uint8_t key[ACCESS_KEY_SIZE];
+    /* Of a login; else zeros. */
     uint8_t challenge[EDGE_CHALLENGE_SIZE];
     uint32_t ip;
     uint16_t port;

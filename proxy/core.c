@@ -83,7 +83,8 @@ size_t proxy_memory(const struct proxy_options *options)
     struct follower_options f = follower_options_of(&o);
     return sizeof(struct proxy) + follower_memory(&f) + catalog_memory(&o.catalog) +
            base_memory(&o.catalog) + run_memory(o.run_bytes_max) + readers_memory(&r) +
-           limiter_memory(o.sessions_max) + relay_memory(&o, &port) + sessions_memory(&o);
+           logins_memory() + limiter_memory(o.sessions_max) + relay_memory(&o, &port) +
+           sessions_memory(&o);
 }
 
 static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_header *header);
@@ -114,12 +115,15 @@ struct proxy *proxy_create(const struct proxy_options *options, struct port *por
     if (p->catalog == NULL || p->base == NULL || p->follower == NULL ||
         !run_init(&p->run, p->o.run_bytes_max) ||
         (p->readers = readers_create(&r, port, p->catalog)) == NULL ||
+        (p->logins = logins_create(p->catalog, proxy_draw64(p, "logins"))) == NULL ||
         (p->limiter = limiter_create(p->o.sessions_max, p->catalog, proxy_draw64(p, "keys"))) ==
             NULL ||
         (p->sessions = sessions_create(p)) == NULL || (p->relay = relay_create(p)) == NULL) {
         proxy_destroy(p);
         return NULL;
     }
+    if (!proxy_sabotaged(p, PROXY_UNDIVIDED))
+        limiter_divide_keys(p->limiter, p->logins);
     limiter_set_paces(
         p->limiter, (struct limiter_pace) { p->o.records_per_addr_s, p->o.records_per_addr_burst },
         (struct limiter_pace) { p->o.records_per_key_s, p->o.records_per_key_burst });
@@ -133,6 +137,7 @@ void proxy_destroy(struct proxy *p)
     sessions_destroy(p->sessions);
     relay_destroy(p->relay);
     limiter_destroy(p->limiter);
+    logins_destroy(p->logins);
     readers_destroy(p->readers);
     run_close(&p->run);
     follower_destroy(p->follower);
@@ -176,7 +181,10 @@ static bool apply_sys(struct proxy *p, const struct message *m, const struct bat
     if (!proxy_is_volatile(p) && m->topic != TOPIC_REJECT && m->topic != TOPIC_CLOCK &&
         (m->topic != TOPIC_EDGE || sys_edge_is_presence(m->payload, m->length)))
         base_apply(p->base, m, header);
-    switch (catalog_apply_sys(p->catalog, m, header)) {
+    enum catalog_verdict verdict = catalog_apply_sys(p->catalog, m, header);
+    if (m->topic == TOPIC_EDGE)
+        logins_message(p->logins, m);
+    switch (verdict) {
     case CATALOG_OK:
     case CATALOG_IGNORED:
     case CATALOG_MALFORMED:
@@ -234,6 +242,7 @@ static void raise_stable(struct proxy *p)
     p->look_again = true;
     base_stable(p->base, stable);
     relay_stable(p->relay, stable);
+    logins_stable(p->logins, stable);
     readers_stable(p->readers, stable);
 }
 
@@ -241,6 +250,7 @@ static void raise_stable(struct proxy *p)
 static void share_limits(struct proxy *p)
 {
     const struct presence *there = catalog_presence(p->catalog);
+    logins_time(p->logins, p->time_ns);
     uint32_t count = presence_count(there, p->time_ns);
     if (!presence_has(there, relay_own(p->relay), p->time_ns))
         count = 0;
@@ -260,6 +270,7 @@ static void start_over(struct proxy *p, struct epoch by)
     base_clear(p->base);
     run_reset(&p->run);
     limiter_fork(p->limiter);
+    logins_fork(p->logins, 0);
     relay_fork(p->relay, nothing);
     readers_fork(p->readers, nothing);
     follower_start(p->follower, nothing, (struct digest) { 0, 0 }, NULL, by);
@@ -280,7 +291,8 @@ static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_heade
     struct proxy *p = ctx;
     if (p->failed[0] != '\0')
         return true;
-    if (!base_has_room(p->base, header) || !relay_has_room(p->relay, header))
+    if (!base_has_room(p->base, header) || !relay_has_room(p->relay, header) ||
+        !logins_has_room(p->logins, header))
         return false;
     if (goes_on(p, batch, header)) {
         start_over(p, follower_heard(p->follower));
@@ -330,6 +342,7 @@ static void on_forked(void *ctx, uint64_t first_seq, struct epoch by)
     p->position = common;
     p->look_again = true;
     limiter_fork(p->limiter);
+    logins_fork(p->logins, p->seq);
     relay_fork(p->relay, common);
     readers_fork(p->readers, common);
     sessions_principals(p->sessions);

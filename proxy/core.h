@@ -9,6 +9,7 @@
  *   session.h   one connection: login, requests, quotas, text mode
  *   relay.h     publishers of sessions; the proxy's own, which logs logins on /sys/edge, and that it is there
  *   limiter.h   token buckets by key and subtree
+ *   logins.h    at how many proxies a key is logged in
  *
  * What a session sends after ACCEPTED is a function of the stream (its login and its changed subscriptions
  * are records there: proto/sys_edge.h) and of the client's own bytes; what depends on when a request came is the

@@ -7,6 +7,7 @@
 #include "proxy/base.h"
 #include "proxy/core.h"
 #include "proxy/limiter.h"
+#include "proxy/logins.h"
 #include "proxy/reader.h"
 #include "proxy/relay.h"
 #include "proxy/session.h"
@@ -20,6 +21,7 @@ struct proxy {
     struct base *base;       /* at stable */
     struct run_assembler run;
     struct readers *readers;
+    struct logins *logins;
     struct limiter *limiter;
     struct relay *relay;
     struct sessions *sessions;

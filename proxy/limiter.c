@@ -20,6 +20,8 @@ struct account {
     uint32_t newer, older;   /* of those without a session: which was left later, earlier */
     uint64_t limits_version; /* `limit` is as of this */
     struct limit limit;
+    uint64_t logins_version;
+    uint32_t proxies; /* that divide it, as of that */
     struct bucket messages, bytes, records;
     uint64_t has[LIMITER_QUOTAS];
 };
@@ -41,6 +43,7 @@ struct subtree {
 
 struct limiter {
     const struct catalog *catalog;
+    const struct logins *logins; /* NULL: nobody divides keys' limits */
     uint64_t secret;
     uint64_t forks;
     uint32_t accounts_max, addresses_max;
@@ -101,7 +104,7 @@ struct limiter *limiter_create(uint32_t sessions_max, const struct catalog *cata
     memset(l->account_chains, 0xff, l->slots * sizeof *l->account_chains);
     memset(l->address_chains, 0xff, l->slots * sizeof *l->address_chains);
     l->account_count = 1;
-    l->accounts[NOBODY].limits_version = UINT64_MAX;
+    l->accounts[NOBODY] = (struct account) { .limits_version = UINT64_MAX, .proxies = 1 };
     l->left_first = l->left_last = l->gone_first = l->gone_last = NONE;
     l->subtrees_version = UINT64_MAX;
     return l;
@@ -221,6 +224,11 @@ static uint64_t version_of(const struct limiter *l)
     return limits_version(catalog_limits(l->catalog)) + (l->forks << 32);
 }
 
+void limiter_divide_keys(struct limiter *l, const struct logins *logins)
+{
+    l->logins = logins;
+}
+
 void limiter_fork(struct limiter *l)
 {
     l->forks++;
@@ -283,7 +291,8 @@ static uint32_t account_of(struct limiter *l, const uint8_t *key)
     uint32_t fresh = fresh_account(l);
     if (fresh == NONE)
         return NONE;
-    l->accounts[fresh] = (struct account) { .limits_version = UINT64_MAX, .chain = NONE };
+    l->accounts[fresh] =
+        (struct account) { .limits_version = UINT64_MAX, .proxies = 1, .chain = NONE };
     memcpy(l->accounts[fresh].key, key, ACCESS_KEY_SIZE);
     *find_account(l, key) = fresh;
     /* As if it had just been left. */
@@ -406,6 +415,21 @@ static void divide(struct bucket *b, const struct limit *limit, uint32_t before,
     b->full_ns = now_ns + (uint64_t)(burst - (left < burst ? left : burst));
 }
 
+/* As many as its key is logged in at; of whom this one is none, as before. */
+static void share_account(struct limiter *l, struct account *a, uint64_t now_ns)
+{
+    if (l->logins == NULL || a == &l->accounts[NOBODY] ||
+        a->logins_version == logins_version(l->logins))
+        return;
+    a->logins_version = logins_version(l->logins);
+    uint32_t before = a->proxies, proxies = logins_proxies(l->logins, a->key);
+    if (proxies == 0 || proxies == before)
+        return;
+    a->proxies = proxies;
+    divide(&a->messages, &a->limit, before, proxies, now_ns);
+    divide(&a->bytes, &a->limit, before, proxies, now_ns);
+}
+
 /* One that is limited from now on begins with nothing left: how long ago that was said is not asked. */
 static void take_subtrees_anew(struct limiter *l, uint64_t now_ns)
 {
@@ -474,6 +498,7 @@ uint64_t limiter_take(struct limiter *l, uint32_t account, const char *topic, si
 {
     struct account *a = &l->accounts[account];
     refresh(l, a);
+    share_account(l, a, now_ns);
     if (l->subtrees_version != version_of(l))
         take_subtrees_anew(l, now_ns);
     uint64_t at = later(passes_at(&a->messages, a->limit.messages_per_s, &a->limit),
@@ -500,8 +525,9 @@ void limiter_charge(struct limiter *l, uint32_t account, uint32_t bytes, uint64_
 {
     struct account *a = &l->accounts[account];
     refresh(l, a);
-    pay(&a->messages, a->limit.messages_per_s, 1, now_ns);
-    pay(&a->bytes, a->limit.bytes_per_s, bytes, now_ns);
+    share_account(l, a, now_ns);
+    pay(&a->messages, a->limit.messages_per_s, a->proxies, now_ns);
+    pay(&a->bytes, a->limit.bytes_per_s, (uint64_t)bytes * a->proxies, now_ns);
 }
 
 /* ---- records --------------------------------------------------------------------------------- */

@@ -3,8 +3,8 @@
  *
  * The limits are the catalog's (proto/limit.h). An account is a key's, of all its sessions here together, or
  * that of nobody in particular; it outlives its last session as long as there is room, so that who comes
- * back finds its bucket as it left it, and so does an address. Each proxy sees to a key by itself: one that comes to
- * n of them has n times as much at most (docs/permissions.md). Of a subtree's limit each has its part.
+ * back finds its bucket as it left it, and so does an address. Of a subtree's rates each proxy has its part, and of a
+ * key's each where it is logged in (docs/permissions.md).
  *
  * A bucket is the time at which it will be full again: something is let through if that is at most the
  * burst away, and moves it by what it costs. So a large message may overdraw it once, and the next ones wait
@@ -13,7 +13,7 @@
 #ifndef CANTUS_PROXY_LIMITER_H
 #define CANTUS_PROXY_LIMITER_H
 
-#include "proto/catalog.h"
+#include "proxy/logins.h"
 
 #define LIMITER_NONE UINT32_MAX
 enum { LIMITER_BURST_DEFAULT_MS = 100 };
@@ -25,6 +25,8 @@ size_t limiter_memory(uint32_t sessions_max);
 struct limiter *limiter_create(uint32_t sessions_max, const struct catalog *catalog,
                                uint64_t secret);
 void limiter_destroy(struct limiter *l);
+/* Of a key's rates an n-th is let through, where it is logged in at n proxies; NULL, as at first: all of them. */
+void limiter_divide_keys(struct limiter *l, const struct logins *logins);
 /* The catalog has gone back: what was computed from it is void. */
 void limiter_fork(struct limiter *l);
 

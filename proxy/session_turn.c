@@ -92,6 +92,8 @@ static bool write_record(struct session *e)
     case SESSION_LEAVING:
         record.kind = SYS_EDGE_LOGOUT;
         record.reason = e->reason;
+        record.has_key = e->has_key;
+        memcpy(record.key, e->key, sizeof record.key);
         break;
     case SESSION_FREE:
     case SESSION_WAITING:

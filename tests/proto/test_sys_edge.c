@@ -61,6 +61,10 @@ START_TEST(changes_and_logouts)
     ck_assert_uint_eq(again(&logout).reason, EDGE_CLOSING_SLOW);
     logout.reason = 0;
     ck_assert_uint_eq(again(&logout).reason, 0);
+    ck_assert(!again(&logout).has_key);
+    logout.has_key = true;
+    logout.key[3] = 7;
+    ck_assert(again(&logout).has_key && again(&logout).key[3] == 7);
 }
 END_TEST
 
