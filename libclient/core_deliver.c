@@ -137,7 +137,17 @@ static inline void stand_at(struct client_core *c, struct epoch epoch, uint64_t 
     c->position = (struct position) { .epoch = epoch, .seq = seq };
 }
 
-/* What is above until_seq only ends a run that began below it. */
+/* What ended a run is above until_seq: of a group what is not above is handed over. */
+__attribute__((noinline)) static void deliver_below(struct client_core *c,
+                                                    const struct run_message *whole, uint32_t count,
+                                                    struct epoch epoch, uint64_t until)
+{
+    for (uint32_t i = 0; i < count && whole[i].message.seq <= until; i++) {
+        deliver(c, &whole[i].message);
+        stand_at(c, epoch, whole[i].message.seq);
+    }
+}
+
 static void offer_to_run(struct client_core *c, const struct message *m, struct epoch epoch,
                          uint64_t until)
 {
@@ -145,17 +155,17 @@ static void offer_to_run(struct client_core *c, const struct message *m, struct 
     const struct run_message *whole = NULL;
     uint32_t count = run_offer(&c->run, m, &whole);
     c->counters[COUNTER_RUNS_VOIDED] += c->run.voided - voided;
-    bool half = (c->options.sabotage & CLIENT_HALF_GROUP) != 0;
-    if (half && m->flags == MESSAGE_MORE && m->seq <= until)
-        deliver(c, m);
-    uint64_t last = m->seq <= until ? m->seq : 0;
-    for (uint32_t i = half && count > 1 ? count - 1 : 0; i < count && whole[i].message.seq <= until;
-         i++) {
-        deliver(c, &whole[i].message);
-        last = whole[i].message.seq;
+    if (m->seq > until) {
+        deliver_below(c, whole, count, epoch, until);
+        return;
     }
-    if (c->run.parts == 0 && last != 0)
-        stand_at(c, epoch, last);
+    bool half = (c->options.sabotage & CLIENT_HALF_GROUP) != 0;
+    if (half && m->flags == MESSAGE_MORE)
+        deliver(c, m);
+    for (uint32_t i = half && count > 1 ? count - 1 : 0; i < count; i++)
+        deliver(c, &whole[i].message);
+    if (c->run.parts == 0)
+        stand_at(c, epoch, m->seq);
 }
 
 static inline uint32_t topic_of(uint64_t head)
