@@ -208,7 +208,9 @@ static void deliver_whole(struct proxy *p, const struct run_message *m,
     p->position = (struct position) { .epoch = header->epoch, .seq = m->message.seq };
     readers_message(p->readers, m, header->stable);
     relay_message(p->relay, m);
-    sessions_principals(p->sessions);
+    if (p->sys_applied)
+        sessions_principals(p->sessions);
+    p->sys_applied = false;
 }
 
 /* `one`: a message by itself, or a part of a run. */
@@ -303,6 +305,7 @@ static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_heade
     const struct message *m = &one.message;
     while (batch_next(&cursor, &one.message)) {
         one.first_seq = m->seq;
+        p->sys_applied = p->sys_applied || m->topic < TOPIC_FIRST_USER;
         if (m->topic < TOPIC_FIRST_USER && !apply_sys(p, m, header))
             return true;
         deliver(p, &one, header);

@@ -38,6 +38,7 @@ struct proxy {
     bool draining;
     uint64_t gone_by_ns; /* drained, whether or not the stream says so; 0: there are clients */
     bool look_again;     /* something has happened for which somebody who reads nothing may wait */
+    bool sys_applied;    /* to the catalog, since sessions looked up who they are there */
     char failed[160];
 };
 
