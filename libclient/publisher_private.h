@@ -70,7 +70,7 @@ struct publisher {
 
     uint64_t base, done, sent, next;
     uint64_t released_seq; /* of the outcome of the number below base; 0: of none since the join */
-    uint64_t taken_back_end; /* behind the last that a fork has freed since it joined; by a proxy */
+    uint64_t taken_back_end; /* behind the last that a fork has freed since it joined */
     uint32_t entries_max;    /* a power of two */
     uint32_t items_in_flight;
     uint32_t fragment_max;

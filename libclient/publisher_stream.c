@@ -68,6 +68,7 @@ static void release(struct publisher *p)
 void publisher_restart_numbers(struct publisher *p, uint64_t last)
 {
     p->base = p->done = p->sent = p->next = last + 1;
+    p->taken_back_end = 0;
     p->released_seq = 0;
     forget_bytes(p);
     p->items_in_flight = 0;
@@ -194,6 +195,34 @@ static bool is_ours(const struct publisher *p, const struct message *m)
            (m->length == 0 || memcmp(publisher_bytes(p, e->begin), m->payload, m->length) == 0);
 }
 
+/* Taken back by one fork, and given back by the next, whose history goes on with it: its numbers are used, and its
+ * author, who has been told that it was lost, is told nothing. It is kept as if authored where it is: a fork that takes
+ * it again drops it. */
+static void give_back(struct publisher *p, const struct message *m)
+{
+    struct sys_reject r;
+    uint32_t count =
+        m->length <= p->fragment_max ? 1 : (m->length + p->fragment_max - 1) / p->fragment_max;
+    if (m->topic == TOPIC_REJECT && sys_reject_decode(m->payload, m->length, &r))
+        count = r.count;
+    if (p->next - p->base + count > p->entries_max || p->next + count > PUBLISHER_SEQ_MAX) {
+        p->mismatches++;
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        *publisher_entry(p, p->next) = (struct publisher_entry) { .position = { .seq = m->seq },
+                                                                  .begin = p->bytes_head,
+                                                                  .outcome_seq = m->seq,
+                                                                  .topic = m->topic,
+                                                                  .flags = m->flags & MESSAGE_MORE,
+                                                                  .begins = true };
+        *publisher_rest(p, p->next++) = (struct publisher_rest) { .item_entries = 1 };
+    }
+    p->done = p->sent = p->next;
+    p->open.numbers = 0;
+    release(p);
+}
+
 void publisher_on_message(struct publisher *p, const struct message *m, struct port_time now)
 {
     if (m->topic == TOPIC_JOIN && m->publisher == 0) {
@@ -203,6 +232,10 @@ void publisher_on_message(struct publisher *p, const struct message *m, struct p
     if (p->join_seq == 0 || m->publisher != p->id || m->seq <= p->join_seq ||
         p->state == PUBLISHER_SUPERSEDED || p->superseded_seq != 0 || m->publisher_seq < p->done)
         return;
+    if (m->publisher_seq == p->done && p->done == p->next && m->publisher_seq < p->taken_back_end) {
+        give_back(p, m);
+        return;
+    }
     if (m->publisher_seq != p->done || p->done == p->next) {
         p->mismatches++; /* this incarnation never gave it out: a broken stream */
         return;

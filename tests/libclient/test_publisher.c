@@ -254,6 +254,37 @@ START_TEST(a_fork_sends_again_what_still_answers_and_drops_what_does_not)
 }
 END_TEST
 
+/* By an epoch that does not last: the next one goes on with what the one before had. */
+START_TEST(what_another_fork_gives_back_keeps_its_numbers)
+{
+    struct bench *b = bench_new(NULL);
+    bench_activate(b, 0);
+    const struct position common = bench_here(b);
+    bench_said(b, 0, "another's");
+    bench_push(b, "a");
+    bench_push(b, "b");
+    bench_step(b);
+    ck_assert_uint_eq(publisher_on_fork(b->p, common), 0);
+    ck_assert_uint_eq(publisher_next_number(b->p), 1);
+    bench_said(b, 1, "a");
+    bench_said(b, 2, "b");
+    ck_assert_uint_eq(b->outcome_count, 0); /* it was told that they are lost */
+    ck_assert_uint_eq(bench_push(b, "c"), 3);
+    uint64_t seq = bench_said(b, 3, "c");
+    ck_assert_uint_eq(b->outcome_count, 1);
+    ck_assert_uint_eq(publisher_on_fork(b->p, common), 3); /* and taken again */
+    ck_assert_uint_eq(publisher_next_number(b->p), 1);
+    ck_assert_uint_eq(publisher_in_flight(b->p), 0);
+    b->seq = common.seq;
+    ck_assert_uint_eq(bench_push(b, "d"), 1);
+    bench_said(b, 1, "d");
+    publisher_on_stable(b->p, seq);
+    ck_assert_uint_eq(publisher_kept_bytes(b->p), 0);
+    ck_assert_uint_eq(publisher_mismatches(b->p), 0);
+    bench_free(b);
+}
+END_TEST
+
 START_TEST(a_blind_publisher_keeps_everything_through_a_fork)
 {
     struct publisher_options o = { .blind = true };
@@ -310,6 +341,7 @@ int main(void)
     tcase_add_test(t, a_reject_is_an_outcome_of_all_the_numbers_it_consumes);
     tcase_add_test(t, foreign_bytes_under_its_number_are_noticed);
     tcase_add_test(t, a_fork_sends_again_what_still_answers_and_drops_what_does_not);
+    tcase_add_test(t, what_another_fork_gives_back_keeps_its_numbers);
     tcase_add_test(t, a_blind_publisher_keeps_everything_through_a_fork);
     tcase_add_test(t, a_fork_below_its_join_begins_again);
     suite_add_tcase(s, t);
