@@ -325,14 +325,14 @@ class Hostile(Beside):
         self.unharmed(16 * MIB)
 
 
-class Limits(Beside):
+class Rates(Beside):
     """Rates of the stream's own messages, over its own time."""
 
-    RATE, COUNT = 100, 400
+    RATE, COUNT, PROXIES = 100, 400, 1
 
     def setUp(self):
         super().setUp()
-        self.add_proxies(1)
+        self.add_proxies(self.PROXIES)
         self.grant(self.public, "read,write", "/team")
 
     def run_through(self, topic):
@@ -348,12 +348,14 @@ class Limits(Beside):
     def check_rate(self, found):
         """Over the whole run: its first message may have been late by as much as the slack."""
         seconds = (found[-1]["timestamp_ns"] - found[0]["timestamp_ns"]) / 1e9
-        slack = self.COUNT / 4
+        slack = len(found) / 4
         self.assertLess(len(found), self.RATE * seconds + self.RATE / 10 + slack)
 
     def limit(self, whom):
         self.cantus("--dir", self.d, "limit", whom, "--messages-per-s", self.RATE, "--burst-ms", 100)
 
+
+class Limits(Rates):
     def test_a_key_has_its_rate_and_others_theirs(self):
         self.limit(self.public)
         self.check_rate(self.run_through("/team/a"))
@@ -363,6 +365,38 @@ class Limits(Beside):
         self.check_rate(self.run_through("/team/slow/a"))
         other = self.run_through("/team/fast")
         self.assertEqual(len(other), self.COUNT)
+
+
+class LimitsOfTwo(Rates):
+    """What holds at one proxy holds at two together."""
+
+    PROXIES = 2
+
+    def test_a_key_that_is_at_two_proxies_has_its_rate_once(self):
+        self.limit(self.public)
+        clients = []
+        for proxy in self.proxies:
+            clients.append(cantus_edge.Client([proxy], cantus_edge.read_key(self.key)))
+            self.addCleanup(clients[-1].close)
+        publishers = [client.publisher(f"p{i}") for i, client in enumerate(clients)]
+
+        def all_open():
+            for client in clients:
+                client.work(0.01)
+            return all(p.opened for p in publishers)
+        wait_until(all_open, "both are let in")
+        for publisher in publishers:
+            for i in range(self.COUNT):
+                publisher.publish("/team/both", b"%d" % i)
+
+        def all_answered():
+            for client in clients:
+                client.work(0.01)
+            return all(p.waiting() == 0 for p in publishers)
+        wait_until(all_answered, "everything has an outcome")
+        found = self.stable("/team/both", 2 * self.COUNT)
+        self.assertEqual(len(found), 2 * self.COUNT)
+        self.check_rate(found)
 
 
 if __name__ == "__main__":
