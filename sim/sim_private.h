@@ -190,11 +190,12 @@ enum sim_extra {
 
 /* What some runs with proxies have besides; a bit set. */
 enum sim_edge_extra {
-    SIM_EDGE_LIMITS = 1, /* the publishers' rates are limited, and the limits changed */
-    SIM_EDGE_FAR = 2,    /* some connections take long, or bring a few bytes at a time */
-    SIM_EDGE_PACES = 4,  /* little may be written down for one key or address */
-    SIM_EDGE_HALVES = 8, /* proxies die amid a step, too; and there are up to three */
-    SIM_EDGE_END = 16
+    SIM_EDGE_LIMITS = 1,   /* the publishers' rates are limited, and the limits changed */
+    SIM_EDGE_FAR = 2,      /* some connections take long, or bring a few bytes at a time */
+    SIM_EDGE_PACES = 4,    /* little may be written down for one key or address */
+    SIM_EDGE_HALVES = 8,   /* proxies die amid a step, too; and there are up to three */
+    SIM_EDGE_CHANGES = 16, /* visitors change what they want */
+    SIM_EDGE_END = 32
 };
 
 struct sim_queued {

@@ -1,6 +1,6 @@
 /* Who comes to proxies for a while: reads from the tip, from a time, or from a position that it was told of once,
- * be it of a history that did not last or one that is not there yet; is told of progress as often as it likes; is
- * deaf now and then; leaves, and comes again as another. It speaks the protocol itself, for the library always
+ * be it of a history that did not last or one that is not there yet; is told of progress as often as it likes; changes
+ * its subtrees in some runs; is deaf now and then; leaves, and comes again as another. It speaks the protocol itself, for the library always
  * goes on where it was.
  *
  * It looks at each frame: that nothing is left out, doubled, damaged or not its business, that it begins where it
@@ -19,7 +19,9 @@ enum {
     SUBTREES_MAX = 3,
     SLOW_TICK_MS = 5000, /* of which no run sees many */
     LEAVES = 40,         /* one act in so many */
-    DEAF = 12
+    DEAF = 12,
+    CHANGES = 3,
+    WANTS_MAX = 12 /* of one visit, those that it no longer has included */
 };
 
 static const char *const all_subtrees[] = { "/",      "/edge", "/edge/a", "/edge/c",
@@ -32,13 +34,22 @@ enum {
     KEYS = sizeof keys / sizeof keys[0]
 };
 
+/* A subtree, among all, and the messages for which it counts. */
+struct want {
+    uint32_t subtree;
+    uint64_t from_seq, end_seq;
+};
+
 enum stage { CONNECTS, LOGS_IN, ASKS, READS };
 
 struct visit {
     uint32_t stream; /* 0: none */
     enum stage stage;
     uint32_t key;
-    uint32_t wants[SUBTREES_MAX], wants_count;
+    struct want wants[WANTS_MAX];
+    uint32_t wants_count;
+    bool changes;                  /* it is not told yet from where on: */
+    uint32_t changed;              /* this one, which is wanted now or no longer */
     struct edge_subscribe request; /* but for its subtrees */
     struct position tip;           /* when it was let in */
     struct epoch epoch, older;     /* of what comes from epoch_seq on, and below */
@@ -147,22 +158,47 @@ static void draw_request(struct sim_visitor *x, struct visit *v)
     v->wants_count = 1 + (uint32_t)below(x, SUBTREES_MAX);
     uint32_t first = (uint32_t)below(x, SUBTREES);
     for (uint32_t i = 0; i < v->wants_count; i++)
-        v->wants[i] = (first + i * 3) % SUBTREES;
+        v->wants[i] =
+            (struct want) { .subtree = (first + i * 3) % SUBTREES, .end_seq = UINT64_MAX };
+}
+
+static void put_subtree(struct edge_subtrees *set, uint8_t *names, uint32_t subtree)
+{
+    const char *name = all_subtrees[subtree];
+    set->at = names;
+    set->count++;
+    names[set->length++] = (uint8_t)strlen(name);
+    memcpy(names + set->length, name, strlen(name));
+    set->length += strlen(name);
+}
+
+/* The one that it has; NULL: it has it no longer, or never had. */
+static struct want *find_want(struct visit *v, uint32_t subtree)
+{
+    for (uint32_t i = 0; i < v->wants_count; i++)
+        if (v->wants[i].subtree == subtree && v->wants[i].end_seq == UINT64_MAX)
+            return &v->wants[i];
+    return NULL;
+}
+
+static void say_change(struct sim_visitor *x, struct visit *v)
+{
+    uint8_t names[32], frame[FRAME_MAX];
+    struct edge_change change = { .add = { .count = 0 } };
+    if (v->stage != READS || v->changes || v->wants_count == WANTS_MAX)
+        return;
+    v->changes = true;
+    v->changed = (uint32_t)below(x, SUBTREES);
+    put_subtree(find_want(v, v->changed) == NULL ? &change.add : &change.remove, names, v->changed);
+    say(x, v, frame, edge_change_encode(&change, frame, sizeof frame));
 }
 
 static void say_subscribe(struct sim_visitor *x, struct visit *v)
 {
     uint8_t names[SUBTREES_MAX * 32], frame[FRAME_MAX];
     struct edge_subscribe request = v->request;
-    size_t length = 0;
-    for (uint32_t i = 0; i < v->wants_count; i++) {
-        const char *name = all_subtrees[v->wants[i]];
-        names[length++] = (uint8_t)strlen(name);
-        memcpy(names + length, name, strlen(name));
-        length += strlen(name);
-    }
-    request.subtrees =
-        (struct edge_subtrees) { .count = (uint16_t)v->wants_count, .at = names, .length = length };
+    for (uint32_t i = 0; i < v->wants_count; i++)
+        put_subtree(&request.subtrees, names, v->wants[i].subtree);
     say(x, v, frame, edge_subscribe_encode(&request, frame, sizeof frame));
     v->stage = ASKS;
 }
@@ -193,12 +229,16 @@ static void say_proof(struct sim_visitor *x, struct visit *v, const struct edge_
 
 /* ---- what it is told ------------------------------------------------------------------------- */
 
-static bool wants(const struct sim *s, const struct visit *v, uint32_t branch, uint32_t topic)
+static bool wants(const struct sim *s, const struct visit *v, uint32_t branch, uint32_t topic,
+                  uint64_t seq)
 {
     uint32_t length;
     const char *path = sim_check_path(s, branch, topic, &length);
     for (uint32_t i = 0; path != NULL && i < v->wants_count; i++) {
-        const char *subtree = all_subtrees[v->wants[i]];
+        const struct want *w = &v->wants[i];
+        const char *subtree = all_subtrees[w->subtree];
+        if (seq < w->from_seq || seq >= w->end_seq)
+            continue;
         if (strcmp(subtree, "/") == 0 ? !topic_in_subtree(path, length, "/sys", 4)
                                       : topic_in_subtree(path, length, subtree, strlen(subtree)))
             return true;
@@ -211,7 +251,8 @@ static uint64_t missing(struct sim *s, const struct visit *v, uint32_t branch, u
     const struct sim_history *h = &s->history;
     for (uint64_t seq = v->seq + 1; seq <= through; seq++) {
         const struct sim_entry *e = sim_history_at(h, branch, seq);
-        if (e != NULL && sim_check_is_delivered(h, branch, seq) && wants(s, v, branch, e->topic) &&
+        if (e != NULL && sim_check_is_delivered(h, branch, seq) &&
+            wants(s, v, branch, e->topic, seq) &&
             sim_check_may_read(s, branch, v->key, e->topic, seq).always)
             return seq;
     }
@@ -279,7 +320,7 @@ static void on_message(struct sim_visitor *x, struct visit *v, const struct edge
     if (m->seq <= v->seq || lacks != 0)
         sim_violate(s, SIM_VIEWS, "%s is sent %lu after %lu, and not %lu", x->node->name, m->seq,
                     v->seq, lacks);
-    if (!wants(s, v, branch, m->topic))
+    if (!wants(s, v, branch, m->topic, m->seq))
         sim_violate(s, SIM_VIEWS, "%s is sent %lu, which it did not ask for", x->node->name,
                     m->seq);
     if (!sim_check_may_read(s, branch, v->key, m->topic, m->seq).ever)
@@ -297,6 +338,34 @@ static void on_progress(struct sim_visitor *x, struct visit *v, const struct edg
         sim_violate(s, SIM_VIEWS, "%s is told that it has everything through %lu, and has not %lu",
                     x->node->name, p->through, lacks);
     comes_to(x, v, p->through);
+}
+
+static void on_changed(struct sim_visitor *x, struct visit *v, uint64_t seq)
+{
+    struct want *w = find_want(v, v->changed);
+    if (!v->changes || seq <= v->seq)
+        sim_violate(x->sim, SIM_VIEWS, "%s, at %lu, is told of a change from %lu on", x->node->name,
+                    v->seq, seq);
+    else if (w != NULL)
+        w->end_seq = seq;
+    else
+        v->wants[v->wants_count++] =
+            (struct want) { .subtree = v->changed, .from_seq = seq, .end_seq = UINT64_MAX };
+    v->changes = false;
+}
+
+/* What CHANGED has said holds on, though its record falls. */
+static void go_back(struct visit *v, uint64_t common_seq)
+{
+    for (uint32_t i = 0; i < v->wants_count; i++) {
+        struct want *w = &v->wants[i];
+        if (w->from_seq > common_seq + 1)
+            w->from_seq = common_seq + 1;
+        if (w->end_seq != UINT64_MAX && w->end_seq > common_seq + 1)
+            w->end_seq = common_seq + 1;
+    }
+    if (v->seq > common_seq)
+        v->seq = common_seq;
 }
 
 /* The first message behind this seq that is one: no fragment but the last, and not cut off by an epoch. */
@@ -372,8 +441,9 @@ static void on_forked(struct sim_visitor *x, struct visit *v, struct position co
                     x->node->name, at.seq, common.seq);
     v->forked = v->forked || v->stage == ASKS;
     set_epoch(v, common.epoch, 0);
-    if (v->stage == ASKS || v->seq > common.seq)
+    if (v->stage == ASKS)
         v->seq = common.seq;
+    go_back(v, common.seq);
     v->branch = common.seq == 0 || v->stage == ASKS ? SIM_NONE : other;
 }
 
@@ -387,6 +457,7 @@ static void on_frame(struct sim_visitor *x, struct visit *v, enum edge_type type
     struct edge_message message;
     struct edge_progress progress;
     struct edge_forked forked;
+    struct edge_changed changed;
     if (type == EDGE_WELCOME && edge_welcome_decode(body, length, &welcome)) {
         say_proof(x, v, &welcome);
     } else if (type == EDGE_ACCEPTED && edge_accepted_decode(body, length, &accepted)) {
@@ -402,6 +473,8 @@ static void on_frame(struct sim_visitor *x, struct visit *v, enum edge_type type
         on_progress(x, v, &progress);
     } else if (type == EDGE_FORKED && edge_forked_decode(body, length, &forked)) {
         on_forked(x, v, forked.common);
+    } else if (type == EDGE_CHANGED && edge_changed_decode(body, length, &changed)) {
+        on_changed(x, v, changed.seq);
     } else if (type == EDGE_REFUSED) {
         leave(x, v);
     } else if (type != EDGE_NAME && type != EDGE_CLOSING && type != EDGE_ALIVE) {
@@ -476,6 +549,8 @@ static void act(struct sim_visitor *x, struct visit *v)
         begin(x, v);
     else if (below(x, LEAVES) == 0)
         leave(x, v);
+    else if ((s->edge_extras & SIM_EDGE_CHANGES) != 0 && below(x, CHANGES) == 0)
+        say_change(x, v);
     else if (below(x, DEAF) == 0)
         v->deaf_until_ns = s->now + sim_random_scale(&s->random, SIM_MS, 60 * SIM_MS);
 }
@@ -502,7 +577,7 @@ bool sim_visitor_live(const struct sim_visitor *x, char *why, size_t capacity)
     for (uint32_t i = 0; i < VISITS; i++) {
         const struct visit *v = &x->visits[i];
         bool told = v->request.tick_ms == SLOW_TICK_MS || v->seq >= x->quiet_seq;
-        if (v->stream == 0 || (v->stage == READS && told && x->quiet_seq != 0))
+        if (v->stream == 0 || (v->stage == READS && told && !v->changes && x->quiet_seq != 0))
             continue;
         snprintf(why, capacity, "%s, visit %u, stage %d, is at %lu of %lu", x->node->name, i,
                  v->stage, v->seq, x->quiet_seq);
