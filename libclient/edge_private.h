@@ -1,4 +1,4 @@
-/* Shared by edge.c, edge_login.c, edge_change.c, edge_read.c and edge_names.c, and nobody else. */
+/* Shared by edge*.c and nobody else. */
 #ifndef CANTUS_LIBCLIENT_EDGE_PRIVATE_H
 #define CANTUS_LIBCLIENT_EDGE_PRIVATE_H
 

@@ -87,6 +87,13 @@ size_t proxy_memory(const struct proxy_options *options)
            sessions_memory(&o);
 }
 
+size_t proxy_request_max(const struct proxy_options *o)
+{
+    enum { LEAST = 16384, AROUND = 1024 };
+    size_t max = (size_t)o->publisher_bytes / 2 + AROUND;
+    return max > LEAST ? max : LEAST;
+}
+
 static bool on_deliver(void *ctx, const uint8_t *batch, const struct batch_header *header);
 static void on_forked(void *ctx, uint64_t first_seq, struct epoch by);
 static void on_stable(void *ctx, uint64_t stable_seq, uint64_t time_ns);

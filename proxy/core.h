@@ -5,6 +5,7 @@
  *      ingress ◀── proposals ◀── relay ◀────┘
  *
  *   core.c      the follower, both catalogs, forks; the participant
+ *   base.h      the catalog at the stable watermark
  *   reader.h    what a session is sent of the stream
  *   session.h   one connection: login, requests, quotas, text mode
  *   relay.h     publishers of sessions; the proxy's own, which logs logins on /sys/edge, and that it is there
@@ -33,8 +34,8 @@ enum { PROXY_SECRET_SIZE = 32, PROXY_NAME_MAX = 31 };
 
 struct proxy_options {
     uint64_t stream;
-    uint8_t secret
-        [PROXY_SECRET_SIZE]; /* challenges and ids come of it: from the system's random source */
+    /* Challenges and ids come of it: from the system's random source */
+    uint8_t secret[PROXY_SECRET_SIZE];
     char name[PROXY_NAME_MAX + 1]; /* its publisher is "proxy.NAME" */
     uint32_t source_count;
     struct follower_source sources[FOLLOWER_SOURCES_MAX];
@@ -58,14 +59,14 @@ struct proxy_options {
     uint64_t slow_ns;        /* takes nothing although there is something: cut off; default 30 s */
     uint32_t replays_max;    /* default 8 */
     uint32_t publishers_max; /* open at a time; default 4096 */
-    uint64_t
-        publisher_bytes; /* published and not yet stable, of one publisher; default 256 KiB, at most
-                                 half of which one message may have */
-    uint64_t relay_bytes; /* of all publishers, which are as many as fit: each takes publisher_bytes
-                               and 400 bytes for each number of its window; default 256 MiB */
-    uint32_t
-        presence_ms; /* it says that it is there, which limits of subtrees are divided by, thrice in so
-                             long of the stream's time, and counts for so long; default 30 s */
+    /* Published and not yet stable, of one publisher; default 256 KiB, at most half of which one message may have */
+    uint64_t publisher_bytes;
+    /* Of all publishers, which are as many as fit: each takes publisher_bytes and 400 bytes for each number of its
+     * window; default 256 MiB */
+    uint64_t relay_bytes;
+    /* It says that it is there, which limits of subtrees are divided by, thrice in so long of the stream's time, and
+     * counts for so long; default 30 s */
+    uint32_t presence_ms;
     uint32_t window;        /* numbers in flight, of one publisher; a power of two; default 256 */
     uint64_t login_ns;      /* from connect to PROVE; default 5 s */
     uint64_t idle_ns;       /* without a byte from the client; default 60 s; 0: for ever */
@@ -84,11 +85,12 @@ enum proxy_sabotage {
     PROXY_STABLE_EARLY = 64,    /* sends what is not stable to readers at stable */
     PROXY_OWN_CLOCK = 128,      /* tells the time with something of its own clock */
     PROXY_PASSES_A_MATCH = 256, /* who catches up passes what it wants now and then */
+    PROXY_PASSES_NOTHING =
+        512, /* no mistake: who catches up reads every message, to compare with */
     PROXY_STABLE_OF_NOW = 1024, /* tells who is behind what is stable now, not what was there */
     PROXY_UNDIVIDED = 2048, /* lets through all of a subtree's limit, as if it were the only one */
     PROXY_SHARES_REVOKED = 4096, /* encodes once for those whose rights are no longer equal */
-    PROXY_CHANGES_LATE = 8192,   /* a changed set counts one seq behind where its record says */
-    PROXY_PASSES_NOTHING = 512 /* no mistake: who catches up reads every message, to compare with */
+    PROXY_CHANGES_LATE = 8192    /* a changed set counts one seq behind where its record says */
 };
 
 struct proxy;
@@ -96,6 +98,9 @@ struct proxy;
 /* Sets every field; stream, secret, name and sources are zeros. */
 void proxy_options_default(struct proxy_options *o);
 size_t proxy_memory(const struct proxy_options *o);
+/* The longest request of a client, but for SUBSCRIBE and CHANGE: the transport's buffer for what it sends has to hold
+ * that. */
+size_t proxy_request_max(const struct proxy_options *o);
 struct proxy *proxy_create(const struct proxy_options *o, struct port *port,
                            struct port_time now); /* NULL: no memory */
 void proxy_destroy(struct proxy *p);
@@ -116,9 +121,9 @@ uint64_t *proxy_counters(const struct proxy *p);
 void proxy_gauges(const struct proxy *p, uint64_t gauges[COUNTER_END]);
 const char *proxy_state(const struct proxy *p); /* a word or two for humans */
 
-/* For `cantus who`: the session at or above *at, which is moved behind it; false: no more. */
+/* For `cantus who`. */
 struct proxy_client {
-    uint32_t at;
+    uint32_t at; /* where the next look goes on */
     uint64_t session;
     struct port_addr addr;
     bool has_key, is_text, subscribed, stable, behind;
@@ -130,6 +135,7 @@ struct proxy_client {
     uint64_t published;
     uint32_t subtrees, publishers;
 };
+/* The session in the first slot at or above `at` that has one; false: no more. */
 bool proxy_client_at(const struct proxy *p, uint32_t at, struct proxy_client *out);
 
 #endif

@@ -21,13 +21,6 @@ size_t sessions_memory(const struct proxy_options *o)
            buddy_memory((size_t)o->subtrees_max * SESSION_SUBTREE_BYTES);
 }
 
-size_t sessions_request_max(const struct proxy_options *o)
-{
-    enum { LEAST = 16384, AROUND = 1024 };
-    size_t max = (size_t)o->publisher_bytes / 2 + AROUND;
-    return max > LEAST ? max : LEAST;
-}
-
 struct sessions *sessions_create(struct proxy *p)
 {
     struct sessions *s = calloc(1, sizeof *s);
@@ -42,7 +35,7 @@ struct sessions *sessions_create(struct proxy *p)
     s->retry_ns = s->turns_ns = PORT_NEVER;
     s->proofs_left = SESSION_PROOFS_MAX;
     s->round = 1;
-    s->request_max = sessions_request_max(&p->o);
+    s->request_max = proxy_request_max(&p->o);
     s->logins_per_addr = p->o.logins_max / 8 > 0 ? p->o.logins_max / 8 : 1;
     s->table = calloc(s->max, sizeof *s->table);
     s->chains = malloc((s->chain_mask + 1) * sizeof *s->chains);

@@ -4,7 +4,7 @@
  *
  * A session reads nothing while it waits: for its turn to log in, for room to answer, for a record of its own to
  * come out of the stream, for its publisher's window, for tokens of its limits, for a topic to be made. What it
- * does not read stays with the transport, whose buffer has to hold sessions_request_max bytes each. In one round
+ * does not read stays with the transport, whose buffer has to hold proxy_request_max bytes each. In one round
  * (from one step to the next) it reads at most a quantum of what is published, and a few other requests.
  *
  *   session.c        slots, output, time-outs, the end
@@ -25,9 +25,6 @@ struct session;
 size_t sessions_memory(const struct proxy_options *o);
 struct sessions *sessions_create(struct proxy *p); /* NULL: no memory */
 void sessions_destroy(struct sessions *s);
-
-/* The longest request, but for SUBSCRIBE and CHANGE; the transport's buffer for what a client sends has to hold it. */
-size_t sessions_request_max(const struct proxy_options *o);
 
 /* An event of a stream that was accepted. Returns the bytes consumed. */
 size_t sessions_on_stream(struct sessions *s, const struct port_stream_event *e);

@@ -121,28 +121,8 @@ static bool open_tls(struct proxy_shell *s, const struct config *config,
     return s->tls != NULL;
 }
 
-static bool open_transport(struct proxy_shell *s, const struct config *config,
-                           const struct config_proxy *own, char *error)
-{
-    struct transport_options options = config_transport_on(config, own->unicast, own->interface);
-    uint32_t largest = own->publisher_kib * 1024 / 2 + 4096; /* message, and what is around it */
-    options.join[PORT_EGRESS_A] = true;
-    options.join[PORT_EGRESS_B] = config->egress_b.port != 0;
-    options.listen = true;
-    options.stream_port = own->stream_port;
-    options.clients = own->listen;
-    options.tls = s->tls;
-    options.streams_max = own->sessions_max + STREAMS_SPARE;
-    options.stream_buffer_bytes = largest > BUFFER_MIN ? largest : BUFFER_MIN;
-    char text[TRANSPORT_ERROR_MAX] = "";
-    s->transport = transport_open_kernel(&options, text);
-    if (s->transport == NULL)
-        snprintf(error, PROXY_SHELL_ERROR_MAX, "proxy %s: %s", own->name, text);
-    return s->transport != NULL;
-}
-
-static bool options_of(const struct config *c, const struct config_proxy *own,
-                       struct proxy_options *o, char *error)
+static bool options_of(const struct proxy_shell *s, const struct config *c,
+                       const struct config_proxy *own, struct proxy_options *o, char *error)
 {
     proxy_options_default(o);
     o->stream = c->stream;
@@ -179,25 +159,42 @@ static bool options_of(const struct config *c, const struct config_proxy *own,
     o->slow_ns = (uint64_t)own->slow_s * 1000000000u;
     o->idle_ns = (uint64_t)own->idle_s * 1000000000u;
     o->login_ns = (uint64_t)own->login_s * 1000000000u;
+    o->counters = counter_file_counters(s->counters);
     return true;
 }
 
-static bool open_core(struct proxy_shell *s, const struct config *config,
-                      const struct config_proxy *own, char *error)
+static bool open_transport(struct proxy_shell *s, const struct config *config,
+                           const struct config_proxy *own, const struct proxy_options *o,
+                           char *error)
 {
-    struct proxy_options o;
-    if (!options_of(config, own, &o, error))
-        return false;
-    o.counters = counter_file_counters(s->counters);
-    s->memory = proxy_memory(&o);
-    s->core = proxy_create(&o, &s->transport->port, loop_clock());
+    struct transport_options options = config_transport_on(config, own->unicast, own->interface);
+    uint32_t largest = (uint32_t)proxy_request_max(o);
+    options.join[PORT_EGRESS_A] = true;
+    options.join[PORT_EGRESS_B] = config->egress_b.port != 0;
+    options.listen = true;
+    options.stream_port = own->stream_port;
+    options.clients = own->listen;
+    options.tls = s->tls;
+    options.streams_max = own->sessions_max + STREAMS_SPARE;
+    options.stream_buffer_bytes = largest > BUFFER_MIN ? largest : BUFFER_MIN;
+    char text[TRANSPORT_ERROR_MAX] = "";
+    s->transport = transport_open_kernel(&options, text);
+    if (s->transport == NULL)
+        snprintf(error, PROXY_SHELL_ERROR_MAX, "proxy %s: %s", own->name, text);
+    return s->transport != NULL;
+}
+
+static bool open_core(struct proxy_shell *s, const struct proxy_options *o, char *error)
+{
+    s->memory = proxy_memory(o);
+    s->core = proxy_create(o, &s->transport->port, loop_clock());
     if (s->core != NULL)
         return true;
     snprintf(
         error, PROXY_SHELL_ERROR_MAX,
         "proxy %s: no memory: it needs %zu MiB at start; lower recent_mib, view_mib, relay_mib or "
         "sessions_max",
-        own->name, s->memory >> 20);
+        o->name, s->memory >> 20);
     return false;
 }
 
@@ -237,10 +234,11 @@ struct proxy_shell *proxy_shell_open(const struct config *config, uint32_t index
     s->loop = loop;
     s->name = own->name;
     s->counters = counter_file_of(config, "proxy", own->name, log);
+    struct proxy_options o;
     char at[PORT_ADDR_TEXT];
     if (raise_descriptors(own, error) && open_tls(s, config, own, error) &&
-        open_transport(s, config, own, error) && open_core(s, config, own, error) &&
-        join_loop(s, config, error)) {
+        options_of(s, config, own, &o, error) && open_transport(s, config, own, &o, error) &&
+        open_core(s, &o, error) && join_loop(s, config, error)) {
         log_line(log, LOG_INFO, "proxy", "listening",
                  "name=%s clients=%s tls=%s stream_port=%u memory_mib=%zu", own->name,
                  port_addr_write(own->listen, at), s->tls != NULL ? "yes" : "no", own->stream_port,
