@@ -42,7 +42,7 @@ MODULES = {
                            {"core.c.o", "core_author.c.o", "core_edge.c.o", "digest.c.o", "edge.c.o", "edge_names.c.o",
                             "machine.c.o", "publisher.c.o"}),
     "cantus_proxy": (["cantus_proxy", "cantus_client_core", "cantus_follow", "cantus_proto"],
-                     {"base.c.o", "buddy.c.o", "core.c.o", "history.c.o", "limiter.c.o", "reader.c.o", "recent.c.o",
+                     {"base.c.o", "buddy.c.o", "core.c.o", "history.c.o", "limiter.c.o", "logins.c.o", "reader.c.o", "recent.c.o",
                       "relay.c.o", "session.c.o", "view.c.o"}),
 }
 SHELL_OBJECTS = re.compile(r"^disk_\w+\.c\.o$")  # the journal's back ends
