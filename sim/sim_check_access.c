@@ -1,8 +1,8 @@
 /* Exact permissions: nothing is in the stream that its publisher was not permitted to write at its seq,
  * and nothing is refused as not permitted that was.
  *
- * What was permitted is read off the history alone, record by record from its beginning, each time
- * anew, by rules written down here once more: the cores' table of rights has no part in it. */
+ * What was permitted is read off the history alone, record by record from its beginning, by rules
+ * written down here once more: the cores' table of rights has no part in it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,13 +106,26 @@ static void follow(struct rights *r, const struct sim_entry *e)
         follow_group(r, e);
 }
 
-static struct rights read_rights(const struct sim *s, uint32_t branch)
+/* At the end of a branch: of the one that was asked for last, whose records are followed on from there. */
+struct sim_rights {
+    uint32_t branch;
+    uint32_t followed; /* records */
+    struct rights rights;
+};
+
+static const struct rights *rights_of(struct sim *s, uint32_t branch)
 {
-    struct rights r = { .pair_count = 0 };
     const struct sim_tally *t = &s->history.branches[branch].tally;
-    for (uint32_t i = 0; i < t->access_count; i++)
-        follow(&r, sim_history_at(&s->history, branch, t->access_seq[i]));
-    return r;
+    if (s->rights == NULL || s->rights->branch != branch) {
+        free(s->rights);
+        s->rights = calloc(1, sizeof *s->rights);
+        assert(s->rights != NULL);
+        s->rights->branch = branch;
+    }
+    struct sim_rights *r = s->rights;
+    while (r->followed < t->access_count)
+        follow(&r->rights, sim_history_at(&s->history, branch, t->access_seq[r->followed++]));
+    return &r->rights;
 }
 
 /* ---- questions ------------------------------------------------------------------------------- */
@@ -223,10 +236,10 @@ static void check_reject(struct sim *s, uint32_t branch, const struct message *m
     if (!sys_reject_decode(m->payload, m->length, &reject) ||
         reject.reason != REJECT_NOT_PERMITTED || reject.topic < TOPIC_FIRST_USER)
         return;
-    struct rights r = read_rights(s, branch);
+    const struct rights *r = rights_of(s, branch);
     struct text path = path_of(s, branch, reject.topic);
     if (key == NULL ||
-        (path.length > 0 && has(&r, (struct text) { key, ACCESS_KEY_SIZE }, WRITE, path)))
+        (path.length > 0 && has(r, (struct text) { key, ACCESS_KEY_SIZE }, WRITE, path)))
         sim_violate(
             s, SIM_PERMISSIONS,
             "seq %lu: number %lu of publisher id %u is refused on topic %u, and is permitted",
@@ -248,9 +261,9 @@ void sim_check_permitted(struct sim *s, uint32_t branch, const struct message *m
     bool permitted = key == NULL && !of_keys;
     if (key != NULL && m->topic != TOPIC_EDGE) {
         struct text subtree = needs(s, branch, m, &right);
-        struct rights r = read_rights(s, branch);
+        const struct rights *r = rights_of(s, branch);
         permitted = right != 0 && subtree.length > 0 &&
-                    has(&r, (struct text) { key, ACCESS_KEY_SIZE }, right, subtree);
+                    has(r, (struct text) { key, ACCESS_KEY_SIZE }, right, subtree);
     }
     if (!permitted)
         sim_violate(s, SIM_PERMISSIONS, "seq %lu: publisher id %u writes topic %u, and may not",

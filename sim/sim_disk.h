@@ -5,8 +5,8 @@
  * blocks, a thin one also what does not. A failing one refuses a write after leaving some of it.
  * What an unsynced disk has completed, and what one that lies about syncs has, its host's power loss
  * takes back, any of its sectors, unless a sync has come since: see sim_disk_power.
- * Reads may come back with a bit flipped. Bytes handed in must not change before completion: that
- * is checked. */
+ * Reads may come back with a bit flipped. Bytes handed in must not change before completion: one that
+ * watches checks that. */
 #ifndef CANTUS_SIM_SIM_DISK_H
 #define CANTUS_SIM_SIM_DISK_H
 
@@ -29,7 +29,7 @@ struct sim_disk_file {
 struct sim_disk_io {
     struct disk_request request;
     char name[DISK_NAME_MAX + 1]; /* of a PREPARE */
-    uint64_t hash;                /* of a WRITE's bytes when it was submitted */
+    uint64_t hash;                /* of a WRITE's bytes when it was submitted, if watched */
     uint64_t due_ns;
     uint64_t order;
     bool used;
@@ -75,6 +75,7 @@ struct sim_disk {
     struct sim_disk_cached cached[SIM_DISK_CACHED_MAX]; /* oldest first */
     uint32_t cached_count;
     struct sim_disk_file *kept; /* a copy of the files; NULL: there is none */
+    bool watches;               /* for changes of what is being written */
     bool dead;                  /* its host is down: it takes nothing */
     const char *misuse;         /* what the caller did wrong; NULL: nothing */
 };

@@ -28,9 +28,6 @@ bool sim_net_init(struct sim *s)
     n->free_arrivals = malloc(sizeof *n->free_arrivals * SIM_EVENTS_MAX);
     if (n->free == NULL || n->arrivals == NULL || n->free_arrivals == NULL)
         return false;
-    for (uint32_t i = 0; i < SIM_EVENTS_MAX; i++)
-        n->free_arrivals[i] = SIM_EVENTS_MAX - 1 - i;
-    n->free_arrival_count = SIM_EVENTS_MAX;
     n->weather = (struct sim_weather) { .latency_min_ns = 20 * SIM_US,
                                         .latency_max_ns = 40 * SIM_US,
                                         .reorder_max_ns = 400 * SIM_US,
@@ -125,12 +122,13 @@ static void launch(struct sim *s, uint32_t from, uint32_t to, enum port_channel 
 {
     struct sim_network *n = &s->network;
     struct sim_node *receiver = s->nodes[to];
-    if (n->free_arrival_count == 0 ||
+    if ((n->free_arrival_count == 0 && n->arrivals_end == SIM_EVENTS_MAX) ||
         (s->by_hand ? n->flight_count == SIM_FLIGHT_MAX : receiver->due_count == SIM_DUE_MAX)) {
         s->result.lost++;
         return;
     }
-    uint32_t slot = n->free_arrivals[--n->free_arrival_count];
+    uint32_t slot =
+        n->free_arrival_count > 0 ? n->free_arrivals[--n->free_arrival_count] : n->arrivals_end++;
     packet->references++;
     n->arrivals[slot] = (struct sim_arrival) {
         .packet = packet,
@@ -255,7 +253,7 @@ static void send_one(struct sim *s, struct sim_node *n, const struct sim_out *ou
 {
     if (out->channel == PORT_EGRESS_B && !s->line_b)
         return;
-    if (hash64(out->bytes, out->length, 0) != out->hash)
+    if (s->watches_bytes && hash64(out->bytes, out->length, 0) != out->hash)
         sim_violate(s, SIM_BOUNDED, "%s changes the bytes of a datagram before the flush", n->name);
     if (sim_tracing(s)) {
         static const char *const channels[] = { "", "ingress", "egress-a", "egress-b" };
@@ -367,11 +365,12 @@ static void port_queue(struct port *port, enum port_channel channel, struct port
     /* Looked at now: what a store says is about its disk as it is when it says so. */
     if (channel != PORT_EGRESS_B || p->sim->line_b)
         sim_check_send(p->sim, n, channel, bytes, length);
-    n->out[n->out_count++] = (struct sim_out) { .bytes = bytes,
-                                                .length = length,
-                                                .channel = channel,
-                                                .to = to,
-                                                .hash = hash64(bytes, length, 0) };
+    n->out[n->out_count++] =
+        (struct sim_out) { .bytes = bytes,
+                           .length = length,
+                           .channel = channel,
+                           .to = to,
+                           .hash = p->sim->watches_bytes ? hash64(bytes, length, 0) : 0 };
 }
 
 static uint8_t *port_memory(struct port *port, uint32_t length)

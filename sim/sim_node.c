@@ -51,8 +51,10 @@ struct sim_node *sim_node_add(struct sim *s, enum sim_kind kind, uint32_t index,
         free_memory(n);
         return NULL;
     }
-    if (n->disk != NULL)
+    if (n->disk != NULL) {
         sim_disk_init(n->disk, &s->random, &s->now);
+        n->disk->watches = s->watches_bytes;
+    }
     if (n->client != NULL)
         n->client->reader.branch = SIM_NONE;
     n->join[PORT_INGRESS] = kind == SIM_SEQUENCER;

@@ -83,7 +83,8 @@ struct sim_network {
     struct sim_packet **free; /* a stack */
     uint32_t free_count;
     struct sim_arrival *arrivals; /* SIM_EVENTS_MAX, by slot */
-    uint32_t *free_arrivals;
+    uint32_t arrivals_end;        /* none at or above was ever used */
+    uint32_t *free_arrivals;      /* below it */
     uint32_t free_arrival_count;
     uint64_t sent;
     struct sim_weather weather;
@@ -152,7 +153,7 @@ struct sim_out {
     uint32_t length;
     enum port_channel channel;
     struct port_addr to;
-    uint64_t hash; /* of the bytes as they were handed over */
+    uint64_t hash; /* of the bytes as they were handed over, if they are watched */
 };
 
 struct sim_port {
@@ -373,6 +374,7 @@ struct sim {
     bool sabotage_wiped_votes, sabotage_unsynced_votes, sabotage_lying_quorum,
         sabotage_false_digest;
     bool has_lied;       /* a disk; once a run */
+    bool watches_bytes;  /* that are handed over, for changes before they are sent or written */
     uint32_t extras;     /* enum sim_extra */
     uint64_t silence_ns; /* after which standbys promote themselves; 0: never */
     struct sim_node *operator;
@@ -390,6 +392,7 @@ struct sim {
     size_t talk_bytes;
     struct position edge_opened;                      /* stable then */
     struct sim_timeline *timelines[SIM_BRANCHES_MAX]; /* of rights; sim_check_access.c */
+    struct sim_rights *rights;                        /* there, too */
     bool line_b;
     uint64_t ring_bytes; /* limits of the cores, drawn so that they are reached now and then */
     uint32_t pending_max, queue_max;
