@@ -35,7 +35,8 @@ enum client_sabotage {
     CLIENT_TIMER_BY_ARRIVAL = 2, /* fires timers by the local clock instead of the stream's */
     CLIENT_DELIVERS_AHEAD = 4,   /* hands over what arrives, gaps or not */
     CLIENT_NOT_TOLD = 8,         /* takes no notice of being superseded */
-    CLIENT_HALF_GROUP = 16       /* hands over a group's messages before its last one is there */
+    CLIENT_HALF_GROUP = 16,      /* hands over a group's messages before its last one is there */
+    CLIENT_BEGINS_ANEW = 32 /* an injector behind a proxy passes over nothing that is sequenced */
 };
 
 struct client_core;

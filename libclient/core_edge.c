@@ -255,7 +255,7 @@ static bool on_opened(void *ctx, const struct edge_opened *o)
     c->opening = NULL;
     if (!publisher_edge_opened(a->publisher, o, edge_accepted(c->edge), c->now.mono_ns))
         return false;
-    a->items = o->items;
+    a->items = (c->options.sabotage & CLIENT_BEGINS_ANEW) != 0 ? 0 : o->items;
     a->ask = true;
     return true;
 }

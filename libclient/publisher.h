@@ -43,6 +43,7 @@ struct publisher_options {
     bool by_proxy;          /* sends to one: publisher_edge.h */
     bool takes_runs; /* its owner hands it what it can by publisher_take_run: not with by_proxy */
     bool renumbers;  /* a planted mistake: retries under a new number */
+    bool releases_parts; /* another: lets go of a run's messages one by one as they become stable */
     struct publisher_outbox *outbox; /* NULL: its own */
 };
 

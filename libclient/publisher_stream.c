@@ -51,7 +51,7 @@ static void release(struct publisher *p)
             p->base += releasable_alike(p);
             continue;
         }
-        uint64_t last = run_last(p, p->base);
+        uint64_t last = p->options.releases_parts ? p->base : run_last(p, p->base);
         if (last >= p->done ||
             (!p->is_volatile && publisher_entry(p, last)->outcome_seq > p->stable))
             break;

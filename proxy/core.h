@@ -90,7 +90,8 @@ enum proxy_sabotage {
     PROXY_STABLE_OF_NOW = 1024, /* tells who is behind what is stable now, not what was there */
     PROXY_UNDIVIDED = 2048, /* lets through all of a subtree's limit, as if it were the only one */
     PROXY_SHARES_REVOKED = 4096, /* encodes once for those whose rights are no longer equal */
-    PROXY_CHANGES_LATE = 8192    /* a changed set counts one seq behind where its record says */
+    PROXY_CHANGES_LATE = 8192,   /* a changed set counts one seq behind where its record says */
+    PROXY_RELEASES_PARTS = 16384 /* keeps of a group only what is not stable yet */
 };
 
 struct proxy;

@@ -14,7 +14,9 @@ static struct publisher_options options_of(const struct proxy_options *o)
                                         .windows_kept = RELAY_WINDOWS_KEPT,
                                         .bytes_max = o->publisher_bytes,
                                         .datagram_max = o->datagram_max,
-                                        .run_bytes_max = o->run_bytes_max };
+                                        .run_bytes_max = o->run_bytes_max,
+                                        .releases_parts =
+                                            (o->sabotage & PROXY_RELEASES_PARTS) != 0 };
 }
 
 static uint32_t count_of(const struct proxy_options *o, const struct publisher_sizes *sizes)

@@ -124,6 +124,8 @@ static const struct sabotage {
     { "stable_of_now", .proxy = PROXY_STABLE_OF_NOW },
     { "shares_revoked", .proxy = PROXY_SHARES_REVOKED },
     { "changes_late", .proxy = PROXY_CHANGES_LATE },
+    { "begins_anew", .client = CLIENT_BEGINS_ANEW },
+    { "releases_parts", .proxy = PROXY_RELEASES_PARTS },
     { "restless", .sequencer = SEQUENCER_RESTLESS },
 };
 

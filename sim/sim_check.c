@@ -210,6 +210,7 @@ static void declare_stable(struct sim *s, const struct sim_node *n, uint32_t bra
         h->stable_seq = seq;
         h->stable_branch = branch;
     }
+    sim_fault_group_stable(s, branch, seq);
 }
 
 /* ---- batches --------------------------------------------------------------------------------- */
@@ -528,6 +529,7 @@ static void check_ack(struct sim *s, struct sim_node *n, const uint8_t *bytes, u
     if (ack.tail.seq > 0 && word->acked_in[branch] < ack.tail.seq) {
         word->acked_in[branch] = ack.tail.seq;
         sim_history_judge(h, branch);
+        sim_fault_group_acked(s, n, branch, ack.tail.seq);
     }
 }
 

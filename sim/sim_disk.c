@@ -523,6 +523,15 @@ void sim_disk_advance(struct sim_disk *d)
     }
 }
 
+void sim_disk_stall(struct sim_disk *d, uint64_t until_ns)
+{
+    if (d->weather.stall_until_ns < until_ns)
+        d->weather.stall_until_ns = until_ns;
+    for (uint32_t i = 0; i < DISK_REQUESTS_MAX; i++)
+        if (d->ios[i].used && d->ios[i].due_ns < until_ns)
+            d->ios[i].due_ns = until_ns;
+}
+
 void sim_disk_crash(struct sim_disk *d)
 {
     d->dead = true;

@@ -86,6 +86,8 @@ void sim_disk_close(struct sim_disk *d);
 uint64_t sim_disk_due(const struct sim_disk *d);
 /* Carries out what is due by now; completions are then there for complete(). */
 void sim_disk_advance(struct sim_disk *d);
+/* Nothing completes before then, not even what is in flight. */
+void sim_disk_stall(struct sim_disk *d, uint64_t until_ns);
 /* The host crashes: call it while the buffers of what is in flight still exist. */
 void sim_disk_crash(struct sim_disk *d);
 /* And its power fails, too: any of what is cached is lost. Call it after sim_disk_crash. Returns how

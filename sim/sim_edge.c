@@ -11,6 +11,7 @@ enum {
     EDGE_IN_FLIGHT_MAX = 24,
     EDGE_PUSHES_MAX = 6,
     EDGE_GROUP_MAX = 5,
+    EDGE_TORN_GROUP = 8,
     EDGE_CHANGES_MAX = 60,
     EDGE_CHANGE_CHANCE = 3,
     EDGE_RELAY_BYTES = 8 << 20,
@@ -278,6 +279,7 @@ bool sim_edge_deploy(struct sim *s)
 {
     char name[SIM_NAME_MAX + 1];
     draw_options(s);
+    s->tears_groups = sim_edge_tears_groups(s);
     uint64_t proxies_max = (s->edge_extras & SIM_EDGE_HALVES) != 0 ? 3 : 2;
     s->proxy_count = (uint32_t)sim_random_between(&s->random, 1, proxies_max);
     for (uint32_t i = 1; i <= s->proxy_count; i++) {
@@ -345,11 +347,22 @@ void sim_edge_look(struct sim *s)
 /* Of a quarter of the seeds: the schedules of the others are what they were when they found something. */
 bool sim_edge_has_groups(const struct sim *s)
 {
-    return s->options.seed % 4 == 0;
+    const char *sabotage = s->options.sabotage;
+    return s->options.seed % 4 == 0 ||
+           (sabotage != NULL && sim_sabotage_named(sabotage, "releases-parts"));
+}
+
+bool sim_edge_tears_groups(const struct sim *s)
+{
+    const char *sabotage = s->options.sabotage;
+    return sabotage != NULL ? sim_sabotage_named(sabotage, "releases-parts")
+                            : s->options.seed >= EXTRAS_FROM_SEED && s->options.seed % 16 == 12;
 }
 
 static bool group_goes_on(const struct sim *s, const struct sim_client *c, uint64_t item)
 {
+    if (s->tears_groups) /* in several batches, all of them */
+        return !s->quiet && c->group + 1 < EDGE_TORN_GROUP;
     return sim_edge_has_groups(s) && !s->quiet && c->group + 1 < EDGE_GROUP_MAX &&
            item * UINT64_C(0x9e3779b97f4a7c15) >> 62 != 0;
 }

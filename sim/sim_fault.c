@@ -474,6 +474,8 @@ void sim_fault_end(struct sim *s, uint32_t node, uint32_t kind)
 {
     if (kind == SIM_FAULT_LIE)
         sim_fault_end_lie(s, s->nodes[node]);
+    else if (kind == SIM_FAULT_TORN_GROUP)
+        sim_fault_tear_group(s);
     else if (kind == SIM_FAULT_DRAIN)
         sim_fault_end_drain(s, s->nodes[node]);
     else

@@ -190,6 +190,8 @@ static const struct leaning {
     { "stable-of-now", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
     { "shares-revoked", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
     { "changes-late", "calm", 1, 1, 0, 0, SIM_EXTRA_EDGE },
+    { "begins-anew", "usual", 1, 1, 0, 0, SIM_EXTRA_EDGE },
+    { "releases-parts", "failovers", 3, 3, 0, 0, SIM_EXTRA_EDGE },
 };
 
 static const struct sim_mood *mood_named(const char *name)

@@ -329,7 +329,8 @@ enum sim_fault {
     SIM_FAULT_STORM, /* all connections of a proxy: they come back at once */
     SIM_FAULT_SLOW,  /* some clients do not read for a while */
     SIM_FAULT_DRAIN, /* a proxy sends its clients elsewhere, and is started anew */
-    SIM_FAULT_KINDS
+    SIM_FAULT_KINDS,
+    SIM_FAULT_TORN_GROUP = SIM_FAULT_KINDS /* not drawn: sim_fault_group.c */
 };
 
 struct sim_mood {
@@ -403,6 +404,9 @@ struct sim {
     bool done; /* live again */
     uint64_t healed_at;
     uint64_t faults_scheduled;
+    bool tears_groups, tear_due; /* sim_fault_group.c */
+    uint64_t tear_seq;           /* where the group that is to be torn begins; 0: none */
+    uint64_t tear_after;         /* no other before */
     const struct sim_mood *mood;
     uint64_t injector_limit;
     bool quiet;            /* nobody pushes any more */
@@ -481,6 +485,8 @@ bool sim_edge_furnish(struct sim *s, struct sim_node *n, char *error);
 /* Whether its pipes push groups, of parts with up to so many bytes: some of them in several batches. */
 enum { SIM_EDGE_PART_BYTES = 900, SIM_EDGE_ITEM_MAX = 4000 };
 bool sim_edge_has_groups(const struct sim *s);
+/* And whether everything stops now and then while one is stable in part. */
+bool sim_edge_tears_groups(const struct sim *s);
 struct edge_options sim_edge_options(struct sim *s, const struct sim_node *n);
 /* Of whoever changes its subtrees: those that come and go, which are apart. */
 extern const char *const sim_edge_changed[SIM_EDGE_CHANGED];
@@ -593,6 +599,10 @@ bool sim_fault_restore(struct sim *s);
 /* False: what goes on just now is no copy to start from. */
 bool sim_fault_keep(struct sim *s, struct sim_node *n);
 void sim_fault_put_back(struct sim *s, struct sim_node *n);
+/* sim_fault_group.c: a store acknowledges, or a leader declares stable, what may be a part of a group. */
+void sim_fault_group_acked(struct sim *s, struct sim_node *store, uint32_t branch, uint64_t seq);
+void sim_fault_group_stable(struct sim *s, uint32_t branch, uint64_t seq);
+void sim_fault_tear_group(struct sim *s);
 /* After a step: a store that found out is formatted anew. */
 void sim_fault_look_restored(struct sim *s, struct sim_node *n);
 void sim_fault_end_lie(struct sim *s, struct sim_node *n);

@@ -40,6 +40,8 @@ uint32_t sim_item_length(uint32_t author, uint64_t item)
     uint32_t large_every = current != NULL ? current->large_every : 400;
     uint32_t kind = (uint32_t)(drawn % large_every);
     drawn >>= 16;
+    if (author == SIM_EDGE_PIPE && current != NULL && current->tears_groups)
+        return SIM_EDGE_PART_BYTES - SIM_ITEM_HEADER - (uint32_t)(drawn % 64);
     if (author == SIM_EDGE_PIPE && current != NULL && sim_edge_has_groups(current))
         return SIM_ITEM_HEADER + (uint32_t)(drawn % SIM_EDGE_PART_BYTES);
     if (author == SIM_EDGE_PIPE && kind == 0)
