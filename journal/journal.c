@@ -78,9 +78,14 @@ static void journal_free(struct journal *j)
 
 struct journal *journal_new(struct disk *disk, const struct journal_options *o)
 {
-    struct journal *j = aligned_new(sizeof *j);
+    struct journal *j = aligned_alloc(DISK_BLOCK, (size_t)block_ceil(sizeof *j));
     if (j == NULL)
         return NULL;
+    /* All but the table of epochs, which is counted. */
+    uint8_t *rest = (uint8_t *)(&j->history + 1);
+    memset(j, 0, offsetof(struct journal, history));
+    memset(rest, 0, sizeof *j - (size_t)(rest - (uint8_t *)j));
+    history_reset(&j->history);
     j->disk = disk;
     j->options = *o;
     j->counters = o->counters != NULL ? o->counters : j->own_counters;
@@ -91,7 +96,7 @@ struct journal *journal_new(struct disk *disk, const struct journal_options *o)
     j->index.max = j->spare_index.max = entries;
     j->recent.capacity = o->recent_bytes & ~UINT64_C(7);
     j->recent.entries_max = recent_entries(o);
-    j->spare = calloc(1, sizeof *j->spare);
+    j->spare = history_new();
     j->segments = calloc(o->segments_max, sizeof *j->segments);
     j->index.entries = calloc(entries, sizeof *j->index.entries);
     j->spare_index.entries = calloc(entries, sizeof *j->spare_index.entries);

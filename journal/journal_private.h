@@ -400,6 +400,7 @@ uint32_t chain_next(const struct chain *chain, const uint8_t *bytes, uint64_t av
                     struct batch_header *header);
 void chain_advance(struct chain *chain, const struct batch_header *header);
 void history_reset(struct history *history);
+struct history *history_new(void); /* NULL: no memory */
 /* As much of the table as is used: all of it is large. */
 void history_copy(struct history *to, const struct history *from);
 bool history_apply(struct history *history, const uint8_t *batch,

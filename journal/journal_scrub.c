@@ -10,7 +10,7 @@ bool scrub_allocate(struct scrub *s, const struct journal_options *options)
 {
     s->index.max = index_entries_max(options);
     s->buffer = aligned_alloc(DISK_BLOCK, JOURNAL_SCRUB_BYTES);
-    s->history = calloc(1, sizeof *s->history);
+    s->history = history_new();
     s->index.entries = calloc(s->index.max, sizeof *s->index.entries);
     return s->buffer != NULL && s->history != NULL && s->index.entries != NULL;
 }

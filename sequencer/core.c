@@ -2,7 +2,10 @@
 
 #include <stdlib.h>
 
-enum { DATAGRAM_MIN = BATCH_HEADER_SIZE + MESSAGE_HEADER_SIZE + SYS_PAYLOAD_MAX };
+enum {
+    DATAGRAM_MIN = BATCH_HEADER_SIZE + MESSAGE_HEADER_SIZE + SYS_PAYLOAD_MAX,
+    PAGE_BYTES = 4096 /* at least */
+};
 
 /* ---- options and memory ---------------------------------------------------------------------- */
 
@@ -323,8 +326,9 @@ static bool allocate(struct sequencer *s)
     s->held = calloc(s->o.queue_max, sizeof *s->held);
     s->held_bytes = aligned_alloc(64, (size_t)s->o.queue_max * s->held_stride);
     /* Touched now: a page fault per third batch is as long as all the rest that a batch takes. */
-    if (s->ring_bytes != NULL)
-        memset(s->ring_bytes, 0, (size_t)s->ring_slots * s->ring_stride);
+    for (size_t at = 0; s->ring_bytes != NULL && at < (size_t)s->ring_slots * s->ring_stride;
+         at += PAGE_BYTES)
+        s->ring_bytes[at] = 0;
     return ledger_init(&s->ledger, &s->o.catalog) && base_allocate(s) && s->catalog != NULL &&
            s->follower != NULL && s->ring != NULL && s->ring_bytes != NULL && s->queues != NULL &&
            s->held != NULL && s->held_bytes != NULL;

@@ -211,6 +211,7 @@ START_TEST(bytes_that_change_before_the_flush_are_noticed)
 {
     struct port *port = &fakes[0].node->port.port;
     uint8_t copy[SIGNAL_SIZE_MAX];
+    sim->watches_bytes = true;
     memcpy(copy, beat, beat_length);
     port_send(port, PORT_UNICAST, fakes[1].node->port.port.self, copy, beat_length);
     copy[beat_length - 1] ^= 1;
