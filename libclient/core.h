@@ -36,7 +36,7 @@ enum client_sabotage {
     CLIENT_DELIVERS_AHEAD = 4,   /* hands over what arrives, gaps or not */
     CLIENT_NOT_TOLD = 8,         /* takes no notice of being superseded */
     CLIENT_HALF_GROUP = 16,      /* hands over a group's messages before its last one is there */
-    CLIENT_BEGINS_ANEW = 32 /* an injector behind a proxy passes over nothing that is sequenced */
+    CLIENT_BEGINS_ANEW = 32      /* takes no notice of the items that a proxy tells of */
 };
 
 struct client_core;

@@ -95,7 +95,7 @@ enum sim_invariant {
     X(shares_revoked, "a proxy goes on encoding once for those whose rights are no longer equal",  \
       12)                                                                                          \
     X(changes_late, "a proxy lets a changed set count from one seq too late on", 14)               \
-    X(begins_anew, "an injector that comes back through a proxy sends its items again", 3)         \
+    X(begins_anew, "who comes back through a proxy forgets what it is told of its items", 3)       \
     X(releases_parts, "a proxy keeps of a group only what is not stable yet", 4)                   \
     X(restless, "a leader asks to be called again at once, for ever", 9)
 
