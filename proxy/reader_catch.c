@@ -150,11 +150,18 @@ bool reader_at_tip(const struct reader *r, const struct encoder *e)
     return e != NULL && r->place.next > b.seq && !b.ended;
 }
 
+/* Else its first grant fell with a fork, and its session says next who it is now: its view has nothing in it, which
+ * is not what lies in front of it. */
+static bool is_known(const struct reader *r)
+{
+    return r->principal < access_principal_end(catalog_access(r->s->catalog));
+}
+
 static bool join_at_once(struct reader *r)
 {
     uint32_t view = reader_effective_view(r);
     const struct encoder *e = view_encoder(r->s->views, view);
-    if (!reader_at_tip(r, e) || r->place.skip > 0)
+    if (!reader_at_tip(r, e) || r->place.skip > 0 || !is_known(r))
         return false;
     if (r->place.fresh ? e->previous != 0 : e->previous != r->place.previous)
         return false;

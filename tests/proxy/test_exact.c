@@ -1,6 +1,6 @@
-/* Where in a client's bytes the answers to its requests lie, and what a change of rights does to them: all that is
- * a function of the log. What a client was sent is taken apart and laid beside the leader's log; and a slow client is
- * compared with a prompt one. */
+/* Where in a client's bytes the answers to its requests lie, and what a change of rights, or a fork that takes one
+ * back, does to them: all that is a function of the log. What a client was sent is taken apart and laid beside the
+ * leader's log; and a slow client is compared with a prompt one, and one behind a fork with a fresh one. */
 #include "rig.h"
 
 enum { RECORDS_MAX = 64 };
@@ -363,6 +363,46 @@ START_TEST(a_subscription_behind_a_change_of_rights_since_the_login_is_written_d
 }
 END_TEST
 
+/* ---- forks ----------------------------------------------------------------------------------- */
+
+/* Of a fork that takes back the first grant that names its key: behind it, it reads as anyone again. What it is sent
+ * there, the names that were known included, is what somebody is sent who begins there. */
+START_TEST(behind_a_fork_that_takes_back_its_first_grant_it_is_sent_what_a_fresh_one_is)
+{
+    struct rig *r = rig_new();
+    key = rig_key(2);
+    rig_grant(r, NULL, ACCESS_READ, "/a");
+    uint32_t c = rig_login(r, &key), fresh = rig_login(r, &key);
+    rig_topic(r, "/a/x");
+    subscribe_at(r, c, "/a", EDGE_SEQUENCED, rig_position(r));
+    rig_run(r);
+    r->leader.hold_stable = true;
+    rig_say(r, "/a/x", "stays");
+    struct position common = rig_position(r);
+    rig_say(r, "/a/x", "falls");
+    rig_run(r);
+    rig_grant(r, &key, ACCESS_READ, _i == 0 ? "/b" : "/a/x");
+    rig_say(r, "/a/x", "falls, too");
+    rig_run(r);
+    ck_assert_uint_eq(in_order(r, c, 0, EDGE_MESSAGE, NULL), 3);
+    rig_fork(r, common.seq);
+    rig_run(r);
+    subscribe_at(r, fresh, "/a", EDGE_SEQUENCED, common);
+    rig_run(r);
+    rig_say(r, "/a/x", "behind it");
+    rig_run(r);
+    size_t ignored;
+    ck_assert_ptr_nonnull(rig_next(r, c, EDGE_FORKED, &ignored));
+    ck_assert_ptr_nonnull(rig_next(r, fresh, EDGE_SUBSCRIBED, &ignored));
+    const struct rig_stream *s = &r->streams[c - 1], *f = &r->streams[fresh - 1];
+    ck_assert_uint_eq(in_order(r, c, s->read, EDGE_NAME, NULL), 2);
+    ck_assert_uint_eq(in_order(r, c, s->read, EDGE_MESSAGE, NULL), 1);
+    ck_assert_uint_eq(s->out_length - s->read, f->out_length - f->read);
+    ck_assert_mem_eq(s->out + s->read, f->out + f->read, f->out_length - f->read);
+    rig_free(r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("proxy_exact");
@@ -377,6 +417,8 @@ int main(void)
     tcase_add_loop_test(all,
                         a_subscription_behind_a_change_of_rights_since_the_login_is_written_down, 0,
                         CHANGES_OF_OTHERS + CHANGES_OF_ITS_OWN);
+    tcase_add_loop_test(
+        all, behind_a_fork_that_takes_back_its_first_grant_it_is_sent_what_a_fresh_one_is, 0, 2);
     suite_add_tcase(suite, all);
     return rig_suite(suite);
 }
