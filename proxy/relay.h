@@ -40,8 +40,12 @@ enum relay_verdict {
     RELAY_REFUSED, /* *refused says why; its request, publisher and number are set */
     RELAY_BROKEN   /* the session ends; refused->text says why */
 };
-enum relay_verdict relay_open(struct relay *r, struct session *s, const struct edge_open *open,
-                              uint64_t *retry_ns, struct edge_refused *refused);
+/* RELAY_DONE or RELAY_REFUSED; opens nothing. *writes: to open it puts a join into the stream, else it is only told
+ * that it comes too late. */
+enum relay_verdict relay_may_open(struct relay *r, struct session *s, const struct edge_open *open,
+                                  bool *writes, struct edge_refused *refused);
+/* Directly behind relay_may_open that said RELAY_DONE. */
+void relay_open(struct relay *r, struct session *s, const struct edge_open *open);
 enum relay_verdict relay_publish(struct relay *r, struct session *s,
                                  const struct edge_publish *publish, uint64_t *retry_ns,
                                  struct edge_refused *refused);

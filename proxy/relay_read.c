@@ -61,18 +61,34 @@ static bool was_told_of_its_end(const struct relay_publisher *q)
            reader_has_told(q->session->reader, publisher_superseded_seq(q->publisher));
 }
 
-enum relay_verdict relay_open(struct relay *r, struct session *s, const struct edge_open *open,
-                              uint64_t *retry_ns, struct edge_refused *refused)
+/* Its own of this name, as far as that still stands in the way. */
+static bool is_open_already(const struct relay_publisher *own)
 {
-    (void)retry_ns;
-    struct publisher_options o = r->options;
+    return own != NULL && !was_told_of_its_end(own);
+}
+
+/* What it held is somebody else's by now: it is told so, and nothing is written down. */
+static bool comes_too_late(const struct relay *r, const struct edge_open *open,
+                           const char *identity)
+{
+    uint32_t id = catalog_publisher_find(r->p->catalog, identity);
+    if (open->wanted == 0 || id == 0)
+        return false;
+    const struct catalog_publisher *there = catalog_publisher(r->p->catalog, id);
+    return there->incarnation >= open->wanted && there->nonce != open->nonce;
+}
+
+enum relay_verdict relay_may_open(struct relay *r, struct session *s, const struct edge_open *open,
+                                  bool *writes, struct edge_refused *refused)
+{
+    char identity[IDENTITY_MAX + 1];
     snprintf(refused->subject, sizeof refused->subject, "%s", open->name);
     if (!s->has_key) {
         refused->right = ACCESS_WRITE;
         return refuse(refused, EDGE_REFUSED_RIGHT,
                       "to publish takes a key: cantus key new FILE makes one");
     }
-    if (!identity_of(s, open->name, o.identity))
+    if (!identity_of(s, open->name, identity))
         return refuse(refused, EDGE_REFUSED_NAME,
                       "a publisher's name has 1 to 18 printable bytes, and no space");
     if (!may_publish_anything(s)) {
@@ -81,30 +97,43 @@ enum relay_verdict relay_open(struct relay *r, struct session *s, const struct e
                       "nothing is granted to this key: who may grant gives it: "
                       "cantus grant KEY write SUBTREE");
     }
-    o.nonce = open->nonce;
-    o.wanted = open->wanted;
-    bool first = catalog_publisher_find(r->p->catalog, o.identity) == 0;
-    if (first && !limiter_may_have(r->p->limiter, s->account, LIMITER_IDENTITIES, 1,
-                                   r->p->o.catalog.publishers_max / RELAY_SHARE))
+    if (catalog_publisher_find(r->p->catalog, identity) == 0 &&
+        !limiter_may_have(r->p->limiter, s->account, LIMITER_IDENTITIES, 1,
+                          r->p->o.catalog.publishers_max / RELAY_SHARE))
         return refuse(refused, EDGE_REFUSED_QUOTA,
                       "too many publishers have been made of this key");
-    struct relay_publisher *own = relay_find_identity(s, o.identity);
-    if (own != NULL && !was_told_of_its_end(own))
+    const struct relay_publisher *own = relay_find_identity(s, identity);
+    if (is_open_already(own))
         return refuse(refused, EDGE_REFUSED_ORDER, "this publisher is open already");
-    if (own != NULL)
-        relay_drop(own);
-    if (s->publishers == SESSION_PUBLISHERS_MAX ||
-        !limiter_may_have(r->p->limiter, s->account, LIMITER_PUBLISHERS, 1,
+    uint32_t more = own != NULL ? 0 : 1; /* that one makes room */
+    if (s->publishers + more > SESSION_PUBLISHERS_MAX ||
+        !limiter_may_have(r->p->limiter, s->account, LIMITER_PUBLISHERS, more,
                           r->max / RELAY_SHARE + 1))
         return refuse(refused, EDGE_REFUSED_QUOTA, "too many publishers of this key are open");
     if (session_reader(s) == NULL)
         return refuse(refused, EDGE_REFUSED_QUOTA, "this proxy is full");
-    struct relay_publisher *q = relay_take(r, s, &o);
-    if (q == NULL)
+    if (r->used + more > r->max)
         return refuse(refused, EDGE_REFUSED_QUOTA, "too many publishers are open at this proxy");
-    if (first)
-        limiter_add(r->p->limiter, s->account, LIMITER_IDENTITIES, 1);
+    *writes = !comes_too_late(r, open, identity);
     return RELAY_DONE;
+}
+
+void relay_open(struct relay *r, struct session *s, const struct edge_open *open)
+{
+    struct publisher_options o = r->options;
+    bool fine = identity_of(s, open->name, o.identity);
+    assert(fine);
+    o.nonce = open->nonce;
+    o.wanted = open->wanted;
+    struct relay_publisher *own = relay_find_identity(s, o.identity);
+    if (own != NULL)
+        relay_drop(own);
+    if (catalog_publisher_find(r->p->catalog, o.identity) == 0)
+        limiter_add(r->p->limiter, s->account, LIMITER_IDENTITIES, 1);
+    struct relay_publisher *q = relay_take(r, s, &o);
+    assert(q != NULL);
+    (void)fine;
+    (void)q;
 }
 
 /* ---- PUBLISH --------------------------------------------------------------------------------- */

@@ -348,18 +348,18 @@ static enum session_read on_open(struct session *e, const uint8_t *body, size_t 
 {
     struct edge_open open;
     struct edge_refused refused = { .request = EDGE_OPEN };
-    uint64_t retry_ns = PORT_NEVER;
     if (!edge_open_decode(body, length, &open))
         return malformed(e, "OPEN", NULL);
-    if (!may_write_down(e))
+    struct relay *relay = e->all->p->relay;
+    bool writes = false;
+    enum relay_verdict verdict = relay_may_open(relay, e, &open, &writes, &refused);
+    if (verdict == RELAY_REFUSED && refused.reason == EDGE_REFUSED_RIGHT && !session_is_settled(e))
         return SESSION_LATER;
-    enum relay_verdict verdict = relay_open(e->all->p->relay, e, &open, &retry_ns, &refused);
-    if (verdict == RELAY_REFUSED && refused.reason == EDGE_REFUSED_RIGHT &&
-        !session_is_settled(e)) {
-        e->paid = SESSION_PAID_KEY | SESSION_PAID_LIMIT | SESSION_PAID_ADDRESS;
+    if (verdict == RELAY_DONE && writes && !may_write_down(e)) /* a refusal costs nothing */
         return SESSION_LATER;
-    }
-    return act_on(e, verdict, retry_ns, &refused);
+    if (verdict == RELAY_DONE)
+        relay_open(relay, e, &open);
+    return act_on(e, verdict, PORT_NEVER, &refused);
 }
 
 static const char *wrong_topic(const struct edge_publish *p)

@@ -167,6 +167,41 @@ START_TEST(a_key_that_nothing_is_granted_to_makes_no_publisher)
 }
 END_TEST
 
+/* Each kind of OPEN that writes nothing, far more often than the key may have anything written down. */
+START_TEST(an_open_that_fails_costs_its_key_nothing)
+{
+    enum { BURST = 10, TIMES = 40 };
+    struct proxy_options o = paced(0, 0, 1, BURST);
+    struct rig *r = rig_new_with(&o, false);
+    struct rig_key key = rig_key(3), stranger = rig_key(4);
+    rig_grant(r, &key, ACCESS_WRITE, "/its");
+    uint32_t c = rig_login(r, &key), d = rig_login(r, &stranger), old = rig_login(r, &key);
+    rig_opened(r, c, "open", 1);
+    rig_opened(r, c, "held", 2);
+    rig_opened(r, c, "held2", 3);
+    uint64_t joins = r->leader.joins, number = 100;
+    for (int i = 0; i < TIMES; i++) {
+        rig_open(r, c, "open", number++, 0); /* open already */
+        rig_run(r);
+        ck_assert_uint_eq(rig_refused(r, c).reason, EDGE_REFUSED_ORDER);
+        rig_open(r, c, "a name that is far too long", number++, 0);
+        rig_run(r);
+        ck_assert_uint_eq(rig_refused(r, c).reason, EDGE_REFUSED_NAME);
+        rig_open(r, d, "one", number++, 0); /* nothing is granted to it */
+        rig_run(r);
+        ck_assert_uint_eq(rig_refused(r, d).reason, EDGE_REFUSED_RIGHT);
+        rig_open(r, old, "held", number++, 1); /* it came back too late */
+        rig_run(r);
+        ck_assert_uint_eq(rig_next_superseded(r, old).incarnation, 1);
+    }
+    ck_assert_uint_eq(r->leader.joins, joins);
+    ck_assert_uint_eq(rig_counter(r, COUNTER_THROTTLED), 0);
+    rig_login(r, &key); /* who has the key, too, is still let in, and may publish */
+    rig_opened(r, old, "new", number++);
+    rig_free(r);
+}
+END_TEST
+
 START_TEST(a_key_makes_up_so_many_publishers_and_has_what_it_made)
 {
     enum { SHARE = RIG_PUBLISHERS_MAX / 8 };
@@ -270,6 +305,7 @@ int main(void)
     tcase_add_test(all, whoever_claims_a_key_without_having_it_costs_its_owner_nothing);
     tcase_add_test(all, changes_come_no_faster_than_the_pace);
     tcase_add_test(all, a_key_that_nothing_is_granted_to_makes_no_publisher);
+    tcase_add_test(all, an_open_that_fails_costs_its_key_nothing);
     tcase_add_test(all, a_key_makes_up_so_many_publishers_and_has_what_it_made);
     tcase_add_test(all, a_key_makes_so_many_topics_unless_its_limit_says_more);
     tcase_add_test(all, an_address_that_fills_the_proxy_makes_room_for_others);
