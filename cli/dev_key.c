@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/administer.h"
+#include "cli/cli.h"
 #include "cli/key_file.h"
 
 struct dev_key {
@@ -23,11 +24,36 @@ struct dev_key {
     uint64_t before; /* items that the administrator's pipe had then */
 };
 
-/* Without it one can do a lot, too: never a reason to stop. */
+/* Without it one can do a lot, too: never a reason to stop. A file that is there already stays, but is of no use. */
 static bool give_up(struct dev_key *k, const char *why)
 {
-    fprintf(stderr, "cantus: no dev.key: %s\n", why);
+    cli_fail("no dev.key: %s", why);
+    k->there = false;
     return k->done = true;
+}
+
+/* A file that is there is never replaced: it may be somebody's only copy. */
+static bool look_at_own(const struct dev_key *k)
+{
+    uint8_t key[ACCESS_KEY_SIZE];
+    char error[KEY_FILE_ERROR_MAX];
+    bool fine = key_file_read(k->path, key, error);
+    if (!fine)
+        cli_fail("%s; it is left as it is: remove it and start again, and another is made", error);
+    return fine;
+}
+
+static bool look_at_admin(const struct dev_key *k)
+{
+    uint8_t key[ACCESS_KEY_SIZE];
+    char error[KEY_FILE_ERROR_MAX];
+    bool fine = key_file_read(k->admin, key, error);
+    if (!fine)
+        cli_fail(
+            "%s; rights and limits can't be given without the administrator's key, of which no "
+            "other is made: put it back, or name it with --key FILE",
+            error);
+    return fine;
 }
 
 struct dev_key *dev_key_open(const char *dir, bool is_volatile)
@@ -41,8 +67,15 @@ struct dev_key *dev_key_open(const char *dir, bool is_volatile)
     bool fits = n > 0 && (size_t)n < sizeof k->path - 4 &&
                 administer_key_path(dir, k->admin, sizeof k->admin);
     snprintf(k->unfinished, sizeof k->unfinished, "%.*s.new", (int)sizeof k->path - 5, k->path);
-    k->there = fits && access(k->path, F_OK) == 0;
-    k->done = !fits || (k->there && !is_volatile) || access(k->admin, F_OK) != 0;
+    if (!fits) {
+        k->done = true;
+        return k;
+    }
+    bool is_own = access(k->path, F_OK) == 0, own_is_fine = is_own && look_at_own(k);
+    bool admin_is_fine = look_at_admin(k);
+    /* A volatile stream has forgotten what it was granted. */
+    k->there = own_is_fine && (admin_is_fine || !is_volatile);
+    k->done = !admin_is_fine || (is_own && !(own_is_fine && is_volatile));
     return k;
 }
 

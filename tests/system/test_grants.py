@@ -3,6 +3,7 @@ refused with what is missing, listed as they are; and a publisher of a key write
 
 import json
 import os
+import shutil
 import stat
 import unittest
 
@@ -42,6 +43,63 @@ class KeyTest(Case):
             self.assertIn("is no key", self.cantus("key", "show", self.path("bad.key"), status=1).err)
         self.assertIn("cannot read", self.cantus("key", "show", self.path("none.key"), status=1).err)
         self.cantus("key", "show", status=2)
+
+
+class DevKeysTest(Case):
+    """`cantus dev` at a start with keys that are gone or spoilt: it says so, replaces none, and recommends none that is
+    of no use."""
+
+    def setUp(self):
+        super().setUp()
+        self.own, self.admin = self.path("d", "dev.key"), self.path("d", "admin.key")
+
+    def start_again(self, *args):
+        """The ready line, and what is said in front of it."""
+        process = self.dev(None, *args)
+        said = process.err()
+        process.terminate()
+        return process.ready, said
+
+    def spoil(self, path):
+        with open(path, "w", encoding="ascii") as f:
+            f.write("junk\n")
+
+    def assert_spoilt(self, path):
+        with open(path, encoding="ascii") as f:
+            self.assertEqual(f.read(), "junk\n")
+
+    def test_a_dev_key_that_is_none(self):
+        for args in ((), ("--volatile",)):
+            with self.subTest(args=args):
+                ready, said = self.start_again(*args)
+                self.assertIn(f"--key {self.own}", ready)
+                self.assertNotIn("key", said)
+                self.spoil(self.own)
+                ready, said = self.start_again()
+                self.assertNotIn("--key", ready)
+                self.assertRegex(said, rf"{self.own} is no key.*remove it and start again")
+                self.assert_spoilt(self.own)
+                os.remove(self.own)
+                ready, said = self.start_again()
+                self.assertIn(f"--key {self.own}", ready)
+                self.assertNotIn("key", said)
+                shutil.rmtree(self.path("d"))
+
+    def test_an_administrators_key_that_is_gone(self):
+        for args, recommended in (((), True), (("--volatile",), False)):
+            with self.subTest(args=args):
+                self.start_again(*args)
+                for damage, wrong in ((self.spoil, "is no key"), (os.remove, "No such file")):
+                    damage(self.admin)
+                    ready, said = self.start_again()
+                    self.assertRegex(said, rf"{self.admin}.*{wrong}|{wrong}.*{self.admin}")
+                    self.assertIn("put it back, or name it with --key FILE", said)
+                    self.assertEqual(f"--key {self.own}" in ready, recommended)
+                self.assertFalse(os.path.exists(self.admin))
+                os.remove(self.own)
+                self.assertNotIn("--key", self.start_again()[0])
+                self.assertFalse(os.path.exists(self.own))
+                shutil.rmtree(self.path("d"))
 
 
 class GrantTest(Case):
