@@ -249,7 +249,7 @@ END_TEST
 /* Its record may be among what was taken back: then it comes again, and CHANGED behind it. */
 START_TEST(a_failover_meanwhile_is_waited_for)
 {
-    for (int level = FOLLOWER_STABLE; level <= FOLLOWER_SEQUENCED; level++) {
+    for (int level = FOLLOWER_SEQUENCED; level <= FOLLOWER_STABLE; level++) {
         struct script *s = connected((enum follower_level)level);
         struct watch w = { 0 };
         ck_assert(client_core_subscribe(s->core, "/b", note, &w, s->error));
