@@ -13,7 +13,8 @@ static const char help[] =
     "/md; / is everything but /sys.\n"
     "\n"
     "  --from SEQ     begin at this seq (default 1); or at a time, written as it is printed, such as\n"
-    "                 2026-11-22T09:30:00Z; or at the tip: with what comes from now on\n"
+    "                 2026-11-22T09:30:00Z; or at the tip: with what comes from now on. Of what is\n"
+    "                 before a time or the tip a proxy sends nothing\n"
     "  --count N      end after N messages\n"
     "  --follow       go on with what comes; without it, end at the stable tip as it is now\n"
     "  --sequenced    print what is sequenced but not yet stable, too; a failover may take it back,\n"
@@ -23,7 +24,7 @@ static const char help[] =
 
 struct sub {
     uint64_t from, from_ns, count, printed;
-    bool from_tip; /* which has not been reached yet */
+    bool from_tip;
     bool follow, sequenced, json, bounded;
 };
 
@@ -120,7 +121,7 @@ static bool is_done(const struct sub *s)
 static void on_message(void *ctx, const struct cantus_message *m)
 {
     struct sub *s = ctx;
-    if (m->seq < s->from || m->timestamp_ns < s->from_ns || s->from_tip || is_done(s))
+    if (m->seq < s->from || is_done(s))
         return;
     s->printed++;
     if (s->json)
@@ -132,6 +133,8 @@ static void on_message(void *ctx, const struct cantus_message *m)
 static void on_report(void *ctx, const struct cantus_report *r)
 {
     (void)ctx;
+    if (r->kind == CANTUS_REPORT_SUBSCRIBED)
+        return;
     fflush(stdout);
     cli_say(r->text);
 }
@@ -146,9 +149,7 @@ static int follow(struct sub *s, struct cantus_client *client)
             break;
         if (status != CANTUS_OK)
             return cli_fail("%s", cantus_client_error(client));
-        bool caught_up = cantus_client_caught_up(client);
-        s->from_tip = s->from_tip && !caught_up;
-        if (!s->follow && caught_up)
+        if (!s->follow && cantus_client_caught_up(client))
             break;
     }
     fflush(stdout);
@@ -176,6 +177,10 @@ static int run(const struct cli_globals *globals, int argc, char **argv)
         .ca_file = g.ca_file,
         .level = s.sequenced ? CANTUS_SEQUENCED : CANTUS_STABLE,
         .report = on_report,
+        .from = s.from_tip       ? CANTUS_FROM_TIP
+                : s.from_ns != 0 ? CANTUS_FROM_TIME
+                                 : CANTUS_FROM_BEGINNING,
+        .from_ns = s.from_ns,
     };
     struct cantus_client *client = cantus_client_open(&client_options, error);
     if (client == NULL)

@@ -62,6 +62,8 @@ struct client_core_options client_core_options_of(struct cantus_client *c)
         .follower = { .level = c->options.level == CANTUS_SEQUENCED ? FOLLOWER_SEQUENCED
                                                                     : FOLLOWER_STABLE },
         .until_seq = c->options.until_seq,
+        .from = c->options.from,
+        .from_ns = c->options.from_ns,
         .random = random_seed(),
         .report = on_report,
         .ctx = c,

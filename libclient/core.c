@@ -266,6 +266,13 @@ struct machine *client_core_add_app(struct client_core *c, const struct cantus_a
 {
     if (!may_add(c, c->machine_count, CLIENT_MACHINES_MAX, "apps", error))
         return NULL;
+    if (c->options.from != CANTUS_FROM_BEGINNING) {
+        snprintf(error, CANTUS_ERROR_MAX,
+                 "app \"%.63s\": an app applies the stream from its beginning, and this client "
+                 "begins elsewhere (from)",
+                 app->name);
+        return NULL;
+    }
     struct machine *m = machine_create(app, config, error);
     if (m == NULL)
         return NULL;
@@ -488,6 +495,7 @@ static uint64_t core_step(void *core, struct port_time now)
     if (!c->live && !c->ended && at_the_tip(c)) {
         for (uint32_t i = 0; i < c->author_count; i++)
             c->authors[i]->items = c->authors[i]->items_seen;
+        core_begin_at_tip(c, c->next);
         core_go_live(c);
     }
     if (c->status < 0 && c->status != CANTUS_SUPERSEDED)

@@ -21,6 +21,8 @@ struct client_core_options {
     const struct edge_options *edge;
     uint32_t run_bytes_max;
     uint64_t until_seq;
+    enum cantus_from from; /* other than the beginning: without apps */
+    uint64_t from_ns;
     uint64_t random; /* nonces */
     void (*report)(void *ctx, const struct cantus_report *report);
     void *ctx;

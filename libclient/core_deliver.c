@@ -42,7 +42,7 @@ static inline void hand_over_by(struct client_core *c, const struct client_route
     }
     for (uint64_t left = route->subscriptions; left != 0; left &= left - 1) {
         struct client_subscription *s = &c->subscriptions[__builtin_ctzll(left)];
-        if (message->seq < s->next_seq)
+        if (message->seq < s->next_seq || message->timestamp_ns < s->from_ns)
             continue;
         s->next_seq = message->seq + 1;
         s->message(s->ctx, message);

@@ -128,8 +128,11 @@ static void on_subscribed(void *ctx)
         return;
     uint64_t seq = edge_position(c->edge).seq;
     epoch_table_cut(c->epochs, seq > 1 ? seq : 1);
-    if (!c->ended)
+    if (seq > until(c))
+        handed_over(c, seq); /* it begins behind its end */
+    else if (!c->ended)
         stand_here(c);
+    core_begin_at_tip(c, seq + 1);
 }
 
 static void on_changed(void *ctx, uint64_t seq, uint32_t change)
@@ -573,6 +576,10 @@ void core_edge_start(struct client_core *c)
 {
     ask_for_subtrees(c);
     edge_set_mark(c->edge, c->options.until_seq);
+    if (c->options.from == CANTUS_FROM_TIP)
+        edge_set_from(c->edge, EDGE_FROM_TIP, 0);
+    else if (c->options.from == CANTUS_FROM_TIME)
+        edge_set_from(c->edge, EDGE_FROM_TIME, c->options.from_ns);
     for (uint32_t i = 0; i < c->machine_count; i++) {
         if (machine_has_timers(c->machines[i].machine))
             edge_set_tick(c->edge, 1); /* each of the stream's may be what a timer waits for */
@@ -581,8 +588,8 @@ void core_edge_start(struct client_core *c)
 
 static bool at_the_tip(const struct client_core *c)
 {
-    if (!edge_is_subscribed(c->edge))
-        return false;
+    if (!edge_is_subscribed(c->edge)) /* of a time that is ahead there is nothing yet */
+        return edge_awaits_time(c->edge) && c->options.from_ns > c->now.wall_ns;
     const struct edge_accepted *a = edge_accepted(c->edge);
     uint64_t goal = c->options.follower.level == FOLLOWER_STABLE ? a->stable : a->tip.seq;
     return edge_position(c->edge).seq >= goal;

@@ -78,8 +78,10 @@ struct client_subscription {
     void (*message)(void *ctx, const struct cantus_message *m);
     void *ctx;
     uint64_t next_seq; /* nothing below is handed over (again) */
+    uint64_t from_ns;  /* nor what is stamped earlier */
     uint32_t change;   /* it came with this one */
     bool waits;        /* from which seq on it counts is not known yet */
+    bool from_tip;     /* likewise: from the tip on, once that is reached */
 };
 
 /* A topic that somebody wants to write to and that does not exist yet. */
@@ -207,6 +209,8 @@ void core_edge_path(const struct author *a, const struct publisher_outcome *o,
                     char path[TOPIC_PATH_MAX + 1]);
 
 /* ---- core_subscribe.c ------------------------------------------------------------------------ */
+/* Everything below `seq` was there when the client came: those that begin at the tip do so here, once. */
+void core_begin_at_tip(struct client_core *c, uint64_t seq);
 /* Subscriptions have changed: the next message is this one. */
 void core_resubscribe(struct client_core *c, uint64_t seq);
 /* Those of this change and the ones before it count from `seq` on. */

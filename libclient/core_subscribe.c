@@ -1,6 +1,6 @@
-/* Subscriptions. Those made before the first step count from the beginning, later ones from a seq on that is told:
- * on the core network that of the next batch, through a proxy what its CHANGED or SUBSCRIBED says. Until then
- * nothing is handed over to them. */
+/* Subscriptions. Those made before the first step count from where the options say, later ones from a seq on that
+ * is told: on the core network that of the next batch, through a proxy what its CHANGED or SUBSCRIBED says. Until
+ * then nothing is handed over to them. */
 #include <stdio.h>
 
 #include "libclient/core_private.h"
@@ -37,11 +37,16 @@ bool client_core_subscribe(struct client_core *c, const char *subtree,
     if (s == NULL)
         return false;
     changed(c);
-    *s = (struct client_subscription) { .message = message,
-                                        .ctx = ctx,
-                                        .next_seq = c->started ? UINT64_MAX : 0,
-                                        .change = c->change,
-                                        .waits = c->started };
+    enum cantus_from from = c->started ? CANTUS_FROM_BEGINNING : c->options.from;
+    bool waits = c->started || from == CANTUS_FROM_TIP;
+    *s =
+        (struct client_subscription) { .message = message,
+                                       .ctx = ctx,
+                                       .next_seq = waits ? UINT64_MAX : 0,
+                                       .from_ns = from == CANTUS_FROM_TIME ? c->options.from_ns : 0,
+                                       .change = c->change,
+                                       .waits = c->started,
+                                       .from_tip = from == CANTUS_FROM_TIP };
     memcpy(s->subtree, subtree, strlen(subtree));
     return true;
 }
@@ -66,18 +71,30 @@ bool client_core_unsubscribe(struct client_core *c, const char *subtree,
     return false;
 }
 
+static void count_from(struct client_core *c, struct client_subscription *s, uint64_t seq)
+{
+    s->waits = s->from_tip = false;
+    s->next_seq = seq;
+    core_report(c, CANTUS_REPORT_SUBSCRIBED, seq, "", s->subtree,
+                "subscribed: messages come from this seq on");
+}
+
+void core_begin_at_tip(struct client_core *c, uint64_t seq)
+{
+    for (uint32_t i = 0; i < c->subscription_count; i++) {
+        if (c->subscriptions[i].from_tip)
+            count_from(c, &c->subscriptions[i], seq);
+    }
+}
+
 void core_subscribed_from(struct client_core *c, uint64_t seq, uint32_t change)
 {
     if (seq < c->held_next)
         seq = c->held_next; /* what is below was handed over, and is only applied again */
     for (uint32_t i = 0; i < c->subscription_count; i++) {
         struct client_subscription *s = &c->subscriptions[i];
-        if (!s->waits || (int32_t)(change - s->change) < 0)
-            continue;
-        s->waits = false;
-        s->next_seq = seq;
-        core_report(c, CANTUS_REPORT_SUBSCRIBED, seq, "", s->subtree,
-                    "subscribed: messages come from this seq on");
+        if (s->waits && (int32_t)(change - s->change) >= 0)
+            count_from(c, s, seq);
     }
 }
 

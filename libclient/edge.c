@@ -22,6 +22,7 @@ struct edge *edge_create(const struct edge_options *options, const struct edge_c
     e->stream_id = options->stream;
     e->state = EDGE_STATE_REST;
     e->tick_ms = EDGE_TICK_DEFAULT_MS;
+    e->begin_from = EDGE_FROM_POSITION;
     e->in = malloc(4 + EDGE_FRAME_MAX);
     e->out = malloc(EDGE_OUT_BYTES);
     e->subtree_bytes = malloc(EDGE_SUBTREE_BYTES_MAX);
@@ -73,6 +74,12 @@ void edge_set_proxies(struct edge *e, const struct port_addr *proxies, uint32_t 
 bool edge_wants_proxies(const struct edge *e)
 {
     return e->state == EDGE_STATE_REST && e->tried >= e->proxy_count;
+}
+
+void edge_set_from(struct edge *e, enum edge_from from, uint64_t time_ns)
+{
+    e->begin_from = from;
+    e->begin_ns = time_ns;
 }
 
 void edge_set_tick(struct edge *e, uint32_t tick_ms)
@@ -419,6 +426,11 @@ uint64_t edge_step(struct edge *e, struct port_time now)
 bool edge_is_subscribed(const struct edge *e)
 {
     return e->subscribed;
+}
+
+bool edge_awaits_time(const struct edge *e)
+{
+    return e->subscribing && e->asked_from == EDGE_FROM_TIME;
 }
 
 const struct edge_accepted *edge_accepted(const struct edge *e)

@@ -78,9 +78,12 @@ void edge_destroy(struct edge *e);
 /* Where to connect to. Before the first step, and whenever edge_wants_proxies: names may lead elsewhere. */
 void edge_set_proxies(struct edge *e, const struct port_addr *proxies, uint32_t count);
 bool edge_wants_proxies(const struct edge *e); /* all were tried */
-/* What it asks for. Before the first step. Subtrees are read from the beginning; without any, outcomes alone
- * come, from the tip. False: more than a subscription holds. */
+/* What it asks for. Before the first step. Subtrees are read from the beginning, or where edge_set_from says;
+ * without any, outcomes alone come, from the tip. False: more than a subscription holds. */
 bool edge_add_subtree(struct edge *e, const char *subtree);
+/* Where to begin, with a time if it is one; once that is granted, connections go on behind the position that was
+ * told. Before the first step. */
+void edge_set_from(struct edge *e, enum edge_from from, uint64_t time_ns);
 /* Wants another set from now on: none, and what is added behind it, which `edge_change` completes. Over this
  * connection if there is one, with a number of the caller's that grows. */
 void edge_clear_subtrees(struct edge *e);
@@ -113,6 +116,8 @@ bool edge_open_publisher(struct edge *e, const struct edge_open *o);
 bool edge_publish(struct edge *e, const struct edge_publish *p);
 
 bool edge_is_subscribed(const struct edge *e);
+bool edge_awaits_time(
+    const struct edge *e); /* it was asked for, and is not there, or not told yet */
 const struct edge_accepted *edge_accepted(const struct edge *e); /* of this connection */
 struct position edge_position(const struct edge *e);             /* handed over through */
 uint64_t edge_stream(const struct edge *e);                      /* 0: not known yet */

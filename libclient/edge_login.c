@@ -70,11 +70,14 @@ void edge_on_accepted(struct edge *e, const uint8_t *body, size_t length)
 
 void edge_subscribe(struct edge *e)
 {
+    e->asked_from = e->begun ? EDGE_FROM_POSITION : e->begin_from;
     /* Whoever wants outcomes alone begins where the stream is. */
-    e->from_tip = e->subtrees.count == 0 && e->position.seq == 0;
+    if (e->subtrees.count == 0 && e->position.seq == 0)
+        e->asked_from = EDGE_FROM_TIP;
     struct edge_subscribe s = { .level = e->options.level,
-                                .from = e->from_tip ? EDGE_FROM_TIP : EDGE_FROM_POSITION,
+                                .from = e->asked_from,
                                 .position = e->position,
+                                .time_ns = e->asked_from == EDGE_FROM_TIME ? e->begin_ns : 0,
                                 .tick_ms = e->tick_ms,
                                 .mark_seq = e->mark_seq,
                                 .subtrees = e->subtrees };

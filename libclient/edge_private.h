@@ -76,7 +76,11 @@ struct edge {
     bool wants_change, changing;   /* it is still to be asked for; to be answered */
     uint32_t tick_ms;
     uint64_t mark_seq;
-    bool subscribing, subscribed, from_tip;
+    enum edge_from begin_from; /* until `begun`: a SUBSCRIBED has told the position */
+    uint64_t begin_ns;
+    bool begun;
+    enum edge_from asked_from; /* of this connection */
+    bool subscribing, subscribed;
 
     struct position position;  /* handed over through */
     struct epoch epoch;        /* of what comes next */

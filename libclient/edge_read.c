@@ -85,17 +85,18 @@ static void on_subscribed(struct edge *e, const uint8_t *body, size_t length)
         edge_violation(e, "its SUBSCRIBED is malformed or not asked for");
         return;
     }
-    if (!e->from_tip && s.position.seq > e->position.seq) {
+    bool behind = e->asked_from == EDGE_FROM_POSITION;
+    if (behind && s.position.seq > e->position.seq) {
         edge_violation(e, "it begins behind %llu, we have everything through %llu",
                        (unsigned long long)s.position.seq, (unsigned long long)e->position.seq);
         return;
     }
-    if (!e->from_tip && s.position.seq < e->position.seq)
+    if (behind && s.position.seq < e->position.seq)
         go_back(e, s.position); /* what was behind it is not there */
     if (!alive(e))
         return; /* begun anew */
     e->subscribing = false;
-    e->subscribed = true;
+    e->subscribed = e->begun = true;
     e->position = s.position;
     e->epoch = s.position.epoch;
     e->epoch_first_seq = 0;

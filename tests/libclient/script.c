@@ -109,6 +109,8 @@ void script_make_core(struct script *s)
     struct client_core_options o = { .follower = { .level = s->level },
                                      .edge = &s->edge,
                                      .until_seq = s->until_seq,
+                                     .from = s->from,
+                                     .from_ns = s->from_ns,
                                      .random = 7,
                                      .report = on_report,
                                      .ctx = s };

@@ -17,6 +17,8 @@ struct script {
     struct edge_options edge;
     enum follower_level level;
     uint64_t until_seq;
+    enum cantus_from from; /* for script_make_core */
+    uint64_t from_ns;
     bool is_volatile; /* the stream */
     char error[CANTUS_ERROR_MAX];
 

@@ -179,6 +179,38 @@ class Dev(Case):
         port = reader.socket.getsockname()[1]
         self.assertEqual(clients[0]["address"], f"127.0.0.1:{port}")
 
+    def test_who_begins_later_is_sent_nothing_of_what_was_before(self):
+        """From a time, and from the tip: the same messages as on the core, and the proxy's counters tell that it has
+        sent no others."""
+        count = 500
+        self.pub_lines(self.dir, "/a", [f"{i} {'x' * 200}" for i in range(count)])
+        lines = self.cantus("--dir", self.dir, "sub", "/a").out.splitlines()
+        later = self.pub(self.dir, "/a", "later").out.strip()
+        printed = self.cantus("--dir", self.dir, "sub", "/a").out.splitlines()
+        when = printed[-1].split()[1]
+        self.assertEqual((len(lines), printed[-1].split()[0]), (count, later))
+
+        def sub(*args):
+            """What is printed through the proxy, and what the proxy has sent for it."""
+            before = self.process_status(self.dir, "p1")["counters"]
+            out = self.cantus("--proxy", self.address, "--key", os.path.join(self.dir, "dev.key"), "sub", "/a", *args).out
+            after = self.process_status(self.dir, "p1")["counters"]
+            return out.splitlines(), *(after[c] - before[c] for c in ("client_messages_out", "client_bytes_out"))
+
+        said, messages, all_bytes = sub()
+        self.assertEqual((said, messages), (printed, count + 1))
+        self.assertGreater(all_bytes, count * 200)
+        said, messages, few_bytes = sub("--from", when)
+        self.assertEqual((said, messages), (printed[-1:], 1))
+        self.assertLess(few_bytes, 2000)
+        self.assertEqual(sub("--from", "tip")[:2], ([], 0))
+        self.assertEqual(sub("--from", "2999-01-01T00:00:00.5Z")[:2], ([], 0))
+        follower = self.start([program("cantus"), "--proxy", self.address, "--key", os.path.join(self.dir, "dev.key"),
+                               "sub", "/a", "--from", "tip", "--follow", "--count", "1"])
+        while follower.running():  # it may come late to the first of these
+            self.pub(self.dir, "/a", "new")
+        self.assertRegex(follower.out(), r"^\d+ \S+ /a new\n$")
+
     def test_text_that_is_not_granted(self):
         said = " ".join(Reader(self, self.at, "cantus /secret").closed())
         self.assertIn("refused: /secret: not permitted: the right to read", said)

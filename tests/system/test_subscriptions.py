@@ -34,7 +34,8 @@ ON_REPORT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(Report))
 class Options(ctypes.Structure):
     _fields_ = [("source", ctypes.c_char_p), ("level", ctypes.c_int), ("until_seq", ctypes.c_uint64),
                 ("report", ON_REPORT), ("ctx", ctypes.c_void_p), ("name", ctypes.c_char_p), ("spin", ctypes.c_bool),
-                ("key_file", ctypes.c_char_p), ("ca_file", ctypes.c_char_p)]
+                ("key_file", ctypes.c_char_p), ("ca_file", ctypes.c_char_p), ("from", ctypes.c_int),
+                ("from_ns", ctypes.c_uint64)]
 
 
 class Client:

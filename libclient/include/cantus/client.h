@@ -23,6 +23,13 @@ enum cantus_level {
     CANTUS_SEQUENCED = 1
 };
 
+/* Where subscriptions that are made before the first poll begin. */
+enum cantus_from {
+    CANTUS_FROM_BEGINNING = 0, /* the default */
+    CANTUS_FROM_TIP = 1,       /* behind all that there is: CANTUS_REPORT_SUBSCRIBED tells where */
+    CANTUS_FROM_TIME = 2       /* with the first message stamped from_ns or later */
+};
+
 enum cantus_status {
     CANTUS_OK = 0,
     CANTUS_END = 1,         /* a journal source has been read to its end, or until_seq is reached */
@@ -39,7 +46,7 @@ enum cantus_report_kind {
     CANTUS_REPORT_SUPERSEDED = 5,
     CANTUS_REPORT_LOST = 6,
     CANTUS_REPORT_HINT = 7, /* the sequencer's advice, e.g. paused: no quorum of stores */
-    /* Of a subscription that was made after the first poll; topic: its subtree. */
+    /* Of a subscription that was made after the first poll, or begins at the tip; topic: its subtree. */
     CANTUS_REPORT_SUBSCRIBED = 8, /* seq: the first from which on it counts */
     CANTUS_REPORT_REFUSED = 9     /* by a proxy: it is gone */
 };
@@ -83,6 +90,14 @@ struct cantus_client_options {
     const char *key_file;
     /* With "proxys:": a PEM file of the authorities that are trusted. NULL: the system's. */
     const char *ca_file;
+    /* A proxy sends nothing of what is in front of it; elsewhere that is read and passed over. A client that does
+     * not begin at the beginning has no apps: their state is that of the whole stream. Where it has begun holds for
+     * good, whatever becomes of connections. A journal's tip is its end: nothing comes.
+     *
+     * A time may be ahead: messages stamped earlier are not handed over. A proxy waits for it, and nothing else is
+     * heard of it meanwhile: no pipe is ready; the client has caught up while our clock says that it is ahead. */
+    enum cantus_from from;
+    uint64_t from_ns; /* CANTUS_FROM_TIME: Unix time */
 };
 
 struct cantus_client;
@@ -136,9 +151,10 @@ CANTUS_API bool cantus_client_publish_digests(struct cantus_client *client,
 
 /* Calls back for every message of a subtree; "/" leaves out /sys. At most 64 at a time.
  *
- * Before the first poll: from the beginning on. Later: for every message from a seq on that CANTUS_REPORT_SUBSCRIBED
- * tells before the first of them; a proxy that does not permit it is told by CANTUS_REPORT_REFUSED. A fork that goes
- * back behind that seq takes it along, to the first seq that no longer holds. May be called within a callback. */
+ * Before the first poll: from the beginning on, or where the client's options say. Later: for every message from a
+ * seq on that CANTUS_REPORT_SUBSCRIBED tells before the first of them; a proxy that does not permit it is told by
+ * CANTUS_REPORT_REFUSED. A fork that goes back behind that seq takes it along, to the first seq that no longer holds.
+ * May be called within a callback. */
 CANTUS_API bool cantus_client_subscribe(struct cantus_client *client, const char *subtree,
                                         void (*message)(void *ctx,
                                                         const struct cantus_message *message),
