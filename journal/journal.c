@@ -76,6 +76,15 @@ static void journal_free(struct journal *j)
     free(j);
 }
 
+/* Its table is counted, and large: zeroing it would take longer than all else. */
+struct history *history_new(void)
+{
+    struct history *history = malloc(sizeof *history);
+    if (history != NULL)
+        history_reset(history);
+    return history;
+}
+
 struct journal *journal_new(struct disk *disk, const struct journal_options *o)
 {
     struct journal *j = aligned_alloc(DISK_BLOCK, (size_t)block_ceil(sizeof *j));

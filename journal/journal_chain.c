@@ -1,5 +1,3 @@
-#include <stdlib.h>
-
 #include "journal/journal_private.h"
 #include "proto/topic.h"
 
@@ -26,15 +24,6 @@ void history_reset(struct history *history)
 {
     epoch_table_reset(&history->epochs);
     memset(&history->members, 0, sizeof history->members);
-}
-
-/* Its table is counted, and large: zeroing it would take longer than all else. */
-struct history *history_new(void)
-{
-    struct history *history = malloc(sizeof *history);
-    if (history != NULL)
-        history_reset(history);
-    return history;
 }
 
 void history_copy(struct history *to, const struct history *from)
