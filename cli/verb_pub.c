@@ -8,23 +8,28 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/patience.h"
+
 static const char help[] =
     "usage: cantus --dir DIR pub TOPIC [PAYLOAD | -] [--publisher NAME] [--sequenced] [--json]\n"
+    "                  [--timeout SECONDS]\n"
     "\n"
     "Publishes one message, or with - each line of standard input, and waits until the stream has\n"
     "it. The outcome is read from the stream: exit status 0 means that every message is there, once.\n"
     "\n"
     "  --publisher NAME  continue that publisher's numbers (default: one of cli-0 .. cli-63)\n"
     "  --sequenced       wait until sequenced only, not until stable\n"
-    "  --json            print one object at the end: publisher, messages, rejected, last_seq\n" CLI_PROXY_HELP;
+    "  --json            print one object at the end: publisher, messages, rejected, last_seq\n" PATIENCE_HELP
+        CLI_PROXY_HELP;
 
-enum { OPTION_PUBLISHER, OPTION_SEQUENCED, OPTION_JSON, LINE_MAX_BYTES = 1 << 20 };
+enum { OPTION_PUBLISHER, OPTION_SEQUENCED, OPTION_JSON, OPTION_TIMEOUT, LINE_MAX_BYTES = 1 << 20 };
 #define POLL_NS UINT64_C(100000000)
 
 static const struct option options[] = {
     { "publisher", required_argument, NULL, OPTION_PUBLISHER },
     { "sequenced", no_argument, NULL, OPTION_SEQUENCED },
     { "json", no_argument, NULL, OPTION_JSON },
+    { "timeout", required_argument, NULL, OPTION_TIMEOUT },
     { 0 },
 };
 
@@ -34,11 +39,14 @@ struct pub {
     struct cantus_client *client;
     struct cantus_pipe *pipe;
     uint64_t first_item, pushed;
+    struct patience patience;
 };
 
 static bool parse(void *ctx, int option, const char *value)
 {
     struct pub *p = ctx;
+    if (option == OPTION_TIMEOUT)
+        return patience_parse(&p->patience, value);
     if (option == OPTION_PUBLISHER)
         p->publisher = value;
     else if (option == OPTION_SEQUENCED)
@@ -70,10 +78,31 @@ static bool poll_once(struct pub *p, uint64_t timeout_ns)
     return false;
 }
 
+/* Its publisher has joined; polls for what else it lacks. */
+static bool wait_for_outcomes(struct pub *p)
+{
+    uint64_t sequenced = cantus_pipe_sequenced(p->pipe) - p->first_item;
+    char what[100];
+    snprintf(what, sizeof what, "the outcome of %" PRIu64 " of %" PRIu64 " messages",
+             p->pushed - sequenced, p->pushed);
+    if (p->pushed == sequenced)
+        snprintf(what, sizeof what, "room for a message");
+    return patience_lasts(&p->patience, what, p->pushed + sequenced) && poll_once(p, POLL_NS);
+}
+
+static bool wait_for_join(struct pub *p)
+{
+    char what[128];
+    snprintf(what, sizeof what, "the stream to let publisher \"%.64s\" in", p->publisher);
+    return patience_lasts(&p->patience, what, cantus_client_seq(p->client)) &&
+           poll_once(p, POLL_NS);
+}
+
 static bool push(struct pub *p, const char *payload, size_t length)
 {
+    patience_renew(&p->patience);
     while (!cantus_pipe_push(p->pipe, p->topic, payload, length))
-        if (p->failed || !poll_once(p, POLL_NS))
+        if (p->failed || !wait_for_outcomes(p))
             return false;
     p->pushed++;
     return true;
@@ -146,13 +175,14 @@ static bool push_lines(struct pub *p)
 static int publish(struct pub *p)
 {
     while (!cantus_pipe_ready(p->pipe))
-        if (!poll_once(p, POLL_NS))
+        if (!wait_for_join(p))
             return CLI_FAILED;
     p->first_item = cantus_pipe_sequenced(p->pipe);
     bool fine = p->lines ? push_lines(p) : push(p, p->payload, strlen(p->payload));
     struct cli_progress progress = { .what = "publishing" };
+    patience_renew(&p->patience);
     while (fine && cantus_pipe_sequenced(p->pipe) < p->first_item + p->pushed) {
-        fine = poll_once(p, POLL_NS);
+        fine = wait_for_outcomes(p);
         if (p->lines)
             cli_progress_show(&progress, cantus_pipe_sequenced(p->pipe) - p->first_item, p->pushed);
     }

@@ -5,9 +5,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "cli/patience.h"
+
 static const char help[] =
     "usage: cantus --dir DIR sub TOPIC [--from SEQ|TIME|tip] [--count N] [--follow] [--sequenced]\n"
-    "                  [--json]\n"
+    "                  [--json] [--timeout SECONDS]\n"
     "\n"
     "Prints the messages of a subtree, in the one order. TOPIC is a topic or a subtree such as\n"
     "/md; / is everything but /sys.\n"
@@ -20,21 +22,24 @@ static const char help[] =
     "  --sequenced    print what is sequenced but not yet stable, too; a failover may take it back,\n"
     "                 which is then said on standard error\n"
     "  --json         one object a line: seq, timestamp_ns, topic, publisher, publisher_seq, and\n"
-    "                 payload, or payload_base64 where it is not text\n" CLI_PROXY_HELP;
+    "                 payload, or payload_base64 where it is not text\n" PATIENCE_HELP
+        CLI_PROXY_HELP;
 
 struct sub {
     uint64_t from, from_ns, count, printed;
     bool from_tip;
     bool follow, sequenced, json, bounded;
+    struct patience patience;
 };
 
-enum { OPTION_FROM, OPTION_COUNT, OPTION_FOLLOW, OPTION_SEQUENCED, OPTION_JSON };
+enum { OPTION_FROM, OPTION_COUNT, OPTION_FOLLOW, OPTION_SEQUENCED, OPTION_JSON, OPTION_TIMEOUT };
 static const struct option options[] = {
     { "from", required_argument, NULL, OPTION_FROM },
     { "count", required_argument, NULL, OPTION_COUNT },
     { "follow", no_argument, NULL, OPTION_FOLLOW },
     { "sequenced", no_argument, NULL, OPTION_SEQUENCED },
     { "json", no_argument, NULL, OPTION_JSON },
+    { "timeout", required_argument, NULL, OPTION_TIMEOUT },
     { 0 },
 };
 
@@ -69,6 +74,8 @@ static bool parse(void *ctx, int option, const char *value)
     case OPTION_COUNT:
         s->bounded = true;
         return cli_parse_u64("--count", value, 0, UINT64_MAX, &s->count);
+    case OPTION_TIMEOUT:
+        return patience_parse(&s->patience, value);
     case OPTION_FOLLOW:
         return s->follow = true;
     case OPTION_SEQUENCED:
@@ -141,7 +148,8 @@ static void on_report(void *ctx, const struct cantus_report *r)
 
 static int follow(struct sub *s, struct cantus_client *client)
 {
-    while (cli_running() && !is_done(s) && !ferror(stdout)) {
+    bool failed = false;
+    while (cli_running() && !failed && !is_done(s) && !ferror(stdout)) {
         enum cantus_status status = cantus_client_poll(client, 100 * 1000 * 1000);
         if (s->follow)
             fflush(stdout);
@@ -151,9 +159,14 @@ static int follow(struct sub *s, struct cantus_client *client)
             return cli_fail("%s", cantus_client_error(client));
         if (!s->follow && cantus_client_caught_up(client))
             break;
+        if (caught_up)
+            patience_renew(&s->patience);
+        else if (!patience_lasts(&s->patience, "what there is of the stream",
+                                 cantus_client_seq(client)))
+            failed = true;
     }
     fflush(stdout);
-    return ferror(stdout) ? CLI_FAILED : CLI_OK;
+    return failed || ferror(stdout) ? CLI_FAILED : CLI_OK;
 }
 
 static int run(const struct cli_globals *globals, int argc, char **argv)

@@ -132,6 +132,48 @@ class Reader:
         return lines
 
 
+class WaitingTest(Case):
+    """`pub` and `sub` when there is nobody: they say what they wait for, and --timeout ends it."""
+
+    def setUp(self):
+        super().setUp()
+        self.key = self.path("a.key")
+        self.cantus("key", "new", self.key)
+        self.verbs = (("pub", "/a", "x"), ("pub", "/a", "-"), ("sub", "/", "--follow"), ("sub", "/"))
+
+    def run_out(self, proxies, why, verbs):
+        for verb in verbs:
+            with self.subTest(verb=verb):
+                done = self.cantus("--proxy", proxies, "--key", self.key, *verb, "--timeout", 4, status=1, input="x\n")
+                self.assertRegex(done.err, r"waited 4 s for .*stream.*: given up\n$")
+                self.assertEqual(done.err.count("cantus: waiting for "), 1, done.err)
+                self.assertEqual(done.out, "")
+                self.assertRegex(done.err, why)
+
+    def test_nobody_listens(self):
+        with socket.socket() as s:  # bound, so that nobody else gets it
+            s.bind(("127.0.0.1", 0))
+            self.run_out(f"127.0.0.1:{s.getsockname()[1]}", "no connection; it is tried again", self.verbs)
+
+    def test_nobody_answers(self):
+        with socket.create_server(("127.0.0.1", 0)) as s:
+            self.run_out(f"127.0.0.1:{s.getsockname()[1]}", "given up", self.verbs[1:3])
+
+    def test_no_end_unless_asked_for(self):
+        with socket.create_server(("127.0.0.1", 0)) as s:
+            for verb in self.verbs:
+                process = self.start([program("cantus"), "--proxy", f"127.0.0.1:{s.getsockname()[1]}", "--key", self.key,
+                                      *verb])
+                process.wait_said(r"waiting for .*stream.*--timeout SECONDS gives that an end")
+                process.terminate()
+
+    def test_the_timeout_is_a_number(self):
+        for verb in self.verbs:
+            for wrong in ("0", "x", "-1", "86401"):
+                err = self.cantus("--proxy", "127.0.0.1:1", *verb, "--timeout", wrong, status=2).err
+                self.assertIn("--timeout wants a number from 1 to 86400", err)
+
+
 class Dev(Case):
     def setUp(self):
         super().setUp()
@@ -226,6 +268,25 @@ class Dev(Case):
             self.assertTrue([line for line in reader.closed() if line.startswith("#")])
         self.assertEqual(self.who(), [])
         self.assertIn("no proxy is named", self.cantus("--dir", self.dir, "proxy", "drain", "p9", status=1).err)
+
+    def test_whoever_comes_while_all_drain_is_told(self):
+        """Also who names two: it does not go from one to the other as fast as it can, and silently."""
+        key = os.path.join(self.dir, "dev.key")
+        self.cantus("--dir", self.dir, "proxy", "drain", "p1")
+        for proxies in (self.address, f"{self.address},{self.address}"):
+            done = self.cantus("--proxy", proxies, "--key", key, "sub", "/", "--timeout", 4, status=1)
+            self.assertRegex(done.err, rf"proxy {self.address}: this proxy stops: go to another")
+            self.assertIn("given up", done.err)
+
+    def test_an_outcome_that_does_not_come(self):
+        self.pub(self.dir, "/a", "one")
+        key = os.path.join(self.dir, "dev.key")
+        process = self.start([program("cantus"), "--proxy", self.address, "--key", key, "sub", "/", "--follow",
+                              "--timeout", "4"])
+        process.wait_lines(1)
+        self.process.kill()
+        self.assertEqual(process.wait(), 1)
+        self.assertRegex(process.err(), r"waited 4 s for what there is of the stream: given up")
 
     def test_many_clients_are_listed_once_each(self):
         self.cantus("--dir", self.dir, "grant", "anyone", "read", "/open")
