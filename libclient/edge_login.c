@@ -103,7 +103,8 @@ void edge_on_closing(struct edge *e, const uint8_t *body, size_t length)
         edge_fail(e, text);
         return;
     }
-    if (c.reason == EDGE_CLOSING_DRAIN && e->proxy_count > 1) {
+    /* Where it was let in; one that lets nobody in is as good as lost, and perhaps all drain. */
+    if (c.reason == EDGE_CLOSING_DRAIN && e->proxy_count > 1 && e->state == EDGE_STATE_ACCEPTED) {
         edge_lose(e, true); /* as asked */
         return;
     }
