@@ -157,7 +157,8 @@ static int follow(struct sub *s, struct cantus_client *client)
             break;
         if (status != CANTUS_OK)
             return cli_fail("%s", cantus_client_error(client));
-        if (!s->follow && cantus_client_caught_up(client))
+        bool caught_up = cantus_client_caught_up(client);
+        if (!s->follow && caught_up)
             break;
         if (caught_up)
             patience_renew(&s->patience);

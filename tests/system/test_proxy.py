@@ -271,11 +271,15 @@ class Dev(Case):
 
     def test_whoever_comes_while_all_drain_is_told(self):
         """Also who names two: it does not go from one to the other as fast as it can, and silently."""
-        key = os.path.join(self.dir, "dev.key")
-        self.cantus("--dir", self.dir, "proxy", "drain", "p1")
-        for proxies in (self.address, f"{self.address},{self.address}"):
-            done = self.cantus("--proxy", proxies, "--key", key, "sub", "/", "--timeout", 4, status=1)
-            self.assertRegex(done.err, rf"proxy {self.address}: this proxy stops: go to another")
+        dir = self.path("two")
+        self.dev(dir, "--proxies", "2")
+        at = [f"{host}:{port}" for host, port in Endpoints(dir).proxies]
+        for name in ("p1", "p2"):
+            self.cantus("--dir", dir, "proxy", "drain", name)
+        for proxies in (at[:1], at):
+            done = self.cantus("--proxy", ",".join(proxies), "--key", os.path.join(dir, "dev.key"), "sub", "/",
+                               "--timeout", 4, status=1)
+            self.assertRegex(done.err, rf"proxy ({at[0]}|{at[1]}): this proxy stops: go to another")
             self.assertIn("given up", done.err)
 
     def test_an_outcome_that_does_not_come(self):
