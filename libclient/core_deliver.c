@@ -371,7 +371,12 @@ void core_take_back(struct client_core *c, struct position common)
     core_take_back_digests(c, common);
     for (uint32_t i = 0; i < c->author_count; i++) {
         struct author *a = c->authors[i];
-        uint32_t lost = publisher_on_fork(a->publisher, kept);
+        struct position holds = kept;
+        if (kept.seq > common.seq)
+            holds.seq = publisher_holds_through(a->publisher, kept.seq);
+        if (holds.seq < common.seq) /* it goes back to the run itself */
+            holds = common;
+        uint32_t lost = publisher_on_fork(a->publisher, holds);
         a->items = publisher_join_seq(a->publisher) == 0 || a->items < lost ? 0 : a->items - lost;
     }
 }

@@ -116,6 +116,9 @@ void publisher_on_message(struct publisher *p, const struct message *m, struct p
 bool publisher_take_run(struct publisher *p, const uint8_t *bytes, size_t length, uint32_t count,
                         uint64_t first_seq, struct port_time now);
 void publisher_on_stable(struct publisher *p, uint64_t stable_seq);
+/* Through where no fork takes back an outcome of its own, while everything at and below this seq is stable: a run that
+ * is stable in part falls whole. */
+uint64_t publisher_holds_through(struct publisher *p, uint64_t stable_seq);
 /* What was delivered above `common` no longer holds. The first item that was authored at a position that
  * fell off, with all of its group, and all behind it, are dropped (their numbers are free again: the author decides again), or, of
  * a blind publisher, authored again at `common`; others are sent again. Returns how many messages (rejects,

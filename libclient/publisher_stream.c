@@ -319,6 +319,15 @@ void publisher_on_stable(struct publisher *p, uint64_t stable_seq)
     release(p);
 }
 
+uint64_t publisher_holds_through(struct publisher *p, uint64_t stable_seq)
+{
+    publisher_on_stable(p, stable_seq);
+    const struct publisher_entry *first = publisher_entry(p, p->base);
+    if (p->base == p->done || first->outcome_seq > stable_seq)
+        return stable_seq;
+    return first->outcome_seq > p->join_seq ? first->outcome_seq - 1 : p->join_seq;
+}
+
 /* ---- forks ----------------------------------------------------------------------------------- */
 
 /* What was authored above `common`, on a position that is no more: of a group, all. */

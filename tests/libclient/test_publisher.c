@@ -254,6 +254,35 @@ START_TEST(a_fork_sends_again_what_still_answers_and_drops_what_does_not)
 }
 END_TEST
 
+/* What a client keeps that is told of a fork to below what it knows to be stable. */
+START_TEST(a_fork_takes_back_a_run_that_is_stable_in_part)
+{
+    struct bench *b = bench_new(NULL);
+    bench_activate(b, 0);
+    bench_push(b, "a");
+    uint64_t at_a = bench_said(b, 1, "a");
+    struct publisher_item item = { .topic = TOPIC, .payload = "g", .length = 1 };
+    for (uint32_t i = 0; i < 3; i++) {
+        item.more = i < 2;
+        publisher_push(b->p, &item, bench_here(b));
+    }
+    bench_step(b);
+    for (uint64_t number = 2; number <= 4; number++)
+        bench_said(b, number, "g");
+    uint64_t at_g = b->seq;
+    ck_assert_uint_eq(publisher_holds_through(b->p, at_a), at_a);
+    ck_assert_uint_eq(publisher_holds_through(b->p, at_g - 1), at_a);
+    struct position holds = { .seq = at_a };
+    ck_assert_uint_eq(publisher_on_fork(b->p, holds), 3);
+    ck_assert_uint_eq(publisher_done_number(b->p), 1);
+    for (uint64_t number = 2; number <= 4; number++)
+        at_g = bench_said(b, number, "g");
+    ck_assert_uint_eq(publisher_holds_through(b->p, at_g), at_g);
+    ck_assert_uint_eq(publisher_kept_bytes(b->p), 0);
+    bench_free(b);
+}
+END_TEST
+
 /* By an epoch that does not last: the next one goes on with what the one before had. */
 START_TEST(what_another_fork_gives_back_keeps_its_numbers)
 {
@@ -341,6 +370,7 @@ int main(void)
     tcase_add_test(t, a_reject_is_an_outcome_of_all_the_numbers_it_consumes);
     tcase_add_test(t, foreign_bytes_under_its_number_are_noticed);
     tcase_add_test(t, a_fork_sends_again_what_still_answers_and_drops_what_does_not);
+    tcase_add_test(t, a_fork_takes_back_a_run_that_is_stable_in_part);
     tcase_add_test(t, what_another_fork_gives_back_keeps_its_numbers);
     tcase_add_test(t, a_blind_publisher_keeps_everything_through_a_fork);
     tcase_add_test(t, a_fork_below_its_join_begins_again);
