@@ -197,7 +197,6 @@ void core_hand_over(struct client_core *c, const struct client_route *route,
 
 /* ---- core_edge.c ----------------------------------------------------------------------------- */
 bool core_edge_create(struct client_core *c);
-void core_edge_start(struct client_core *c);
 uint64_t core_edge_step(struct client_core *c);
 /* "@KEY:name"; false, with a text in error. */
 bool core_edge_identity(const struct client_core *c, const char *name, char out[IDENTITY_MAX + 1],
@@ -207,6 +206,11 @@ enum propose_result core_edge_propose(struct author *a, const struct cantus_prop
 /* The path of the topic of what had this outcome. */
 void core_edge_path(const struct author *a, const struct publisher_outcome *o,
                     char path[TOPIC_PATH_MAX + 1]);
+
+/* ---- core_edge_subscribe.c ------------------------------------------------------------------- */
+void core_edge_start(struct client_core *c);
+/* The proxy is to be asked for the subtrees that are wanted now. */
+void core_edge_resubscribe(struct client_core *c);
 
 /* ---- core_subscribe.c ------------------------------------------------------------------------ */
 /* Everything below `seq` was there when the client came: those that begin at the tip do so here, once. */
