@@ -273,7 +273,8 @@ static void answers(void)
     used = story(used, 12, 0);
     save("edge", "stream", out, used);
     used = 0;
-    FRAME(opened, .publisher = 1, .incarnation = 2, .last_number = 3, .join_seq = 9);
+    FRAME(opened, .publisher = 1, .incarnation = 2, .last_number = 3, .join_seq = 9,
+          .unknown_through = 2);
     FRAME(outcome, .publisher = 1, .number = 4, .count = 1, .seq = 12, .reason = REJECT_CONDITION,
           .detail = 11, .stable = 10);
     FRAME(refused, .request = EDGE_PUBLISH, .reason = EDGE_REFUSED_RIGHT, .right = ACCESS_WRITE,
@@ -306,6 +307,8 @@ static void connections(void)
     from = record_of(from, used, true);
     used += 2;
     FRAME(subscribed, .position = { { 7, 1 }, 13 });
+    FRAME(outcome, .publisher = 1, .number = 1, .count = 1, .seq = 14,
+          .reason = REJECT_NOT_PERMITTED, .stable = 14);
     FRAME(opened, .publisher = 1, .incarnation = 2, .last_number = 1, .join_seq = 15);
     used = story(used, 17, 4);
     FRAME(forked, .common = { { 7, 1 }, 16 });

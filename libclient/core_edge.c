@@ -256,8 +256,15 @@ static bool on_opened(void *ctx, const struct edge_opened *o)
     if (a == NULL || (author_of(c, o->publisher) != NULL && author_of(c, o->publisher) != a))
         return false;
     c->opening = NULL;
+    bool unknown = publisher_in_flight(a->publisher) > 0 &&
+                   o->unknown_through > publisher_done_number(a->publisher);
     if (!publisher_edge_opened(a->publisher, o, edge_accepted(c->edge), c->now.mono_ns))
         return false;
+    if (unknown)
+        core_report(
+            c, CANTUS_REPORT_HINT, o->join_seq, publisher_identity(a->publisher), "",
+            "of what it proposed while no proxy could be reached, some was rejected so long ago "
+            "that the proxy does not say what; it counts as sequenced: look in the stream");
     a->items = (c->options.sabotage & CLIENT_BEGINS_ANEW) != 0 ? 0 : o->items;
     a->ask = true;
     return true;

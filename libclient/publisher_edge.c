@@ -12,8 +12,11 @@ void publisher_edge_open(struct publisher *p, struct edge_open *out)
 {
     assert(p->state == PUBLISHER_WAITING && strlen(p->options.identity) > PREFIX);
     *out = (struct edge_open) { .nonce = p->options.nonce };
-    if (p->incarnation != 0)
+    out->known = UINT64_MAX; /* nothing was sent */
+    if (p->incarnation != 0) {
         out->wanted = p->incarnation + 1;
+        out->known = p->base - 1; /* no fork takes their outcomes back */
+    }
     memcpy(out->name, p->options.identity + PREFIX, strlen(p->options.identity + PREFIX));
     p->state = PUBLISHER_JOINING;
 }
@@ -63,6 +66,18 @@ bool publisher_edge_opened(struct publisher *p, const struct edge_opened *o,
     return true;
 }
 
+/* In front of OPENED come rejects alone: what lies between them was sequenced. */
+static void take_reject(struct publisher *p, const struct edge_outcome *o, uint64_t now_ns)
+{
+    uint64_t begin = o->number > p->done ? o->number : p->done;
+    uint64_t end = o->number + o->count < p->next ? o->number + o->count : p->next;
+    if (begin >= end)
+        return;
+    if (begin > p->done)
+        publisher_conclude(p, begin - p->done, o->seq, 0, now_ns);
+    publisher_conclude(p, end - begin, o->seq, o->reason, now_ns);
+}
+
 bool publisher_edge_outcome(struct publisher *p, const struct edge_outcome *o, uint64_t now_ns)
 {
     if (p->id != o->publisher)
@@ -72,6 +87,10 @@ bool publisher_edge_outcome(struct publisher *p, const struct edge_outcome *o, u
     uint64_t end = o->number + o->count;
     if (end <= p->done)
         return true; /* concluded by a later OPENED */
+    if (p->state == PUBLISHER_JOINING && o->reason != 0) {
+        take_reject(p, o, now_ns);
+        return true;
+    }
     uint64_t sent = p->state == PUBLISHER_ACTIVE ? p->sent : p->next;
     if (o->number != p->done || end > sent)
         return false;

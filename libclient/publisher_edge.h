@@ -11,12 +11,13 @@
 /* What to ask for: the incarnation after its own, or on the first time the next. The name is that behind
  * "@KEY:". From here on it is joining. */
 void publisher_edge_open(struct publisher *p, struct edge_open *out);
-/* The answer, with the connection's limits. What has an outcome that it has not seen counts as sequenced; the
- * rest is to be sent again. What a fork has taken back may be there after all: another fork has given it back, and
+/* The answer, with the connection's limits. What has an outcome that it has not seen, and was not told to be rejected
+ * in front of this, counts as sequenced; the rest is to be sent again. What a fork has taken back may be there after all: another fork has given it back, and
  * its numbers are used. False: it can't be an answer to what was asked. */
 bool publisher_edge_opened(struct publisher *p, const struct edge_opened *o,
                            const struct edge_accepted *limits, uint64_t now_ns);
-/* False: it is of none that was sent, or out of turn. */
+/* While it is joining, of a reject: whatever lies below it has an outcome, too. False: it is of none that was sent, or
+ * out of turn. */
 bool publisher_edge_outcome(struct publisher *p, const struct edge_outcome *o, uint64_t now_ns);
 /* The number is free again: so are those behind it, which the proxy refuses as well. Ends the item as
  * rejected. False: it is none that was sent last. */

@@ -10,7 +10,7 @@
  *     SUBSCRIBE              ------->
  *                            <-------  SUBSCRIBED, then EPOCH, NAME, MESSAGE, PROGRESS ...
  *     OPEN (publisher)       ------->
- *                            <-------  OPENED (its last number)
+ *                            <-------  OUTCOME ... of rejects that it may not know of, OPENED (its last number)
  *     PUBLISH ...            ------->
  *                            <-------  OUTCOME ... in the order of the stream
  *     WHO                    ------->                        operators' tools
@@ -183,6 +183,7 @@ struct edge_open {
     char name[IDENTITY_MAX + 1]; /* what follows "@KEY:" in the identity */
     uint64_t nonce;  /* of this process: asked again with the same, the join is the same */
     uint32_t wanted; /* incarnation; 0: the next */
+    uint64_t known;  /* number: in front of OPENED come the OUTCOMEs of rejects above it */
 };
 
 struct edge_opened {
@@ -191,6 +192,8 @@ struct edge_opened {
     uint64_t last_number; /* sequenced or rejected: the next to publish is one more */
     uint64_t join_seq;
     uint64_t items; /* that those numbers are: whole messages and reject records */
+    uint64_t
+        unknown_through; /* rejects of numbers above OPEN.known and through this are not told; 0: all are */
 };
 
 struct edge_publish {

@@ -274,6 +274,7 @@ size_t edge_open_encode(const struct edge_open *in, uint8_t *out, size_t capacit
     require(&w, in->name[0] != 0);
     wire_put64(&w, in->nonce);
     wire_put32(&w, in->wanted);
+    wire_put64(&w, in->known);
     wire_put_string(&w, in->name);
     return edge_end(&w);
 }
@@ -283,6 +284,7 @@ bool edge_open_decode(const uint8_t *body, size_t length, struct edge_open *out)
     struct wire_reader r = wire_reader_of(body, length);
     out->nonce = wire_get64(&r);
     out->wanted = wire_get32(&r);
+    out->known = wire_get64(&r);
     wire_get_string(&r, out->name, sizeof out->name);
     refuse_unless(&r, out->name[0] != 0);
     return wire_reader_done(&r);
@@ -290,7 +292,8 @@ bool edge_open_decode(const uint8_t *body, size_t length, struct edge_open *out)
 
 static bool opened_valid(const struct edge_opened *o)
 {
-    return publisher_valid(o->publisher) && o->incarnation >= 1 && o->items <= o->last_number;
+    return publisher_valid(o->publisher) && o->incarnation >= 1 && o->items <= o->last_number &&
+           o->unknown_through <= o->last_number;
 }
 
 size_t edge_opened_encode(const struct edge_opened *in, uint8_t *out, size_t capacity)
@@ -302,6 +305,7 @@ size_t edge_opened_encode(const struct edge_opened *in, uint8_t *out, size_t cap
     wire_put64(&w, in->last_number);
     wire_put64(&w, in->join_seq);
     wire_put64(&w, in->items);
+    wire_put64(&w, in->unknown_through);
     return edge_end(&w);
 }
 
@@ -313,6 +317,7 @@ bool edge_opened_decode(const uint8_t *body, size_t length, struct edge_opened *
     out->last_number = wire_get64(&r);
     out->join_seq = wire_get64(&r);
     out->items = wire_get64(&r);
+    out->unknown_through = wire_get64(&r);
     refuse_unless(&r, opened_valid(out));
     return wire_reader_done(&r);
 }

@@ -48,8 +48,10 @@ size_t relay_memory(const struct proxy_options *o, const struct port *port)
     uint32_t count = count_of(o, &sizes);
     return sizeof(struct relay) + count * (sizeof(struct relay_publisher) + sizes.memory) +
            slots_for(count) * sizeof(uint32_t) +
-           o->catalog.publishers_max * (sizeof(uint32_t) + sizeof(uint64_t)) +
+           o->catalog.publishers_max *
+               (sizeof(uint32_t) + sizeof(uint64_t) + sizeof(struct relay_rejected)) +
            RELAY_EXTRAS_MAX * sizeof(struct relay_extra) +
+           RELAY_REJECTS_MAX * sizeof(struct relay_reject) +
            (size_t)RELAY_OUTBOX * sizes.datagram_max;
 }
 
@@ -72,12 +74,14 @@ struct relay *relay_create(struct proxy *p)
     r->by_identity = malloc((r->identity_mask + 1) * sizeof *r->by_identity);
     r->extra_numbers = calloc(p->o.catalog.publishers_max, sizeof *r->extra_numbers);
     r->extras = calloc(RELAY_EXTRAS_MAX, sizeof *r->extras);
+    r->rejected = calloc(p->o.catalog.publishers_max, sizeof *r->rejected);
+    r->rejects = calloc(RELAY_REJECTS_MAX, sizeof *r->rejects);
     r->own_memory = aligned_alloc(64, relay_own_memory(r));
     r->outbox.max = RELAY_OUTBOX;
     r->outbox.bytes = r->outbox_bytes = malloc((size_t)RELAY_OUTBOX * r->sizes.datagram_max);
     if (r->publishers == NULL || r->slabs == NULL || r->by_id == NULL || r->by_identity == NULL ||
-        r->extra_numbers == NULL || r->extras == NULL || r->outbox_bytes == NULL ||
-        r->own_memory == NULL) {
+        r->extra_numbers == NULL || r->extras == NULL || r->rejected == NULL ||
+        r->rejects == NULL || r->outbox_bytes == NULL || r->own_memory == NULL) {
         relay_destroy(r);
         return NULL;
     }
@@ -98,6 +102,8 @@ void relay_destroy(struct relay *r)
     free(r->by_identity);
     free(r->extra_numbers);
     free(r->extras);
+    free(r->rejected);
+    free(r->rejects);
     free(r->outbox_bytes);
     free(r);
 }
@@ -297,6 +303,17 @@ static void insert(struct relay_publisher *q, uint64_t seq, const uint8_t *frame
         session_doom(q->session, EDGE_CLOSING_SLOW);
 }
 
+/* In front of OPENED: what has an outcome and is not said to be rejected was sequenced. */
+static void say_rejects(struct relay_publisher *q, uint64_t seq, uint64_t *unknown_through)
+{
+    struct edge_outcome told[RELAY_REJECTS_TOLD];
+    uint8_t frame[READER_FRAME_MAX];
+    uint32_t count =
+        relay_rejects_of(q->relay, publisher_id(q->publisher), q->known, told, unknown_through);
+    for (uint32_t i = 0; i < count; i++)
+        insert(q, seq, frame, edge_outcome_encode(&told[i], frame, sizeof frame));
+}
+
 static void say_opened(struct relay_publisher *q)
 {
     const struct publisher *publisher = q->publisher;
@@ -312,6 +329,7 @@ static void say_opened(struct relay_publisher *q)
         session_doom(q->session, EDGE_CLOSING_QUOTA);
         return;
     }
+    say_rejects(q, seq, &opened.unknown_through);
     insert(q, seq, frame, edge_opened_encode(&opened, frame, sizeof frame));
 }
 
@@ -383,6 +401,8 @@ void relay_message(struct relay *r, const struct run_message *m)
         return;
     if (m->fragments > 1 || message->topic == TOPIC_REJECT)
         relay_count_extra(r, m);
+    if (message->topic == TOPIC_REJECT)
+        relay_note_reject(r, message);
     struct relay_publisher *q = at(r, r->by_id[message->publisher]);
     for (; q != NULL; q = at(r, q->next_of_id)) {
         publisher_on_message(q->publisher, message, r->p->now);
@@ -395,6 +415,7 @@ void relay_stable(struct relay *r, uint64_t stable)
     publisher_on_stable(r->own, stable);
     r->own_deadline_ns = 0;
     relay_settle_extras(r, stable);
+    relay_settle_rejects(r, stable);
     uint32_t next;
     for (uint32_t i = r->first_busy; i != RELAY_NONE; i = next) {
         struct relay_publisher *q = at(r, i);
@@ -424,6 +445,7 @@ static void fork_one(struct relay_publisher *q, struct position common)
 void relay_fork(struct relay *r, struct position common)
 {
     relay_fork_extras(r, common.seq);
+    relay_fork_rejects(r, common.seq);
     if (common.seq == 0) {
         /* What it has said so far may still be there: it joins anew. */
         relay_open_own(r);

@@ -9,6 +9,7 @@
  *
  *   relay.c        publishers, the stream, forks
  *   relay_count.c  how many messages the numbers of a publisher are
+ *   relay_reject.c  what was rejected, for clients that were away
  *   relay_read.c   what a client asks: OPEN, PUBLISH
  *   relay_topic.c  topics that have to be made first
  *   relay_own.c    the proxy's own */

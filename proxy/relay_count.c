@@ -10,7 +10,8 @@ static struct relay_extra *at(const struct relay *r, uint64_t count)
 
 bool relay_has_room(const struct relay *r, const struct batch_header *batch)
 {
-    return r->extra_end - r->extra_begin + batch->count <= RELAY_EXTRAS_MAX;
+    return r->extra_end - r->extra_begin + batch->count <= RELAY_EXTRAS_MAX &&
+           relay_rejects_have_room(r, batch);
 }
 
 void relay_count_extra(struct relay *r, const struct run_message *m)

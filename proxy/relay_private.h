@@ -12,9 +12,13 @@ enum {
     RELAY_OWN_BYTES = 1 << 20,
     RELAY_OUTBOX = 512, /* datagrams in one round, of all together */
     RELAY_WINDOWS_KEPT = 4,
-    RELAY_CREATES_MAX = 256, /* topics asked for at once */
-    RELAY_SHARE = 8,         /* no account has more than one of so many of all publishers */
-    RELAY_EXTRAS_MAX = 65536 /* not stable yet; more wait until some are: a power of two */
+    RELAY_CREATES_MAX = 256,    /* topics asked for at once */
+    RELAY_SHARE = 8,            /* no account has more than one of so many of all publishers */
+    RELAY_EXTRAS_MAX = 65536,   /* not stable yet; more wait until some are: a power of two */
+    RELAY_REJECTS_KEPT = 32768, /* the last of the stream are told of */
+    RELAY_REJECTS_MAX = 2 * RELAY_REJECTS_KEPT, /* and what a fork may uncover: a power of two */
+    RELAY_REJECTS_SEEN = 4096,                  /* of one publisher, for one OPENED */
+    RELAY_REJECTS_TOLD = 512                    /* OUTCOMEs in front of it */
 };
 
 #define RELAY_NONE UINT32_MAX
@@ -33,6 +37,7 @@ struct relay_publisher {
     bool superseded; /* SUPERSEDED has its place, and is said once that is stable */
     bool over;       /* it is: the publisher is here for what its client has sent before it heard */
     bool voids; /* its client has yet to take back what a fork has: other numbers are passed over */
+    uint64_t known; /* number: its client is told of rejects above it */
     uint32_t group; /* numbers of the group that is open */
     uint32_t group_bytes;
     uint64_t kept; /* bytes, as counted in its account */
@@ -44,6 +49,20 @@ struct relay_extra {
     uint64_t seq;
     uint32_t publisher;
     uint32_t numbers; /* but for the one */
+};
+
+/* A reject record. Those of one publisher are a chain, from the last one back. */
+struct relay_reject {
+    uint64_t seq, number, detail;
+    uint64_t previous;      /* one more than its endless count; 0: none */
+    uint64_t previous_last; /* number that it rejected last */
+    uint32_t publisher, count;
+    uint8_t reason;
+};
+
+struct relay_rejected {
+    uint64_t end;  /* one more than the endless count of the last record; 0: none */
+    uint64_t last; /* number that it rejected last */
 };
 
 /* A topic that somebody waits for. */
@@ -80,7 +99,10 @@ struct relay {
     /* By publisher id: its numbers less these are its messages. Those that are not stable lie in a ring. */
     uint64_t *extra_numbers;
     struct relay_extra *extras;
-    uint64_t extra_begin, extra_end; /* endless counts */
+    uint64_t extra_begin, extra_end;    /* endless counts */
+    struct relay_rejected *rejected;    /* by publisher id */
+    struct relay_reject *rejects;       /* a ring of the last of all */
+    uint64_t reject_stable, reject_end; /* endless counts; those below the first are stable */
     uint32_t first_busy;
     uint64_t kept; /* bytes, of all */
     struct publisher_outbox outbox;
@@ -117,6 +139,16 @@ void relay_tell(struct relay_publisher *q);
 void relay_count_extra(struct relay *r, const struct run_message *m);
 void relay_settle_extras(struct relay *r, uint64_t stable);
 void relay_fork_extras(struct relay *r, uint64_t common_seq);
+
+/* ---- relay_reject.c -------------------------------------------------------------------------- */
+bool relay_rejects_have_room(const struct relay *r, const struct batch_header *batch);
+void relay_note_reject(struct relay *r, const struct message *m);
+void relay_settle_rejects(struct relay *r, uint64_t stable);
+void relay_fork_rejects(struct relay *r, uint64_t common_seq);
+/* Those of its numbers above `known`, in their order; at most RELAY_REJECTS_TOLD. *unknown_through: rejects through
+ * this number are left out; 0: none. */
+uint32_t relay_rejects_of(const struct relay *r, uint32_t publisher, uint64_t known,
+                          struct edge_outcome told[RELAY_REJECTS_TOLD], uint64_t *unknown_through);
 
 /* ---- relay_own.c ----------------------------------------------------------------------------- */
 size_t relay_own_memory(const struct relay *r); /* aligned to 64 */

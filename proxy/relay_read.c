@@ -132,8 +132,8 @@ void relay_open(struct relay *r, struct session *s, const struct edge_open *open
         limiter_add(r->p->limiter, s->account, LIMITER_IDENTITIES, 1);
     struct relay_publisher *q = relay_take(r, s, &o);
     assert(q != NULL);
+    q->known = open->known;
     (void)fine;
-    (void)q;
 }
 
 /* ---- PUBLISH --------------------------------------------------------------------------------- */

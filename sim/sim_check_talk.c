@@ -63,6 +63,28 @@ static bool tell(const struct sim_stretch *t, size_t at, uint64_t seq)
            reader_insert(t->reader, seq, true, t->talk->bytes + at, f.length);
 }
 
+/* The OPENED there, and the OUTCOMEs of rejects in front of it: each has to be of a record below the join. */
+static bool tell_opened(const struct check *c, const struct sim_stretch *t,
+                        const struct sim_stretch_owned *o)
+{
+    struct sim_frame f;
+    size_t at = o->rejects_at;
+    for (; at < o->at && sim_frame_at(t->talk->bytes + at, o->at - at, &f); at += f.length) {
+        struct edge_outcome told = { 0 };
+        if (f.type != EDGE_OUTCOME)
+            continue;
+        bool is = edge_outcome_decode(f.body, f.length - EDGE_HEADER, &told);
+        const struct sim_entry *e =
+            is ? sim_history_at(&c->s->history, c->stretches->branch, told.seq) : NULL;
+        if (e == NULL || e->topic != TOPIC_REJECT || e->publisher != o->publisher)
+            sim_violate(c->s, SIM_SAME, "%s is told of a reject at %lu, where none is written",
+                        t->talk->client->name, told.seq);
+        if (!tell(t, at, o->join_seq))
+            return false;
+    }
+    return tell(t, at, o->join_seq);
+}
+
 /* Publishers that have joined by this seq are its own, and told so there; others are later. */
 static void own(struct check *c, struct sim_stretch *t, uint64_t seq)
 {
@@ -74,7 +96,7 @@ static void own(struct check *c, struct sim_stretch *t, uint64_t seq)
             continue;
         o->done = true;
         bool ok = reader_own(t->reader, o->publisher, o->join_seq);
-        ok = ok && (o->at >= t->end || tell(t, o->at, o->join_seq));
+        ok = ok && (o->at >= t->end || tell_opened(c, t, o));
         if (o->superseded_seq != 0) {
             reader_own_through(t->reader, o->publisher, o->superseded_seq);
             ok = ok && (o->superseded_at >= t->end || tell(t, o->superseded_at, o->superseded_seq));

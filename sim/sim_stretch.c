@@ -133,12 +133,13 @@ static void note_accepted(const struct sim_stretches *all, struct sim_stretch *t
     t->login_seq = sim_history_has(&all->s->history, all->branch, p) ? p.seq : 0;
 }
 
-static void note_opened(struct sim_stretch *t, const struct edge_opened *o, size_t at)
+static void note_opened(struct sim_stretch *t, const struct edge_opened *o, size_t rejects_at,
+                        size_t at)
 {
     if (t->owned_count < SIM_STRETCH_OWNED_MAX)
-        t->owned[t->owned_count++] = (struct sim_stretch_owned) { .publisher = o->publisher,
-                                                                  .join_seq = o->join_seq,
-                                                                  .at = at };
+        t->owned[t->owned_count++] = (struct sim_stretch_owned) {
+            .publisher = o->publisher, .join_seq = o->join_seq, .rejects_at = rejects_at, .at = at
+        };
 }
 
 static void note_superseded(struct sim_stretch *t, const struct edge_superseded *s, size_t at)
@@ -150,6 +151,18 @@ static void note_superseded(struct sim_stretch *t, const struct edge_superseded 
         o->superseded_seq = s->join_seq;
         o->superseded_at = at;
     }
+}
+
+/* An OUTCOME of who is not open is in front of its OPENED: of what may be long ago. */
+static bool is_early(const struct sim_stretch *t, const struct sim_frame *f)
+{
+    struct edge_outcome o;
+    if (f->type != EDGE_OUTCOME || !edge_outcome_decode(f->body, f->length - EDGE_HEADER, &o))
+        return false;
+    for (uint32_t i = 0; i < t->owned_count; i++)
+        if (t->owned[i].publisher == o.publisher && t->owned[i].superseded_seq == 0)
+            return false;
+    return true;
 }
 
 /* What the proxy knew of rights when it wrote this byte. */
@@ -224,6 +237,7 @@ void sim_stretches_add(struct sim_stretches *all, const struct sim_talk *talk)
     struct edge_accepted accepted;
     struct epoch epoch = { 0, 0 };
     bool compares = false, knows = true; /* its set */
+    size_t rejects_at = SIZE_MAX;
     if (!find_request(&t))
         return;
     for (size_t at = 0; sim_frame_at(talk->bytes + at, talk->length - at, &f); at += f.length) {
@@ -237,7 +251,7 @@ void sim_stretches_add(struct sim_stretches *all, const struct sim_talk *talk)
         if (f.type == EDGE_ACCEPTED && edge_accepted_decode(f.body, length, &accepted))
             note_accepted(all, &t, accepted.tip);
         else if (f.type == EDGE_OPENED && edge_opened_decode(f.body, length, &opened))
-            note_opened(&t, &opened, at);
+            note_opened(&t, &opened, rejects_at < at ? rejects_at : at, at);
         else if (f.type == EDGE_SUPERSEDED && edge_superseded_decode(f.body, length, &superseded))
             note_superseded(&t, &superseded, at);
         else if (f.type == EDGE_EPOCH && edge_epoch_decode(f.body, length, &e))
@@ -260,6 +274,12 @@ void sim_stretches_add(struct sim_stretches *all, const struct sim_talk *talk)
             compares = begin_stretch(all, &t, next, forked.common, forked.common, 0) && knows;
             continue;
         }
+        if (is_early(&t, &f)) {
+            rejects_at = rejects_at < at ? rejects_at : at;
+            continue;
+        }
+        if (f.type == EDGE_OPENED)
+            rejects_at = SIZE_MAX;
         uint64_t seq = sim_stretch_seq(all, &t, &f);
         compares = compares && lasts(all, epoch, seq);
         if (compares && seq != 0)

@@ -17,7 +17,8 @@ struct sim_stretch_owned {
     uint32_t publisher;
     uint64_t join_seq;
     uint64_t superseded_seq; /* 0: it is not */
-    size_t at;               /* of its OPENED */
+    size_t rejects_at;       /* of the OUTCOMEs in front of its OPENED */
+    size_t at;               /* of that */
     size_t superseded_at;    /* of its SUPERSEDED */
     bool done;
 };

@@ -97,7 +97,7 @@ local LAYOUTS = {
     edge_subscribe = { "enum level", "enum from", "position position", "time time_ns", "u32 tick_ms", "u64 mark_seq",
                        "subtrees subtree" },
     edge_change = { "subtrees add", "subtrees remove" },
-    edge_open = { "id nonce", "u32 wanted", "string name" },
+    edge_open = { "id nonce", "u32 wanted", "u64 known", "string name" },
     edge_publish = { "u32 publisher", "u64 number", "position position", "u8 flags", "string topic",
                      "bool conditional", "condition condition", "payload payload" },
     edge_alive = {},
@@ -113,7 +113,7 @@ local LAYOUTS = {
                      "u48 publisher_seq", "u8 flags", "payload payload" },
     edge_progress = { "u64 through", "u64 previous", "u64 stable", "time timestamp_ns" },
     edge_opened = { "u32 publisher", "u32 incarnation", "u64 last_number", "u64 join_seq",
-                    "u64 items" },
+                    "u64 items", "u64 unknown_through" },
     edge_outcome = { "u32 publisher", "u64 number", "u32 count", "u64 seq", "enum reason", "u64 detail",
                      "u64 stable" },
     edge_refused = { "enum request", "enum reason", "enum right", "u32 publisher", "u64 number",
@@ -982,7 +982,7 @@ dissect_frames(edge, EDGE_MAX, function(tvb, _, root)
 end)
 
 -- By what a connection begins with, or any frame of a proxy's whose length is that of its type.
-local EDGE_LENGTHS = { accepted = 42, subscribed = 21, changed = 9, progress = 33, opened = 33,
+local EDGE_LENGTHS = { accepted = 42, subscribed = 21, changed = 9, progress = 33, opened = 41,
                        outcome = 42, forked = 21, superseded = 17 }
 local function looks_like_edge(tvb)
     if tvb:len() < FRAME_HEADER + 2 then return false end

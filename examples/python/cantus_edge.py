@@ -42,6 +42,7 @@ MORE = 1  # a message's flag: its group goes on
 BLOCK, NAMES_MAX = 4096, 3 * 4096  # names that may be known at a time
 FIRST_UNKNOWN = 1 << 64  # of an epoch
 PAYLOAD_MAX = 1 << 20
+NOTHING_SENT = (1 << 64) - 1  # of an OPEN: no rejects are to be told
 ALIVE_S, DEAD_S, LOGIN_S, REST_MAX_S = 15, 60, 15, 5
 
 (HELLO, PROVE, SUBSCRIBE, CHANGE, OPEN, PUBLISH, ALIVE) = range(1, 8)
@@ -112,10 +113,10 @@ class Changed:
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """Of an item of ours: sequenced at seq, or rejected there for this reason. seq None: sequenced, and where
-    was not told, because a connection was lost."""
+    was not told, because a connection was lost. Reason None: it may have been rejected, too long ago to be told."""
     index: int          # of the item, as publish counts them
     seq: int
-    reason: int = 0
+    reason: int | None = 0
 
 
 # ---- bytes -------------------------------------------------------------------------------------------------
@@ -156,8 +157,8 @@ def encode_change(add, remove):
     return frame(CHANGE, encode_subtrees(add) + encode_subtrees(remove))
 
 
-def encode_open(name, nonce, wanted):
-    return frame(OPEN, struct.pack("<QI", nonce, wanted) + string(name))
+def encode_open(name, nonce, wanted, known=NOTHING_SENT):
+    return frame(OPEN, struct.pack("<QIQ", nonce, wanted, known) + string(name))
 
 
 def encode_publish(publisher, number, position, topic, payload, condition=None, flags=0):
@@ -243,6 +244,13 @@ class Publisher:
         self.sent = 0               # so many of them over this connection
         self.last = 0               # number in the stream, when it was opened last or stable since
         self.published = 0
+        self.rejected = []          # told in front of OPENED: first number, behind the last, seq, reason
+
+    def known(self):
+        """Rejects through this number were heard of, and no fork takes them back."""
+        if self.incarnation == 0:
+            return NOTHING_SENT
+        return self.items[0].number - 1 if self.items and self.items[0].number else self.last
 
     def publish(self, topic, payload, condition=None):
         """The index of the item, which its outcome will name."""
@@ -257,7 +265,7 @@ class Publisher:
         return sum(item.seq is None for item in self.items)
 
     def on_opened(self, reader):
-        identity, incarnation, last, _, _ = reader.fields("IIQQQ")
+        identity, incarnation, last, _, _, unknown_through = reader.fields("IIQQQQ")
         reader.done()
         if self.id not in (0, identity):
             raise Broken(f"it opens publisher {identity}, and {self.name} is publisher {self.id}")
@@ -272,9 +280,20 @@ class Publisher:
                 self.sent += 1
                 if item.seq is None:
                     item.seq = 0
-                    self.client.tell(Outcome(item.index, None))
+                    self.client.tell(self.missed(item, unknown_through))
+        self.rejected.clear()
+
+    def missed(self, item, unknown_through):
+        """The outcome that was not told when it came: sequenced, unless it is said to have been rejected."""
+        for first, end, seq, reason in self.rejected:
+            if item.number < end and first < item.number + item.count:
+                return Outcome(item.index, seq, reason)
+        return Outcome(item.index, None, None if item.number <= unknown_through else 0)
 
     def on_outcome(self, number, count, seq, reason):
+        if not self.opened:
+            self.rejected.append((number, number + count, seq, reason))
+            return
         for item in self.items:
             if item.number != 0 and item.seq is None:
                 break
@@ -302,6 +321,7 @@ class Publisher:
     def lost(self):
         self.opened = False
         self.sent = 0
+        self.rejected.clear()
 
     def send(self):
         """Numbers go on behind the last of the stream, or of the item before."""
@@ -503,7 +523,7 @@ class Client:
             if not publisher.opened and self.opening is None:
                 self.opening = publisher
                 wanted = publisher.incarnation + 1 if publisher.incarnation else 0
-                self.say(encode_open(publisher.name, publisher.nonce, wanted))
+                self.say(encode_open(publisher.name, publisher.nonce, wanted, publisher.known()))
             publisher.send()
 
     def exchange(self, timeout_s):
@@ -734,7 +754,7 @@ class Client:
     def on_outcome(self, reader):
         identity, number, count, seq, reason, _, stable = reader.fields("IQIQBQQ")
         reader.done()
-        ours = [p for p in self.publishers if p.opened and p.id == identity]
+        ours = [p for p in self.publishers if (p.opened or p is self.opening) and p.id == identity]
         if not ours or count == 0 or seq == 0:
             raise Broken(f"the outcome of {count} numbers of publisher {identity}, which is not open here")
         ours[0].on_outcome(number, count, seq, reason)

@@ -92,6 +92,51 @@ START_TEST(outcomes_from_before_a_reconnect_count_once)
 }
 END_TEST
 
+/* Numbers 1 to 5, of which 3 is known to be rejected, and 2, 4 and 5 were while nobody was there; 6 was never sent. */
+START_TEST(what_was_rejected_in_between_is_told_in_front_of_the_opening)
+{
+    struct script *s = script_new(FOLLOWER_SEQUENCED);
+    struct cantus_pipe *pipe = client_core_add_pipe(s->core, "me", s->error);
+    script_begin(s);
+    struct edge_open o = script_opened(s, 0, 11);
+    ck_assert_uint_eq(o.known, UINT64_MAX);
+    static const char *const items[] = { "one", "two", "three", "four", "five" };
+    for (uint32_t i = 0; i < 5; i++) {
+        script_push(s, pipe, items[i]);
+        script_heard_item(s, i + 1, items[i]);
+    }
+    script_outcome(s, 1, 1, 13, REJECT_CONDITION); /* not stable yet */
+    script_cut(s);
+    script_let_in(s, 20, 11);
+    script_grant(s);
+    HEAR(s, open, EDGE_OPEN, &o);
+    ck_assert_uint_eq(o.known, 0);
+    SAY(s, outcome, .publisher = 12, .number = 1, .count = 2, .seq = 14, .reason = REJECT_CONDITION,
+        .stable = 14);
+    SAY(s, outcome, .publisher = 12, .number = 4, .count = 1, .seq = 16,
+        .reason = REJECT_NOT_PERMITTED, .stable = 16);
+    script_flush(s);
+    const struct rig_report *r = script_reported(s, CANTUS_REPORT_REJECTED);
+    ck_assert_uint_eq(r->r.seq, 16);
+    ck_assert_str_eq(r->topic, "/a/b");
+    ck_assert_str_eq(r->text, reject_reason_text(REJECT_NOT_PERMITTED));
+    ck_assert_uint_eq(cantus_pipe_in_flight(pipe), 1); /* three was sequenced */
+    SAY(s, opened, .publisher = 12, .incarnation = o.wanted, .last_number = 5, .join_seq = 21,
+        .items = 5, .unknown_through = _i == 0 ? 0 : 5);
+    script_flush(s);
+    ck_assert_uint_eq(cantus_pipe_rejected(pipe), 3);
+    ck_assert_uint_eq(cantus_pipe_sequenced(pipe), 5);
+    ck_assert_uint_eq(cantus_pipe_in_flight(pipe), 0);
+    bool told = script_reported(s, CANTUS_REPORT_HINT) != NULL &&
+                strstr(script_reported(s, CANTUS_REPORT_HINT)->text, "rejected") != NULL;
+    ck_assert(told == (_i == 1));
+    script_push(s, pipe, "six");
+    script_heard_item(s, 6, "six");
+    ck_assert_uint_eq(script_violations(s), 0);
+    script_free(s);
+}
+END_TEST
+
 START_TEST(outcomes_out_of_turn_end_the_connection)
 {
     struct script *s = script_new(FOLLOWER_SEQUENCED);
@@ -321,6 +366,7 @@ int main(void)
     TCase *t = tcase_create("publishing");
     tcase_add_test(t, a_pipe_is_exactly_once_over_reconnects);
     tcase_add_test(t, an_open_without_an_answer_is_asked_again_with_its_nonce);
+    tcase_add_loop_test(t, what_was_rejected_in_between_is_told_in_front_of_the_opening, 0, 2);
     tcase_add_test(t, outcomes_from_before_a_reconnect_count_once);
     tcase_add_loop_test(t, outcomes_out_of_turn_end_the_connection, 0, 2);
     tcase_add_loop_test(t, openings_that_can_not_be_end_the_connection, 0, 4);

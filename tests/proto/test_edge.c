@@ -64,7 +64,7 @@ static size_t change(void)
 
 static size_t open_frame(void)
 {
-    struct edge_open o = { .name = "book", .nonce = 77, .wanted = 2 };
+    struct edge_open o = { .name = "book", .nonce = 77, .wanted = 2, .known = 33 };
     return edge_open_encode(&o, frame, sizeof frame);
 }
 
@@ -144,7 +144,7 @@ static size_t progress(void)
 
 static size_t opened(void)
 {
-    struct edge_opened o = { 12, 2, 399, 850, 390 };
+    struct edge_opened o = { 12, 2, 399, 850, 390, 60 };
     return edge_opened_encode(&o, frame, sizeof frame);
 }
 

@@ -281,9 +281,9 @@ END_TEST
 
 START_TEST(edge_publishing)
 {
-    const struct edge_open open = { .name = "pub", .nonce = 5 };
+    const struct edge_open open = { .name = "pub", .nonce = 5, .known = UINT64_MAX };
     check("edge_open", edge_open_encode(&open, encoded, sizeof encoded));
-    const struct edge_opened opened = { 1, 3, 6, 40, 5 };
+    const struct edge_opened opened = { 1, 3, 6, 40, 5, 0 };
     check("edge_opened", edge_opened_encode(&opened, encoded, sizeof encoded));
     const struct edge_publish publish = { .publisher = 1,
                                           .number = 7,

@@ -434,7 +434,13 @@ void rig_change(struct rig *r, uint32_t c, const char *add, const char *remove)
 
 void rig_open(struct rig *r, uint32_t c, const char *name, uint64_t nonce, uint32_t wanted)
 {
-    struct edge_open o = { .nonce = nonce, .wanted = wanted };
+    rig_open_above(r, c, name, nonce, wanted, UINT64_MAX);
+}
+
+void rig_open_above(struct rig *r, uint32_t c, const char *name, uint64_t nonce, uint32_t wanted,
+                    uint64_t known)
+{
+    struct edge_open o = { .nonce = nonce, .wanted = wanted, .known = known };
     snprintf(o.name, sizeof o.name, "%s", name);
     rig_write(r, c, frame, edge_open_encode(&o, frame, sizeof frame));
 }

@@ -87,6 +87,9 @@ uint32_t rig_login(struct rig *r, const struct rig_key *key);
 void rig_subscribe(struct rig *r, uint32_t c, const char *subtree, enum edge_from from);
 void rig_change(struct rig *r, uint32_t c, const char *add, const char *remove);
 void rig_open(struct rig *r, uint32_t c, const char *name, uint64_t nonce, uint32_t wanted);
+/* Of rejects above this number it wants to know. */
+void rig_open_above(struct rig *r, uint32_t c, const char *name, uint64_t nonce, uint32_t wanted,
+                    uint64_t known);
 /* Opens, and runs until it is opened. */
 struct edge_opened rig_opened(struct rig *r, uint32_t c, const char *name, uint64_t nonce);
 void rig_publish(struct rig *r, uint32_t c, uint32_t publisher, uint64_t number, const char *topic,

@@ -471,6 +471,19 @@ END_TEST
 
 /* ---- the same pipe ---------------------------------------------------------------------------- */
 
+/* Its connection is lost before it hears what became of what it has pushed last. */
+static void cut_behind(struct rig *r, struct client *c)
+{
+    pump(c);
+    for (uint32_t i = 0; i < 100 && (i == 0 || r->leader.reject_next != 0); i++)
+        rig_round(r); /* that which is to be rejected is */
+    if (c->stream == 0)
+        return;
+    struct rig_stream *s = &r->streams[c->stream - 1];
+    s->read = s->out_length;
+    rig_hang_up(r, c->stream);
+}
+
 /* One run of a process: how many items are there when it is ready, and after what it pushes. */
 static uint64_t push_some(struct rig *r, enum where where, uint64_t known)
 {
@@ -503,7 +516,9 @@ static uint64_t push_some(struct rig *r, enum where where, uint64_t known)
         pushed++;
         if (draw(2) == 0)
             write_one(r);
-        for (uint32_t k = 0; k < 100 && cantus_pipe_in_flight(c->pipe) > 0; k++) {
+        if (where == BY_PROXY && draw(3) == 0)
+            cut_behind(r, c);
+        for (uint32_t k = 0; k < 1000 && cantus_pipe_in_flight(c->pipe) > 0; k++) {
             run(r, c);
             r->now.mono_ns += 20 * MS;
             seq = rig_tip(r) > seq ? rig_tip(r) : seq;

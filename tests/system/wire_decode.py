@@ -52,7 +52,7 @@ EDGE_TYPES = dict(enumerate(("hello", "prove", "subscribe", "change", "open", "p
 EDGE_BODIES = {
     "hello": "version:H stream:X has_key:B key:Y agent:S", "prove": "signature:Z",
     "subscribe": "level:B from:B position:P time_ns:Q tick_ms:I subtree:G", "change": "add:G remove:G",
-    "open": "nonce:X wanted:I name:S",
+    "open": "nonce:X wanted:I known:Q name:S",
     "publish": "publisher:I number:Q position:P flags:B topic:S conditional:B condition:C payload:N", "alive": "", "who": "place:I",
     "welcome": "version:H stream:X challenge:K proxy:S",
     "accepted": "tip:P stable:Q fragment_bytes:I window:I payload_max:I is_volatile:B", "subscribed": "position:P",
