@@ -51,7 +51,7 @@ EDGE_TYPES = dict(enumerate(("hello", "prove", "subscribe", "change", "open", "p
 # Of the client protocol: Y bytes as has_key says, G subtrees, C a condition, N what is left, 3 and 6 so many bytes.
 EDGE_BODIES = {
     "hello": "version:H stream:X has_key:B key:Y agent:S", "prove": "signature:Z",
-    "subscribe": "level:B from:B position:P time_ns:Q tick_ms:I subtree:G", "change": "add:G remove:G",
+    "subscribe": "level:B from:B position:P time_ns:Q tick_ms:I mark_seq:Q subtree:G", "change": "add:G remove:G",
     "open": "nonce:X wanted:I known:Q name:S",
     "publish": "publisher:I number:Q position:P flags:B topic:S conditional:B condition:C payload:N", "alive": "", "who": "place:I",
     "welcome": "version:H stream:X challenge:K proxy:S",
@@ -59,7 +59,7 @@ EDGE_BODIES = {
     "changed": "seq:Q", "epoch": "epoch:E first_seq:Q", "name": "kind:B id:3 text:S",
     "message": "seq:Q previous:Q timestamp_ns:Q topic:3 publisher:3 publisher_seq:6 flags:B payload:N",
     "progress": "through:Q previous:Q stable:Q timestamp_ns:Q",
-    "opened": "publisher:I incarnation:I last_number:Q join_seq:Q",
+    "opened": "publisher:I incarnation:I last_number:Q join_seq:Q items:Q unknown_through:Q",
     "outcome": "publisher:I number:Q count:I seq:Q reason:B detail:Q stable:Q",
     "refused": "request:B reason:B right:B publisher:I number:Q subject:S text:S", "forked": "common:P",
     "superseded": "publisher:I incarnation:I join_seq:Q", "closing": "reason:B text:S",
