@@ -256,11 +256,9 @@ static bool on_opened(void *ctx, const struct edge_opened *o)
     if (a == NULL || (author_of(c, o->publisher) != NULL && author_of(c, o->publisher) != a))
         return false;
     c->opening = NULL;
-    bool unknown = publisher_in_flight(a->publisher) > 0 &&
-                   o->unknown_through > publisher_done_number(a->publisher);
     if (!publisher_edge_opened(a->publisher, o, edge_accepted(c->edge), c->now.mono_ns))
         return false;
-    if (unknown)
+    if (o->unknown_through > c->opening_done)
         core_report(
             c, CANTUS_REPORT_HINT, o->join_seq, publisher_identity(a->publisher), "",
             "of what it proposed while no proxy could be reached, some was rejected so long ago "
@@ -540,6 +538,9 @@ static void open_next(struct client_core *c)
             continue;
         struct edge_open o;
         publisher_edge_open(a->publisher, &o);
+        c->opening_done = publisher_in_flight(a->publisher) > 0
+                              ? publisher_done_number(a->publisher)
+                              : UINT64_MAX;
         if (edge_open_publisher(c->edge, &o))
             c->opening = a;
         else

@@ -126,6 +126,7 @@ struct client_core {
     struct epoch_table *held;   /* of that history, while it reaches above `next` */
     struct epoch_table *epochs; /* through a proxy: of the history that is handed over now */
     struct author *opening;     /* likewise: asked for, and not answered yet */
+    uint64_t opening_done;      /* outcomes that it had then; UINT64_MAX: nothing was under way */
     struct digest digest;       /* of the history before it */
     bool any;                   /* a batch was applied: the digest is to be checked */
     struct position position;   /* applied through; between runs */

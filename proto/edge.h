@@ -191,9 +191,8 @@ struct edge_opened {
     uint32_t incarnation;
     uint64_t last_number; /* sequenced or rejected: the next to publish is one more */
     uint64_t join_seq;
-    uint64_t items; /* that those numbers are: whole messages and reject records */
-    uint64_t
-        unknown_through; /* rejects of numbers above OPEN.known and through this are not told; 0: all are */
+    uint64_t items;           /* that those numbers are: whole messages and reject records */
+    uint64_t unknown_through; /* of numbers above OPEN.known, rejects through this are not told */
 };
 
 struct edge_publish {

@@ -75,7 +75,7 @@ struct relay *relay_create(struct proxy *p)
     r->extra_numbers = calloc(p->o.catalog.publishers_max, sizeof *r->extra_numbers);
     r->extras = calloc(RELAY_EXTRAS_MAX, sizeof *r->extras);
     r->rejected = calloc(p->o.catalog.publishers_max, sizeof *r->rejected);
-    r->rejects = calloc(RELAY_REJECTS_MAX, sizeof *r->rejects);
+    r->rejects = malloc(RELAY_REJECTS_MAX * sizeof *r->rejects);
     r->own_memory = aligned_alloc(64, relay_own_memory(r));
     r->outbox.max = RELAY_OUTBOX;
     r->outbox.bytes = r->outbox_bytes = malloc((size_t)RELAY_OUTBOX * r->sizes.datagram_max);

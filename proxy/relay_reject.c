@@ -59,7 +59,7 @@ void relay_fork_rejects(struct relay *r, uint64_t common_seq)
 static bool goes_on(const struct relay_reject *e, const struct edge_outcome *next)
 {
     return e->number + e->count == next->number && e->reason == next->reason &&
-           e->detail == next->detail;
+           e->detail == next->detail && e->count <= UINT32_MAX - next->count;
 }
 
 uint32_t relay_rejects_of(const struct relay *r, uint32_t publisher, uint64_t known,

@@ -92,7 +92,8 @@ START_TEST(outcomes_from_before_a_reconnect_count_once)
 }
 END_TEST
 
-/* Numbers 1 to 5, of which 3 is known to be rejected, and 2, 4 and 5 were while nobody was there; 6 was never sent. */
+/* Numbers 1 to 5, of which 1 is known to be rejected, and 2 and 4 were while nobody was there; the second time the proxy
+ * has forgotten the reject of 2. */
 START_TEST(what_was_rejected_in_between_is_told_in_front_of_the_opening)
 {
     struct script *s = script_new(FOLLOWER_SEQUENCED);
@@ -111,8 +112,9 @@ START_TEST(what_was_rejected_in_between_is_told_in_front_of_the_opening)
     script_grant(s);
     HEAR(s, open, EDGE_OPEN, &o);
     ck_assert_uint_eq(o.known, 0);
-    SAY(s, outcome, .publisher = 12, .number = 1, .count = 2, .seq = 14, .reason = REJECT_CONDITION,
-        .stable = 14);
+    if (_i == 0)
+        SAY(s, outcome, .publisher = 12, .number = 1, .count = 2, .seq = 14,
+            .reason = REJECT_CONDITION, .stable = 14);
     SAY(s, outcome, .publisher = 12, .number = 4, .count = 1, .seq = 16,
         .reason = REJECT_NOT_PERMITTED, .stable = 16);
     script_flush(s);
@@ -122,9 +124,9 @@ START_TEST(what_was_rejected_in_between_is_told_in_front_of_the_opening)
     ck_assert_str_eq(r->text, reject_reason_text(REJECT_NOT_PERMITTED));
     ck_assert_uint_eq(cantus_pipe_in_flight(pipe), 1); /* three was sequenced */
     SAY(s, opened, .publisher = 12, .incarnation = o.wanted, .last_number = 5, .join_seq = 21,
-        .items = 5, .unknown_through = _i == 0 ? 0 : 5);
+        .items = 5, .unknown_through = _i == 0 ? 0 : 2);
     script_flush(s);
-    ck_assert_uint_eq(cantus_pipe_rejected(pipe), 3);
+    ck_assert_uint_eq(cantus_pipe_rejected(pipe), _i == 0 ? 3 : 2);
     ck_assert_uint_eq(cantus_pipe_sequenced(pipe), 5);
     ck_assert_uint_eq(cantus_pipe_in_flight(pipe), 0);
     bool told = script_reported(s, CANTUS_REPORT_HINT) != NULL &&

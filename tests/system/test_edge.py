@@ -54,6 +54,32 @@ class NumbersTest(unittest.TestCase):
             self.assertEqual(publisher.items, [])
 
 
+    def test_what_was_rejected_meanwhile_is_told_in_front_of_opened(self):
+        told = []
+
+        class Client:
+            fragment_bytes, window = 1000, 1024
+
+            def say(self, raw):
+                pass
+
+            def tell(self, event):
+                told.append(event)
+        publisher = cantus_edge.Publisher(Client(), "me")
+        self.assertEqual(publisher.known(), (1 << 64) - 1)
+        publisher.opened, publisher.id, publisher.incarnation, publisher.last = True, 7, 1, 40
+        for _ in range(4):
+            publisher.publish("/x", bytes(1500))  # two numbers each
+        publisher.send()
+        publisher.lost()
+        self.assertEqual(publisher.known(), 40)
+        publisher.on_outcome(43, 2, 500, 3)
+        publisher.on_opened(cantus_edge.Reader(struct.pack("<IIQQQQ", 7, 2, 46, 502, 44, 42)))
+        self.assertEqual(told, [cantus_edge.Outcome(1, None, None), cantus_edge.Outcome(2, 500, 3),
+                                cantus_edge.Outcome(3, None, 0)])
+        self.assertEqual(publisher.waiting(), 1)
+
+
 class FormatTest(unittest.TestCase):
     def test_signatures_are_those_of_rfc_8032(self):
         for seed, key, message, signature in (
