@@ -226,8 +226,7 @@ enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscri
     r->position = request->from == EDGE_FROM_TIP ? tip : request->position;
     r->time_ns = request->time_ns;
     r->asked_seq = request->mark_seq;
-    if (r->asked_seq > s->last_seq && r->asked_seq < s->asked_due)
-        s->asked_due = r->asked_seq;
+    reader_look_for_asked(r);
     if (request->from == EDGE_FROM_TIME)
         reader_resolve_time(r);
     else
@@ -236,10 +235,10 @@ enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscri
     return READER_OK;
 }
 
-void reader_mark(struct reader *r, uint64_t seq)
+void reader_mark(struct reader *r, struct position p)
 {
     assert(!r->subscribed);
-    r->mark_seq = seq;
+    r->mark = p;
 }
 
 /* Its next change counts from this seq on. */

@@ -101,9 +101,9 @@ enum reader_refusal {
  * One beyond the tip waits for it. Once per reader. */
 enum reader_refusal reader_subscribe(struct reader *r, const struct edge_subscribe *request,
                                      struct position tip);
-/* PROGRESS is said behind the message of this seq, too, if it begins in front of it: who wants what there is need
- * not wait for a tick. Before it subscribes. */
-void reader_mark(struct reader *r, uint64_t seq);
+/* PROGRESS is said behind the message at this position, too, if it begins in front of it: who wants what there is need
+ * not wait for a tick. It may be off the history, and come again. Before it subscribes. */
+void reader_mark(struct reader *r, struct position p);
 /* From `seq` on the set is this one: behind the record with this number, which lies behind where the reader began
  * and behind the record of any change before. */
 enum reader_refusal reader_change(struct reader *r, const struct edge_subtrees *now, uint64_t seq,

@@ -25,7 +25,7 @@ static bool is_told(const struct slot *slot, const struct recent_stretch *t)
     const struct reader *r = slot->reader;
     uint64_t from_seq = slot->cursor.seq;
     return t->clock_ns / r->tick_ns > r->tick_said || owns_one(r, t) ||
-           (r->mark_seq >= from_seq && r->mark_seq <= t->last_seq) ||
+           (r->mark.seq >= from_seq && r->mark.seq <= t->last_seq) ||
            (r->asked_seq > slot->block.seq && r->asked_seq <= t->last_seq) ||
            (r->pending.count > 0 && r->s->items[r->pending.first].seq <= t->last_seq);
 }

@@ -99,7 +99,7 @@ struct reader {
 
     uint64_t tick_ns, tick_said, tick_taken; /* intervals */
     uint64_t epoch_said, epoch_taken;        /* first seqs */
-    uint64_t mark_seq;                       /* reader_mark; 0: none */
+    struct position mark;                    /* reader_mark; 0: none */
     uint64_t asked_seq;                      /* its request's mark_seq; 0: none */
     uint64_t rights_from;                    /* it is judged by what held there, or later */
     uint64_t rights_seq, rights_version;     /* when that changed last, as of this version */
@@ -226,7 +226,7 @@ struct readers {
     uint64_t rights_begin, rights_end, rights_version;
     uint64_t rights_forgotten; /* seq of the last that is not kept */
     uint64_t due_seq;          /* the smallest of what is inserted or changed above last_seq */
-    uint64_t asked_due;        /* the smallest asked_seq above last_seq */
+    uint64_t asked_due;        /* the smallest asked_seq, or seq of a mark, above last_seq */
     uint64_t touch_seq;        /* of the first message whose touched views were not looked at */
     uint64_t stable_before[EPOCH_TABLE_MAX]; /* watermark in front of each epoch */
     uint64_t whole_before[EPOCH_TABLE_MAX]; /* what is above that, and below the epoch, it voided */
@@ -267,6 +267,8 @@ void reader_leave_group(struct reader *r);
 /* Readers at stable whose edition got something that is not. */
 void readers_note_unstable(struct readers *s, uint32_t edition, uint64_t seq);
 void reader_drop_changes(struct reader *r);
+/* What it has asked for may be the next that somebody has. */
+void reader_look_for_asked(const struct reader *r);
 
 /* ---- reader_queue.c -------------------------------------------------------------------------- */
 
@@ -288,7 +290,7 @@ struct reader_last {
 };
 void reader_in_front(struct reader *r, struct reader_last last, uint64_t seq, uint64_t stable,
                      uint64_t previous);
-/* Behind the message: it has asked for that. */
+/* Behind the message: it has asked for that, or its mark is there. */
 void reader_say_asked(struct reader *r, const struct run_message *m, uint64_t stable,
                       uint64_t previous);
 void reader_say_epoch(struct reader *r, uint64_t seq);

@@ -360,9 +360,18 @@ void reader_in_front(struct reader *r, struct reader_last last, uint64_t seq, ui
         say_progress(r, last, stable, previous, r->tick_said);
 }
 
+/* Else a fork has another message at its seq. */
+static bool is_mark(const struct reader *r)
+{
+    const struct epoch_entry *e = epoch_table_find(catalog_epochs(r->s->catalog), r->mark.seq);
+    return e != NULL && epoch_equal(e->epoch, r->mark.epoch);
+}
+
 void reader_say_asked(struct reader *r, const struct run_message *m, uint64_t stable,
                       uint64_t previous)
 {
+    if (m->message.seq == r->mark.seq && is_mark(r))
+        say_progress(r, last_is(m), stable, previous, r->tick_said);
     if (m->message.seq == r->asked_seq)
         say_progress(r, last_is(m), stable, previous, r->tick_said);
 }
@@ -374,8 +383,6 @@ void reader_behind(struct reader *r, const struct run_message *m, uint64_t stabl
         say_outcome(r, m, stable);
     if (m->message.topic == TOPIC_CLOCK && m->message.publisher == 0)
         say_tick(r, m, stable, previous);
-    if (m->message.seq == r->mark_seq)
-        say_progress(r, last_is(m), stable, previous, r->tick_said);
     if (!r->joined)
         reader_say_asked(r, m, stable, previous);
     reader_say_pending(r, m->message.seq);

@@ -202,14 +202,21 @@ static void begin_epoch(struct readers *s, uint64_t seq)
 
 /* ---- what readers have asked for -------------------------------------------------------------- */
 
+void reader_look_for_asked(const struct reader *r)
+{
+    struct readers *s = r->s;
+    if (r->asked_seq > s->last_seq && r->asked_seq < s->asked_due)
+        s->asked_due = r->asked_seq;
+    if (r->mark.seq > s->last_seq && r->mark.seq < s->asked_due)
+        s->asked_due = r->mark.seq;
+}
+
 static void look_for_asked(struct readers *s)
 {
     s->asked_due = UINT64_MAX;
-    for (uint32_t i = 1; i < s->reader_end; i++) {
-        const struct reader *r = &s->readers[i];
-        if (r->open && r->asked_seq > s->last_seq && r->asked_seq < s->asked_due)
-            s->asked_due = r->asked_seq;
-    }
+    for (uint32_t i = 1; i < s->reader_end; i++)
+        if (s->readers[i].open)
+            reader_look_for_asked(&s->readers[i]);
 }
 
 /* Between the last message and the one at `seq`, which was not offered yet. */
@@ -237,7 +244,8 @@ static void serve_asked(struct readers *s, const struct run_message *m, uint64_t
         return;
     for (uint32_t i = 1; i < s->reader_end; i++) {
         struct reader *r = &s->readers[i];
-        if (!r->open || !r->joined || r->asked_seq != m->message.seq)
+        if (!r->open || !r->joined ||
+            (r->asked_seq != m->message.seq && r->mark.seq != m->message.seq))
             continue;
         if (queue_has_room(r, 4)) {
             reader_say_asked(r, m, stable, view_previous(s->views, &r->in_view));
@@ -389,8 +397,6 @@ static void fork_reader(struct reader *r, struct position common)
     }
     if (r->floor > common.seq)
         r->floor = common.seq;
-    if (r->mark_seq > common.seq)
-        r->mark_seq = 0;
     if (r->rights_from > common.seq)
         r->rights_from = common.seq;
     if (r->waits_for != WAITS_NOT)
@@ -424,6 +430,7 @@ static void fork_reader(struct reader *r, struct position common)
     s->counts.forked++;
     if (untold)
         return;
+    r->mark = (struct position) { 0 };
     reader_say_position(r, ITEM_FORKED, common);
     reader_say_epoch(r, common.seq);
 }

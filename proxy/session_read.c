@@ -194,8 +194,8 @@ static bool subscribe(struct session *e, struct position tip)
 {
     struct reader *r = session_reader(e);
     e->request.subtrees = e->coming.subtrees;
-    if (r != NULL && readers_has(e->all->p->readers, e->login)) /* a fork may have taken it */
-        reader_mark(r, e->login.seq);
+    if (r != NULL)
+        reader_mark(r, e->login);
     if (r == NULL || reader_subscribe(r, &e->request, tip) != READER_OK) {
         session_set_free(e, &e->coming);
         return false;

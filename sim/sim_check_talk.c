@@ -135,7 +135,11 @@ static void begin_reading(struct check *c, struct sim_stretch *t)
         return;
     }
     t->floor_seq = c->position.seq;
-    reader_mark(t->reader, t->mark_seq);
+    const struct sim_history *h = &c->s->history;
+    struct position mark = { .seq = t->mark_seq };
+    if (mark.seq != 0)
+        mark.epoch = h->branches[sim_history_owner(h, c->stretches->branch, mark.seq)].epoch;
+    reader_mark(t->reader, mark);
     t->request.subtrees = sim_stretch_subtrees(&t->set);
     if (reader_subscribe(t->reader, &t->request, t->request.position) != READER_OK)
         fail(c, "too many views");

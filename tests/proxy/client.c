@@ -109,7 +109,8 @@ void client_subscribe(struct client *c, const struct edge_subscribe *request,
     c->tick_ns = request->tick_ms == 0 ? 1 : request->tick_ms * UINT64_C(1000000);
     put_set(c, 0, subtrees, count);
     c->joined = true;
-    c->mark = client_last_seq(c->stream); /* as if its login were that */
+    c->mark =
+        stream_position(c->stream, client_last_seq(c->stream)); /* as if its login were that */
     reader_mark(c->reader, c->mark);
     enum reader_refusal refusal = reader_subscribe(c->reader, &c->request, tip);
     assert(refusal == READER_OK);
@@ -186,8 +187,8 @@ void client_before_fork(struct client *c, struct position common)
         return;
     expect_all(c);
     c->common = common;
-    if (c->mark > common.seq)
-        c->mark = 0;
+    if (c->mark.seq > common.seq) /* no fork of the stream comes back to what it left */
+        c->mark = (struct position) { 0 };
     c->forked = !c->stable && reader_seq(c->reader) > common.seq;
     if (c->exact)
         expect_before_fork(c);

@@ -40,7 +40,7 @@ struct client {
     uint64_t own_from[STREAM_PUBLISHERS + 1]; /* UINT64_MAX: not its own */
     uint64_t floor;
     uint64_t tick_ns, tick_last, tick_from, epoch_said;
-    uint64_t mark; /* PROGRESS is due behind it, too; 0: no more */
+    struct position mark; /* PROGRESS is due behind it, too; 0: no more */
 
     struct encoder encoder;
     struct block block;

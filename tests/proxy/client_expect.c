@@ -148,7 +148,7 @@ static void expect_message(struct client *c, const struct stream_message *m)
     say_outcome(c, m);
     if (from->topic == TOPIC_CLOCK)
         say_tick(c, m);
-    if (from->seq == c->mark)
+    if (from->seq == c->mark.seq)
         say_progress(c, m);
     block_note(&c->block, from);
     end_segment(c, from->seq);

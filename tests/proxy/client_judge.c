@@ -81,7 +81,7 @@ static void judge_progress(struct client *c, const struct edge_progress *p)
     uint32_t i = stream_index(c->stream, p->through);
     bool tick =
         i < c->stream->message_count && c->stream->messages[i].whole.message.seq == p->through &&
-        (c->stream->messages[i].whole.message.topic == TOPIC_CLOCK || p->through == c->mark);
+        (c->stream->messages[i].whole.message.topic == TOPIC_CLOCK || p->through == c->mark.seq);
     if (!tick || p->through % EDGE_BLOCK == EDGE_BLOCK - 1)
         c->previous = 0;
     uint32_t topic = tick ? c->stream->messages[i].whole.message.topic : 0;

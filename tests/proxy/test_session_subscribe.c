@@ -137,6 +137,77 @@ START_TEST(a_block_ends_with_the_time_of_its_own_last_message)
 }
 END_TEST
 
+/* A leader that is cut off has not heard of the record of a login; the next one has, and takes it up. It makes no
+ * difference to who is at stable, and subscribed before that or in between. */
+START_TEST(a_login_that_fell_is_told_where_it_comes_again)
+{
+    enum { LEFT_MAX = 16 };
+    struct rig *r = rig_new();
+    size_t length;
+    rig_grant(r, NULL, ACCESS_READ, "/a");
+    rig_say(r, "/b", "in the block in which who is live goes on");
+    rig_run(r);
+    struct position common = rig_position(r), begin = { 0 };
+    r->leader.hold_stable = r->leader.fills_gaps = true;
+    uint32_t clients[2];
+    uint64_t logins[2];
+    for (size_t i = 0; i < 2; i++) {
+        clients[i] = rig_login(r, NULL);
+        logins[i] = proxy_seq(r->proxy);
+    }
+    rig_say(r, "/b", "what comes behind them");
+    subscribe_behind(r, clients[0], "/a", EDGE_STABLE, begin);
+    rig_run(r);
+    struct leader_batch left[LEFT_MAX];
+    uint32_t count = (uint32_t)(rig_tip(r) - common.seq);
+    ck_assert_uint_le(count, LEFT_MAX);
+    memcpy(left, &r->leader.log[r->leader.log_count - count], count * sizeof left[0]);
+    ck_assert_uint_eq(left[0].header.first_seq, common.seq + 1);
+    rig_fork(r, common.seq);
+    rig_run(r);
+    subscribe_behind(r, clients[1], "/a", EDGE_STABLE, begin);
+    rig_run(r);
+    rig_fork_to(r, common.seq, left, count);
+    rig_pass(r, 20 * SECOND);
+    r->leader.hold_stable = false;
+    rig_say(r, "/b", "by which the watermark is told");
+    rig_run(r);
+    for (size_t i = 0; i < 2; i++) {
+        struct edge_progress p;
+        const uint8_t *body = rig_next(r, clients[i], EDGE_PROGRESS, &length);
+        ck_assert(body != NULL && edge_progress_decode(body, length, &p));
+        ck_assert_uint_eq(p.through, logins[i]);
+        ck_assert_ptr_null(rig_next(r, clients[i], EDGE_PROGRESS, &length));
+    }
+    rig_free(r);
+}
+END_TEST
+
+/* Another message has its seq, which is nothing to it. */
+START_TEST(a_login_that_fell_for_good_is_told_nowhere)
+{
+    struct rig *r = rig_new();
+    size_t length;
+    rig_grant(r, NULL, ACCESS_READ, "/a");
+    rig_run(r);
+    struct position common = rig_position(r), begin = { 0 };
+    r->leader.hold_stable = true;
+    uint32_t c = rig_login(r, NULL);
+    uint64_t login = proxy_seq(r->proxy);
+    rig_fork(r, common.seq);
+    for (int i = 0; i < 3; i++)
+        rig_say(r, "/b", "something else");
+    subscribe_behind(r, c, "/a", EDGE_STABLE, begin);
+    r->leader.hold_stable = false;
+    rig_say(r, "/b", "by which the watermark is told");
+    rig_run(r);
+    ck_assert_uint_gt(proxy_seq(r->proxy), login);
+    ck_assert_ptr_nonnull(rig_next(r, c, EDGE_SUBSCRIBED, &length));
+    ck_assert_ptr_null(rig_next(r, c, EDGE_PROGRESS, &length));
+    rig_free(r);
+}
+END_TEST
+
 /* What a block's readers were told depends on rights that its last message may have changed: who goes on behind
  * that is told nothing of it again, neither names nor its end. */
 START_TEST(behind_a_fork_to_the_end_of_a_block_a_block_begins)
@@ -385,6 +456,8 @@ int main(void)
     Suite *suite = suite_create("proxy_session_subscribe");
     TCase *all = tcase_create("subscriptions");
     tcase_add_test(all, who_wants_what_there_is_is_told_at_its_own_login_that_it_has_it);
+    tcase_add_test(all, a_login_that_fell_is_told_where_it_comes_again);
+    tcase_add_test(all, a_login_that_fell_for_good_is_told_nowhere);
     tcase_add_test(all, a_subscription_changes_at_a_stated_seq);
     tcase_add_test(all, a_block_ends_with_the_time_of_its_own_last_message);
     tcase_add_test(all, behind_a_fork_to_the_end_of_a_block_a_block_begins);
